@@ -1,0 +1,93 @@
+"""What both entry points share: Hydra around `main`, and one clear line instead of a traceback for what the user can mend."""
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from sdg.errors import UserError, near
+
+__all__ = ["entry_point"]
+
+
+def entry_point(config_name: str) -> Callable:
+    """Decorates `main(config)`: composes `conf/<config_name>.yaml` with the command line's overrides and runs it.
+
+    The heavy libraries are imported by `main`, so `--help` answers at once. The exit code is 1 after any error.
+    """
+    def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
+        @functools.wraps(main)
+        def run() -> None:
+            # Hydra would print its own report and exit; this makes it raise, so that one place explains.
+            os.environ["HYDRA_FULL_ERROR"] = "1"
+            try:
+                hydra.main(version_base="1.3", config_path="conf", config_name=config_name)(main)()
+            except Exception as error:
+                message = explain(error, config_name)
+                if message is None:
+                    raise
+                sys.exit(f"error: {message}")
+            except KeyboardInterrupt:
+                sys.exit("interrupted; what was already written is kept.")
+        return run
+    return decorate
+
+
+def explain(error: BaseException, config_name: str) -> str | None:
+    """One sentence for an error of the user's, None for one of ours."""
+    chain, link = [], error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    for link in chain:
+        if isinstance(link, UserError):
+            return str(link)
+    for link in chain:
+        if isinstance(link, MissingConfigException) and link.options:
+            group, _, word = str(link.missing_cfg_file).rpartition("/")
+            return f"{group}={word}: there is no such {group}{near(word, link.options) or '.'} There are: {', '.join(sorted(link.options))}."
+    for link in chain:
+        if isinstance(link, (HydraException, OmegaConfBaseException)):
+            return explain_override(str(link), config_name)
+    return None
+
+
+def explain_override(text: str, config_name: str) -> str:
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key:
+        known = config_keys(config_name)
+        hint = near(key[1], known)
+        return f"there is no setting '{key[1]}'{hint or '.'} `--cfg job` prints them all{'' if hint else '; put + before a new one'}."
+    if "mismatched input" in text or "LexerNoViableAltException" in text or "token recognition error" in text or "extraneous input" in text or "no viable alternative" in text:
+        return (f"{text.splitlines()[0]} Hydra reads , ( ) = and quotes as grammar. Quote a sentence twice, "
+                "prompt=\"'a red heart, striped'\", or put sentences in a file, a line each: prompts=FILE.")
+    return " ".join(text.split())
+
+
+def config_keys(config_name: str) -> list[str]:
+    """Every key of the default config, dotted, and the names of the config groups."""
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    conf = Path(sys.argv[0]).resolve().parent / "conf"
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        config = compose(config_name)
+    keys = [folder.name for folder in conf.iterdir() if folder.is_dir()]
+
+    def walk(node: DictConfig, prefix: str) -> None:
+        for key in node:
+            keys.append(prefix + str(key))
+            child = node._get_node(key)
+            if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing() and not child._is_interpolation():
+                walk(child, f"{prefix}{key}.")
+
+    walk(config, "")
+    return keys

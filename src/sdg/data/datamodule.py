@@ -1,0 +1,82 @@
+"""One DataModule for every data set: a training part and a held-out part."""
+
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader, Subset
+
+from sdg.data.folder import ImageFolder
+from sdg.data.shapes import Shapes
+from sdg.errors import UserError, integer
+
+__all__ = ["FolderData", "ShapesData"]
+
+
+def whole(batch):
+    """Data sets here fetch a batch at a time, so there is nothing left to collate."""
+    return batch
+
+
+class Data(pl.LightningDataModule):
+    """Loaders over `self.train` and `self.held_out`, which subclasses set in `setup`."""
+
+    def __init__(self, resolution: int, batch_size: int, num_workers: int):
+        super().__init__()
+        self.resolution = resolution
+        self.batch_size = integer("data.batch_size", batch_size, 1)
+        self.num_workers = integer("data.num_workers", num_workers, 0)
+
+    def train_dataloader(self) -> DataLoader:
+        if len(self.train) < self.batch_size:
+            raise UserError(f"data.batch_size={self.batch_size} is more than the {len(self.train)} training images; lower it.")
+        return self._loader(self.train, shuffle=True, drop_last=True)
+
+    def val_dataloader(self) -> DataLoader:
+        return self._loader(self.held_out)
+
+    def _loader(self, dataset, **options) -> DataLoader:
+        return DataLoader(dataset, self.batch_size, num_workers=self.num_workers, collate_fn=whole,
+                          persistent_workers=self.num_workers > 0, **options)
+
+
+class ShapesData(Data):
+    """The embedded data; the held-out images, and the judge's, have seeds of their own.
+
+    Arguments:
+        resolution: side of the images in pixels.
+        size: number of training images.
+        held_out: number of held-out images.
+        seed: of the training images; held-out images use seed + 1.
+        cache: folder of rendered images.
+        captions: give captions with the images.
+    """
+
+    def __init__(self, resolution: int = 32, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
+                 cache: str | None = None, captions: bool = False, batch_size: int = 64, num_workers: int = 0):
+        super().__init__(resolution, batch_size, num_workers)
+        self.captions = captions
+        self.sizes, self.seed, self.cache = (size, held_out), integer("data.seed", seed, 0), cache
+
+    def prepare_data(self) -> None:
+        self.setup("fit")  # renders once, on one process of each machine
+
+    def setup(self, stage: str) -> None:
+        if not hasattr(self, "held_out"):
+            self.held_out = Shapes(self.sizes[1], self.seed + 1, self.resolution, self.cache, self.captions)
+        if stage == "fit" and not hasattr(self, "train"):
+            self.train = Shapes(self.sizes[0], self.seed, self.resolution, self.cache, self.captions)
+
+
+class FolderData(Data):
+    """Images of a folder; every k-th file, in the order of names, is held out.
+
+    Arguments:
+        folder: searched with its subfolders.
+        resolution: side to which images are scaled and cropped.
+        held_out: the fraction that is held out.
+    """
+
+    def __init__(self, folder: str, resolution: int = 32, held_out: float = 0.05, batch_size: int = 64, num_workers: int = 0):
+        super().__init__(resolution, batch_size, num_workers)
+        images = ImageFolder(folder, resolution)
+        every = max(2, round(1 / held_out))
+        self.held_out = Subset(images, range(0, len(images), every))
+        self.train = Subset(images, [i for i in range(len(images)) if i % every])

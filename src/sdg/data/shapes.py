@@ -1,0 +1,226 @@
+"""The embedded data: one anti-aliased object per image, every attribute of it known.
+
+Five factors (shape, colour, pattern, size, background) are drawn uniformly; position and a small rotation are free.
+Because the truth is known, "does the sample show what the sentence says" can be measured.
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from sdg.errors import UserError, integer, near
+
+__all__ = ["FACTORS", "WORDS", "Shapes", "describe", "named_factors", "render"]
+
+FACTORS = {
+    "shape": ("circle", "square", "triangle", "star", "heart", "ring"),
+    "colour": ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink"),
+    "pattern": ("solid", "striped", "dotted"),
+    "size": ("small", "large"),
+    "background": ("white", "grey", "black"),
+}
+
+SYNONYMS = {
+    "circle": ("circle", "disc"), "solid": ("solid", "plain"), "striped": ("striped", "stripy"), "dotted": ("dotted", "spotted"),
+    "small": ("small", "little"), "large": ("large", "big"), "grey": ("grey", "gray"),
+}
+NOUNS = ("shape", "object", "figure")  # stand for a shape that the caption does not name
+OPENINGS = ("", "", "", "a picture of ", "an image of ", "a drawing of ")
+GRAMMAR = ("a", "an", "the", "of", "on", "with", "is", "that", "and", "in", "background", "against", "picture", "image", "drawing", "stripes", "dots")
+
+MEANING = {word: (factor, i) for factor, values in FACTORS.items() for i, value in enumerate(values)
+           for word in SYNONYMS.get(value, (value,))}
+MEANING |= {"stripes": ("pattern", 1), "dots": ("pattern", 2)}
+WORDS = tuple(sorted({*MEANING, *NOUNS, *GRAMMAR}))
+
+COLOURS = np.array([[.90, .12, .14], [.98, .52, .06], [.98, .86, .12], [.16, .68, .22],
+                    [.10, .80, .86], [.14, .28, .90], [.52, .16, .72], [.98, .50, .72]], np.float32)
+BACKGROUNDS = np.array([.96, .55, .05], np.float32)
+RADII = np.array([7.0, 11.0], np.float32) / 32  # as fractions of the image's width
+PERIOD, DOT, SHADE = 5 / 32, 1.55 / 32, 0.35  # of stripes and dots, and how dark they are beside the colour
+SUPERSAMPLE = 3
+BLOCK = 500  # images that share one random generator: a data set is a prefix of every larger one
+
+
+def render(factors: np.ndarray, rng: np.random.Generator, resolution: int = 32) -> np.ndarray:
+    """Draws one image for each row of factor indices.
+
+    Arguments:
+        factors: integers, shape (N, 5), columns in the order of `FACTORS`.
+        rng: gives position, rotation (within 15 degrees) and a slight change of shade.
+        resolution: side of the images in pixels.
+
+    Returns:
+        uint8 images, shape (N, resolution, resolution, 3).
+    """
+    n, side = len(factors), resolution * SUPERSAMPLE
+    shape, colour, pattern, size, background = factors.T
+    radius = RADII[size] * rng.uniform(0.95, 1.05, n).astype(np.float32)
+    centre = 0.5 + rng.uniform(-1, 1, (n, 2)).astype(np.float32) * (0.5 - radius - 0.02)[:, None]
+    angle = np.deg2rad(rng.uniform(-15, 15, n)).astype(np.float32)
+    paint = np.clip(COLOURS[colour] * rng.uniform(0.94, 1.04, (n, 1)), 0, 1).astype(np.float32)
+    ground = np.clip(BACKGROUNDS[background] + rng.uniform(-0.03, 0.03, n), 0, 1).astype(np.float32)
+
+    axis = (np.arange(side, dtype=np.float32) + 0.5) / side
+    dx = axis[None, None, :] - centre[:, 0, None, None]
+    dy = axis[None, :, None] - centre[:, 1, None, None]
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    u, v = cos * dx + sin * dy, -sin * dx + cos * dy  # the object's own axes, v downwards
+
+    inside = np.zeros((n, side, side), bool)
+    for index, name in enumerate(FACTORS["shape"]):
+        rows = shape == index
+        if rows.any():
+            inside[rows] = OUTLINES[name](u[rows] / radius[rows, None, None], v[rows] / radius[rows, None, None])
+    half = np.float32(PERIOD / 2)
+    stripes = np.floor(v / half).astype(np.int32) % 2 == 1
+    dots = np.hypot((u + half) % PERIOD - half, (v + half) % PERIOD - half) < DOT
+    dark = np.where((pattern == 1)[:, None, None], stripes, dots & (pattern == 2)[:, None, None])
+
+    shade = np.where(dark, np.float32(SHADE), np.float32(1))[..., None] * paint[:, None, None, :]
+    fine = np.where(inside[..., None], shade, ground[:, None, None, None])
+    image = fine.reshape(n, resolution, SUPERSAMPLE, resolution, SUPERSAMPLE, 3).mean((2, 4))
+    return np.round(image * 255).astype(np.uint8)
+
+
+def star(u, v):
+    sector = 2 * np.pi / 5
+    theta = np.abs((np.arctan2(u, -v) + sector / 2) % sector - sector / 2)  # angle from the nearest of five points
+    r, outer, inner = np.hypot(u, v), 1.12, 0.5
+    # Between a point (outer, 0) and a notch (inner, 36 degrees) the outline is a straight line.
+    notch_x, notch_y = inner * np.cos(sector / 2), inner * np.sin(sector / 2)
+    x, y = r * np.cos(theta), r * np.sin(theta)
+    return (x - outer) * notch_y - y * (notch_x - outer) < 0
+
+
+def heart(u, v):
+    x, y = u * 1.18, -v * 1.18 + 0.12
+    return (x * x + y * y - 1) ** 3 - x * x * y**3 < 0
+
+
+OUTLINES = {
+    "circle": lambda u, v: u * u + v * v < 0.92,
+    "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) < 0.8,
+    "triangle": lambda u, v: (v < 0.65) & (v > -1.1 + 1.75 * np.abs(u)),
+    "star": star,
+    "heart": heart,
+    "ring": lambda u, v: (u * u + v * v < 1) & (u * u + v * v > 0.3),
+}
+
+
+def describe(factors, rng: np.random.Generator, named=None) -> str:
+    """A caption in varied wording, such as "a small striped red heart on a white background".
+
+    Arguments:
+        factors: five indices in the order of `FACTORS`.
+        rng: chooses the wording.
+        named: names of the factors to mention; by default each with probability 0.7, and at least one.
+    """
+    names = list(FACTORS)
+    if named is None:
+        named = [name for name in names if rng.random() < 0.7] or [names[rng.integers(len(names))]]
+    value = {name: FACTORS[name][factors[i]] for i, name in enumerate(names) if name in named}
+    word = {name: str(rng.choice(SYNONYMS.get(v, (v,)))) for name, v in value.items()}
+
+    adjectives = [word[name] for name in ("size", "pattern", "colour") if name in word]
+    noun, after = word.get("shape", str(rng.choice(NOUNS))), ""
+    style = rng.random()
+    if value.get("pattern") in ("striped", "dotted") and style < 0.2:
+        adjectives.remove(word["pattern"])
+        after = " with " + {"striped": "stripes", "dotted": "dots"}[value["pattern"]]
+    elif adjectives and style < 0.35:
+        after, adjectives = " that is " + " and ".join(rng.permutation(adjectives)), []
+    elif style < 0.5:
+        adjectives = list(rng.permutation(adjectives))
+    if "background" in word:
+        after += str(rng.choice((" on a {} background", " on {}", " against a {} background", " on a {} background"))).format(word["background"])
+    phrase = " ".join([*adjectives, noun])
+    return f"{rng.choice(OPENINGS)}{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}{after}"
+
+
+def named_factors(caption: str) -> dict[str, int]:
+    """The factors that a caption names and their values: "a red heart" gives {"colour": 0, "shape": 4}.
+
+    Raises:
+        UserError: a word that the shapes' captions never use, or two values of one factor.
+    """
+    found: dict[str, int] = {}
+    for word in caption.lower().replace(",", " ").replace(".", " ").split():
+        if word not in WORDS:
+            raise UserError(f"the prompt {caption!r} has the word '{word}', which this data never uses{near(word, WORDS) or '.'} Known words: {' '.join(WORDS)}.")
+        if word in MEANING:
+            factor, value = MEANING[word]
+            if found.setdefault(factor, value) != value:
+                raise UserError(f"the prompt {caption!r} names two values of {factor}; name one.")
+    return found
+
+
+class Shapes(Dataset):
+    """Procedural images with their factors and captions; rendered once, then memory-mapped from a cache.
+
+    Items, fetched a batch at a time, are dictionaries: `image` float (B, 3, H, W) in [-1, 1], `factors` integers (B, 5), and
+    with `captions` a list of B sentences, `caption`, worded anew each time.
+
+    Arguments:
+        size: number of images.
+        seed: of the data; sets with other seeds share no image.
+        resolution: side in pixels.
+        cache: folder for rendered images; None renders in memory.
+        captions: give captions with the images.
+    """
+
+    factor_names = tuple(FACTORS)
+
+    def __init__(self, size: int, seed: int, resolution: int = 32, cache: str | None = None, captions: bool = False):
+        integer("data.resolution", resolution, 8, 1024)
+        self.size, self.seed, self.captions = integer("data.size", size, 1), seed, captions
+        blocks = -(-size // BLOCK)
+        self.factors = np.concatenate([self._generator(b)[0] for b in range(blocks)])[:size]
+        file = Path(cache) / f"shapes-1-{resolution}px-seed{seed}-{size}.npy" if cache else None
+        if file is None:
+            self.images = self._render(resolution, blocks)
+        else:
+            if not file.exists():
+                save_atomically(file, self._render(resolution, blocks))
+            self.images = np.load(file, mmap_mode="r")
+
+    def _generator(self, block: int):
+        rng = np.random.default_rng([self.seed, block])
+        return np.stack([rng.integers(len(values), size=BLOCK) for values in FACTORS.values()], 1), rng
+
+    def _render(self, resolution: int, blocks: int) -> np.ndarray:
+        return np.concatenate([render(*self._generator(b), resolution) for b in range(blocks)])[: self.size]
+
+    def caption(self, index: int, variant: int = 0, named=None) -> str:
+        """The caption of one image; every `variant` is another wording and, unless `named` says which, other factors."""
+        return describe(self.factors[index], np.random.default_rng([self.seed, 1 + index, variant]), named)
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __getitems__(self, indices) -> dict:
+        images = torch.from_numpy(self.images[indices]).permute(0, 3, 1, 2)
+        batch = {"image": images.to(torch.float32).div_(127.5).sub_(1), "factors": torch.from_numpy(self.factors[indices])}
+        if self.captions:
+            variants = torch.randint(1 << 30, (len(indices),)).tolist()
+            batch["caption"] = [self.caption(i, k) for i, k in zip(indices, variants)]
+        return batch
+
+    def __getitem__(self, index: int) -> dict:
+        batch = self.__getitems__([index])
+        return {key: value[0] for key, value in batch.items()}
+
+
+def save_atomically(file: Path, array: np.ndarray) -> None:
+    """Writes beside the target, then renames: another process sees the whole file or none."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
+            np.save(part, array)
+        os.replace(part.name, file)
+    except OSError as error:
+        raise UserError(f"cannot write the rendered data to {file.parent}: {error.strerror}. Set data.cache to a folder that can be written.") from error

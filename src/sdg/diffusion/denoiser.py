@@ -1,0 +1,130 @@
+"""A network and a schedule: what p_θ says about x_0, ε and the next, less noisy level."""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sdg.diffusion.schedule import Schedule
+from sdg.errors import choice
+
+__all__ = ["Denoiser", "Reverse"]
+
+PREDICTIONS = ("epsilon", "x0", "v")
+VARIANCES = ("fixed_small", "fixed_large", "learned_range")
+
+
+class Reverse(NamedTuple):
+    """p_θ(x_s | x_t) = N(mean, variance), elementwise, with the x̂_0 that it was built from."""
+
+    mean: Tensor
+    variance: Tensor
+    x0: Tensor
+
+
+class Denoiser(nn.Module):
+    """p_θ(x_s | x_t) = N(μ_θ(x_t, t), Σ) from a network that predicts ε, x_0 or v = √ᾱ ε − √(1−ᾱ) x_0.
+
+    Arguments:
+        network: maps images (B, C, H, W) and levels (B,) to (B, C, H, W), or to 2C channels with `learned_range`; a
+            diffusers model's `.sample` is taken.
+        schedule: the forward process.
+        prediction: `epsilon`, `x0` or `v` (Salimans & Ho 2022, arXiv 2202.00512).
+        variance: `fixed_small` (β̃), `fixed_large` (β) or `learned_range` (Nichol & Dhariwal 2021, eq. 15).
+        clip: keep x̂_0 within [-1, 1].
+        patch: the network sees blocks of patch × patch pixels as channels (space to depth), at a patch² th of the positions.
+    """
+
+    def __init__(self, network: nn.Module, schedule: Schedule, prediction: str = "epsilon", variance: str = "fixed_small",
+                 clip: bool = True, patch: int = 1):
+        super().__init__()
+        self.network, self.schedule, self.clip, self.patch = network, schedule, clip, patch
+        self.prediction = choice("denoiser.prediction", prediction, PREDICTIONS)
+        self.variance = choice("denoiser.variance", variance, VARIANCES)
+
+    def forward(self, x: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor | None]:
+        """The network's output for x_t, (B, C, H, W), and with `learned_range` the interpolation weights in [-1, 1], else None."""
+        levels = torch.full((len(x),), t, device=x.device) if isinstance(t, int) else t
+        out = self.network(F.pixel_unshuffle(x, self.patch), levels)
+        out = F.pixel_shuffle(getattr(out, "sample", out), self.patch).to(x.dtype)
+        return out.chunk(2, 1) if self.variance == "learned_range" else (out, None)
+
+    def predict(self, x: Tensor, t: int | Tensor, score: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x̂_0 and ε̂ for x_t; clipping x̂_0 moves ε̂ with it, so that x_t = √ᾱ x̂_0 + √(1−ᾱ) ε̂ always holds.
+
+        Arguments:
+            x: x_t, shape (B, C, H, W).
+            t: its level.
+            score: ∇ log p(y | x_t), added to the model's score: ε̂ = ε_θ − √(1−ᾱ_t) · score (Dhariwal & Nichol 2021, alg. 2).
+        """
+        x0 = self._x0(x, t, self(x, t)[0])
+        a = self.schedule.alpha_bar(t, x.device)
+        if score is not None:
+            x0 = x0 + ((1 - a) / a.sqrt()).to(x.dtype) * score
+        x0 = x0.clamp(-1, 1) if self.clip else x0
+        return x0, (x - a.sqrt().to(x.dtype) * x0) / (1 - a).sqrt().to(x.dtype)
+
+    def reverse(self, x: Tensor, t: int | Tensor, s: int | Tensor) -> Reverse:
+        """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) with Σ as `variance` says; Σ is given elementwise."""
+        out, weight = self(x, t)
+        x0 = self._x0(x, t, out)
+        x0 = x0.clamp(-1, 1) if self.clip else x0
+        return self._reverse(x0, x, t, s, weight)
+
+    def _reverse(self, x0: Tensor, x: Tensor, t, s, weight: Tensor | None) -> Reverse:
+        mean, small = self.schedule.posterior(x0, x, t, s)
+        large = self.schedule.beta(t, s, x.device)
+        if self.variance == "learned_range":
+            # At s = −1 the posterior's variance is 0 and has no logarithm; the next level's stands in, as in the paper's code.
+            low = torch.where(small > 0, small, self.schedule.posterior(x0, x, 1, 0)[1] if self.schedule.T > 1 else large).log()
+            fraction = (weight + 1) / 2
+            variance = (fraction * large.log().to(x.dtype) + (1 - fraction) * low.to(x.dtype)).exp()
+        else:
+            variance = (small if self.variance == "fixed_small" else large).to(x.dtype).expand_as(mean)
+        return Reverse(mean, variance, x0)
+
+    def _x0(self, x: Tensor, t: int | Tensor, out: Tensor) -> Tensor:
+        a = self.schedule.alpha_bar(t, x.device)
+        signal, noise = a.sqrt().to(x.dtype), (1 - a).sqrt().to(x.dtype)
+        if self.prediction == "epsilon":
+            return (x - noise * out) / signal
+        return out if self.prediction == "x0" else signal * x - noise * out
+
+    def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """L_simple, with `learned_range` L_simple + 0.001 · T · L_t (Nichol & Dhariwal 2021, eq. 16; the mean is detached in L_t).
+
+        Arguments:
+            x0: images in [-1, 1], shape (B, C, H, W).
+            t: levels, shape (B,).
+            noise: ε ~ N(0, I), shape of `x0`.
+
+        Returns:
+            one loss per image, shape (B,).
+        """
+        x = self.schedule.q_sample(x0, t, noise)
+        out, weight = self(x, t)
+        a = self.schedule.alpha_bar(t, x.device)
+        target = {"epsilon": noise, "x0": x0, "v": a.sqrt().to(x.dtype) * noise - (1 - a).sqrt().to(x.dtype) * x0}[self.prediction]
+        simple = (out - target).square().flatten(1).mean(1)
+        if weight is None:
+            return simple
+        predicted = self._reverse(self._x0(x, t, out.detach()), x, t, t - 1, weight)
+        return simple + 0.001 * self.schedule.T * self._bound(x0, x, t, predicted)
+
+    def _bound(self, x0: Tensor, x: Tensor, t: Tensor, p: Reverse) -> Tensor:
+        """L_t in bits per dimension, (B,): KL(q(x_{t−1}|x_t, x_0) ‖ p_θ), and at t = 0 the likelihood of 8-bit pixels under p_θ."""
+        mean, variance = self.schedule.posterior(x0, x, t, t - 1)
+        variance = variance.to(x.dtype).clamp(min=1e-20)
+        kl = 0.5 * (p.variance.log() - variance.log() + (variance + (mean - p.mean) ** 2) / p.variance - 1)
+        bits = torch.where((t == 0).view(-1, 1, 1, 1), -log_likelihood_8bit(x0, p.mean, p.variance.sqrt()), kl)
+        return bits.flatten(1).mean(1) / math.log(2)
+
+
+def log_likelihood_8bit(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """log P(x) of pixels quantised to 256 levels in [-1, 1] under N(mean, std²), elementwise (Ho et al. 2020, eq. 13)."""
+    upper, lower = (torch.special.ndtr((x - mean + side / 255) / std) for side in (1, -1))
+    upper = torch.where(x > 0.999, 1.0, upper)
+    lower = torch.where(x < -0.999, 0.0, lower)
+    return (upper - lower).clamp(min=1e-12).log()

@@ -1,0 +1,28 @@
+"""The contrastive loss that trains CLIP and makes it noise-aware."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["contrastive_loss", "retrieval_top1"]
+
+
+def contrastive_loss(a: Tensor, b: Tensor, scale: float | Tensor, gather: Callable[[Tensor], Tensor] = lambda z: z[None], rank: int = 0) -> Tensor:
+    """½ [CE(c·a Bᵀ) + CE(c·b Aᵀ)] with the matched pairs on the diagonal (Radford et al. 2021, fig. 3).
+
+    Arguments:
+        a, b: unit embeddings of this rank's pairs, (N, D).
+        scale: c.
+        gather: from (N, D) to every rank's, (ranks, N, D), with gradient; A and B are what it returns.
+        rank: this process's place among them.
+    """
+    labels = torch.arange(len(a), device=a.device) + rank * len(a)
+    everyone_a, everyone_b = gather(a).flatten(0, 1), gather(b).flatten(0, 1)
+    return (F.cross_entropy(scale * a @ everyone_b.T, labels) + F.cross_entropy(scale * b @ everyone_a.T, labels)) / 2
+
+
+def retrieval_top1(queries: Tensor, keys: Tensor) -> Tensor:
+    """Share of queries (N, D) whose most similar key, among N, is their own."""
+    return ((queries @ keys.T).argmax(1) == torch.arange(len(keys), device=keys.device)).float().mean()

@@ -1,0 +1,42 @@
+"""What the user can mend, said in one line."""
+
+import math
+
+__all__ = ["UserError", "integer", "number", "choice", "near"]
+
+
+class UserError(Exception):
+    """Wrong input. The message says what is wrong and what to do; entry points print it alone and exit with 1."""
+
+
+def integer(name: str, value, low: int, high: int | None = None) -> int:
+    """`value` if it is an integer in [low, high], else a `UserError` that names the knob."""
+    bounds = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
+    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+        raise UserError(f"{name} must be {bounds}, not {value!r}.")
+    return value
+
+
+def number(name: str, value, low: float = -math.inf, high: float = math.inf) -> float:
+    """`value` as a finite float in [low, high], else a `UserError` that names the knob."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UserError(f"{name} must be a finite number, not {value!r}.")
+    if not low <= value <= high:
+        raise UserError(f"{name} must be between {low:g} and {high:g}, not {value!r}.")
+    return float(value)
+
+
+def near(word: str, words) -> str:
+    """A hint ", did you mean 'circle'?" when one of `words` is close to `word`, else an empty string."""
+    from difflib import get_close_matches
+
+    match = get_close_matches(str(word), [str(w) for w in words], n=1, cutoff=0.6)
+    return f", did you mean '{match[0]}'?" if match else ""
+
+
+def choice(name: str, value, options) -> str:
+    """`value` if it is among `options`, else a `UserError` that lists them and names the nearest."""
+    if value not in options:
+        hint = near(value, options) or "."
+        raise UserError(f"{name} must be one of {', '.join(map(str, options))}, not {value!r}{hint}")
+    return value

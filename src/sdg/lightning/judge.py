@@ -1,0 +1,37 @@
+"""Training the judge on labelled images of a seed that nothing else sees."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from sdg.lightning.training import TrainingModule
+from sdg.metrics.judge import Judge as Model
+
+__all__ = ["Judge"]
+
+
+class Judge(TrainingModule):
+    """Cross-entropy of every factor, on images with a little noise, since samples are never as clean as renderings.
+
+    Arguments:
+        judge: the classifier.
+        noise: largest standard deviation of the noise added in training, in units of [-1, 1].
+    """
+
+    def __init__(self, judge: Model, noise: float = 0.1, **training):
+        super().__init__("judge", judge, **training)
+        self.noise = noise
+
+    def training_step(self, batch: dict, index: int) -> Tensor:
+        x = batch["image"]
+        level = self.noise * torch.rand(len(x), 1, 1, 1, device=x.device)
+        logits = self.model(x + level * torch.randn_like(x))
+        loss = sum(F.cross_entropy(out, target) for out, target in zip(logits.values(), batch["factors"].T))
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict, index: int) -> None:
+        right = (self.model.guess(batch["image"]) == batch["factors"]).float()
+        for factor, share in zip(self.model.config["factors"], right.mean(0)):
+            self.log(f"val/{factor}", share, sync_dist=True, batch_size=len(right))
+        self.log("val/all", right.prod(1).mean(), prog_bar=True, sync_dist=True, batch_size=len(right))

@@ -1,0 +1,88 @@
+"""What a training and a sampling run share: how they start, which trainer runs them, how they end."""
+
+import json
+import logging
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from sdg.errors import UserError, integer
+
+__all__ = ["make_trainer", "run"]
+
+RECORDED = ("torch", "pytorch-lightning", "hydra-core", "timm", "open_clip_torch", "diffusers", "torchmetrics", "safetensors", "numpy")
+LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")  # which Lightning sets for its processes
+
+
+@contextmanager
+def run(config: DictConfig) -> Iterator[Path]:
+    """Seeds everything, leaves the resolved config and the versions in the run's folder, and says at the end where the results are."""
+    quieten()
+    torch.set_float32_matmul_precision("high")
+    pl.seed_everything(integer("seed", config.seed, 0), workers=True, verbose=False)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    if first:
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+        versions = {name: version(name) for name in RECORDED} | {"python": platform.python_version()}
+        (folder / "versions.json").write_text(json.dumps({"seed": config.seed, "versions": versions}, indent=2) + "\n")
+    launched = {key: os.environ.get(key) for key in LAUNCHER}
+    with single_job_command(folder):
+        try:
+            yield folder
+        finally:
+            leave_process_group(launched)
+    if first:
+        print(f"results: {folder}", flush=True)
+
+
+def make_trainer(config: DictConfig) -> pl.Trainer:
+    """The trainer with the config's logger and callbacks."""
+    try:
+        return instantiate(config.trainer, logger=instantiate(config.logger) or False, callbacks=list(instantiate(config.callbacks).values()))
+    except pl.utilities.exceptions.MisconfigurationException as error:
+        raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def single_job_command(folder: Path) -> Iterator[None]:
+    """In a sweep, gives Lightning's launcher the command of this one job: it repeats sys.argv, whose -m would start the sweep again."""
+    hydra, argv = HydraConfig.get(), sys.argv
+    if hydra.mode == RunMode.MULTIRUN:
+        sys.argv = [argv[0], *hydra.overrides.task]
+        with open_dict(HydraConfig.instance().cfg):
+            HydraConfig.instance().cfg.hydra.run.dir = str(folder)
+    try:
+        yield
+    finally:
+        sys.argv = argv
+
+
+def leave_process_group(environment: dict[str, str | None]) -> None:
+    """Ends this job's distributed group, so that the next job of a sweep can start its own."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    for key, value in environment.items():
+        if value is None:
+            os.environ.pop(key, None)
+
+
+def quieten() -> None:
+    """Silences what libraries say about themselves on every run and no user can act on."""
+    for message in (".*does not have many workers.*", ".*treespec, LeafSpec.*", ".*Experiment logs directory.*", ".*smaller than the logging interval.*",
+                    ".*find_unused_parameters.*"):
+        warnings.filterwarnings("ignore", message=message)
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning", "lightning_fabric", "matplotlib.font_manager"):
+        logging.getLogger(name).setLevel(logging.WARNING)

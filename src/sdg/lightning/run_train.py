@@ -1,0 +1,69 @@
+"""`python train.py`: from a composed config to trained weights."""
+
+from pathlib import Path
+
+import pytorch_lightning as pl
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from sdg.checkpoints.models import build_denoiser, load_clip
+from sdg.data.shapes import FACTORS, WORDS
+from sdg.encoders.clip import CLIP
+from sdg.errors import UserError
+from sdg.lightning.run import make_trainer, run
+from sdg.metrics.judge import Judge
+
+__all__ = ["train"]
+
+
+def train(config: DictConfig) -> None:
+    """Trains the module that the config names; the run's folder ends with checkpoints and the exported weights."""
+    with run(config) as folder:
+        module = BUILDERS[config.name](config, OmegaConf.to_container(config, resolve=True))
+        data, trainer = instantiate(config.data), make_trainer(config)
+        if config.compile:
+            module.model.compile()
+        trainer.fit(module, data, ckpt_path=checkpoint(config, folder), weights_only=True)
+        if trainer.is_global_zero:
+            print(f"weights: {module.export(folder, half=config.half)}")
+
+
+def checkpoint(config: DictConfig, folder: Path) -> str | None:
+    """The checkpoint to continue from: `ckpt_path`, with `resume` the newest of this kind, or none."""
+    if config.ckpt_path:
+        if not Path(config.ckpt_path).is_file():
+            raise UserError(f"ckpt_path: there is no file {config.ckpt_path}.")
+        return str(config.ckpt_path)
+    if not config.resume:
+        return None
+    found = sorted(folder.parent.glob("*/checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime)
+    if not found:
+        raise UserError(f"resume=true: no checkpoint under {folder.parent}; start without it, or set ckpt_path=FILE.")
+    print(f"resuming from {found[-1]}")
+    return str(found[-1])
+
+
+def training_parts(config: DictConfig) -> dict:
+    return {"optimizer": instantiate(config.optimizer), "lr_schedule": instantiate(config.lr_schedule)}
+
+
+def ddpm(config: DictConfig, plain: dict) -> pl.LightningModule:
+    denoiser = build_denoiser(plain["denoiser"], plain["schedule"], config.data.resolution)
+    return instantiate(config.module, denoiser=denoiser, **training_parts(config))
+
+
+def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
+    encoder = CLIP(plain["encoder"]["model"], WORDS if config.encoder.tokenizer == "words" else ())
+    return instantiate(config.module, clip=encoder, **training_parts(config))
+
+
+def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
+    return instantiate(config.module, clip=load_clip(config.encoder.clip), schedule=plain["schedule"], **training_parts(config))
+
+
+def judge(config: DictConfig, plain: dict) -> pl.LightningModule:
+    model = Judge(config.encoder.model_name, {name: len(values) for name, values in FACTORS.items()})
+    return instantiate(config.module, judge=model, **training_parts(config))
+
+
+BUILDERS = {"denoiser": ddpm, "clip": clip, "clip_noisy": clip_noisy, "judge": judge}

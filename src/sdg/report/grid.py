@@ -1,0 +1,46 @@
+"""Pictures of many images at once."""
+
+from pathlib import Path
+
+import matplotlib
+import torch
+from torch import Tensor
+from torchvision.utils import make_grid
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first: no display is needed)
+
+__all__ = ["labelled_grid", "plain_grid", "to_uint8"]
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as 8-bit pixels, same shape."""
+    return ((images.float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def plain_grid(images: Tensor, columns: int = 8) -> Tensor:
+    """Images (N, 3, H, W) in [-1, 1] in rows of `columns`: uint8, (3, H', W')."""
+    return make_grid(to_uint8(images), nrow=columns, padding=2, pad_value=255)
+
+
+def labelled_grid(file: Path, images: Tensor, labels: list[str], columns: int | None = None, title: str = "") -> Path:
+    """Writes a picture of images (N, 3, H, W) in [-1, 1], each with its label below."""
+    columns = columns or min(8, max(1, round(len(images) ** 0.5)))
+    rows = -(-len(images) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.75 * columns, 2.1 * rows + (0.4 if title else 0)), squeeze=False, layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, image, label in zip(axes.flat, to_uint8(images), labels):
+        axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+        axis.set_title("\n".join(wrap(label)), fontsize=7, y=-0.02, va="top")
+    if title:
+        figure.suptitle(title, fontsize=9)
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
+    return file
+
+
+def wrap(text: str, width: int = 24) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width, max_lines=3, placeholder=" …")
