@@ -4,7 +4,8 @@ import functools
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
@@ -23,24 +24,38 @@ def entry_point(config_name: str) -> Callable:
     The heavy libraries are imported by `main`, so `--help` answers at once. The exit code is 1 after any error.
     """
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
+        conf = Path(main.__code__.co_filename).resolve().parent / "conf"
+
+        @functools.wraps(main)
+        def job(config: DictConfig) -> None:
+            with explained(conf, config_name):
+                main(config)
+
         @functools.wraps(main)
         def run() -> None:
             # Hydra would print its own report and exit; this makes it raise, so that one place explains.
             os.environ["HYDRA_FULL_ERROR"] = "1"
-            try:
-                hydra.main(version_base="1.3", config_path="conf", config_name=config_name)(main)()
-            except Exception as error:
-                message = explain(error, config_name)
-                if message is None:
-                    raise
-                sys.exit(f"error: {message}")
-            except KeyboardInterrupt:
-                sys.exit("interrupted; what was already written is kept.")
+            with explained(conf, config_name):
+                hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
         return run
     return decorate
 
 
-def explain(error: BaseException, config_name: str) -> str | None:
+@contextmanager
+def explained(conf: Path, config_name: str) -> Iterator[None]:
+    """Ends the program with one line for an error that the user can mend; lets our own mistakes through."""
+    try:
+        yield
+    except Exception as error:
+        message = explain(error, conf, config_name)
+        if message is None:
+            raise
+        sys.exit(f"error: {message}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was already written is kept.")
+
+
+def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
     """One sentence for an error of the user's, None for one of ours."""
     chain, link = [], error
     while link is not None and link not in chain:
@@ -55,14 +70,14 @@ def explain(error: BaseException, config_name: str) -> str | None:
             return f"{group}={word}: there is no such {group}{near(word, link.options) or '.'} There are: {', '.join(sorted(link.options))}."
     for link in chain:
         if isinstance(link, (HydraException, OmegaConfBaseException)):
-            return explain_override(str(link), config_name)
+            return explain_override(str(link), conf, config_name)
     return None
 
 
-def explain_override(text: str, config_name: str) -> str:
+def explain_override(text: str, conf: Path, config_name: str) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
-        known = config_keys(config_name)
+        known = config_keys(conf, config_name)
         hint = near(key[1], known)
         return f"there is no setting '{key[1]}'{hint or '.'} `--cfg job` prints them all{'' if hint else '; put + before a new one'}."
     if "mismatched input" in text or "LexerNoViableAltException" in text or "token recognition error" in text or "extraneous input" in text or "no viable alternative" in text:
@@ -71,12 +86,11 @@ def explain_override(text: str, config_name: str) -> str:
     return " ".join(text.split())
 
 
-def config_keys(config_name: str) -> list[str]:
+def config_keys(conf: Path, config_name: str) -> list[str]:
     """Every key of the default config, dotted, and the names of the config groups."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
-    conf = Path(sys.argv[0]).resolve().parent / "conf"
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = compose(config_name)

@@ -17,19 +17,19 @@ from sdg.metrics.judge import Judge
 __all__ = ["build_denoiser", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge"]
 
 
-def build_denoiser(config: dict, schedule: dict, resolution: int) -> Denoiser:
+def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
     """A diffusers UNet2DModel and a schedule as `conf/denoiser` and `conf/schedule` describe them."""
-    options = {key: value for key, value in config.items() if key != "network"}
-    patch, network = options.get("patch", 1), dict(config["network"])
+    options = {key: value for key, value in denoiser.items() if key != "network"}
+    patch, network = options.get("patch", 1), denoiser["network"]
     halvings = len(network["block_out_channels"]) - 1
     if resolution % (patch * 2**halvings):
         raise UserError(f"data.resolution={resolution} must be a multiple of {patch * 2**halvings}: the network halves it {halvings} times after patches of {patch}.")
     channels = 3 * patch**2
     outputs = channels * (2 if options.get("variance") == "learned_range" else 1)
     unet = UNet2DModel(sample_size=resolution // patch, in_channels=channels, out_channels=outputs, **network)
-    denoiser = Denoiser(unet, Schedule(**schedule), **options)
-    denoiser.config = {"denoiser": config, "schedule": denoiser.schedule.config, "resolution": resolution}
-    return denoiser
+    model = Denoiser(unet, Schedule(**schedule), **options)
+    model.config = {"denoiser": denoiser, "schedule": model.schedule.config, "resolution": resolution}
+    return model
 
 
 def load_denoiser(file: str | Path) -> Denoiser:

@@ -1,7 +1,7 @@
 """What a sampling run is asked for: a list of (index, seed, prompt)."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -11,8 +11,7 @@ from sdg.errors import UserError, integer
 __all__ = ["Request", "Requests", "read_prompts"]
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """One sample: its place in the run, the seed of all its noise, and what it shall show."""
 
     index: int

@@ -49,21 +49,21 @@ def training_parts(config: DictConfig) -> dict:
 
 def ddpm(config: DictConfig, plain: dict) -> pl.LightningModule:
     denoiser = build_denoiser(plain["denoiser"], plain["schedule"], config.data.resolution)
-    return instantiate(config.module, denoiser=denoiser, **training_parts(config))
+    return instantiate(config.module, denoiser=denoiser, **training_parts(config), _convert_="all")
 
 
 def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
     encoder = CLIP(plain["encoder"]["model"], WORDS if config.encoder.tokenizer == "words" else ())
-    return instantiate(config.module, clip=encoder, **training_parts(config))
+    return instantiate(config.module, clip=encoder, **training_parts(config), _convert_="all")
 
 
 def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
-    return instantiate(config.module, clip=load_clip(config.encoder.clip), schedule=plain["schedule"], **training_parts(config))
+    return instantiate(config.module, clip=load_clip(config.encoder.clip), schedule=plain["schedule"], **training_parts(config), _convert_="all")
 
 
 def judge(config: DictConfig, plain: dict) -> pl.LightningModule:
     model = Judge(config.encoder.model_name, {name: len(values) for name, values in FACTORS.items()})
-    return instantiate(config.module, judge=model, **training_parts(config))
+    return instantiate(config.module, judge=model, **training_parts(config), _convert_="all")
 
 
 BUILDERS = {"denoiser": ddpm, "clip": clip, "clip_noisy": clip_noisy, "judge": judge}
