@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sdg.errors import UserError, near
 
 __all__ = ["entry_point"]
+
+# What Hydra's parser says where a sentence met its grammar.
+GRAMMAR_SIGNS = ("Ambiguous value", "mismatched input", "no viable alternative", "token recognition error", "extraneous input", "LexerNoViableAlt")
 
 
 def entry_point(config_name: str) -> Callable:
@@ -69,8 +72,15 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             group, _, word = str(link.missing_cfg_file).rpartition("/")
             return f"{group}={word}: there is no such {group}{near(word, link.options) or '.'} There are: {', '.join(sorted(link.options))}."
     for link in chain:
+        if isinstance(link, InstantiationException) and link.__cause__ is not None:
+            key = re.search(r"full_key: (\S+)", str(link))
+            return f"{key[1] if key else 'config'}: {' '.join(str(link.__cause__).split())}"
+    for link in chain:
         if isinstance(link, (HydraException, OmegaConfBaseException)):
             return explain_override(str(link), conf, config_name)
+    for link in chain:
+        if isinstance(link, OSError) and link.filename:
+            return f"cannot write {link.filename}: {link.strerror}. hydra.run.dir=FOLDER puts the results elsewhere."
     return None
 
 
@@ -80,7 +90,7 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
         known = config_keys(conf, config_name)
         hint = near(key[1], known)
         return f"there is no setting '{key[1]}'{hint or '.'} `--cfg job` prints them all{'' if hint else '; put + before a new one'}."
-    if "mismatched input" in text or "LexerNoViableAltException" in text or "token recognition error" in text or "extraneous input" in text or "no viable alternative" in text:
+    if any(sign in text for sign in GRAMMAR_SIGNS):
         return (f"{text.splitlines()[0]} Hydra reads , ( ) = and quotes as grammar. Quote a sentence twice, "
                 "prompt=\"'a red heart, striped'\", or put sentences in a file, a line each: prompts=FILE.")
     return " ".join(text.split())

@@ -7,6 +7,7 @@ Because the truth is known, "does the sample show what the sentence says" can be
 import os
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch.utils.data import Dataset
 
 from sdg.errors import UserError, integer, near
 
-__all__ = ["FACTORS", "WORDS", "Shapes", "describe", "named_factors", "render"]
+__all__ = ["FACTORS", "WORDS", "Placement", "Shapes", "describe", "named_factors", "render"]
 
 FACTORS = {
     "shape": ("circle", "square", "triangle", "star", "heart", "ring"),
@@ -46,12 +47,29 @@ SUPERSAMPLE = 3
 BLOCK = 500  # images that share one random generator: a data set is a prefix of every larger one
 
 
-def render(factors: np.ndarray, rng: np.random.Generator, resolution: int = 32) -> np.ndarray:
+class Placement(NamedTuple):
+    """What is free in an image: all but its factors. Uniform draws, one row an image."""
+
+    radius: np.ndarray  # relative to the size's own, (N,)
+    centre: np.ndarray  # in [-1, 1] of the room there is, (N, 2)
+    angle: np.ndarray  # degrees, (N,)
+    shade: np.ndarray  # factor on the object's colour, (N, 1)
+    ground: np.ndarray  # added to the background, (N,)
+
+    @classmethod
+    def draw(cls, n: int, rng: np.random.Generator) -> "Placement":
+        return cls(rng.uniform(0.95, 1.05, n), rng.uniform(-1, 1, (n, 2)), rng.uniform(-15, 15, n), rng.uniform(0.94, 1.04, (n, 1)), rng.uniform(-0.03, 0.03, n))
+
+    def first(self, n: int) -> "Placement":
+        return Placement(*(values[:n] for values in self))
+
+
+def render(factors: np.ndarray, placement: Placement, resolution: int = 32) -> np.ndarray:
     """Draws one image for each row of factor indices.
 
     Arguments:
         factors: integers, shape (N, 5), columns in the order of `FACTORS`.
-        rng: gives position, rotation (within 15 degrees) and a slight change of shade.
+        placement: position, rotation and a slight change of size and shade.
         resolution: side of the images in pixels.
 
     Returns:
@@ -59,11 +77,11 @@ def render(factors: np.ndarray, rng: np.random.Generator, resolution: int = 32) 
     """
     n, side = len(factors), resolution * SUPERSAMPLE
     shape, colour, pattern, size, background = factors.T
-    radius = RADII[size] * rng.uniform(0.95, 1.05, n).astype(np.float32)
-    centre = 0.5 + rng.uniform(-1, 1, (n, 2)).astype(np.float32) * (0.5 - radius - 0.02)[:, None]
-    angle = np.deg2rad(rng.uniform(-15, 15, n)).astype(np.float32)
-    paint = np.clip(COLOURS[colour] * rng.uniform(0.94, 1.04, (n, 1)), 0, 1).astype(np.float32)
-    ground = np.clip(BACKGROUNDS[background] + rng.uniform(-0.03, 0.03, n), 0, 1).astype(np.float32)
+    radius = RADII[size] * placement.radius.astype(np.float32)
+    centre = 0.5 + placement.centre.astype(np.float32) * (0.5 - radius - 0.02)[:, None]
+    angle = np.deg2rad(placement.angle).astype(np.float32)
+    paint = np.clip(COLOURS[colour] * placement.shade, 0, 1).astype(np.float32)
+    ground = np.clip(BACKGROUNDS[background] + placement.ground, 0, 1).astype(np.float32)
 
     axis = (np.arange(side, dtype=np.float32) + 0.5) / side
     dx = axis[None, None, :] - centre[:, 0, None, None]
@@ -178,22 +196,19 @@ class Shapes(Dataset):
     def __init__(self, size: int, seed: int, resolution: int = 32, cache: str | None = None, captions: bool = False):
         integer("data.resolution", resolution, 8, 1024)
         self.size, self.seed, self.captions = integer("data.size", size, 1), seed, captions
-        blocks = -(-size // BLOCK)
-        self.factors = np.concatenate([self._generator(b)[0] for b in range(blocks)])[:size]
+        blocks = [self._block(b) for b in range(-(-size // BLOCK))]
+        self.factors = np.concatenate([factors for factors, _ in blocks])[:size]
         file = Path(cache) / f"shapes-1-{resolution}px-seed{seed}-{size}.npy" if cache else None
-        if file is None:
-            self.images = self._render(resolution, blocks)
-        else:
-            if not file.exists():
-                save_atomically(file, self._render(resolution, blocks))
-            self.images = np.load(file, mmap_mode="r")
+        if file is None or not file.exists():
+            sizes = [min(BLOCK, size - start) for start in range(0, size, BLOCK)]
+            images = np.concatenate([render(factors[:n], placement.first(n), resolution) for n, (factors, placement) in zip(sizes, blocks)])
+            if file is not None:
+                save_atomically(file, images)
+        self.images = images if file is None else np.load(file, mmap_mode="r")
 
-    def _generator(self, block: int):
+    def _block(self, block: int) -> tuple[np.ndarray, Placement]:
         rng = np.random.default_rng([self.seed, block])
-        return np.stack([rng.integers(len(values), size=BLOCK) for values in FACTORS.values()], 1), rng
-
-    def _render(self, resolution: int, blocks: int) -> np.ndarray:
-        return np.concatenate([render(*self._generator(b), resolution) for b in range(blocks)])[: self.size]
+        return np.stack([rng.integers(len(values), size=BLOCK) for values in FACTORS.values()], 1), Placement.draw(BLOCK, rng)
 
     def caption(self, index: int, variant: int = 0, named=None) -> str:
         """The caption of one image; every `variant` is another wording and, unless `named` says which, other factors."""

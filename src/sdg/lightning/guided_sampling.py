@@ -47,7 +47,7 @@ class GuidedSampling(pl.LightningModule):
         self.task = self.progress.add_task("sampling", total=batches * self.sampler.steps)
         self.progress.start()
 
-    def predict_step(self, batch: list[Request], index: int) -> None:
+    def predict_step(self, batch: list[Request], index: int) -> list[int]:
         began = time.perf_counter()
         noise = Noise([request.seed for request in batch], self.shape, self.device)
         similarity = total([term.to([request.prompt for request in batch]) for term in self.terms])
@@ -61,6 +61,7 @@ class GuidedSampling(pl.LightningModule):
                 Image.fromarray(image).save(self.folder / file)
                 row = {"index": request.index, "seed": request.seed, "prompt": request.prompt, "file": file, "seconds": round(seconds, 4)}
                 rows.write(json.dumps(row) + "\n")
+        return [request.index for request in batch]
 
     def on_predict_end(self) -> None:
         self.progress.stop()

@@ -16,9 +16,9 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, read_write
 
-from sdg.errors import UserError, integer
+from sdg.errors import integer
 
 __all__ = ["make_trainer", "run"]
 
@@ -50,10 +50,7 @@ def run(config: DictConfig) -> Iterator[Path]:
 
 def make_trainer(config: DictConfig) -> pl.Trainer:
     """The trainer with the config's logger and callbacks."""
-    try:
-        return instantiate(config.trainer, logger=instantiate(config.logger) or False, callbacks=list(instantiate(config.callbacks).values()))
-    except pl.utilities.exceptions.MisconfigurationException as error:
-        raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+    return instantiate(config.trainer, logger=instantiate(config.logger) or False, callbacks=list(instantiate(config.callbacks).values()))
 
 
 @contextmanager
@@ -62,7 +59,7 @@ def single_job_command(folder: Path) -> Iterator[None]:
     hydra, argv = HydraConfig.get(), sys.argv
     if hydra.mode == RunMode.MULTIRUN:
         sys.argv = [argv[0], *hydra.overrides.task]
-        with open_dict(HydraConfig.instance().cfg):
+        with read_write(HydraConfig.instance().cfg):
             HydraConfig.instance().cfg.hydra.run.dir = str(folder)
     try:
         yield

@@ -26,7 +26,6 @@ def sample(config: DictConfig) -> None:
         guidance.check(sampler)
         integer("batch_size", config.batch_size, 1)
         data = instantiate(config.data)
-        data.prepare_data()
         data.setup("predict")
         prompts, each = read_prompts(config.prompt, config.prompts, config.num_samples, config.samples_per_prompt,
                                      data.held_out if hasattr(data.held_out, "caption") else None, config.named)

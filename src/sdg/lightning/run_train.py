@@ -1,8 +1,11 @@
 """`python train.py`: from a composed config to trained weights."""
 
+import time
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -12,6 +15,7 @@ from sdg.encoders.clip import CLIP
 from sdg.errors import UserError
 from sdg.lightning.run import make_trainer, run
 from sdg.metrics.judge import Judge
+from sdg.report.card import processor, write_card
 
 __all__ = ["train"]
 
@@ -23,9 +27,19 @@ def train(config: DictConfig) -> None:
         data, trainer = instantiate(config.data), make_trainer(config)
         if config.compile:
             module.model.compile()
+        began = time.monotonic()
         trainer.fit(module, data, ckpt_path=checkpoint(config, folder), weights_only=True)
         if trainer.is_global_zero:
             print(f"weights: {module.export(folder, half=config.half)}")
+            command = " ".join(["python train.py", *HydraConfig.get().overrides.task])
+            parameters = sum(p.numel() for p in module.model.parameters())
+            write_card(folder, config.name, command, time.monotonic() - began, parameters, hardware(trainer))
+
+
+def hardware(trainer: pl.Trainer) -> str:
+    """The devices of a run in words."""
+    gpus = isinstance(trainer.accelerator, pl.accelerators.CUDAAccelerator)
+    return f"{trainer.world_size} × {torch.cuda.get_device_name()}" if gpus else processor()
 
 
 def checkpoint(config: DictConfig, folder: Path) -> str | None:

@@ -1,15 +1,35 @@
 """What every trained module shares: its optimizer and the weight file that it ends in."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 
 from sdg.checkpoints.weights import save
 
-__all__ = ["TrainingModule"]
+__all__ = ["TrainingModule", "warmup_cosine"]
+
+
+def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
+    """The learning rate's share of its peak: k/(wT) while k < wT, then ½ (1 + cos(π (k − wT)/(T − wT))), at step k of T.
+
+    A function of the step alone: a resumed run may have another T.
+
+    Arguments:
+        warmup: w, the fraction of steps in which it rises.
+    """
+    rise = max(1, round(warmup * total_steps))
+
+    def share(step: int) -> float:
+        if step < rise:
+            return (step + 1) / rise
+        return (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total_steps - rise)))) / 2
+    return LambdaLR(optimizer, share)
 
 
 class TrainingModule(pl.LightningModule):

@@ -29,10 +29,11 @@ def labelled_grid(file: Path, images: Tensor, labels: list[str], columns: int | 
     rows = -(-len(images) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(1.75 * columns, 2.1 * rows + (0.4 if title else 0)), squeeze=False, layout="constrained")
     for axis in axes.flat:
-        axis.axis("off")
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
     for axis, image, label in zip(axes.flat, to_uint8(images), labels):
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
-        axis.set_title("\n".join(wrap(label)), fontsize=7, y=-0.02, va="top")
+        axis.set_xlabel("\n".join(wrap(label)), fontsize=7)
     if title:
         figure.suptitle(title, fontsize=9)
     figure.savefig(file, dpi=110)

@@ -1,0 +1,36 @@
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python
+
+.PHONY: help setup demo test slow weights clean
+
+help:            ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
+
+setup: $(VENV)/installed       ## a virtual environment with everything in it
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet -e ".[dev]"
+	@touch $@
+
+demo: setup      ## guided samples from the shipped weights
+	$(RUN) sample.py guidance.gamma=5
+
+test: setup      ## the tests, without the slow ones
+	$(RUN) -m pytest -m "not slow"
+
+slow: setup      ## the slow tests: the figures of the shipped weights, the notebook
+	$(RUN) -m pytest -m slow
+
+weights: setup   ## train all shipped weights anew; hours on a CPU
+	$(RUN) train.py half=true hydra.run.dir=outputs/weights/denoiser
+	$(RUN) train.py encoder=clip half=true hydra.run.dir=outputs/weights/clip
+	cp outputs/weights/clip/clip.safetensors weights/
+	$(RUN) train.py encoder=clip_noisy half=true hydra.run.dir=outputs/weights/clip_noisy
+	$(RUN) train.py encoder=judge half=true hydra.run.dir=outputs/weights/judge
+	for kind in denoiser clip clip_noisy judge; do cp outputs/weights/$$kind/$$kind.safetensors outputs/weights/$$kind/$$kind.md weights/; done
+
+clean:           ## forget the environment, the runs and the rendered data
+	rm -rf $(VENV) outputs data

@@ -1,0 +1,124 @@
+"""What a sweep of `sample.py -m` adds up to: one table, one picture of samples, one of curves."""
+
+import csv
+import json
+from pathlib import Path
+
+from hydra.experimental.callback import Callback
+
+__all__ = ["SweepReport", "report"]
+
+COLUMNS = ("shape", "colour", "pattern", "size", "background", "all")
+
+
+class SweepReport(Callback):
+    """Called by Hydra when every job of a sweep is done."""
+
+    def on_multirun_end(self, config, **kwargs) -> None:
+        report(Path(config.hydra.sweep.dir).resolve())
+
+
+def report(folder: Path) -> None:
+    """Writes `sweep.csv`, `sweep.png` and, where one number was swept, `curves.png`, and prints the table.
+
+    Arguments:
+        folder: of the sweep; each job left a folder with `metrics.json` in it, and jobs without one are passed over.
+    """
+    jobs = sorted((file.parent for file in folder.glob("*/metrics.json")), key=lambda job: int(job.name) if job.name.isdigit() else 0)
+    if jobs:
+        rows = [row(job) for job in jobs]
+        with open(folder / "sweep.csv", "w", newline="") as file:
+            table = csv.DictWriter(file, fieldnames=rows[0].keys())
+            table.writeheader()
+            table.writerows(rows)
+        print_table(rows)
+        print(f"picture: {gallery(folder, jobs, [r['job'] for r in rows])}")
+        curves(folder, rows)
+    print(f"results: {folder}", flush=True)
+
+
+def overrides(job: Path) -> list[str]:
+    """What the job's command said beside the others, such as ["guidance.gamma=5"]."""
+    from omegaconf import OmegaConf
+
+    return list(OmegaConf.load(job / ".hydra" / "overrides.yaml"))
+
+
+def row(job: Path) -> dict:
+    """One line of the table."""
+    metrics = json.loads((job / "metrics.json").read_text())
+    alignment = metrics.get("alignment", {})
+    swept = [o for o in overrides(job) if o not in shared_overrides(job.parent)]
+    return {"job": " ".join(swept) or job.name} | {name: alignment.get(name) for name in COLUMNS} | {
+        name: metrics.get(name) for name in ("similarity", "frechet_judge", "seconds_per_sample")}
+
+
+def shared_overrides(folder: Path) -> set[str]:
+    """The overrides that all jobs have in common, and so tell none apart."""
+    return set.intersection(*(set(overrides(file.parent)) for file in folder.glob("*/metrics.json")))
+
+
+def print_table(rows: list[dict]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*rows[0])
+    for line in rows:
+        table.add_row(*("" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value) for value in line.values()))
+    Console().print(table)
+
+
+def gallery(folder: Path, jobs: list[Path], names: list[str], columns: int = 12) -> Path:
+    """The same samples in every job, a row a job: what the swept setting does to each."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    with open(jobs[0] / "samples.csv", newline="") as file:
+        samples = list(csv.DictReader(file))
+    shown = samples[:: max(1, len(samples) // columns)][:columns]
+    figure, axes = plt.subplots(len(jobs), len(shown), figsize=(1.15 * len(shown) + 1.3, 1.15 * len(jobs) + 0.7), squeeze=False, layout="constrained")
+    for line, job, name in zip(axes, jobs, names):
+        for axis, sample in zip(line, shown):
+            axis.set(xticks=[], yticks=[])
+            if (job / sample["file"]).is_file():
+                axis.imshow(plt.imread(job / sample["file"]), interpolation="nearest")
+        line[0].set_ylabel(name.replace("guidance.gamma=", "γ = "), rotation=0, ha="right", va="center", fontsize=9)
+    import textwrap
+
+    for axis, sample in zip(axes[0], shown):
+        axis.set_title(textwrap.fill(sample["prompt"], 17), fontsize=6)
+    figure.savefig(folder / "sweep.png", dpi=120)
+    plt.close(figure)
+    return folder / "sweep.png"
+
+
+def curves(folder: Path, rows: list[dict]) -> None:
+    """Alignment and distance over the swept number, where exactly one was swept."""
+    import matplotlib.pyplot as plt
+
+    keys = {r["job"].partition("=")[0] for r in rows}
+    try:
+        values = [float(r["job"].partition("=")[2]) for r in rows]
+    except ValueError:
+        return
+    if len(keys) != 1 or len(rows) < 2:
+        return
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    order = sorted(range(len(rows)), key=values.__getitem__)
+    xs = [values[i] for i in order]
+    for name in COLUMNS:
+        if all(rows[i][name] is not None for i in order):
+            left.plot(xs, [rows[i][name] for i in order], marker="o", ms=3, lw=2.5 if name == "all" else 1, color="black" if name == "all" else None, label=name)
+    left.set(ylim=(0, 1.02), ylabel="share of samples that show it")
+    left.legend(fontsize=7)
+    if all(rows[i]["frechet_judge"] is not None for i in order):
+        right.plot(xs, [rows[i]["frechet_judge"] for i in order], marker="o", ms=3, color="firebrick")
+    right.set(ylabel="Fréchet distance (judge)")
+    for axis in (left, right):
+        axis.set(xlabel=keys.pop() if axis is left else left.get_xlabel(), xscale="symlog")
+        axis.set_xticks(xs, [f"{x:g}" for x in xs])
+        axis.grid(alpha=0.3)
+    figure.savefig(folder / "curves.png", dpi=120)
+    plt.close(figure)

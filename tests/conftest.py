@@ -1,0 +1,80 @@
+"""Shared by the tests: tiny untrained weights, and the two commands run inside this process."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("WANDB_MODE", "offline")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hydra.core.global_hydra import GlobalHydra  # noqa: E402
+
+from sdg.checkpoints.models import build_denoiser  # noqa: E402
+from sdg.checkpoints.weights import save  # noqa: E402
+from sdg.data.shapes import FACTORS, WORDS  # noqa: E402
+from sdg.encoders.clip import CLIP  # noqa: E402
+from sdg.encoders.noise_aware import NoiseAwareEncoder  # noqa: E402
+from sdg.metrics.judge import Judge  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+
+NETWORK = {"block_out_channels": [16, 16], "layers_per_block": 1, "down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2,
+           "norm_num_groups": 4, "attention_head_dim": 8}
+CLIP_MODEL = {"embed_dim": 16, "vision_cfg": {"timm_model_name": "resnet_tiny", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32},
+              "text_cfg": {"context_length": 20, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}}
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory) -> Path:
+    """A folder of untrained weight files, as small as they get."""
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    denoiser = build_denoiser({"prediction": "v", "patch": 2, "network": NETWORK}, {"kind": "cosine", "T": 1000}, 32)
+    clip = CLIP(CLIP_MODEL, WORDS)
+    noisy = NoiseAwareEncoder(clip.towers.visual, clip.config, {"kind": "cosine", "T": 1000}, 32, 32)
+    noisy.logit_scale.copy_(clip.logit_scale.detach())
+    judge = Judge("resnet_tiny", {name: len(values) for name, values in FACTORS.items()})
+    for kind, model in (("denoiser", denoiser), ("clip", clip), ("clip_noisy", noisy), ("judge", judge)):
+        save(folder / f"{kind}.safetensors", kind, model, model.config)
+    return folder
+
+
+@pytest.fixture
+def tiny(weights, tmp_path) -> list[str]:
+    """Overrides that make `sample.py` quick: tiny weights, few steps, little data."""
+    return [f"denoiser.weights={weights}/denoiser.safetensors", f"encoder.weights={weights}/clip_noisy.safetensors",
+            f"encoder.clip={weights}/clip.safetensors", f"eval.clip={weights}/clip.safetensors", f"eval.judge={weights}/judge.safetensors",
+            "sampler.steps=3", "num_samples=4", "data.held_out=32", "data.cache=null", f"hydra.run.dir={tmp_path}/run"]
+
+
+def command(script: str, *arguments: str) -> None:
+    """Runs `python <script> <arguments>` inside this process; what would end the process raises SystemExit."""
+    spec = importlib.util.spec_from_file_location(script.removesuffix(".py") + "_script", ROOT / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    argv, sys.argv = sys.argv, [str(ROOT / script), *map(str, arguments)]
+    try:
+        GlobalHydra.instance().clear()
+        module.main()
+    finally:
+        sys.argv = argv
+
+
+@pytest.fixture(scope="session")
+def run():
+    return command
+
+
+@pytest.fixture
+def refusal(capsys):
+    """Runs a command that must fail; returns the one line that it ends with."""
+    def refused(script: str, *arguments: str) -> str:
+        with pytest.raises(SystemExit) as stop:
+            command(script, *arguments)
+        message = str(stop.value.code)
+        assert message.startswith("error: ") and "\n" not in message, message
+        assert "Traceback" not in capsys.readouterr().err
+        return message
+    return refused

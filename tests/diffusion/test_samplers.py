@@ -1,0 +1,309 @@
+"""Reverse steps against diffusers' and closed forms; noise, batches, recurrence, overflow."""
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers.schedulers import scheduling_ddpm
+from torch import nn
+
+from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.samplers import DDIM, DDPM, Noise, ddim_step, ddpm_step, sample
+from sdg.diffusion.schedule import Schedule
+from sdg.errors import UserError
+from sdg.guidance.semantic import SemanticGuidance
+
+KINDS = {"linear": "linear", "cosine": "squaredcos_cap_v2"}  # ours: diffusers'
+PREDICTIONS = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
+SHAPE = (3, 4, 4)
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def exact(scheduler, steps):
+    """diffusers' scheduler with ᾱ multiplied up in fp64 from its own β; in fp32 its 1 − ᾱ near t = 0 is off by 3e-4 of itself."""
+    scheduler.alphas_cumprod = torch.cumprod(1 - scheduler.betas.double(), 0)
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+class Mix(nn.Module):
+    """A smooth network of pixel and level, with answers of order one."""
+
+    def __init__(self, outputs=3, dtype=torch.float64):
+        super().__init__()
+        self.weight = nn.Parameter(0.5 * normal(outputs, 3, 3, 3, dtype=dtype))
+
+    def forward(self, x, t):
+        level = (t.to(x.dtype) / 300).sin().view(-1, 1, 1, 1)
+        return torch.tanh(nn.functional.conv2d(x, self.weight, padding=1) + level)
+
+
+class Perfect(nn.Module):
+    """E[ε | x_t] for x_0 ~ N(m, v)."""
+
+    def __init__(self, schedule, m, v):
+        super().__init__()
+        self.schedule, self.m, self.v = schedule, m, v
+
+    def forward(self, x, t):
+        a = self.schedule.alpha_bar(t)
+        return (1 - a).sqrt() * (x - a.sqrt() * self.m) / (a * self.v + 1 - a)
+
+
+class Impulses:
+    """In place of noise: image k of the batch gets the k-th draw, of one pixel, as 1 and every other as 0; the last gets none.
+
+    An affine sampler then answers with every draw's coefficient, that is with its exact mean and variance.
+    """
+
+    def __init__(self, draws):
+        self.draws, self.k = draws, 0
+
+    def __call__(self):
+        z = torch.zeros(self.draws + 1, 1, 1, 1, dtype=torch.float64)
+        z[self.k] = 1e-3  # small, so that the samplers' clamp to [-1, 1] stays out of reach
+        self.k += 1
+        return z
+
+    def moments(self, images):
+        assert self.k == self.draws
+        offset, images = images[-1].item(), images[:-1].flatten()
+        return offset, (((images - offset) / 1e-3) ** 2).sum().item()
+
+
+def tiny_unet():
+    torch.manual_seed(0)
+    unet = UNet2DModel(sample_size=8, in_channels=3, out_channels=3, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
+                       down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"), attention_head_dim=8)
+    return Denoiser(unet.eval(), Schedule("cosine", 100), "v")
+
+
+# --- diffusers ---------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
+@pytest.mark.parametrize("spacing", ["linspace", "leading"])
+def test_unguided_ddpm_equals_diffusers(monkeypatch, kind, prediction, variance, spacing):
+    # Set alike: spacing (both end at t = 0, where diffusers adds no noise either), clipping of x̂_0 to [-1, 1], final ᾱ = 1 (DDPM's only).
+    theirs = exact(DDPMScheduler(1000, beta_schedule=KINDS[kind], variance_type=variance, prediction_type=PREDICTIONS[prediction],
+                                 clip_sample=True, timestep_spacing=spacing), 20)
+    network = Mix(6 if variance == "learned_range" else 3)
+    denoiser = Denoiser(network, Schedule(kind, 1000), prediction, variance, clip=True)
+    x = y = normal(2, *SHAPE)
+    with torch.no_grad():
+        for i, (t, s) in enumerate(denoiser.schedule.steps(20, spacing), 1):
+            assert t == theirs.timesteps[i - 1]
+            z = normal(2, *SHAPE, seed=i)
+            monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: z)
+            y = theirs.step(network(y, torch.full((2,), t)), t, y).prev_sample
+            x = ddpm_step(denoiser, x, t, s, z)
+            torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_unguided_ddim_equals_diffusers(kind, prediction, eta, spacing):
+    # Set alike: spacing with 20 a divisor of T (diffusers steps by T // 20), clipping of x̂_0 to [-1, 1] with ε̂ moved to match,
+    # final ᾱ = 1.
+    theirs = exact(DDIMScheduler(1000, beta_schedule=KINDS[kind], prediction_type=PREDICTIONS[prediction], clip_sample=True,
+                                 set_alpha_to_one=True, timestep_spacing=spacing), 20)
+    network, sampler = Mix(), DDIM(20, spacing, eta)
+    denoiser = Denoiser(network, Schedule(kind, 1000), prediction, clip=True)
+    x = y = normal(2, *SHAPE)
+    with torch.no_grad():
+        for i, (t, s) in enumerate(denoiser.schedule.steps(20, spacing), 1):
+            assert t == theirs.timesteps[i - 1]
+            z = normal(2, *SHAPE, seed=i)
+            y = theirs.step(network(y, torch.full((2,), t)), t, y, eta=eta, use_clipped_model_output=True, variance_noise=z).prev_sample
+            x = sampler.step(denoiser, x, t, s, z)
+            torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("sampler, theirs", [
+    (DDPM(20, "linspace"), DDPMScheduler(1000, clip_sample=False, timestep_spacing="linspace", prediction_type="v_prediction")),
+    (DDIM(20, "leading"), DDIMScheduler(1000, clip_sample=False, timestep_spacing="leading", prediction_type="v_prediction"))])
+def test_unclipped_sampling_equals_diffusers(monkeypatch, sampler, theirs):
+    # Set alike: spacing, no clipping, final ᾱ = 1.
+    theirs, network = exact(theirs, 20), Mix()
+    denoiser = Denoiser(network, Schedule("linear", 1000), "v", clip=False)
+    x = y = normal(2, *SHAPE)
+    with torch.no_grad():
+        for i, (t, s) in enumerate(denoiser.schedule.steps(20, sampler.spacing), 1):
+            z = normal(2, *SHAPE, seed=i)
+            monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: z)
+            y = theirs.step(network(y, torch.full((2,), t)), t, y).prev_sample
+            x = sampler.step(denoiser, x, t, s, z)
+            torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
+
+
+def test_ddim_with_eta_one_is_ddpm():
+    denoiser = Denoiser(Mix(), Schedule("cosine", 100), "v", clip=True)
+    x, z = normal(2, 2, *SHAPE)
+    with torch.no_grad():
+        torch.testing.assert_close(ddim_step(denoiser, x, 60, 40, z, eta=1.0), ddpm_step(denoiser, x, 60, 40, z))
+
+
+def test_sample_runs_every_step_with_the_draws_in_order():
+    denoiser, told = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), []
+    images = sample(denoiser, DDPM(7), Noise([3, 4], SHAPE), on_step=told.append)
+    noise = Noise([3, 4], SHAPE)
+    with torch.no_grad():
+        x = noise()
+        for t, s in denoiser.schedule.steps(7, "linspace"):
+            x = ddpm_step(denoiser, x, t, s, noise())
+    assert torch.equal(images, x.clamp(-1, 1)) and told == [1, 2, 3, 4, 5, 6, 7]
+
+
+# --- guidance enters ---------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
+def test_constant_gradient_moves_a_ddpm_step_by_variance_times_gradient(variance):
+    denoiser = Denoiser(Mix(6 if variance == "learned_range" else 3), Schedule("linear", 100), "v", variance)
+    x, z, g = normal(3, 2, *SHAPE)
+    g = g.float()  # as guidance gives it
+    similarity = lambda x, t: (x * g).flatten(1).sum(1)  # noqa: E731
+    guide = SemanticGuidance(gamma=3.0).guide(similarity, torch.arange(100))
+    with torch.no_grad():
+        moved = ddpm_step(denoiser, x, 50, 40, z, guide) - ddpm_step(denoiser, x, 50, 40, z)
+        expected = denoiser.reverse(x, 50, 40).variance * 3.0 * g
+    torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-12)  # γg is rounded to fp32, the step is not
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
+def test_constant_gradient_moves_ddims_noise_by_root_of_one_minus_alpha_bar(eta):
+    network, schedule = Mix(), Schedule("linear", 100)
+    denoiser = Denoiser(network, schedule, clip=False)
+    x, z, g = normal(3, 2, *SHAPE)
+    a_t, a_s = schedule.alpha_bar(50), schedule.alpha_bar(40)
+    with torch.no_grad():
+        eps = network(x, torch.full((2,), 50)) - (1 - a_t).sqrt() * g
+        x0 = (x - (1 - a_t).sqrt() * eps) / a_t.sqrt()
+        sigma2 = eta**2 * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)
+        expected = a_s.sqrt() * x0 + (1 - a_s - sigma2).sqrt() * eps + sigma2.sqrt() * z
+        torch.testing.assert_close(ddim_step(denoiser, x, 50, 40, z, lambda *_: g, eta), expected)
+
+
+@pytest.mark.parametrize("step", [ddpm_step, ddim_step])
+@pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
+def test_step_to_the_clean_image_is_neither_guided_nor_noised(step, variance):
+    def guide(*_):
+        raise AssertionError("guided")
+    denoiser = Denoiser(Mix(6 if variance == "learned_range" else 3), Schedule("cosine", 100), "v", variance)
+    x, z = normal(2, 2, *SHAPE)
+    for t in (0, 30):
+        with torch.no_grad():
+            result = step(denoiser, x, t, -1, z, guide)
+            torch.testing.assert_close(result, denoiser.reverse(x, t, -1).x0, rtol=0, atol=1e-6)
+
+
+def test_guide_is_told_the_step_and_the_mean_only_where_there_is_one():
+    denoiser, seen = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), []
+
+    def guide(x_t, t, mean, s):
+        seen.append((t, s, mean is not None))
+        return torch.zeros_like(x_t)
+    sample(denoiser, DDPM(3), Noise([0], SHAPE), guide)
+    sample(denoiser, DDIM(3), Noise([0], SHAPE), guide)
+    assert seen == [(99, 50, True), (50, 0, True), (99, 50, False), (50, 0, False)]
+
+
+# --- noise and batches -------------------------------------------------------------------------------------------------------
+
+def test_draws_of_a_sample_do_not_depend_on_its_batch():
+    def draws(seeds):
+        noise = Noise(seeds, SHAPE)
+        return torch.stack([noise() for _ in range(3)], 1)
+    everyone = draws([5, 6, 7, 8])
+    assert torch.equal(torch.cat([draws([seed]) for seed in (5, 6, 7, 8)]), everyone)
+    assert torch.equal(draws([8, 5, 99]), torch.stack([everyone[3], everyone[0], draws([99])[0]]))
+    assert len({tuple(draw.flatten().tolist()) for draw in everyone.flatten(0, 1)}) == 12
+
+
+def test_draws_are_standard_normal():
+    noise = Noise(range(50), (3, 32, 32))()
+    n = noise.numel() ** 0.5
+    assert abs(noise.mean()) < 4 / n and abs(noise.var() - 1) < 4 * 2**0.5 / n and abs((noise**4).mean() - 3) < 4 * 96**0.5 / n
+
+
+@pytest.mark.parametrize("sampler", [DDPM(8), DDIM(8, eta=0.5)])
+def test_images_do_not_depend_on_the_batch_size(sampler):
+    denoiser, seeds = tiny_unet(), [11, 12, 13, 14, 15]
+    similarity = lambda x, t: x.flatten(1).tanh().sum(1)  # noqa: E731
+    guide = SemanticGuidance(0.5).guide(similarity, torch.arange(100))
+
+    def images(size):
+        parts = [seeds[i : i + size] for i in range(0, 5, size)]
+        return torch.cat([sample(denoiser, sampler, Noise(part, (3, 8, 8)), guide) for part in parts])
+    torch.testing.assert_close(images(1), images(5), rtol=0, atol=1e-4)
+    torch.testing.assert_close(images(3), images(5), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("sampler", [DDPM(6), DDIM(6)])
+def test_gamma_zero_is_the_unguided_sampler_bit_for_bit_without_an_encoder_call(sampler):
+    def encoder(x, t):
+        raise AssertionError("the encoder was called")
+    denoiser = tiny_unet()
+    guide = SemanticGuidance(gamma=0).guide(encoder, torch.arange(100))
+    assert guide is None
+    assert torch.equal(sample(denoiser, sampler, Noise([1, 2], (3, 8, 8)), guide, recurrence=3),
+                       sample(denoiser, sampler, Noise([1, 2], (3, 8, 8))))
+
+
+# --- recurrence and overflow -------------------------------------------------------------------------------------------------
+
+def test_recurrence_calls_the_encoder_that_often_for_each_guided_step():
+    denoiser, calls = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), []
+
+    def guide(x_t, t, mean, s):
+        calls.append(t)
+        return torch.zeros_like(x_t)
+    sample(denoiser, DDPM(4), Noise([0], SHAPE), guide, recurrence=1)
+    once = list(calls)
+    calls.clear()
+    sample(denoiser, DDPM(4), Noise([0], SHAPE), guide, recurrence=3)
+    assert once == [99, 66, 33] and calls == [t for t in once for _ in range(3)]
+
+
+def test_recurrence_of_one_is_the_plain_sampler():
+    denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v")
+    guide = lambda x, t, mean, s: 0.1 * x  # noqa: E731
+    plain = sample(denoiser, DDPM(5), Noise([0, 1], SHAPE), guide)
+    assert torch.equal(sample(denoiser, DDPM(5), Noise([0, 1], SHAPE), guide, recurrence=1), plain)
+    assert not torch.equal(sample(denoiser, DDPM(5), Noise([0, 1], SHAPE), guide, recurrence=2), plain)
+
+
+@pytest.mark.parametrize("recurrence, guided", [(1, False), (1, True), (3, True)])
+def test_recurrence_of_a_perfect_model_preserves_the_marginal(recurrence, guided):
+    # For x_0 ~ N(m, 1) every x_t has variance 1 and p(x_s | x_t) has variance β on any grid, so DDPM with fixed_large is exact.
+    schedule, m, steps = Schedule("cosine", 200), 0.3, 10
+    denoiser = Denoiser(Perfect(schedule, m, 1.0), schedule, variance="fixed_large", clip=False)
+    noise = Impulses(1 + 1 + (steps - 1) * (2 * recurrence - 1 if guided else 1))
+    guide = (lambda x, *_: torch.zeros_like(x)) if guided else None
+    mean, variance = noise.moments(sample(denoiser, DDPM(steps, "leading"), noise, guide, recurrence))
+    # The last step takes E[x_0 | x_0-th level] = m + √ᾱ (x − √ᾱ m), whose variance is ᾱ.
+    assert variance == pytest.approx(schedule.alpha_bar(0).item(), rel=1e-9)
+    assert mean == pytest.approx(m, abs=0.02)  # x_T starts at N(0, 1) instead of N(√ᾱ_T m, 1)
+
+
+@pytest.mark.parametrize("bad", [float("inf"), float("nan")])
+def test_overflow_is_refused_with_the_step_at_which_it_happened(bad):
+    denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v")
+    guide = lambda x, t, mean, s: torch.full_like(x, bad if t < 60 else 0.0)  # noqa: E731
+    with pytest.raises(UserError, match=r"overflowed at step 3 of 5.*guidance\.gamma"):
+        sample(denoiser, DDPM(5), Noise([0], SHAPE), guide)
+
+
+@pytest.mark.parametrize("make", [lambda: DDPM(0), lambda: DDPM(1.5), lambda: DDIM(10, eta=1.5), lambda: DDIM(10, eta=-0.1)])
+def test_impossible_sampler_is_refused(make):
+    with pytest.raises(UserError, match="sampler"):
+        make()
+
+
+def test_impossible_recurrence_is_refused():
+    with pytest.raises(UserError, match="recurrence"):
+        sample(Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), DDPM(3), Noise([0], SHAPE), recurrence=0)

@@ -1,0 +1,105 @@
+"""`sample.py`: what a run leaves, and that no sample depends on its batch or on the number of processes."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def pixels(folder):
+    return np.stack([np.asarray(Image.open(file)) for file in sorted((folder / "images").glob("*.png"))]).astype(int)
+
+
+def table(folder):
+    with open(folder / "samples.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def metrics(folder):
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_a_run_leaves_images_table_figures_and_config(run, tiny, tmp_path, capsys):
+    run("sample.py", *tiny, "guidance.gamma=5")
+    folder = tmp_path / "run"
+    assert capsys.readouterr().out.rstrip().endswith(f"results: {folder}")
+    assert {file.name for file in folder.iterdir()} >= {"grid.png", "images", "samples.csv", "config.yaml", "metrics.json", "versions.json"}
+    found = metrics(folder)
+    assert set(found["alignment"]) == set(found["judge_ceiling"]) == {"shape", "colour", "pattern", "size", "background", "all"}
+    assert found["alignment"]["size"] is None and found["alignment"]["all"] is not None  # the default prompts do not name the size
+    assert found["gamma"] == 5 and found["num_samples"] == 4
+    assert all(isinstance(found[name], float) for name in ("similarity", "frechet_judge", "seconds_per_sample"))
+    rows = table(folder)
+    assert [row["index"] for row in rows] == list("0123") and len({row["seed"] for row in rows}) == 4
+    assert pixels(folder).shape == (4, 32, 32, 3)
+
+
+def test_batch_size_changes_no_sample(run, tiny, tmp_path):
+    for size in (1, 3):
+        run("sample.py", *tiny[:-1], f"batch_size={size}", f"hydra.run.dir={tmp_path}/{size}")
+    assert np.abs(pixels(tmp_path / "1") - pixels(tmp_path / "3")).max() <= 1  # 8 bits: 1e-4 may still cross a rounding edge
+    assert [(row["seed"], row["prompt"]) for row in table(tmp_path / "1")] == [(row["seed"], row["prompt"]) for row in table(tmp_path / "3")]
+
+
+def test_prompt_of_one_sentence(run, tiny, tmp_path):
+    run("sample.py", *tiny, "prompt=a striped red heart", "sampler=ddim", "sampler.steps=3")
+    assert {row["prompt"] for row in table(tmp_path / "run")} == {"a striped red heart"}
+    assert metrics(tmp_path / "run")["alignment"]["background"] is None
+
+
+def test_prompts_of_a_file_may_hold_what_the_command_line_cannot(run, tiny, tmp_path):
+    (tmp_path / "prompts.txt").write_text("# two sentences\na red heart, striped\n\na blue disc on a grey background.\n")
+    run("sample.py", *tiny, f"prompts={tmp_path}/prompts.txt", "samples_per_prompt=2")
+    assert [row["prompt"] for row in table(tmp_path / "run")] == ["a red heart, striped"] * 2 + ["a blue disc on a grey background."] * 2
+
+
+def test_gamma_zero_needs_no_encoder(run, tiny, tmp_path):
+    run("sample.py", *[o for o in tiny if not o.startswith("encoder.")], "encoder=none", "guidance.gamma=0")
+    assert metrics(tmp_path / "run")["gamma"] == 0
+
+
+def test_a_sweep_ends_in_one_table_and_two_pictures(run, tiny, tmp_path, capsys):
+    run("sample.py", "-m", *tiny[:-1], f"hydra.sweep.dir={tmp_path}/sweep", "guidance.gamma=0,5")
+    folder = tmp_path / "sweep"
+    with open(folder / "sweep.csv", newline="") as file:
+        assert [row["job"] for row in csv.DictReader(file)] == ["guidance.gamma=0", "guidance.gamma=5"]
+    assert (folder / "sweep.png").is_file() and (folder / "curves.png").is_file()
+    assert capsys.readouterr().out.rstrip().endswith(f"results: {folder}")
+
+
+@pytest.mark.slow
+def test_two_processes_draw_the_same_samples_in_a_sweep_too(run, tiny, tmp_path):
+    run("sample.py", *tiny[:-1], f"hydra.run.dir={tmp_path}/one")
+    command = [sys.executable, "sample.py", "-m", *tiny[:-1], "trainer=ddp_cpu", "seed=0,1", f"hydra.sweep.dir={tmp_path}/two"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert np.abs(pixels(tmp_path / "one") - pixels(tmp_path / "two" / "0")).max() <= 1
+    assert [row["index"] for row in table(tmp_path / "two" / "1")] == list("0123")
+    assert len(list((tmp_path / "two" / "0" / "rows").glob("rank-*.jsonl"))) == 2
+
+
+@pytest.mark.parametrize("script, says", [("sample.py", "guidance.gamma=5"), ("train.py", "encoder=clip_noisy")])
+def test_help_needs_no_heavy_library(script, says):
+    code = f"import atexit, runpy, sys; atexit.register(lambda: print('torch' in sys.modules)); sys.argv = ['{script}', '--help']; runpy.run_path('{script}', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert says in done.stdout and done.stdout.rstrip().endswith("False"), done.stderr
+
+
+def test_every_option_composes():
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for entry in ("train", "sample"):
+            for group in ("data", "schedule", "encoder", "trainer", "logger", "sampler", "experiment"):
+                for file in (ROOT / "conf" / group).glob("*.yaml"):
+                    if f"- {group}:" in (ROOT / "conf" / f"{entry}.yaml").read_text():
+                        assert compose(entry, [f"{group}={file.stem}"]) is not None

@@ -1,0 +1,105 @@
+"""`train.py`, each module for a few steps: what it leaves, what resume restores, what export takes."""
+
+import csv
+import json
+
+import pytest
+import torch
+
+from sdg.checkpoints.models import load_clip, load_clip_noisy, load_denoiser, load_judge
+from sdg.checkpoints.weights import read
+
+SMALL = ["data.size=96", "data.held_out=32", "data.cache=null", "data.batch_size=32", "trainer.val_check_interval=2", "callbacks.checkpoint.every_n_train_steps=2"]
+UNET = ["denoiser.network.block_out_channels=[16,16]", "denoiser.network.down_block_types=[DownBlock2D,DownBlock2D]",
+        "denoiser.network.up_block_types=[UpBlock2D,UpBlock2D]", "denoiser.network.attention_head_dim=8", "module.preview=4"]
+
+
+def checkpoint(folder):
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def denoiser_run(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("denoiser") / "first"
+    run("train.py", *SMALL, *UNET, "trainer.max_steps=4", "callbacks.ema.decay=0.5", f"hydra.run.dir={folder}")
+    return folder
+
+
+def test_a_run_leaves_what_made_it(denoiser_run):
+    versions = json.loads((denoiser_run / "versions.json").read_text())
+    assert versions["seed"] == 0 and torch.__version__.startswith(versions["versions"]["torch"])
+    for file in ("config.yaml", "metrics.csv", "denoiser.safetensors", "denoiser.md", "checkpoints/last.ckpt", "samples/step-000004.png"):
+        assert (denoiser_run / file).is_file(), file
+    with open(denoiser_run / "metrics.csv") as table:
+        columns = csv.DictReader(table).fieldnames
+    assert {"train/loss", "val/loss", "val/loss_t0", "val/loss_t800", "lr-AdamW"} <= set(columns)
+
+
+def test_export_takes_the_averaged_weights(denoiser_run):
+    saved = checkpoint(denoiser_run)
+    averaged, raw = saved["state_dict"], saved["current_model_state"]
+    exported = load_denoiser(denoiser_run / "denoiser.safetensors").state_dict()
+    assert any(not torch.equal(averaged[name], raw[name]) for name in raw)
+    for name, value in exported.items():
+        assert torch.equal(value, averaged[f"model.{name}"]), name
+
+
+def test_resume_continues_as_if_it_had_not_stopped(run, tmp_path):
+    """Steps 5 and 6 after a resume equal those of a run that did not stop: weights, average, optimizer and schedule came back."""
+    # One batch an epoch, so that the order of images cannot differ; no preview and one noise level, so that no random number does.
+    settings = [*SMALL, *UNET, "data.size=32", "schedule.T=1", "module.preview=0", "callbacks.ema.decay=0.5", "trainer.max_steps=6",
+                "denoiser.prediction=x0", "callbacks.checkpoint.save_top_k=-1"]
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    run("train.py", *settings, f"hydra.run.dir={whole}")
+    (middle,) = (whole / "checkpoints").glob("step=4*.ckpt")
+    run("train.py", *settings, f"ckpt_path='{middle}'", f"hydra.run.dir={resumed}")
+    expected, found = checkpoint(whole), checkpoint(resumed)
+    assert found["global_step"] == expected["global_step"] == 6
+    assert found["optimizer_states"][0]["state"][0]["step"] == expected["optimizer_states"][0]["state"][0]["step"]
+    assert found["lr_schedulers"][0]["last_epoch"] == expected["lr_schedulers"][0]["last_epoch"]
+    for part in ("state_dict", "current_model_state"):
+        for name, value in expected[part].items():
+            torch.testing.assert_close(found[part][name], value, rtol=0, atol=1e-3, msg=name)
+
+
+def test_resume_true_finds_the_newest_run(denoiser_run, run, capsys):
+    run("train.py", *SMALL, *UNET, "trainer.max_steps=6", "resume=true", f"hydra.run.dir={denoiser_run.parent}/second")
+    assert f"resuming from {denoiser_run}/checkpoints/last.ckpt" in capsys.readouterr().out
+    assert checkpoint(denoiser_run.parent / "second")["global_step"] == 6
+
+
+def test_clip_then_noise_aware_then_judge(run, tmp_path):
+    clip, noisy, judge = (tmp_path / name for name in ("clip", "noisy", "judge"))
+    run("train.py", "encoder=clip", *SMALL, "trainer.max_steps=2", f"hydra.run.dir={clip}")
+    run("train.py", "encoder=clip_noisy", *SMALL, f"encoder.clip={clip}/clip.safetensors", "trainer.max_steps=2", f"hydra.run.dir={noisy}")
+    run("train.py", "encoder=judge", *SMALL, "trainer.max_steps=2", "half=true", f"hydra.run.dir={judge}")
+    teacher, encoder = load_clip(clip / "clip.safetensors"), load_clip_noisy(noisy / "clip_noisy.safetensors")
+    assert encoder.logit_scale.item() == pytest.approx(teacher.logit_scale.item())  # the temperature travels along
+    assert read(noisy / "clip_noisy.safetensors", "clip_noisy")[0]["schedule"] == {"kind": "cosine", "T": 1000}
+    assert load_judge(judge / "judge.safetensors").guess(torch.zeros(2, 3, 32, 32)).shape == (2, 5)
+    with open(noisy / "metrics.csv") as table:
+        assert {"val/top1_t400", "val/clean_top1_t400"} <= set(csv.DictReader(table).fieldnames)
+
+
+def test_fine_tuning_never_touches_the_teacher_and_sees_no_captions(weights):
+    from functools import partial
+
+    from sdg.lightning import NoiseAwareFinetuning
+
+    clip = load_clip(weights / "clip.safetensors")
+    module = NoiseAwareFinetuning(clip, {"kind": "cosine", "T": 1000}, 32, 32, 100.0, [0],
+                                  optimizer=partial(torch.optim.SGD, lr=0.1), lr_schedule=None)
+    module.log, module.gather = lambda *args, **kwargs: None, lambda z: z[None]
+    before = {name: value.clone() for name, value in clip.state_dict().items()}
+    torch.manual_seed(0)
+    loss = module.training_step({"image": torch.rand(8, 3, 32, 32) * 2 - 1}, 0)  # images alone: no captions, no labels
+    loss.backward()
+    assert all(p.grad is None for p in module.teacher.parameters())
+    assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in module.teacher.state_dict().items())
+
+
+@pytest.mark.slow
+def test_two_processes_train(run, tmp_path):
+    run("train.py", *SMALL, *UNET, "trainer=ddp_cpu", "trainer.max_steps=2", f"hydra.run.dir={tmp_path}/run")
+    assert (tmp_path / "run" / "denoiser.safetensors").is_file()

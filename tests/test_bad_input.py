@@ -1,0 +1,88 @@
+"""Wrong input gets one line that says what is wrong and what to do."""
+
+import pytest
+
+
+@pytest.mark.parametrize("overrides, said", [
+    (["guidance.gamma=banana"], "guidance.gamma must be a finite number, not 'banana'"),
+    (["guidance.gamma=nan"], "guidance.gamma must be a finite number"),
+    (["sampler.steps=0"], "sampler.steps must be an integer"),
+    (["sampler.steps=2000"], "sampler.steps must be an integer from 1 to 1000"),
+    (["num_samples=-3"], "num_samples must be an integer of at least 1, not -3"),
+    (["samples_per_prompt=0"], "samples_per_prompt must be"),
+    (["batch_size=0"], "batch_size must be"),
+    (["seed=-1"], "seed must be"),
+    (["prompt="], "prompt is empty"),
+    (["prompt=a red haert"], "'haert'"),
+    (["prompts=/nowhere/prompts.txt"], "cannot read /nowhere/prompts.txt"),
+    (["prompt=a heart", "prompts=file"], "not both"),
+    (["guidance.gradient_at=maen"], "did you mean 'mean'"),
+    (["guidance.recurrence=0"], "guidance.recurrence must be"),
+    (["sampler=ddim", "guidance.gradient_at=mean"], "which this sampler does not have"),
+    (["sampler.spacing=linear"], "sampler.spacing must be one of"),
+    (["denoiser.weights=/nowhere.safetensors"], "no weights at /nowhere.safetensors"),
+    (["data.resolution=64"], "data.resolution=64, but the denoiser draws 32"),
+    (["guidance.gama=5"], "did you mean 'guidance.gamma'"),
+    (["gudance=sdg"], "did you mean 'guidance'"),
+    (["sampler=ddmp"], "did you mean 'ddpm'"),
+    (["prompt=a red heart, striped"], "Quote a sentence twice"),
+    (["trainer.precision=7"], "trainer: Precision 7 is invalid"),
+])
+def test_sample_refuses_in_one_line(refusal, tiny, overrides, said):
+    keys = {o.partition("=")[0] for o in overrides}
+    kept = [o for o in tiny if o.partition("=")[0] not in keys]
+    assert said in refusal("sample.py", *kept, *overrides)
+
+
+def test_a_nearest_word_is_named(refusal, tiny):
+    message = refusal("sample.py", *tiny, "prompt=a red haert")
+    assert "did you mean 'heart'" in message and "triangle" in message
+
+
+@pytest.mark.parametrize("encoder", ["none", "judge"])
+def test_what_cannot_guide_says_so(refusal, tiny, encoder):
+    assert f"encoder={encoder} cannot guide" in refusal("sample.py", *[o for o in tiny if not o.startswith("encoder.")], f"encoder={encoder}")
+
+
+def test_truncated_weights(refusal, tiny, weights, tmp_path):
+    whole = (weights / "denoiser.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    assert "damaged" in refusal("sample.py", *tiny[1:], f"denoiser.weights={tmp_path}/cut.safetensors")
+
+
+def test_weights_of_another_kind(refusal, tiny, weights):
+    assert "hold a judge, but a denoiser is needed" in refusal("sample.py", *tiny[1:], f"denoiser.weights={weights}/judge.safetensors")
+
+
+def test_a_folder_that_cannot_be_written(refusal, tiny, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    assert "cannot write" in refusal("sample.py", *tiny[:-1], f"hydra.run.dir={tmp_path}/file/run")
+
+
+def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
+    try:
+        run("sample.py", *tiny, "guidance.gamma=1e38")
+    except SystemExit as stop:
+        assert "lower guidance.gamma" in str(stop.code)
+    else:
+        assert "results: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("overrides, said", [
+    (["encoder=clop"], "did you mean 'clip'"),
+    (["data=folder"], "data.folder"),
+    (["data=folder", "data.folder=/nowhere"], "there is no folder '/nowhere'"),
+    (["ckpt_path=/nowhere.ckpt"], "there is no file /nowhere.ckpt"),
+    (["data.batch_size=512", "data.size=64", "data.held_out=32", "data.cache=null", "trainer.max_steps=1"], "data.batch_size=512 is more than the 64"),
+    (["data.resolution=30", "data.cache=null"], "must be a multiple of"),
+    (["denoiser.prediction=eps"], "denoiser.prediction must be one of"),
+    (["trainer.acelerator=gpu"], "did you mean 'trainer.accelerator'"),
+    (["trainer=gpu"], "trainer: "),
+    (["encoder=clip_noisy", "encoder.clip=/nowhere.safetensors"], "no weights at /nowhere.safetensors"),
+])
+def test_train_refuses_in_one_line(refusal, tmp_path, overrides, said):
+    assert said in refusal("train.py", f"hydra.run.dir={tmp_path}/run", *overrides)
+
+
+def test_nothing_to_resume(refusal, tmp_path):
+    assert "resume=true: no checkpoint under" in refusal("train.py", f"hydra.run.dir={tmp_path}/denoiser/run", "resume=true", "data.cache=null", "data.size=64", "data.held_out=32")
