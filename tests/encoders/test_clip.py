@@ -13,6 +13,10 @@ VISION = {"timm_model_name": "resnet_tiny", "timm_pool": "avg", "timm_proj": "li
 TEXT = {"context_length": 12, "vocab_size": 64, "width": 32, "heads": 2, "layers": 2}
 
 
+def images(n):
+    return torch.rand(n, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
 @pytest.fixture(scope="module")
 def clip():
     torch.manual_seed(0)
@@ -26,19 +30,19 @@ def test_normalisation_is_clips_own_from_minus_one_to_one():
 
 
 def test_embeddings_of_both_towers_lie_on_one_unit_sphere(clip):
-    image = clip.encode_image(torch.rand(3, 3, 32, 32) * 2 - 1)
+    image = clip.encode_image(images(3))
     text = clip.encode_text(["a red heart", "a ring"])
     assert image.shape == (3, 16) and text.shape == (2, 16)
     torch.testing.assert_close(torch.cat([image, text]).norm(dim=1), torch.ones(5))
 
 
 def test_clean_encoder_pays_no_heed_to_the_level(clip):
-    x = torch.rand(2, 3, 32, 32) * 2 - 1
+    x = images(2)
     assert torch.equal(clip.encode_image(x, torch.tensor([3, 900])), clip.encode_image(x)) and not clip.aware
 
 
 def test_gradient_passes_through_the_normalisation_to_the_image(clip):
-    x = (torch.rand(2, 3, 32, 32) * 2 - 1).requires_grad_()
+    x = images(2).requires_grad_()
     clip.encode_image(x)[:, 0].sum().backward()
     assert x.grad.isfinite().all() and (x.grad.flatten(1).norm(dim=1) > 0).all()
 

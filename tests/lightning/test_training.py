@@ -9,7 +9,7 @@ import torch
 from sdg.checkpoints.models import load_clip, load_clip_noisy, load_denoiser, load_judge
 from sdg.checkpoints.weights import read
 
-SMALL = ["data.size=96", "data.held_out=32", "data.cache=null", "data.batch_size=32", "trainer.val_check_interval=2", "callbacks.checkpoint.every_n_train_steps=2"]
+SMALL = ["data.size=96", "data.held_out=32", "data.cache=null", "data.batch_size=32", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1", "callbacks.checkpoint.every_n_train_steps=2"]
 UNET = ["denoiser.network.block_out_channels=[16,16]", "denoiser.network.down_block_types=[DownBlock2D,DownBlock2D]",
         "denoiser.network.up_block_types=[UpBlock2D,UpBlock2D]", "denoiser.network.attention_head_dim=8", "module.preview=4"]
 

@@ -59,7 +59,7 @@ def single_job_command(folder: Path) -> Iterator[None]:
     hydra, argv = HydraConfig.get(), sys.argv
     if hydra.mode == RunMode.MULTIRUN:
         sys.argv = [argv[0], *hydra.overrides.task]
-        with read_write(HydraConfig.instance().cfg):
+        with read_write(HydraConfig.instance().cfg.hydra):
             HydraConfig.instance().cfg.hydra.run.dir = str(folder)
     try:
         yield

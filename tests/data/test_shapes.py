@@ -1,0 +1,249 @@
+"""The embedded data: reproducible, true to its factors, described in words that can be read back."""
+
+from itertools import chain, combinations
+
+import numpy as np
+import pytest
+import torch
+
+from sdg.data.shapes import BACKGROUNDS, COLOURS, FACTORS, MEANING, OUTLINES, WORDS, Shapes, describe, named_factors, render
+from sdg.errors import UserError
+
+NAMES = list(FACTORS)
+SUBSETS = list(chain.from_iterable(combinations(NAMES, k) for k in range(6)))
+
+
+@pytest.fixture(scope="module")
+def shapes():
+    return Shapes(500, seed=3)
+
+
+def factors_of(n, **fixed):
+    """Random rows of factor indices; `fixed` holds factors at a value's name."""
+    rng = np.random.default_rng(0)
+    columns = [np.full(n, FACTORS[name].index(fixed[name])) if name in fixed else rng.integers(len(FACTORS[name]), size=n) for name in NAMES]
+    return np.stack(columns, 1)
+
+
+def drawn(factors, resolution=32, seed=0):
+    """Images in [0, 1] and the mask of pixels that are wholly or partly the object's, told from the corner's ground."""
+    images = render(factors, np.random.default_rng(seed), resolution) / 255.0
+    return images, np.abs(images - images[:, :1, :1]).max(-1) > 0.02
+
+
+# --- reproducible ------------------------------------------------------------------------------------------------------------
+
+def test_same_seed_gives_the_same_pixels_and_factors(shapes):
+    again = Shapes(500, seed=3)
+    assert np.array_equal(again.images, shapes.images) and np.array_equal(again.factors, shapes.factors)
+
+
+@pytest.mark.parametrize("size", [1, 70, 501])
+def test_smaller_set_is_a_prefix_of_a_larger_one(shapes, size):
+    other = Shapes(size, seed=3, resolution=32)
+    assert len(other) == size == len(other.images)
+    n = min(size, 500)
+    assert np.array_equal(other.images[:n], shapes.images[:n]) and np.array_equal(other.factors[:n], shapes.factors[:n])
+
+
+def test_another_seed_shares_no_image(shapes):
+    other = Shapes(500, seed=4)
+    assert not {image.tobytes() for image in shapes.images} & {image.tobytes() for image in other.images}
+
+
+def test_no_image_of_a_set_occurs_twice():
+    assert len({image.tobytes() for image in Shapes(1000, seed=0, resolution=32).images}) == 1000
+
+
+def test_every_factor_is_drawn_uniformly():
+    factors = Shapes(5000, seed=0, resolution=8).factors
+    for column, values in zip(factors.T, FACTORS.values()):
+        counts, p = np.bincount(column, minlength=len(values)), 1 / len(values)
+        assert np.abs(counts - 5000 * p).max() < 4 * (5000 * p * (1 - p)) ** 0.5
+
+
+def test_cache_is_written_once_read_again_and_equal(tmp_path, shapes):
+    first = Shapes(500, seed=3, cache=str(tmp_path / "new"))
+    (file,) = (tmp_path / "new").iterdir()
+    written = file.stat().st_mtime_ns
+    second = Shapes(500, seed=3, cache=str(tmp_path / "new"))
+    assert list((tmp_path / "new").iterdir()) == [file] and file.stat().st_mtime_ns == written
+    for cached in (first, second):
+        assert np.array_equal(cached.images, shapes.images)
+        assert torch.equal(cached.__getitems__([4, 2])["image"], shapes.__getitems__([4, 2])["image"])
+
+
+def test_cache_tells_sets_apart_by_seed_size_and_resolution(tmp_path):
+    for options in ({"seed": 0}, {"seed": 1}, {"seed": 0, "size": 11}, {"seed": 0, "resolution": 16}):
+        options = {"size": 10, "resolution": 8, **options}
+        assert np.array_equal(Shapes(**options, cache=str(tmp_path)).images, Shapes(**options).images)
+
+
+def test_cache_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="data.cache"):
+        Shapes(1, 0, 8, cache=str(tmp_path / "file" / "cache"))
+
+
+# --- true to its factors -----------------------------------------------------------------------------------------------------
+
+def test_background_is_the_nearest_to_its_value():
+    factors = factors_of(300)
+    images, _ = drawn(factors)
+    corner = images[:, 0, 0].mean(1)
+    assert np.array_equal(np.abs(corner[:, None] - BACKGROUNDS).argmin(1), factors[:, 4])
+
+
+@pytest.mark.parametrize("pattern", FACTORS["pattern"])
+def test_object_is_nearest_to_its_colour(pattern):
+    factors = factors_of(300, pattern=pattern)
+    images, mask = drawn(factors)
+    for image, inside, colour in zip(images, mask, factors[:, 1]):
+        # The brightest tenth of the saturation's order: neither edge nor stripe.
+        pixels = image[inside]
+        hue = pixels[np.argsort(np.ptp(pixels, axis=1))[-max(len(pixels) // 10, 3) :]].mean(0)
+        assert np.abs(hue - COLOURS).sum(1).argmin() == colour
+
+
+def test_large_objects_are_larger_than_small_ones_of_the_same_shape():
+    for shape in FACTORS["shape"]:
+        small, large = (drawn(factors_of(40, shape=shape, size=size))[1].sum((1, 2)) for size in FACTORS["size"])
+        assert small.max() < large.min()
+
+
+def test_patterns_show_in_the_share_of_dark_pixels():
+    def dark_share(pattern):
+        factors = factors_of(60, pattern=pattern, size="large", shape="square", background="white", colour="red")
+        images, _ = drawn(factors, 64)
+        red = (images[..., 0] > 1.5 * images[..., 1]).sum((1, 2))
+        dark = (images.max(-1) < 0.5).sum((1, 2))  # the shade is 0.35 of the colour
+        return dark / red
+    solid, striped, dotted = (dark_share(pattern) for pattern in FACTORS["pattern"])
+    assert solid.max() == 0 and dotted.min() > 0.1 and dotted.max() < striped.min() and abs(striped.mean() - 0.5) < 0.05
+
+
+def test_shapes_cover_the_area_that_geometry_says():
+    # In units of the radius squared, without the edge's blur: circle .92π, square 1.6², triangle between its lines, ring (1 − .3)π.
+    areas = {"circle": 0.92 * np.pi, "square": 1.6**2, "triangle": (0.65 + 1.1) ** 2 / 1.75, "ring": 0.7 * np.pi,
+             "star": 5 * 1.12 * 0.5 * np.sin(np.pi / 5)}
+    for shape, area in areas.items():
+        factors = factors_of(60, shape=shape, size="large", pattern="solid", background="black", colour="pink")
+        images, _ = drawn(factors, 64)
+        ground, paint = images[:, 0, 0], images.reshape(60, -1, 3).max(1)
+        cover = ((images - ground[:, None, None]).sum(-1) / (paint - ground).sum(-1)[:, None, None]).sum((1, 2)) / 64**2
+        assert np.abs(cover.mean() / (area * (11 / 32) ** 2) - 1) < 0.05
+
+
+def test_outlines_of_no_two_shapes_are_alike():
+    v, u = np.mgrid[-1.3:1.3:80j, -1.3:1.3:80j]
+    masks = {name: outline(u, v) for name, outline in OUTLINES.items()}
+    assert set(masks) == set(FACTORS["shape"])
+    for one, other in combinations(masks, 2):
+        assert (masks[one] & masks[other]).sum() / (masks[one] | masks[other]).sum() < 0.9
+
+
+@pytest.mark.parametrize("shape", FACTORS["shape"])
+def test_object_lies_within_the_frame(shape):
+    for seed in range(6):
+        factors = factors_of(50, shape=shape, size="large", pattern="solid")
+        _, mask = drawn(factors, 96, seed)
+        edge = np.concatenate([mask[:, 0], mask[:, -1], mask[:, :, 0], mask[:, :, -1]], 1)
+        assert not edge.any(), f"{edge.any(1).sum()} of {len(edge)} touch the frame"
+
+
+def test_resolution_changes_the_pixels_not_the_picture():
+    factors = factors_of(20)
+    fine = render(factors, np.random.default_rng(0), 64).reshape(20, 32, 2, 32, 2, 3).mean((2, 4))
+    coarse = render(factors, np.random.default_rng(0), 32)
+    assert np.abs(fine - coarse).mean() < 3
+
+
+@pytest.mark.parametrize("options", [{"size": 0}, {"resolution": 4}, {"resolution": 32.0}])
+def test_impossible_set_is_refused(options):
+    with pytest.raises(UserError, match="data"):
+        Shapes(**{"size": 1, "seed": 0, **options})
+
+
+# --- items -------------------------------------------------------------------------------------------------------------------
+
+def test_items_are_scaled_pixels_with_their_factors(shapes):
+    batch = shapes.__getitems__([7, 0, 7])
+    assert batch["image"].shape == (3, 3, 32, 32) and batch["image"].dtype == torch.float32 and set(batch) == {"image", "factors"}
+    expected = torch.from_numpy(shapes.images[[7, 0, 7]].astype(np.float32)).permute(0, 3, 1, 2) / 127.5 - 1
+    torch.testing.assert_close(batch["image"], expected)
+    assert torch.equal(batch["factors"], torch.from_numpy(shapes.factors[[7, 0, 7]]))
+    assert torch.equal(shapes[7]["image"], batch["image"][0])
+
+
+def test_captions_of_items_are_true_and_reworded_each_time():
+    shapes, seen = Shapes(5, seed=0, resolution=8, captions=True), set()
+    for _ in range(20):
+        batch = shapes.__getitems__([3, 1])
+        for index, caption in zip([3, 1], batch["caption"]):
+            assert named_factors(caption).items() <= dict(zip(NAMES, shapes.factors[index])).items()
+        seen.add(batch["caption"][0])
+    assert len(seen) > 5
+
+
+# --- words -------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("named", SUBSETS, ids=lambda names: "+".join(names) or "nothing")
+def test_caption_can_be_read_back_for_every_choice_of_named_factors(named):
+    rng = np.random.default_rng(len(named))
+    for row in factors_of(40):
+        caption = describe(row, rng, list(named))
+        assert named_factors(caption) == {name: row[NAMES.index(name)] for name in named}, caption
+
+
+def test_caption_can_be_read_back_when_chance_names_the_factors():
+    rng, counts = np.random.default_rng(0), np.zeros(5)
+    for row in factors_of(600):
+        caption = describe(row, rng)
+        found = named_factors(caption)
+        assert found and all(row[NAMES.index(name)] == value for name, value in found.items()), caption
+        counts += [name in found for name in NAMES]
+    assert (np.abs(counts / 600 - 0.7) < 0.08).all()
+
+
+def test_captions_use_an_before_a_vowel_only():
+    rng = np.random.default_rng(0)
+    for row in factors_of(300):
+        words = describe(row, rng).split()
+        for article, word in zip(words, words[1:]):
+            assert article not in ("a", "an") or (article == "an") == (word[0] in "aeiou"), words
+
+
+def test_captions_vary_in_wording():
+    rng, row = np.random.default_rng(0), [0, 1, 1, 0, 1]
+    assert len({describe(row, rng, NAMES) for _ in range(200)}) > 50
+
+
+def test_caption_of_an_image_follows_from_its_index_and_variant(shapes):
+    assert shapes.caption(5, 2) == Shapes(500, seed=3).caption(5, 2)
+    assert len({shapes.caption(5, variant) for variant in range(20)}) > 10
+    assert named_factors(shapes.caption(5, 0, ["shape", "colour"])).keys() == {"shape", "colour"}
+
+
+def test_every_word_of_every_caption_is_known_and_every_meaning_used():
+    rng, used = np.random.default_rng(0), set()
+    for row in factors_of(2000):
+        used |= set(describe(row, rng).split())
+    assert used <= set(WORDS) and set(MEANING) <= used
+
+
+@pytest.mark.parametrize("caption, found", [
+    ("a red heart", {"colour": 0, "shape": 4}), ("A Red, HEART.", {"colour": 0, "shape": 4}), ("an orange figure", {"colour": 1}),
+    ("a disc with dots on gray", {"shape": 0, "pattern": 2, "background": 1}), ("a little object", {"size": 0}), ("a shape", {})])
+def test_sentences_mean_what_they_say(caption, found):
+    assert named_factors(caption) == found
+
+
+def test_unknown_word_is_refused_with_its_nearest():
+    with pytest.raises(UserError, match=r"'hart'.*did you mean 'heart'\?"):
+        named_factors("a red hart")
+
+
+def test_contradiction_is_refused_and_repetition_is_not():
+    with pytest.raises(UserError, match="two values of colour"):
+        named_factors("a red blue heart")
+    assert named_factors("a red red heart") == {"colour": 0, "shape": 4}
