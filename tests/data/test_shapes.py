@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdg.data.shapes import BACKGROUNDS, COLOURS, FACTORS, MEANING, OUTLINES, WORDS, Shapes, describe, named_factors, render
+from sdg.data.shapes import BACKGROUNDS, COLOURS, FACTORS, MEANING, OUTLINES, WORDS, Placement, Shapes, describe, named_factors, render
 from sdg.errors import UserError
 
 NAMES = list(FACTORS)
@@ -27,7 +27,7 @@ def factors_of(n, **fixed):
 
 def drawn(factors, resolution=32, seed=0):
     """Images in [0, 1] and the mask of pixels that are wholly or partly the object's, told from the corner's ground."""
-    images = render(factors, np.random.default_rng(seed), resolution) / 255.0
+    images = render(factors, Placement.draw(len(factors), np.random.default_rng(seed)), resolution) / 255.0
     return images, np.abs(images - images[:, :1, :1]).max(-1) > 0.02
 
 
@@ -99,7 +99,7 @@ def test_object_is_nearest_to_its_colour(pattern):
     factors = factors_of(300, pattern=pattern)
     images, mask = drawn(factors)
     for image, inside, colour in zip(images, mask, factors[:, 1]):
-        # The brightest tenth of the saturation's order: neither edge nor stripe.
+        # The most colourful tenth: neither edge nor stripe.
         pixels = image[inside]
         hue = pixels[np.argsort(np.ptp(pixels, axis=1))[-max(len(pixels) // 10, 3) :]].mean(0)
         assert np.abs(hue - COLOURS).sum(1).argmin() == colour
@@ -143,19 +143,28 @@ def test_outlines_of_no_two_shapes_are_alike():
 
 
 @pytest.mark.parametrize("shape", FACTORS["shape"])
-def test_object_lies_within_the_frame(shape):
-    for seed in range(6):
-        factors = factors_of(50, shape=shape, size="large", pattern="solid")
-        _, mask = drawn(factors, 96, seed)
-        edge = np.concatenate([mask[:, 0], mask[:, -1], mask[:, :, 0], mask[:, :, -1]], 1)
-        assert not edge.any(), f"{edge.any(1).sum()} of {len(edge)} touch the frame"
+def test_object_lies_within_the_frame_however_it_is_placed(shape):
+    # The furthest that `Placement.draw` goes: largest radius, all four corners of the room there is, every rotation.
+    corners = np.array([[x, y] for x in (-1, 1) for y in (-1, 1)], float)
+    angle = np.repeat(np.arange(-15.0, 16.0, 2.5), 4)
+    n = len(angle)
+    placement = Placement(np.full(n, 1.05), np.tile(corners, (n // 4, 1)), angle, np.ones((n, 1)), np.zeros(n))
+    images = render(factors_of(n, shape=shape, size="large", pattern="solid", background="black"), placement, 64).max(-1)
+    edge = np.concatenate([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], 1)
+    assert (edge <= images.min()).all()
+
+
+def test_placement_is_drawn_within_its_bounds():
+    placement = Placement.draw(2000, np.random.default_rng(0))
+    for values, low, high in zip(placement, (0.95, -1, -15, 0.94, -0.03), (1.05, 1, 15, 1.04, 0.03)):
+        assert len(values) == 2000 and low <= values.min() < values.max() <= high
+        assert abs(values.mean() - (low + high) / 2) < 0.03 * (high - low)
 
 
 def test_resolution_changes_the_pixels_not_the_picture():
-    factors = factors_of(20)
-    fine = render(factors, np.random.default_rng(0), 64).reshape(20, 32, 2, 32, 2, 3).mean((2, 4))
-    coarse = render(factors, np.random.default_rng(0), 32)
-    assert np.abs(fine - coarse).mean() < 3
+    placement = Placement.draw(20, np.random.default_rng(0))
+    fine = render(factors_of(20), placement, 64).reshape(20, 32, 2, 32, 2, 3).mean((2, 4))
+    assert np.abs(fine - render(factors_of(20), placement, 32)).mean() < 3
 
 
 @pytest.mark.parametrize("options", [{"size": 0}, {"resolution": 4}, {"resolution": 32.0}])

@@ -1,0 +1,83 @@
+"""What limits guided sampling: the denoiser, the encoder, or how hard it steers? Each part is replaced by the truth in turn.
+
+The shapes' training set, taken as the whole distribution, has a perfect denoiser and a perfect noise-aware similarity in closed form.
+With weights w_i(x_t) ∝ exp(−‖x_t − √ᾱ_t x_i‖² / 2(1−ᾱ_t)) over its images x_i,
+
+    E[x_0 | x_t] = Σ_i w_i x_i,        log p(y | x_t) = log Σ_{i shows y} w_i   (Σ_i w_i = 1).
+
+    python benchmarks/limits.py [prompts=32] [samples of each=2] [images=10000]
+"""
+
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
+
+from sdg.checkpoints.models import load_clip, load_clip_noisy, load_denoiser, load_judge  # noqa: E402
+from sdg.data.requests import Requests  # noqa: E402
+from sdg.data.shapes import FACTORS, Shapes, named_factors  # noqa: E402
+from sdg.diffusion.denoiser import Denoiser  # noqa: E402
+from sdg.diffusion.samplers import DDPM, Noise, sample  # noqa: E402
+from sdg.diffusion.schedule import Schedule  # noqa: E402
+from sdg.guidance.semantic import SemanticGuidance, matched_levels  # noqa: E402
+from sdg.guidance.similarity import Text  # noqa: E402
+from sdg.metrics.alignment import Alignment  # noqa: E402
+
+NAMED = ["shape", "colour", "pattern", "background"]
+
+
+class Truth(torch.nn.Module):
+    """The posterior over the data set's images: as a network it predicts x_0, as a similarity it is log p(y | x_t)."""
+
+    def __init__(self, data: Shapes, schedule: Schedule):
+        super().__init__()
+        self.images = torch.from_numpy(data.images[:].copy()).permute(0, 3, 1, 2).flatten(1).float() / 127.5 - 1
+        self.factors, self.schedule = torch.from_numpy(data.factors), schedule
+        self.norms = self.images.square().sum(1)
+
+    def log_weights(self, x, t):
+        a = self.schedule.alpha_bar(t).view(-1, 1).to(x.dtype)
+        distance = a * self.norms - 2 * a.sqrt() * x.flatten(1) @ self.images.T  # ‖x‖² is the same for all
+        return torch.log_softmax(-distance / (2 * (1 - a)), 1)
+
+    def forward(self, x, t):
+        return (self.log_weights(x, t).exp() @ self.images).view_as(x)
+
+    def to_prompts(self, prompts):
+        shows = torch.stack([torch.stack([self.factors[:, list(FACTORS).index(name)] == value for name, value in named_factors(p).items()]).all(0) for p in prompts])
+        return lambda x, t: torch.logsumexp(self.log_weights(x, t).masked_fill(~shows, -torch.inf), 1)
+
+
+def main(prompts: int = 32, each: int = 2, images: int = 10_000) -> None:
+    trained, judge = load_denoiser("weights/denoiser.safetensors"), load_judge("weights/judge.safetensors")
+    clip, noisy = load_clip("weights/clip.safetensors"), load_clip_noisy("weights/clip_noisy.safetensors")
+    held_out = Shapes(prompts, 1)
+    requests = Requests([held_out.caption(i, 0, NAMED) for i in range(prompts)], each, seed=0)
+    sentences = [request.prompt for request in requests]
+    truth = Truth(Shapes(images, 0, cache="data/shapes"), trained.schedule)
+    exact = Denoiser(truth, trained.schedule, prediction="x0")
+    levels = torch.arange(trained.schedule.T)
+    similarities = {
+        "noise-aware": (Text(noisy, clip, sentences).to(sentences), matched_levels(trained.schedule, noisy.config["schedule"])),
+        "clean CLIP": (Text(clip, clip, sentences).to(sentences), levels),
+        "exact log p(y|x_t)": (truth.to_prompts(sentences), levels),
+    }
+    runs = [(denoiser, similarity, gamma) for denoiser in ("trained", "exact")
+            for similarity, gammas in (("noise-aware", (0, 1, 2, 5, 10, 20)), ("clean CLIP", (5,)), ("exact log p(y|x_t)", (1, 2, 5))) for gamma in gammas]
+    print("| denoiser | similarity | γ | " + " | ".join(NAMED) + " | all | s/sample |\n|---|---|---|" + "---|" * (len(NAMED) + 2))
+    for denoiser, similarity, gamma in runs:
+        began = time.perf_counter()
+        guide = SemanticGuidance(gamma).guide(*similarities[similarity])
+        drawn = sample({"trained": trained, "exact": exact}[denoiser], DDPM(100), Noise([r.seed for r in requests], (3, 32, 32)), guide)
+        alignment = Alignment(list(FACTORS))
+        alignment.update(judge.guess(drawn), torch.tensor([[named_factors(p).get(f, -1) for f in FACTORS] for p in sentences]))
+        shares = alignment.compute()
+        print(f"| {denoiser} | {similarity if gamma else '(unguided)'} | {gamma} | " + " | ".join(f"{shares[name]:.2f}" for name in [*NAMED, "all"])
+              + f" | {(time.perf_counter() - began) / len(drawn):.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
