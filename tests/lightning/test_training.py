@@ -2,6 +2,9 @@
 
 import csv
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ import torch
 from sdg.checkpoints.models import load_clip, load_clip_noisy, load_denoiser, load_judge
 from sdg.checkpoints.weights import read
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["data.size=96", "data.held_out=32", "data.cache=null", "data.batch_size=32", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1", "callbacks.checkpoint.every_n_train_steps=2"]
 UNET = ["denoiser.network.block_out_channels=[16,16]", "denoiser.network.down_block_types=[DownBlock2D,DownBlock2D]",
         "denoiser.network.up_block_types=[UpBlock2D,UpBlock2D]", "denoiser.network.attention_head_dim=8", "module.preview=4"]
@@ -100,6 +104,11 @@ def test_fine_tuning_never_touches_the_teacher_and_sees_no_captions(weights):
 
 
 @pytest.mark.slow
-def test_two_processes_train(run, tmp_path):
-    run("train.py", *SMALL, *UNET, "trainer=ddp_cpu", "trainer.max_steps=2", f"hydra.run.dir={tmp_path}/run")
-    assert (tmp_path / "run" / "denoiser.safetensors").is_file()
+@pytest.mark.parametrize("overrides", [UNET, ["encoder=clip_noisy"]], ids=["denoiser", "clip_noisy"])
+def test_two_processes_train(weights, tmp_path, overrides):
+    teacher = [f"encoder.clip={weights}/clip.safetensors"] if "encoder=clip_noisy" in overrides else []
+    command = [sys.executable, "train.py", *overrides, *teacher, *SMALL, "trainer=ddp_cpu", "trainer.max_steps=2", f"hydra.run.dir={tmp_path}/run"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("results: ") == 1
+    assert len(list((tmp_path / "run").glob("*.safetensors"))) == 1

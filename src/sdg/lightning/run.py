@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from sdg.errors import integer
 
-__all__ = ["make_trainer", "run"]
+__all__ = ["leave_process_group", "make_trainer", "run"]
 
 RECORDED = ("torch", "pytorch-lightning", "hydra-core", "timm", "open_clip_torch", "diffusers", "torchmetrics", "safetensors", "numpy")
 LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")  # which Lightning sets for its processes
@@ -33,17 +33,19 @@ def run(config: DictConfig) -> Iterator[Path]:
     torch.set_float32_matmul_precision("high")
     pl.seed_everything(integer("seed", config.seed, 0), workers=True, verbose=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    first = int(os.environ.get("LOCAL_RANK", 0)) == 0
+    first = pl.utilities.rank_zero_only.rank == 0
     if first:
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
         versions = {name: version(name) for name in RECORDED} | {"python": platform.python_version()}
         (folder / "versions.json").write_text(json.dumps({"seed": config.seed, "versions": versions}, indent=2) + "\n")
-    launched = {key: os.environ.get(key) for key in LAUNCHER}
+    given = {key for key in LAUNCHER if key in os.environ}
     with single_job_command(folder):
         try:
             yield folder
         finally:
-            leave_process_group(launched)
+            leave_process_group()
+            for key in set(LAUNCHER) - given:  # the next job of a sweep launches its own processes
+                os.environ.pop(key, None)
     if first:
         print(f"results: {folder}", flush=True)
 
@@ -67,13 +69,10 @@ def single_job_command(folder: Path) -> Iterator[None]:
         sys.argv = argv
 
 
-def leave_process_group(environment: dict[str, str | None]) -> None:
-    """Ends this job's distributed group, so that the next job of a sweep can start its own."""
+def leave_process_group() -> None:
+    """Ends the distributed part of a job: what follows runs on one process."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-    for key, value in environment.items():
-        if value is None:
-            os.environ.pop(key, None)
 
 
 def quieten() -> None:

@@ -14,7 +14,7 @@ from sdg.guidance.semantic import matched_levels
 from sdg.guidance.similarity import Text
 from sdg.lightning.evaluation import evaluate
 from sdg.lightning.guided_sampling import GuidedSampling
-from sdg.lightning.run import make_trainer, run
+from sdg.lightning.run import leave_process_group, make_trainer, run
 
 __all__ = ["sample"]
 
@@ -42,6 +42,7 @@ def sample(config: DictConfig) -> None:
         trainer = make_trainer(config)
         loader = DataLoader(requests, config.batch_size, collate_fn=list)
         trainer.predict(module, loader, return_predictions=False)
+        leave_process_group()
         if trainer.is_global_zero:
             evaluate(folder, config, data.held_out, guidance.gamma, module.device)
 
