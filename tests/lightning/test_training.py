@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sdg.checkpoints.models import load_clip, load_clip_noisy, load_denoiser, load_judge
 from sdg.checkpoints.weights import read
@@ -101,6 +103,26 @@ def test_fine_tuning_never_touches_the_teacher_and_sees_no_captions(weights):
     assert all(p.grad is None for p in module.teacher.parameters())
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in module.model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in module.teacher.state_dict().items())
+
+
+def test_a_folder_of_images_trains_the_denoiser_and_the_noise_aware_encoder(run, weights, tmp_path):
+    generator = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for i in range(40):
+        Image.fromarray(generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "images" / f"{i}.png")
+    data = ["data=folder", f"data.folder={tmp_path}/images", "data.batch_size=16", "data.num_workers=0", "trainer.max_steps=2", "trainer.val_check_interval=2"]
+    run("train.py", *data, *UNET, f"hydra.run.dir={tmp_path}/denoiser")
+    run("train.py", "encoder=clip_noisy", f"encoder.clip={weights}/clip.safetensors", *data, f"hydra.run.dir={tmp_path}/noisy")
+    assert (tmp_path / "denoiser" / "denoiser.safetensors").is_file() and (tmp_path / "noisy" / "clip_noisy.safetensors").is_file()
+    with pytest.raises(SystemExit, match="needs captions"):
+        run("train.py", "encoder=clip", *data, f"hydra.run.dir={tmp_path}/clip")
+
+
+def test_init_starts_from_the_weights_of_a_file(denoiser_run, run, tmp_path):
+    file = denoiser_run / "denoiser.safetensors"
+    run("train.py", *SMALL, *UNET, "trainer.max_steps=1", "optimizer.lr=0", f"init={file}", f"hydra.run.dir={tmp_path}/run")
+    before, after = load_denoiser(file).state_dict(), load_denoiser(tmp_path / "run" / "denoiser.safetensors").state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from sdg.encoders.noise_aware import NoiseAwareEncoder
 from sdg.errors import UserError
 from sdg.metrics.judge import Judge
 
-__all__ = ["build_denoiser", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge"]
+__all__ = ["build_denoiser", "fill", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge"]
 
 
 def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
@@ -35,32 +35,37 @@ def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
 def load_denoiser(file: str | Path) -> Denoiser:
     """The denoiser of a weight file."""
     config, tensors = read(file, "denoiser")
-    return filled(build_denoiser(**config), tensors, file)
+    return frozen(build_denoiser(**config), tensors, file)
 
 
 def load_clip(file: str | Path) -> CLIP:
     """The clean CLIP of a weight file, both towers."""
     config, tensors = read(file, "clip")
-    return filled(CLIP(**config), tensors, file)
+    return frozen(CLIP(**config), tensors, file)
 
 
 def load_clip_noisy(file: str | Path) -> NoiseAwareEncoder:
     """The noise-aware image encoder of a weight file."""
     config, tensors = read(file, "clip_noisy")
     tower = CLIP(**config["clip"]).towers.visual
-    return filled(NoiseAwareEncoder(tower, **config), tensors, file)
+    return frozen(NoiseAwareEncoder(tower, **config), tensors, file)
 
 
 def load_judge(file: str | Path) -> Judge:
     """The judge of a weight file."""
     config, tensors = read(file, "judge")
-    return filled(Judge(**config), tensors, file)
+    return frozen(Judge(**config), tensors, file)
 
 
-def filled(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
-    """The model with the file's weights, in eval mode, frozen."""
+def fill(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
+    """The model with the file's weights."""
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        raise UserError(f"the weights {file} do not fit the model that their own header describes: {str(error).splitlines()[-1].strip()}") from error
-    return model.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        raise UserError(f"the weights {file} do not fit this model: {str(error).splitlines()[-1].strip()}") from error
+    return model
+
+
+def frozen(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
+    """The model with the file's weights, in eval mode, taking no gradient."""
+    return fill(model, tensors, file).to(memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader, Subset
 
 from sdg.data.folder import ImageFolder
 from sdg.data.shapes import Shapes
-from sdg.errors import UserError, integer
+from sdg.errors import UserError, integer, number
 
 __all__ = ["FolderData", "ShapesData"]
 
@@ -72,10 +72,14 @@ class FolderData(Data):
         folder: searched with its subfolders.
         resolution: side to which images are scaled and cropped.
         held_out: the fraction that is held out.
+        captions: refused, there are none.
     """
 
-    def __init__(self, folder: str, resolution: int = 32, held_out: float = 0.05, batch_size: int = 64, num_workers: int = 0):
+    def __init__(self, folder: str, resolution: int = 32, held_out: float = 0.05, captions: bool = False, batch_size: int = 64, num_workers: int = 0):
         super().__init__(resolution, batch_size, num_workers)
+        if captions:
+            raise UserError("training a CLIP needs captions, and a folder of images has none; make a trained one noise-aware with encoder=clip_noisy.")
+        number("data.held_out", held_out, 0.001, 0.5)
         images = ImageFolder(folder, resolution)
         every = max(2, round(1 / held_out))
         self.held_out = Subset(images, range(0, len(images), every))

@@ -23,8 +23,6 @@ class ImageFolder(Dataset):
         UserError: no such folder, no image in it, or a file that cannot be read.
     """
 
-    factor_names = ()
-
     def __init__(self, folder: str, resolution: int = 32):
         root = Path(folder).expanduser()
         if not root.is_dir():

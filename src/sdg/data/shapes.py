@@ -191,8 +191,6 @@ class Shapes(Dataset):
         captions: give captions with the images.
     """
 
-    factor_names = tuple(FACTORS)
-
     def __init__(self, size: int, seed: int, resolution: int = 32, cache: str | None = None, captions: bool = False):
         integer("data.resolution", resolution, 8, 1024)
         self.size, self.seed, self.captions = integer("data.size", size, 1), seed, captions

@@ -59,3 +59,7 @@ class CLIP(nn.Module):
     def encode_text(self, sentences: list[str]) -> Tensor:
         """Unit embeddings, (N, D), of N sentences."""
         return F.normalize(self.towers.text(self.tokenizer(sentences).to(self.normalise.mean.device)), dim=-1)
+
+    def forward(self, x: Tensor, sentences: list[str]) -> tuple[Tensor, Tensor]:
+        """Both embeddings of pairs, (B, D) each."""
+        return self.encode_image(x), self.encode_text(sentences)

@@ -22,7 +22,7 @@ class CLIP(TrainingModule):
         super().__init__("clip", clip, **training)
 
     def training_step(self, batch: dict, index: int) -> Tensor:
-        image, text = self.model.encode_image(batch["image"]), self.model.encode_text(batch["caption"])
+        image, text = self.model(batch["image"], batch["caption"])
         loss = contrastive_loss(image, text, self.model.logit_scale, self.gather, self.global_rank)
         self.log_dict({"train/loss": loss, "train/logit_scale": self.model.logit_scale.detach()}, prog_bar=True)
         return loss

@@ -26,7 +26,7 @@ def evaluate(folder: Path, config: DictConfig, held_out, gamma: float, device) -
     Arguments:
         folder: of the run, with `images/` and `rows/`.
         config: of the run; `eval` says who judges.
-        held_out: real images.
+        held_out: real images; the judge reads the shapes' factors, so only where they are known.
         gamma: γ, for the record.
         device: where to compute.
 
@@ -39,7 +39,7 @@ def evaluate(folder: Path, config: DictConfig, held_out, gamma: float, device) -
     metrics = {"gamma": gamma, "num_samples": len(rows), "num_prompts": len(set(prompts)),
                "seconds_per_sample": sum(row["seconds"] for row in rows) / len(rows)}
     metrics["similarity"] = clean_similarity(config, images, prompts, rows, device)
-    if config.eval.judge:
+    if config.eval.judge and hasattr(held_out, "factors"):
         metrics |= judged(load_judge(config.eval.judge).to(device), images, prompts, rows, held_out, config.eval, device)
 
     with open(folder / "samples.csv", "w", newline="") as file:

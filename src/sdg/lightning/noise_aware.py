@@ -37,7 +37,7 @@ class NoiseAwareFinetuning(TrainingModule):
     def training_step(self, batch: dict, index: int) -> Tensor:
         x0 = batch["image"]
         t = torch.randint(self.schedule.T, (len(x0),), device=x0.device)
-        noisy = self.model.encode_image(self.schedule.q_sample(x0, t, torch.randn_like(x0)), t)
+        noisy = self.model(self.schedule.q_sample(x0, t, torch.randn_like(x0)), t)
         loss = contrastive_loss(noisy, self.clean(x0), self.scale, self.gather, self.global_rank)
         self.log("train/loss", loss, prog_bar=True)
         return loss

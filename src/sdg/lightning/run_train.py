@@ -9,7 +9,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from sdg.checkpoints.models import build_denoiser, load_clip
+from sdg.checkpoints.models import build_denoiser, fill, load_clip
+from sdg.checkpoints.weights import read
 from sdg.data.shapes import FACTORS, WORDS
 from sdg.encoders.clip import CLIP
 from sdg.errors import UserError
@@ -24,6 +25,8 @@ def train(config: DictConfig) -> None:
     """Trains the module that the config names; the run's folder ends with checkpoints and the exported weights."""
     with run(config) as folder:
         module = BUILDERS[config.name](config, OmegaConf.to_container(config, resolve=True))
+        if config.init:
+            fill(module.model, read(config.init, config.name)[1], config.init)
         data, trainer = instantiate(config.data), make_trainer(config)
         if config.compile:
             module.model.compile()
@@ -76,6 +79,8 @@ def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
 
 
 def judge(config: DictConfig, plain: dict) -> pl.LightningModule:
+    if HydraConfig.get().runtime.choices.data != "shapes":
+        raise UserError("the judge learns to read the shapes' factors: train it with data=shapes.")
     model = Judge(config.encoder.model_name, {name: len(values) for name, values in FACTORS.items()})
     return instantiate(config.module, judge=model, **training_parts(config), _convert_="all")
 
