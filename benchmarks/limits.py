@@ -24,6 +24,8 @@ from sdg.diffusion.samplers import DDPM, Noise, sample  # noqa: E402
 from sdg.diffusion.schedule import Schedule  # noqa: E402
 from sdg.guidance.semantic import SemanticGuidance, matched_levels  # noqa: E402
 from sdg.guidance.similarity import Text  # noqa: E402
+from sdg.lightning.clip import zero_shot_caption  # noqa: E402
+from sdg.encoders.contrastive import retrieval_top1  # noqa: E402
 from sdg.metrics.alignment import Alignment  # noqa: E402
 
 NAMED = ["shape", "colour", "pattern", "background"]
@@ -51,6 +53,29 @@ class Truth(torch.nn.Module):
         return lambda x, t: torch.logsumexp(self.log_weights(x, t).masked_fill(~shows, -torch.inf), 1)
 
 
+def encoders_by_level(truth: Truth, noisy, clip, held_out: Shapes, levels=(0, 200, 400, 600, 700, 800, 900)) -> None:
+    """How much each encoder still reads off x_t, beside the most that anyone could: zero-shot accuracy of every factor, and retrieval."""
+    print("\n| t | reader | " + " | ".join(FACTORS) + " | retrieval top-1 |\n|---|---|" + "---|" * (len(FACTORS) + 1))
+    batch = held_out.__getitems__(list(range(500)))
+    x0, factors = batch["image"], batch["factors"]
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+    captions = {name: clip.encode_text([zero_shot_caption(name, value) for value in values]) for name, values in FACTORS.items()}
+    keys = clip.encode_image(x0)
+    for level in levels:
+        t = torch.full((len(x0),), level)
+        x = truth.schedule.q_sample(x0, t, noise)
+        for reader, encoder in (("noise-aware", noisy), ("clean CLIP", clip)):
+            z = encoder.encode_image(x, t)
+            shares = [((z @ captions[name].T).argmax(1) == factors[:, i]).float().mean().item() for i, name in enumerate(FACTORS)]
+            print(f"| {level} | {reader} | " + " | ".join(f"{share:.2f}" for share in shares) + f" | {retrieval_top1(z, keys).item():.2f} |")
+        w = truth.log_weights(x, t).exp()
+        shares = [((w @ torch.nn.functional.one_hot(truth.factors[:, i]).float()).argmax(1) == factors[:, i]).float().mean().item() for i in range(len(FACTORS))]
+        a = truth.schedule.alpha_bar(level).sqrt().float()
+        nearest = (torch.cdist(x.flatten(1), a * x0.flatten(1)).argmin(1) == torch.arange(len(x0))).float().mean().item()
+        print(f"| {level} | exact posterior | " + " | ".join(f"{share:.2f}" for share in shares) + f" | {nearest:.2f} |", flush=True)
+
+
+@torch.no_grad()
 def main(prompts: int = 32, each: int = 2, images: int = 10_000) -> None:
     trained, judge = load_denoiser("weights/denoiser.safetensors"), load_judge("weights/judge.safetensors")
     clip, noisy = load_clip("weights/clip.safetensors"), load_clip_noisy("weights/clip_noisy.safetensors")
@@ -59,6 +84,7 @@ def main(prompts: int = 32, each: int = 2, images: int = 10_000) -> None:
     sentences = [request.prompt for request in requests]
     truth = Truth(Shapes(images, 0, cache="data/shapes"), trained.schedule)
     exact = Denoiser(truth, trained.schedule, prediction="x0")
+    encoders_by_level(truth, noisy, clip, Shapes(500, 1, cache="data/shapes"))
     levels = torch.arange(trained.schedule.T)
     similarities = {
         "noise-aware": (Text(noisy, clip, sentences).to(sentences), matched_levels(trained.schedule, noisy.config["schedule"])),
@@ -67,7 +93,7 @@ def main(prompts: int = 32, each: int = 2, images: int = 10_000) -> None:
     }
     runs = [(denoiser, similarity, gamma) for denoiser in ("trained", "exact")
             for similarity, gammas in (("noise-aware", (0, 1, 2, 5, 10, 20)), ("clean CLIP", (5,)), ("exact log p(y|x_t)", (1, 2, 5))) for gamma in gammas]
-    print("| denoiser | similarity | γ | " + " | ".join(NAMED) + " | all | s/sample |\n|---|---|---|" + "---|" * (len(NAMED) + 2))
+    print("\n| denoiser | similarity | γ | " + " | ".join(NAMED) + " | all | s/sample |\n|---|---|---|" + "---|" * (len(NAMED) + 2))
     for denoiser, similarity, gamma in runs:
         began = time.perf_counter()
         guide = SemanticGuidance(gamma).guide(*similarities[similarity])

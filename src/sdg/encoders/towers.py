@@ -7,21 +7,32 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.resnet import BasicBlock, ResNet
 from torch import nn
 
-__all__ = ["resnet_tiny"]
+__all__ = ["resnet_small", "resnet_tiny"]
 
-default_cfgs = generate_default_cfgs({"resnet_tiny.untrained": {
-    "input_size": (3, 32, 32), "pool_size": (2, 2), "first_conv": "conv1.0", "classifier": "fc"}})
+CONFIG = {"input_size": (3, 32, 32), "pool_size": (2, 2), "first_conv": "conv1.0", "classifier": "fc"}
+default_cfgs = generate_default_cfgs({"resnet_tiny.untrained": CONFIG, "resnet_small.untrained": CONFIG})
 
 
-@register_model
-def resnet_tiny(pretrained: bool = False, **options) -> ResNet:
-    """A ResNet-D of 0.7 M parameters that keeps 16 × 16 positions of a 32 × 32 image: stages at /2, /4, /8, /16.
+def small_resnet(name: str, layers: tuple, channels: tuple, stem_width: int, pretrained: bool, **options) -> ResNet:
+    """A ResNet-D without the stem's pooling: 16 × 16 positions of a 32 × 32 image, stages at /2, /4, /8, /16.
 
     GroupNorm, because a batch of x_t mixes noise levels and batch statistics would mix them too; SiLU and average pooling,
     because guidance follows this network's gradient and kinks or skipped pixels would show in it.
     """
-    design = dict(block=BasicBlock, layers=(1, 1, 1, 1), stem_type="deep", stem_width=24, channels=(48, 96, 128, 128), avg_down=True,
-                  norm_layer=partial(GroupNorm, num_groups=8), act_layer=nn.SiLU)
-    model = build_model_with_cfg(ResNet, "resnet_tiny", pretrained, feature_cfg={"out_indices": (0, 1, 2, 3, 4)}, **design, **options)
+    model = build_model_with_cfg(ResNet, name, pretrained, feature_cfg={"out_indices": (0, 1, 2, 3, 4)}, block=BasicBlock, layers=layers,
+                                 stem_type="deep", stem_width=stem_width, channels=channels, avg_down=True,
+                                 norm_layer=partial(GroupNorm, num_groups=8), act_layer=nn.SiLU, **options)
     model.maxpool = nn.Identity()
     return model
+
+
+@register_model
+def resnet_tiny(pretrained: bool = False, **options) -> ResNet:
+    """0.8 M parameters."""
+    return small_resnet("resnet_tiny", (1, 1, 1, 1), (48, 96, 128, 128), 24, pretrained, **options)
+
+
+@register_model
+def resnet_small(pretrained: bool = False, **options) -> ResNet:
+    """1.6 M parameters, most of them where they see whole objects: noise averages out over space."""
+    return small_resnet("resnet_small", (1, 2, 2, 1), (32, 96, 160, 160), 16, pretrained, **options)
