@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sdg.data.shapes import BACKGROUNDS, COLOURS, FACTORS, MEANING, OUTLINES, WORDS, Placement, Shapes, describe, named_factors, render
+from sdg.data.shapes import (
+    BACKGROUNDS, COLOURS, FACTORS, MEANING, OUTLINES, RADII, WORDS, Placement, Shapes, describe, named_factors, render)
 from sdg.errors import UserError
 
 NAMES = list(FACTORS)
@@ -52,7 +53,7 @@ def test_another_seed_shares_no_image(shapes):
 
 
 def test_no_image_of_a_set_occurs_twice():
-    assert len({image.tobytes() for image in Shapes(1000, seed=0, resolution=32).images}) == 1000
+    assert len({image.tobytes() for image in Shapes(1000, seed=0, resolution=16).images}) == 1000
 
 
 def test_every_factor_is_drawn_uniformly():
@@ -111,25 +112,27 @@ def test_large_objects_are_larger_than_small_ones_of_the_same_shape():
         assert small.max() < large.min()
 
 
-def test_patterns_show_in_the_share_of_dark_pixels():
-    def dark_share(pattern):
-        factors = factors_of(60, pattern=pattern, size="large", shape="square", background="white", colour="red")
-        images, _ = drawn(factors, 64)
-        red = (images[..., 0] > 1.5 * images[..., 1]).sum((1, 2))
-        dark = (images.max(-1) < 0.5).sum((1, 2))  # the shade is 0.35 of the colour
-        return dark / red
-    solid, striped, dotted = (dark_share(pattern) for pattern in FACTORS["pattern"])
-    assert solid.max() == 0 and dotted.min() > 0.1 and dotted.max() < striped.min() and abs(striped.mean() - 0.5) < 0.05
+def test_patterns_darken_the_share_of_the_object_that_geometry_says():
+    # Stripes are as wide as their gaps; nine dots of radius 1.55 fit into a square of side 2 · 0.8 · 0.95 · 11, those of the next
+    # ring lie outside it. Both are 0.35 as bright as the colour.
+    n = 30
+    placement = Placement.draw(n, np.random.default_rng(0))._replace(ground=np.full(n, -0.05), radius=np.full(n, 0.95))  # pure black
+    factors = {pattern: factors_of(n, pattern=pattern, size="large", shape="square", background="black", colour="pink")
+               for pattern in FACTORS["pattern"]}
+    light = {pattern: render(rows, placement, 32).sum((1, 2, 3), dtype=float) for pattern, rows in factors.items()}
+    for pattern, share in (("striped", 0.5), ("dotted", 9 * np.pi * 1.55**2 / (1.6 * 0.95 * 11) ** 2)):
+        dark = (1 - light[pattern] / light["solid"]) / (1 - 0.35)
+        assert abs(dark.mean() - share) < 0.01 and np.abs(dark - share).max() < 0.03
 
 
 def test_shapes_cover_the_area_that_geometry_says():
     # In units of the radius squared, without the edge's blur: circle .92π, square 1.6², triangle between its lines, ring (1 − .3)π.
-    areas = {"circle": 0.92 * np.pi, "square": 1.6**2, "triangle": (0.65 + 1.1) ** 2 / 1.75, "ring": 0.7 * np.pi,
-             "star": 5 * 1.12 * 0.5 * np.sin(np.pi / 5)}
+    areas = {"circle": 0.92 * np.pi, "square": 1.6**2, "triangle": (0.5 + 1) ** 2 / 1.75, "ring": 0.7 * np.pi,
+             "star": 5 * 1.0 * 0.45 * np.sin(np.pi / 5)}
     for shape, area in areas.items():
-        factors = factors_of(60, shape=shape, size="large", pattern="solid", background="black", colour="pink")
+        factors = factors_of(30, shape=shape, size="large", pattern="solid", background="black", colour="pink")
         images, _ = drawn(factors, 64)
-        ground, paint = images[:, 0, 0], images.reshape(60, -1, 3).max(1)
+        ground, paint = images[:, 0, 0], images.reshape(30, -1, 3).max(1)
         cover = ((images - ground[:, None, None]).sum(-1) / (paint - ground).sum(-1)[:, None, None]).sum((1, 2)) / 64**2
         assert np.abs(cover.mean() / (area * (11 / 32) ** 2) - 1) < 0.05
 
@@ -144,14 +147,24 @@ def test_outlines_of_no_two_shapes_are_alike():
 
 @pytest.mark.parametrize("shape", FACTORS["shape"])
 def test_object_lies_within_the_frame_however_it_is_placed(shape):
-    # The furthest that `Placement.draw` goes: largest radius, all four corners of the room there is, every rotation.
-    corners = np.array([[x, y] for x in (-1, 1) for y in (-1, 1)], float)
-    angle = np.repeat(np.arange(-15.0, 16.0, 2.5), 4)
-    n = len(angle)
-    placement = Placement(np.full(n, 1.05), np.tile(corners, (n // 4, 1)), angle, np.ones((n, 1)), np.zeros(n))
-    images = render(factors_of(n, shape=shape, size="large", pattern="solid", background="black"), placement, 64).max(-1)
-    edge = np.concatenate([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], 1)
-    assert (edge <= images.min()).all()
+    # The centre keeps radius + 0.02 from every side, so the outline may reach that far at every rotation, at the largest radius.
+    v, u = np.mgrid[-1.4:1.4:400j, -1.4:1.4:400j]
+    inside = OUTLINES[shape](u, v)
+    radius = 1.05 * RADII.max()
+    for angle in np.deg2rad(np.arange(-15, 15.1, 2.5)):
+        x, y = np.cos(angle) * u - np.sin(angle) * v, np.sin(angle) * u + np.cos(angle) * v
+        assert max(np.abs(x[inside]).max(), np.abs(y[inside]).max()) * radius <= radius + 0.02
+
+
+def test_centre_keeps_radius_and_margin_from_every_side():
+    corners = np.array([[x, y] for x in (-1.0, 1.0) for y in (-1.0, 1.0)])
+    placement = Placement(np.ones(4), corners, np.zeros(4), np.ones((4, 1)), np.full(4, -0.05))
+    for size, radius in zip(FACTORS["size"], RADII):
+        images = render(factors_of(4, shape="square", size=size, pattern="solid", background="black"), placement, 64).sum(-1, dtype=float)
+        axis = (np.arange(64) + 0.5) / 64
+        for image, corner in zip(images, corners):
+            centre = np.array([(image.sum(0) * axis).sum(), (image.sum(1) * axis).sum()]) / image.sum()
+            np.testing.assert_allclose(centre, 0.5 + corner * (0.5 - radius - 0.02), atol=0.005)
 
 
 def test_placement_is_drawn_within_its_bounds():

@@ -22,7 +22,7 @@ def save(file: str | Path, kind: str, module: nn.Module, config: dict, half: boo
         half: store matrices and kernels in float16, half the size; they are read back into float32.
     """
     def stored(value: Tensor) -> Tensor:
-        return value.detach().cpu().to(torch.float16 if half and value.ndim > 1 else value.dtype).contiguous()
+        return value.detach().cpu().to(torch.float16 if half and value.ndim > 1 and value.is_floating_point() else value.dtype).contiguous()
 
     tensors = {name: stored(value) for name, value in module.state_dict().items()}
     Path(file).parent.mkdir(parents=True, exist_ok=True)
@@ -45,8 +45,8 @@ def read(file: str | Path, kind: str) -> tuple[dict, dict]:
         tensors = load_file(str(file))
     except (safetensors.SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"the weights {file} are damaged or no safetensors file ({error}); fetch or train them again.") from error
-    if header is None:
-        raise UserError(f"the weights {file} have no `{KEY}` header, so they were not written by this project; train or export them with it.")
+    if not isinstance(header, dict) or not {"kind", "config"} <= header.keys():
+        raise UserError(f"the weights {file} have no valid `{KEY}` header, so they were not written by this project; train or export them with it.")
     if header["kind"] != kind:
         raise UserError(f"the weights {file} hold a {header['kind']}, but a {kind} is needed here.")
     return header["config"], tensors

@@ -38,10 +38,17 @@ class ImageFolder(Dataset):
     def __getitem__(self, index: int) -> dict:
         try:
             with Image.open(self.files[index]) as file:
-                image = ImageOps.fit(ImageOps.exif_transpose(file).convert("RGB"), (self.resolution,) * 2, Image.Resampling.BICUBIC)
+                image = ImageOps.fit(as_rgb(ImageOps.exif_transpose(file)), (self.resolution,) * 2, Image.Resampling.BICUBIC)
         except (UnidentifiedImageError, OSError, SyntaxError) as error:
             raise UserError(f"cannot read the image {self.files[index]}: {error}. Remove or replace it.") from error
         return {"image": torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(127.5).sub_(1)}
 
     def __getitems__(self, indices) -> dict:
         return {"image": torch.stack([self[i]["image"] for i in indices])}
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """RGB from any mode; 16-bit greyscale, which pillow would clip at 255, is scaled."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8))
+    return image.convert("RGB")

@@ -41,7 +41,7 @@ WORDS = tuple(sorted({*MEANING, *NOUNS, *GRAMMAR}))
 COLOURS = np.array([[.90, .12, .14], [.98, .52, .06], [.98, .86, .12], [.16, .68, .22],
                     [.10, .80, .86], [.14, .28, .90], [.52, .16, .72], [.98, .50, .72]], np.float32)
 BACKGROUNDS = np.array([.96, .55, .05], np.float32)
-RADII = np.array([7.0, 11.0], np.float32) / 32  # as fractions of the image's width
+RADII = np.array([8.0, 11.0], np.float32) / 32  # as fractions of the image's width
 PERIOD, DOT, SHADE = 5 / 32, 1.55 / 32, 0.35  # of stripes and dots, and how dark they are beside the colour
 SUPERSAMPLE = 3
 BLOCK = 500  # images that share one random generator: a data set is a prefix of every larger one
@@ -108,7 +108,7 @@ def render(factors: np.ndarray, placement: Placement, resolution: int = 32) -> n
 def star(u, v):
     sector = 2 * np.pi / 5
     theta = np.abs((np.arctan2(u, -v) + sector / 2) % sector - sector / 2)  # angle from the nearest of five points
-    r, outer, inner = np.hypot(u, v), 1.12, 0.5
+    r, outer, inner = np.hypot(u, v), 1.0, 0.45
     # Between a point (outer, 0) and a notch (inner, 36 degrees) the outline is a straight line.
     notch_x, notch_y = inner * np.cos(sector / 2), inner * np.sin(sector / 2)
     x, y = r * np.cos(theta), r * np.sin(theta)
@@ -123,7 +123,7 @@ def heart(u, v):
 OUTLINES = {
     "circle": lambda u, v: u * u + v * v < 0.92,
     "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) < 0.8,
-    "triangle": lambda u, v: (v < 0.65) & (v > -1.1 + 1.75 * np.abs(u)),
+    "triangle": lambda u, v: (v < 0.5) & (v > -1 + 1.75 * np.abs(u)),
     "star": star,
     "heart": heart,
     "ring": lambda u, v: (u * u + v * v < 1) & (u * u + v * v > 0.3),
@@ -196,7 +196,7 @@ class Shapes(Dataset):
         self.size, self.seed, self.captions = integer("data.size", size, 1), seed, captions
         blocks = [self._block(b) for b in range(-(-size // BLOCK))]
         self.factors = np.concatenate([factors for factors, _ in blocks])[:size]
-        file = Path(cache) / f"shapes-1-{resolution}px-seed{seed}-{size}.npy" if cache else None
+        file = Path(cache) / f"shapes-2-{resolution}px-seed{seed}-{size}.npy" if cache else None
         if file is None or not file.exists():
             sizes = [min(BLOCK, size - start) for start in range(0, size, BLOCK)]
             images = np.concatenate([render(factors[:n], placement.first(n), resolution) for n, (factors, placement) in zip(sizes, blocks)])

@@ -5,6 +5,7 @@ import copy
 import torch
 import torch.nn.functional as F
 from diffusers.models.embeddings import Timesteps
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from sdg.encoders.clip import Normalise
@@ -12,7 +13,7 @@ from sdg.errors import UserError
 
 __all__ = ["NoiseAwareEncoder", "TimeConditionedNorm"]
 
-NORMS_OF_MAPS = (nn.BatchNorm2d, nn.GroupNorm)  # channels on axis 1
+NORMS_OF_MAPS = (nn.BatchNorm2d, nn.GroupNorm, LayerNorm2d)  # channels on axis 1
 NORMS_OF_TOKENS = (nn.LayerNorm,)  # channels last
 
 

@@ -1,0 +1,148 @@
+"""Alignment, its interval, the Fréchet distance and the judge, against numbers worked out by hand."""
+
+import pytest
+import torch
+from scipy.stats import binom
+from torch import nn
+
+from sdg.data.shapes import FACTORS
+from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
+from sdg.metrics.fidelity import frechet_judge
+from sdg.metrics.judge import Judge
+
+TRUTH = torch.tensor([[4, 0, -1], [4, -1, -1], [-1, 2, 1], [-1, -1, -1]])  # −1 where the prompt names nothing
+GUESSES = torch.tensor([[4, 0, 2], [3, 0, 0], [0, 2, 0], [1, 1, 1]])  # right; wrong; right and wrong; nothing asked
+
+
+class Pixels(nn.Module):
+    """In place of a judge: the features are the pixels."""
+
+    def __init__(self, num_features):
+        super().__init__()
+        self.num_features = num_features
+
+    def features(self, x):
+        return x.flatten(1)
+
+
+# --- alignment ---------------------------------------------------------------------------------------------------------------
+
+def test_shares_count_only_what_prompts_name():
+    metric = Alignment(["shape", "colour", "size"])
+    metric.update(GUESSES, TRUTH)
+    assert metric.compute() == {"shape": 1 / 2, "colour": 2 / 2, "size": 0 / 1, "all": 1 / 3}
+
+
+def test_updates_accumulate_over_batches():
+    whole, parts = Alignment(["shape", "colour", "size"]), Alignment(["shape", "colour", "size"])
+    whole.update(GUESSES, TRUTH)
+    for i in range(4):
+        parts.update(GUESSES[i : i + 1], TRUTH[i : i + 1])
+    assert parts.compute() == whole.compute()
+
+
+def test_what_no_prompt_names_has_no_share():
+    metric = Alignment(["shape", "colour"])
+    metric.update(torch.tensor([[1, 2]]), torch.tensor([[-1, -1]]))
+    assert metric.compute() == {"shape": None, "colour": None, "all": None}
+    metric.update(torch.tensor([[1, 2]]), torch.tensor([[1, -1]]))
+    assert metric.compute() == {"shape": 1.0, "colour": None, "all": 1.0}
+
+
+def test_hits_of_each_sample_are_the_table():
+    right, asked = hits(GUESSES, TRUTH)
+    assert right.int().tolist() == [[1, 1, 0, 1], [0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
+    assert asked.int().tolist() == [[1, 1, 0, 1], [1, 0, 0, 1], [0, 1, 1, 1], [0, 0, 0, 0]]
+
+
+# --- its interval ------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("n, k", [(200, 60), (500, 450)])
+def test_interval_of_independent_samples_is_the_binomial_one(n, k):
+    right = torch.tensor([1.0] * k + [0.0] * (n - k))
+    low, high = bootstrap_interval(right, [f"prompt {i}" for i in range(n)], draws=4000)
+    assert low == pytest.approx(binom.ppf(0.025, n, k / n) / n, abs=1.5 / n) and high == pytest.approx(binom.ppf(0.975, n, k / n) / n, abs=1.5 / n)
+
+
+def test_samples_of_one_prompt_count_once():
+    # Eight equal samples of each prompt tell no more than one: the interval is that of the prompts.
+    prompts, right = [f"prompt {i}" for i in range(100)], torch.tensor([1.0] * 30 + [0.0] * 70)
+    assert bootstrap_interval(right.repeat_interleave(8), [p for p in prompts for _ in range(8)]) == pytest.approx(bootstrap_interval(right, prompts))
+
+
+def test_samples_may_come_in_any_order_and_number():
+    right, prompts = torch.tensor([1, 0, 0, 1, 1]), ["a", "b", "a", "b", "b"]
+    low, high = bootstrap_interval(right, prompts)
+    assert low == pytest.approx(1 / 2) and high == pytest.approx(2 / 3)  # a alone, b alone
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_interval_of_equal_samples_is_a_point(value):
+    assert bootstrap_interval(torch.full((12,), value), list("abcdef") * 2) == (value, value)
+
+
+def test_interval_is_reproducible():
+    right, prompts = torch.arange(40) % 3 == 0, [str(i % 10) for i in range(40)]
+    torch.manual_seed(0)
+    first = bootstrap_interval(right, prompts)
+    torch.manual_seed(1)
+    assert bootstrap_interval(right, prompts) == first
+
+
+# --- Fréchet distance --------------------------------------------------------------------------------------------------------
+
+def images(n, seed=0):
+    return torch.randn(n, 3, 1, 2, generator=torch.Generator().manual_seed(seed))
+
+
+def test_distance_of_a_set_to_itself_is_zero():
+    assert frechet_judge(Pixels(6), images(300), images(300)) == pytest.approx(0, abs=1e-6)
+
+
+def test_distance_of_shifted_features_is_the_square_of_the_shift():
+    shift = torch.tensor([1.0, 0.0, -2.0, 0.5, 0.0, 3.0]).view(3, 1, 2)
+    assert frechet_judge(Pixels(6), images(300) + shift, images(300)) == pytest.approx(shift.square().sum().item(), rel=1e-4)
+
+
+def test_distance_of_any_two_sets_is_the_closed_form():
+    # tr (C C')^½ by the eigenvalues of C^½ C' C^½, symmetric and so free of complex roots.
+    a, b = images(250).double(), (images(400, 1) @ torch.tensor([[1.0, 0.4], [0.0, 2.0]]) + 0.3).double()
+    (m, c), (n, d) = ((x.flatten(1).mean(0), x.flatten(1).T.cov()) for x in (a, b))
+    values, vectors = torch.linalg.eigh(c)
+    root = vectors @ values.sqrt().diag() @ vectors.T
+    expected = (m - n).square().sum() + c.trace() + d.trace() - 2 * torch.linalg.eigvalsh(root @ d @ root).clamp(min=0).sqrt().sum()
+    assert frechet_judge(Pixels(6), a.float(), b.float()) == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_distance_does_not_depend_on_the_batch_size():
+    distances = [frechet_judge(Pixels(6), images(60), images(70, 1) * 2, size) for size in (7, 250)]
+    assert distances[0] == pytest.approx(distances[1], rel=1e-5)
+
+
+def test_one_sample_has_no_distance():
+    assert frechet_judge(Pixels(6), images(1), images(30)) is None
+
+
+# --- judge -------------------------------------------------------------------------------------------------------------------
+
+@torch.no_grad()
+def test_judge_reads_every_factor_off_its_features():
+    torch.manual_seed(0)
+    judge = Judge("resnet_tiny", {name: len(values) for name, values in FACTORS.items()}).eval()
+    x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    logits, features, guesses = judge(x), judge.features(x), judge.guess(x)
+    assert {name: value.shape for name, value in logits.items()} == {name: (4, len(values)) for name, values in FACTORS.items()}
+    assert features.shape == (4, judge.num_features)
+    head = judge.tower.get_classifier()
+    torch.testing.assert_close(torch.cat(list(logits.values()), 1), features @ head.weight.T + head.bias)
+    torch.testing.assert_close(torch.cat(list(logits.values()), 1), judge.tower(x))
+    for column, name in zip(guesses.T, FACTORS):
+        assert torch.equal(column, logits[name].argmax(1))
+
+
+def test_judge_guesses_the_factor_that_its_last_layer_favours():
+    judge = Judge("resnet_tiny", {"shape": 3, "colour": 2})
+    head = judge.tower.get_classifier()
+    nn.init.zeros_(head.weight)
+    head.bias.data = torch.tensor([0.0, 0.0, 1.0, 5.0, 4.0])
+    assert judge.eval().guess(torch.zeros(2, 3, 32, 32)).tolist() == [[2, 0], [2, 0]]
