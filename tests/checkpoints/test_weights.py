@@ -16,8 +16,8 @@ from sdg.errors import UserError
 from sdg.metrics.judge import Judge
 
 CONFIG = {"kind of": "thing", "sizes": [1, 2], "nested": {"rate": 0.5, "none": None}, "word": "naïve"}
-NETWORK = {"block_out_channels": [8, 8], "layers_per_block": 1, "down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2,
-           "norm_num_groups": 4, "attention_head_dim": 8}
+NETWORK = {"block_out_channels": [8, 8], "layers_per_block": 1, "down_block_types": ["DownBlock2D"] * 2,
+           "up_block_types": ["UpBlock2D"] * 2, "norm_num_groups": 4, "attention_head_dim": 8}
 VISION = {"timm_model_name": "resnet_tiny", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
 TEXT = {"context_length": 6, "vocab_size": 16, "width": 16, "heads": 2, "layers": 1}
 

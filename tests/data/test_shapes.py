@@ -22,7 +22,8 @@ def shapes():
 def factors_of(n, **fixed):
     """Random rows of factor indices; `fixed` holds factors at a value's name."""
     rng = np.random.default_rng(0)
-    columns = [np.full(n, FACTORS[name].index(fixed[name])) if name in fixed else rng.integers(len(FACTORS[name]), size=n) for name in NAMES]
+    columns = [np.full(n, values.index(fixed[name])) if name in fixed else rng.integers(len(values), size=n)
+               for name, values in FACTORS.items()]
     return np.stack(columns, 1)
 
 
@@ -165,6 +166,18 @@ def test_centre_keeps_radius_and_margin_from_every_side():
         for image, corner in zip(images, corners):
             centre = np.array([(image.sum(0) * axis).sum(), (image.sum(1) * axis).sum()]) / image.sum()
             np.testing.assert_allclose(centre, 0.5 + corner * (0.5 - radius - 0.02), atol=0.005)
+
+
+def test_rotation_turns_the_object_clockwise_and_keeps_its_area():
+    angle = np.array([-15.0, 0.0, 15.0])
+    placement = Placement(np.ones(3), np.zeros((3, 2)), angle, np.ones((3, 1)), np.full(3, -0.05))
+    factors = factors_of(3, shape="triangle", size="large", pattern="solid", background="black", colour="red")
+    images = render(factors, placement, 96)[..., 0] / 230  # red is 0.9
+    areas = images.sum((1, 2))
+    np.testing.assert_allclose(areas, areas[1], rtol=0.01)
+    apex = [np.argwhere(image > 0.5)[0, 1] for image in images]  # the column of the topmost pixel
+    expected = 48 + np.sin(np.deg2rad(angle)) * 96 * RADII[1]  # the tip is 1 radius above the centre
+    assert np.abs(apex - expected).max() < 2
 
 
 def test_placement_is_drawn_within_its_bounds():
