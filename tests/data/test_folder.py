@@ -19,7 +19,8 @@ def value(colour):
     return torch.tensor(colour).view(3, 1, 1) / 127.5 - 1
 
 
-@pytest.mark.parametrize("mode, colour, seen", [("RGB", RED, RED), ("RGBA", (*RED, 255), RED), ("L", 90, (90, 90, 90)),
+@pytest.mark.parametrize("mode, colour, seen", [("RGB", RED, RED), ("RGBA", (*RED, 255), RED), ("RGBA", (*RED, 0), (255, 255, 255)),
+                                                ("L", 90, (90, 90, 90)),
                                                 ("LA", (90, 255), (90, 90, 90)), ("1", 1, (255, 255, 255))])
 def test_colour_modes_become_three_channels_from_minus_one_to_one(tmp_path, mode, colour, seen):
     Image.new(mode, (20, 20), colour).save(tmp_path / "image.png")

@@ -43,6 +43,12 @@ def test_prompts_file_gives_a_sentence_a_line_without_comments_and_blanks(tmp_pa
     assert read_prompts(None, str(file), 8, 4)[1] == 4
 
 
+def test_byte_order_mark_and_indented_comments_are_no_prompts(tmp_path):
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("\ufeffa red ring\n  # a comment\n".encode())
+    assert read_prompts(None, str(file), 8, None)[0] == ["a red ring"]
+
+
 def test_held_out_captions_serve_when_nothing_else_is_given():
     held_out = Shapes(20, seed=1, resolution=8)
     prompts, each = read_prompts(None, None, 10, 4, held_out, ["shape", "colour"])

@@ -1,7 +1,10 @@
 """The noise-aware tower starts out as the clean one at every t, and can learn to read t."""
 
+import copy
+
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 from sdg.encoders.clip import CLIP
@@ -22,6 +25,8 @@ TOWERS = {
     "LayerNorm": timm_tower("test_vit", 160),
     "LayerNorm of maps": timm_tower("test_convnext", 32),
     "BatchNorm with activation": timm_tower("test_efficientnet", 32),
+    "LayerNorm of maps with activation": timm_tower("test_efficientnet_ln", 32),
+    "GroupNorm with activation": timm_tower("test_efficientnet_gn", 32),
     "OpenAI's ResNet": {"layers": [1, 1, 1, 1], "width": 16, "head_width": 16, "image_size": 64, "patch_size": 16},
     "OpenAI's ViT": {"layers": 2, "width": 32, "head_width": 16, "image_size": 32, "patch_size": 8},
 }
@@ -139,3 +144,20 @@ def test_weights_and_config_rebuild_the_encoder():
     other.load_state_dict(encoder.state_dict())
     x, t = images(2, 32), torch.tensor([3, 700])
     assert torch.equal(other.encode_image(x, t), encoder.encode_image(x, t)) and other.resolution == 32
+
+
+def test_an_encoder_that_was_used_can_be_copied():
+    """As averaging its weights does; what a forward pass leaves behind must not hold a graph."""
+    encoder = aware_of(clip_of(TOWERS["GroupNorm"]))
+    x, t = images(2, 32), torch.tensor([5, 500])
+    z = encoder.encode_image(x, t)
+    torch.testing.assert_close(copy.deepcopy(encoder).encode_image(x, t), z)
+
+
+@torch.no_grad()
+def test_modulation_comes_before_an_activation_fused_with_the_norm():
+    norm = BatchNormAct2d(4, act_layer=nn.ReLU).eval()
+    h = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    shifted = TimeConditionedNorm(norm)
+    shifted.modulation = torch.cat([torch.zeros(2, 4), torch.full((2, 4), 10.0)], 1)
+    torch.testing.assert_close(shifted(h), h / (1 + 1e-5) ** 0.5 + 10)  # so far above zero, ReLU changes nothing

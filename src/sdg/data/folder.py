@@ -48,7 +48,10 @@ class ImageFolder(Dataset):
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """RGB from any mode; 16-bit greyscale, which pillow would clip at 255, is scaled."""
+    """RGB from any mode: transparency shows white, and 16-bit greyscale, which pillow would clip at 255, is scaled."""
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")

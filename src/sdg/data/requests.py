@@ -64,12 +64,12 @@ def read_prompts(prompt: str | None, prompts: str | None, num_samples: int, samp
 
 def prompts_of_file(file: Path) -> list[str]:
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise UserError(f"prompts: cannot read {file}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"prompts: {file} is not UTF-8 text.") from error
-    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
     if not found:
         raise UserError(f"prompts: {file} has no sentence; write one a line.")
     return found

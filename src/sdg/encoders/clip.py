@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import sdg.encoders.towers  # noqa: F401  (registers the small towers with timm)
 from sdg.encoders.tokenizer import WordTokenizer
+from sdg.errors import UserError
 
 __all__ = ["CLIP", "Normalise"]
 
@@ -37,6 +38,8 @@ class CLIP(nn.Module):
     def __init__(self, model: dict, words: list[str] = ()):
         super().__init__()
         self.config = {"model": model, "words": list(words)}
+        if words and model["text_cfg"]["vocab_size"] < len(words) + 3:
+            raise UserError(f"encoder.model.text_cfg.vocab_size={model['text_cfg']['vocab_size']} is too small for {len(words)} words; it must be at least {len(words) + 3}.")
         self.towers = CustomTextCLIP(model["embed_dim"], dict(model["vision_cfg"]), dict(model["text_cfg"]))
         length = self.towers.context_length
         self.tokenizer = WordTokenizer(words, length) if words else SimpleTokenizer(context_length=length)

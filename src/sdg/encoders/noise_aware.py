@@ -5,7 +5,7 @@ import copy
 import torch
 import torch.nn.functional as F
 from diffusers.models.embeddings import Timesteps
-from timm.layers import LayerNorm2d
+from timm.layers import LayerNorm2d, LayerNormAct2d
 from torch import Tensor, nn
 
 from sdg.encoders.clip import Normalise
@@ -13,24 +13,28 @@ from sdg.errors import UserError
 
 __all__ = ["NoiseAwareEncoder", "TimeConditionedNorm"]
 
-NORMS_OF_MAPS = (nn.BatchNorm2d, nn.GroupNorm, LayerNorm2d)  # channels on axis 1
+NORMS_OF_MAPS = (nn.BatchNorm2d, nn.GroupNorm, LayerNorm2d, LayerNormAct2d)  # channels on axis 1
+SHORTCUTS = ("downsample", "shortcut")  # parts of names in timm
 NORMS_OF_TOKENS = (nn.LayerNorm,)  # channels last
 
 
 class TimeConditionedNorm(nn.Module):
-    """h ← norm(h) · (1 + a(t)) + b(t), a scale and a shift for each channel."""
+    """h ← norm(h) · (1 + a(t)) + b(t), a scale and a shift for each channel; an activation that timm fused with the norm comes after."""
 
     def __init__(self, norm: nn.Module):
         super().__init__()
-        self.norm, self.of_maps = norm, isinstance(norm, NORMS_OF_MAPS)
+        self.norm, self.act = norm, getattr(norm, "act", nn.Identity())
+        if hasattr(norm, "act"):
+            norm.act = nn.Identity()
         self.channels = norm.weight.numel()
-        self.modulation: Tensor | None = None  # (B, 2 · channels), set for each forward pass
+        self.trailing = isinstance(norm, NORMS_OF_MAPS)  # the axes of space follow the channels
+        self.modulation: Tensor | None = None  # (B, 2 · channels), there during a forward pass only
 
     def forward(self, h: Tensor) -> Tensor:
-        h, ab = self.norm(h), self.modulation
-        scale, shift = ab.view(len(ab), 2, self.channels, *[1] * (h.ndim - 2)).unbind(1) if self.of_maps \
-            else ab.view(len(ab), 2, *[1] * (h.ndim - 2), self.channels).unbind(1)
-        return h * (1 + scale) + shift
+        h, space = self.norm(h), [1] * (h.ndim - 2)
+        shape = (self.channels, *space) if self.trailing else (*space, self.channels)
+        scale, shift = self.modulation.view(len(h), 2, *shape).unbind(1)
+        return self.act(h * (1 + scale) + shift)
 
 
 class NoiseAwareEncoder(nn.Module):
@@ -74,7 +78,10 @@ class NoiseAwareEncoder(nn.Module):
         """Unit embeddings, (B, D), of noisy images x_t (B, 3, H, W), [-1, 1] before noise, at levels t (B,) of the encoder's schedule."""
         for norm, modulation in zip(self.norms, self.time(t).split(self.sizes, -1)):
             norm.modulation = modulation
-        return F.normalize(self.tower(self.normalise(x)), dim=-1)
+        z = self.tower(self.normalise(x))
+        for norm in self.norms:
+            norm.modulation = None  # it holds the graph, with which no copy of this encoder could be made
+        return F.normalize(z, dim=-1)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return self.encode_image(x, t)
@@ -83,7 +90,8 @@ class NoiseAwareEncoder(nn.Module):
 def modulated_norms(tower: nn.Module) -> list[str]:
     """Names of the normalisation layers that are told t."""
     return [name for name, module in tower.named_modules()
-            if isinstance(module, NORMS_OF_MAPS + NORMS_OF_TOKENS) and module.weight is not None and "downsample" not in name]
+            if isinstance(module, NORMS_OF_MAPS + NORMS_OF_TOKENS) and module.weight is not None
+            and not any(shortcut in name for shortcut in SHORTCUTS)]
 
 
 def wrap(tower: nn.Module, name: str) -> TimeConditionedNorm:

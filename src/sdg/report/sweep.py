@@ -2,6 +2,7 @@
 
 import csv
 import json
+import textwrap
 from pathlib import Path
 
 from hydra.experimental.callback import Callback
@@ -63,9 +64,11 @@ def print_table(rows: list[dict]) -> None:
     from rich.table import Table
 
     table = Table(*rows[0])
+    console = Console()
     for line in rows:
         table.add_row(*("" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value) for value in line.values()))
-    Console().print(table)
+    console.width = max(console.width, 150)
+    console.print(table)
 
 
 def gallery(folder: Path, jobs: list[Path], names: list[str], columns: int = 12) -> Path:
@@ -85,8 +88,6 @@ def gallery(folder: Path, jobs: list[Path], names: list[str], columns: int = 12)
             if (job / sample["file"]).is_file():
                 axis.imshow(plt.imread(job / sample["file"]), interpolation="nearest")
         line[0].set_ylabel(name.replace("guidance.gamma=", "γ = "), rotation=0, ha="right", va="center", fontsize=9)
-    import textwrap
-
     for axis, sample in zip(axes[0], shown):
         axis.set_title(textwrap.fill(sample["prompt"], 17), fontsize=6)
     figure.savefig(folder / "sweep.png", dpi=120)
@@ -112,7 +113,8 @@ def curves(folder: Path, rows: list[dict]) -> None:
         if all(rows[i][name] is not None for i in order):
             left.plot(xs, [rows[i][name] for i in order], marker="o", ms=3, lw=2.5 if name == "all" else 1, color="black" if name == "all" else None, label=name)
     left.set(ylim=(0, 1.02), ylabel="share of samples that show it")
-    left.legend(fontsize=7)
+    if left.lines:
+        left.legend(fontsize=7)
     if all(rows[i]["frechet_judge"] is not None for i in order):
         right.plot(xs, [rows[i]["frechet_judge"] for i in order], marker="o", ms=3, color="firebrick")
     right.set(ylabel="Fréchet distance (judge)")
