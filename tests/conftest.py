@@ -1,22 +1,19 @@
 """Shared by the tests: tiny untrained weights, and the two commands run inside this process."""
 
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("WANDB_MODE", "offline")
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
 
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from hydra.core.global_hydra import GlobalHydra  # noqa: E402
-
-from sdg.checkpoints.models import build_denoiser  # noqa: E402
-from sdg.checkpoints.weights import save  # noqa: E402
-from sdg.data.shapes import FACTORS, WORDS  # noqa: E402
-from sdg.encoders.clip import CLIP  # noqa: E402
-from sdg.encoders.noise_aware import NoiseAwareEncoder  # noqa: E402
-from sdg.metrics.judge import Judge  # noqa: E402
+from sdg.checkpoints.models import build_denoiser
+from sdg.checkpoints.weights import save
+from sdg.data.shapes import FACTORS, WORDS
+from sdg.encoders.clip import CLIP
+from sdg.encoders.noise_aware import NoiseAwareEncoder
+from sdg.metrics.judge import Judge
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -118,6 +118,13 @@ def test_a_folder_of_images_trains_the_denoiser_and_the_noise_aware_encoder(run,
         run("train.py", "encoder=clip", *data, f"hydra.run.dir={tmp_path}/clip")
 
 
+@pytest.mark.parametrize("logger, left", [("tensorboard", "tensorboard/events.out*"), ("wandb", "wandb/offline-run-*")])
+def test_loggers_need_no_login_and_no_prompt(run, tmp_path, monkeypatch, logger, left):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    run("train.py", *SMALL, *UNET, "trainer.max_steps=1", f"logger={logger}", f"hydra.run.dir={tmp_path}/run")
+    assert list((tmp_path / "run").glob(left))
+
+
 def test_init_starts_from_the_weights_of_a_file(denoiser_run, run, tmp_path):
     file = denoiser_run / "denoiser.safetensors"
     run("train.py", *SMALL, *UNET, "trainer.max_steps=1", "optimizer.lr=0", f"init={file}", f"hydra.run.dir={tmp_path}/run")

@@ -8,4 +8,4 @@ __all__ = ["wandb_logger"]
 
 def wandb_logger(project: str, name: str, save_dir: str) -> WandbLogger:
     """A W&B logger: online when this machine is logged in, else offline, for `wandb sync` to upload later."""
-    return WandbLogger(project=project, name=name, save_dir=save_dir, offline=wandb.api.api_key is None)
+    return WandbLogger(project=project, name=name, save_dir=save_dir, mode="online" if wandb.login(prompt=False) else "offline")
