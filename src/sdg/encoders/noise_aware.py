@@ -56,7 +56,7 @@ class NoiseAwareEncoder(nn.Module):
     def __init__(self, tower: nn.Module, clip: dict, schedule: dict, width: int = 128, hidden: int = 512):
         super().__init__()
         self.config = {"clip": clip, "schedule": schedule, "width": width, "hidden": hidden}
-        self.tower, self.normalise = copy.deepcopy(tower), Normalise()
+        self.tower, self.normalise = copy.deepcopy(tower).requires_grad_(True), Normalise()  # the clean one may be frozen
         self.norms = [wrap(self.tower, name) for name in modulated_norms(self.tower)]
         if not self.norms:
             raise UserError("this image tower has no BatchNorm2d, GroupNorm or LayerNorm that could be told t; choose another tower.")

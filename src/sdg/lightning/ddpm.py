@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
-from torchvision.io import write_png
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import DDIM, Noise, sample
@@ -55,4 +55,4 @@ class DDPM(TrainingModule):
             images = sample(self.model, DDIM(steps=steps), Noise(range(self.preview), shape, self.device))
             file = Path(self.trainer.default_root_dir) / "samples" / f"step-{self.global_step:06d}.png"
             file.parent.mkdir(exist_ok=True)
-            write_png(plain_grid(images), str(file))
+            Image.fromarray(plain_grid(images).permute(1, 2, 0).numpy()).save(file)

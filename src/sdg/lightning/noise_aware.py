@@ -30,7 +30,7 @@ class NoiseAwareFinetuning(TrainingModule):
     def __init__(self, clip: CLIP, schedule: dict, width: int, hidden: int, scale: float, levels: list[int], **training):
         encoder = NoiseAwareEncoder(clip.towers.visual, clip.config, schedule, width, hidden)
         encoder.logit_scale.copy_(clip.logit_scale.detach())
-        super().__init__("clip_noisy", encoder, **training)
+        super().__init__("clip_noisy", encoder.train(), **training)
         self.teacher = clip.eval().requires_grad_(False)
         self.schedule, self.scale, self.levels = Schedule(**schedule), scale, levels
 
