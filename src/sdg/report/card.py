@@ -44,7 +44,7 @@ Figures at the end of training, on held-out data:
 ## Config
 
 ```yaml
-{(folder / "config.yaml").read_text().strip()}
+{(folder / "config.yaml").read_text().replace(str(folder), ".").strip()}
 ```
 
 ## Versions
