@@ -16,8 +16,8 @@ class CLIP(TrainingModule):
 
         loss = L(E(x), E_text(y); c) + w L(E(x), E(x + σn); c')
 
-    Captions alone make an encoder forget what they never say, such as where the object is: two images with one caption become one
-    point, and no fine-tune can then tell them apart. The second term keeps them apart. Validation is zero-shot accuracy of each
+    Captions alone make an encoder forget what they never say, such as where the object is: two images with one caption become nearly
+    one point, and a fine-tune can hardly tell them apart. The second term keeps them apart. Validation is zero-shot accuracy of each
     factor of the shapes.
 
     Arguments:

@@ -1,7 +1,5 @@
 """`python sample.py`: from a composed config to images and their figures."""
 
-from pathlib import Path
-
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig

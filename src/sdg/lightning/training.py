@@ -44,7 +44,7 @@ class TrainingModule(pl.LightningModule):
 
     def __init__(self, kind: str, model: nn.Module, optimizer: Callable, lr_schedule: Callable):
         super().__init__()
-        model.to(memory_format=torch.channels_last)  # convolutions are up to 1.4 times faster so, on CPUs and GPUs
+        model.to(memory_format=torch.channels_last)  # the encoders train 1.4 times faster so on a CPU
         self.kind, self.model, self.optimizer, self.lr_schedule = kind, model, optimizer, lr_schedule
 
     def configure_optimizers(self) -> dict:
