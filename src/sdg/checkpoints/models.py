@@ -9,12 +9,13 @@ from torch import nn
 from sdg.checkpoints.weights import read
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
+from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder
 from sdg.errors import UserError
 from sdg.metrics.judge import Judge
 
-__all__ = ["build_denoiser", "fill", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge"]
+__all__ = ["build_denoiser", "fill", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge"]
 
 
 def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
@@ -47,8 +48,14 @@ def load_clip(file: str | Path) -> CLIP:
 def load_clip_noisy(file: str | Path) -> NoiseAwareEncoder:
     """The noise-aware image encoder of a weight file."""
     config, tensors = read(file, "clip_noisy")
-    tower = CLIP(**config["clip"]).towers.visual
+    tower = CLIP(**config["clip"]).tower
     return frozen(NoiseAwareEncoder(tower, **config), tensors, file)
+
+
+def load_classifier(file: str | Path) -> NoisyClassifier:
+    """The noise-aware classifier of a weight file."""
+    config, tensors = read(file, "classifier_noisy")
+    return frozen(NoisyClassifier(**config), tensors, file)
 
 
 def load_judge(file: str | Path) -> Judge:

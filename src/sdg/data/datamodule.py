@@ -47,12 +47,14 @@ class ShapesData(Data):
         seed: of the training images; held-out images use seed + 1.
         cache: folder of rendered images.
         captions: give captions with the images.
+        masks: give the object's masks with the images.
+        labels: the factors are known whatever is said here.
     """
 
     def __init__(self, resolution: int = 32, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
-                 cache: str | None = None, captions: bool = False, batch_size: int = 64, num_workers: int = 0):
+                 cache: str | None = None, captions: bool = False, masks: bool = False, labels: bool = True, batch_size: int = 64, num_workers: int = 0):
         super().__init__(resolution, batch_size, num_workers)
-        self.captions = captions
+        self.extras = {"captions": captions, "masks": masks}
         self.sizes, self.seed, self.cache = (size, held_out), integer("data.seed", seed, 0), cache
 
     def prepare_data(self) -> None:
@@ -60,9 +62,9 @@ class ShapesData(Data):
 
     def setup(self, stage: str) -> None:
         if not hasattr(self, "held_out"):
-            self.held_out = Shapes(self.sizes[1], self.seed + 1, self.resolution, self.cache, self.captions)
+            self.held_out = Shapes(self.sizes[1], self.seed + 1, self.resolution, self.cache, **self.extras)
         if stage == "fit" and not hasattr(self, "train"):
-            self.train = Shapes(self.sizes[0], self.seed, self.resolution, self.cache, self.captions)
+            self.train = Shapes(self.sizes[0], self.seed, self.resolution, self.cache, **self.extras)
 
 
 class FolderData(Data):
@@ -73,14 +75,16 @@ class FolderData(Data):
         resolution: side to which images are scaled and cropped.
         held_out: the fraction that is held out.
         captions: refused, there are none.
+        labels: give the sub-folders as classes.
     """
 
-    def __init__(self, folder: str, resolution: int = 32, held_out: float = 0.05, captions: bool = False, batch_size: int = 64, num_workers: int = 0):
+    def __init__(self, folder: str, resolution: int = 32, held_out: float = 0.05, captions: bool = False, labels: bool = False, batch_size: int = 64, num_workers: int = 0):
         super().__init__(resolution, batch_size, num_workers)
         if captions:
             raise UserError("training a CLIP needs captions, and a folder of images has none; make a trained one noise-aware with encoder=clip_noisy.")
         number("data.held_out", held_out, 0.001, 0.5)
-        images = ImageFolder(folder, resolution)
+        images = ImageFolder(folder, resolution, labels)
         every = max(2, round(1 / held_out))
         self.held_out = Subset(images, range(0, len(images), every))
+        self.held_out.classes = images.classes
         self.train = Subset(images, [i for i in range(len(images)) if i % every])

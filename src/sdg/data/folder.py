@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 
 from sdg.errors import UserError, integer
 
-__all__ = ["ImageFolder"]
+__all__ = ["ImageFolder", "image_files", "load_image"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 
@@ -17,34 +17,59 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 class ImageFolder(Dataset):
     """Every image under a folder, scaled so that its shorter side is `resolution`, then cropped to the centre square.
 
-    Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}.
+    Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}, and with `labels` {`factors`: integers (B, 1)}: the
+    class of an image is the first folder on its way from the root.
 
     Raises:
         UserError: no such folder, no image in it, or a file that cannot be read.
     """
 
-    def __init__(self, folder: str, resolution: int = 32):
+    def __init__(self, folder: str, resolution: int = 32, labels: bool = False):
         root = Path(folder).expanduser()
         if not root.is_dir():
             raise UserError(f"data.folder: there is no folder {folder!r}; set data.folder=PATH.")
         self.resolution = integer("data.resolution", resolution, 8, 1024)
-        self.files = sorted(f for f in root.rglob("*") if f.suffix.lower() in SUFFIXES)
+        self.files = image_files(root)
         if not self.files:
             raise UserError(f"data.folder: no image in {folder!r} (looked for {' '.join(sorted(SUFFIXES))}).")
+
+        self.labels = [file.relative_to(root).parts[0] for file in self.files] if labels else None
+        if labels and any((root / label).is_file() for label in self.labels):
+            raise UserError(f"data.labels=true: {folder!r} has images outside of sub-folders; put each class in a folder of its own.")
+        names = sorted(set(self.labels or ()))
+        self.classes = {"class": {name: f"a photo of a {name}" for name in names}} if labels else {}
+        self.factors = torch.tensor([[names.index(label)] for label in self.labels]) if labels else None
 
     def __len__(self) -> int:
         return len(self.files)
 
     def __getitem__(self, index: int) -> dict:
-        try:
-            with Image.open(self.files[index]) as file:
-                image = ImageOps.fit(as_rgb(ImageOps.exif_transpose(file)), (self.resolution,) * 2, Image.Resampling.BICUBIC)
-        except (UnidentifiedImageError, OSError, SyntaxError) as error:
-            raise UserError(f"cannot read the image {self.files[index]}: {error}. Remove or replace it.") from error
-        return {"image": torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(127.5).sub_(1)}
+        return {name: values[0] for name, values in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices) -> dict:
-        return {"image": torch.stack([self[i]["image"] for i in indices])}
+        batch = {"image": torch.stack([load_image(self.files[i], self.resolution) for i in indices])}
+        return batch if self.factors is None else batch | {"factors": self.factors[list(indices)]}
+
+
+def load_image(file: str | Path, resolution: int) -> torch.Tensor:
+    """One image file of any size and mode as (3, resolution, resolution) in [-1, 1]: upright, in RGB, its centre square.
+
+    Raises:
+        UserError: it is missing or cannot be read.
+    """
+    try:
+        with Image.open(file) as opened:
+            image = ImageOps.fit(as_rgb(ImageOps.exif_transpose(opened)), (resolution,) * 2, Image.Resampling.BICUBIC)
+    except FileNotFoundError as error:
+        raise UserError(f"there is no image {file}.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"cannot read the image {file}: {error}. Remove or replace it.") from error
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(127.5).sub_(1)
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """Every image file under a folder, in the order of names."""
+    return sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in SUFFIXES)
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -1,31 +1,37 @@
-"""What a sampling run is asked for: a list of (index, seed, prompt)."""
+"""What a sampling run is asked for: a seed, and what the sample shall be like, for every sample."""
 
+import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from torch.utils.data import Dataset
 
-from sdg.errors import UserError, integer
+from sdg.errors import UserError, integer, near, number
 
-__all__ = ["Request", "Requests", "read_prompts"]
+__all__ = ["Request", "Requests", "read_wishes", "weighted"]
+
+Wishes = Mapping[str, str]  # {similarity: what the sample shall be like, as the user wrote it}
+COLUMNS = {"prompt": "text"}  # of a table of requests, where its name is not the similarity's
+LISTED = 8  # names in a message
 
 
 class Request(NamedTuple):
-    """One sample: its place in the run, the seed of all its noise, and what it shall show."""
+    """One sample: its place in the run, the seed of all its noise, and what it shall be like."""
 
     index: int
     seed: int
-    prompt: str
+    wishes: Wishes
 
 
 class Requests(Dataset):
-    """K requests for each prompt, in order; a sample's seed follows from the run's seed and its index alone."""
+    """K requests for each of the wishes, in order; a sample's seed follows from the run's seed and its index alone."""
 
-    def __init__(self, prompts: list[str], samples_per_prompt: int, seed: int):
-        every = [prompt for prompt in prompts for _ in range(samples_per_prompt)]
-        self.requests = [Request(i, int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> 1), prompt)
-                         for i, prompt in enumerate(every)]
+    def __init__(self, wishes: Sequence[Wishes], each: int, seed: int):
+        every = [wish for wish in wishes for _ in range(each)]
+        self.requests = [Request(i, int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> 1), wish)
+                         for i, wish in enumerate(every)]
 
     def __len__(self) -> int:
         return len(self.requests)
@@ -34,48 +40,87 @@ class Requests(Dataset):
         return self.requests[index]
 
 
-def read_prompts(prompt: str | None, prompts: str | None, num_samples: int, samples_per_prompt: int | None, held_out=None,
-                 named: list[str] | None = None) -> tuple[list[str], int]:
-    """The run's prompts and the number of samples for each.
+def weighted(wish: str) -> tuple[tuple[str, float], ...]:
+    """Parts and their weights: "a red heart | a ring:-0.5" is (("a red heart", 1.0), ("a ring", -0.5)).
+
+    Raises:
+        UserError: an empty part, or a weight that is no finite number.
+    """
+    parts = []
+    for part in wish.split("|"):
+        text, colon, weight = part.strip().rpartition(":")
+        # "C:/image.png" and "portrait: a man" hold colons that introduce no weight.
+        if not colon or weight != weight.strip() or "/" in weight or "\\" in weight:
+            text, weight = part.strip(), "1"
+        if not text.strip():
+            raise UserError(f"{wish!r} has an empty part; write what the image shall show, such as prompt=\"a red heart | a white background\".")
+        try:
+            parts.append((text.strip(), number("the weight", float(weight))))
+        except (ValueError, UserError):
+            raise UserError(f"the weight '{weight}' in {wish!r} is not a number; write it behind the colon, as in \"a red heart | a ring:-0.5\".") from None
+    return tuple(parts)
+
+
+def read_wishes(given: Mapping[str, Sequence[str] | None], table: str | None, num_samples: int, samples_per_prompt: int | None,
+                held_out=None) -> tuple[list[dict[str, str]], int]:
+    """What the run's samples shall be like, and the number of samples of each.
 
     Arguments:
-        prompt: one sentence for all `num_samples`.
-        prompts: a text file, a sentence a line; # starts a comment line.
-        num_samples: of the run, where no file gives the number of prompts.
-        samples_per_prompt: samples of each sentence; by default 1, or all for a single prompt.
-        held_out: data whose captions serve when neither prompt nor prompts is given.
-        named: the factors that those captions name; None leaves that to chance.
+        given: {similarity: what the command line says of it, one for all or one each; None leaves it to the table or to held-out data}.
+        table: a text file, a sentence a line (# starts a comment), or a .csv whose columns are `prompt` or similarities.
+        num_samples: of the run, where nothing else gives the number of wishes.
+        samples_per_prompt: samples of each; by default 1, or all for a single one.
+        held_out: {similarity: function of a number that gives held-out data's own wish}, for what nobody said.
     """
     integer("num_samples", num_samples, 1)
     each = None if samples_per_prompt is None else integer("samples_per_prompt", samples_per_prompt, 1)
-    if prompt is not None and prompts is not None:
-        raise UserError("give prompt= or prompts=, not both.")
-    if prompt is not None:
-        return [checked(str(prompt))], each or num_samples
-    if prompts is not None:
-        return prompts_of_file(Path(prompts)), each or 1
-    if held_out is None:
-        raise UserError("this data has no captions: say what to draw with prompt=\"…\" or prompts=FILE.")
-    count = -(-num_samples // (each or 1))
-    if count > len(held_out):
-        raise UserError(f"num_samples={num_samples} needs {count} held-out captions, but there are {len(held_out)}; raise data.held_out or samples_per_prompt.")
-    return [held_out.caption(i, 0, named) for i in range(count)], each or 1
+    said = {name: list(values) for name, values in given.items() if values is not None}
+    if table is not None:
+        rows = read_table(Path(table))
+        for name in rows:
+            if name not in given:
+                raise UserError(f"prompts: {table} has a column '{name}', which no similarity of this run reads{near(name, given) or '.'} This run has similarity=[{','.join(given)}].")
+            if name in said:
+                raise UserError(f"give {'prompt=' if name == 'text' else f'similarity.{name}'} or prompts=, not both.")
+        said |= rows
+    for name, values in said.items():
+        for value in values:
+            if not value.strip():
+                raise UserError("prompt is empty; write what the images shall show, such as prompt=\"a red heart\"." if name == "text" else f"similarity.{name}: nothing is named.")
+    counts = {len(values) for values in said.values() if len(values) > 1}
+    if len(counts) > 1:
+        raise UserError("the similarities are given " + ", ".join(f"{len(values)} of {name}" for name, values in said.items())
+                        + "; give one of each, or equally many.")
+    count = counts.pop() if counts else 1 if said else -(-num_samples // (each or 1))
+    each = each or (num_samples if said and count == 1 else 1)
+    wishes = []
+    for i in range(count):
+        # Each similarity that is left to held-out data takes another part of it, so that a sentence and a style do not come from one image.
+        wishes.append({name: (said[name][i if len(said[name]) > 1 else 0] if name in said else left_open(name, held_out)(i + k * count))
+                       for k, name in enumerate(given)})
+    return wishes, each
 
 
-def prompts_of_file(file: Path) -> list[str]:
+def left_open(name: str, held_out):
+    if not held_out or name not in held_out:
+        how = {"text": "prompt=\"…\" or prompts=FILE", "class": "similarity.class.name=CLASS"}.get(name, f"similarity.{name}.reference=FILE")
+        raise UserError(f"this data has no held-out {'captions' if name == 'text' else 'classes' if name == 'class' else 'images'} to draw: say what with {how}.")
+    return held_out[name]
+
+
+def read_table(file: Path) -> dict[str, list[str]]:
+    """{similarity: its column}."""
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"prompts: cannot read {file}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"prompts: {file} is not UTF-8 text.") from error
-    found = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
-    if not found:
+    if file.suffix.lower() == ".csv":
+        rows = list(csv.DictReader(text.splitlines()))
+        columns = {COLUMNS.get(name, name): [(row[name] or "") for row in rows] for name in (rows[0] if rows else ()) if name is not None}
+    else:
+        columns = {"text": [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]}
+    if not columns or not next(iter(columns.values())):
         raise UserError(f"prompts: {file} has no sentence; write one a line.")
-    return found
-
-
-def checked(prompt: str) -> str:
-    if not prompt.strip():
-        raise UserError("prompt is empty; write what the images shall show, such as prompt=\"a red heart\".")
-    return prompt
+    return columns

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from sdg.errors import UserError, integer, near
 
-__all__ = ["FACTORS", "WORDS", "Placement", "Shapes", "describe", "named_factors", "render"]
+__all__ = ["FACTORS", "WORDS", "Placement", "Shapes", "describe", "named_factors", "render", "render_masks", "zero_shot_caption"]
 
 FACTORS = {
     "shape": ("circle", "square", "triangle", "star", "heart", "ring"),
@@ -75,34 +75,52 @@ def render(factors: np.ndarray, placement: Placement, resolution: int = 32) -> n
     Returns:
         uint8 images, shape (N, resolution, resolution, 3).
     """
-    n, side = len(factors), resolution * SUPERSAMPLE
-    shape, colour, pattern, size, background = factors.T
-    radius = RADII[size] * placement.radius.astype(np.float32)
-    centre = 0.5 + placement.centre.astype(np.float32) * (0.5 - radius - 0.02)[:, None]
-    angle = np.deg2rad(placement.angle).astype(np.float32)
+    _, colour, pattern, _, background = factors.T
     paint = np.clip(COLOURS[colour] * placement.shade, 0, 1).astype(np.float32)
     ground = np.clip(BACKGROUNDS[background] + placement.ground, 0, 1).astype(np.float32)
-
-    axis = (np.arange(side, dtype=np.float32) + 0.5) / side
-    dx = axis[None, None, :] - centre[:, 0, None, None]
-    dy = axis[None, :, None] - centre[:, 1, None, None]
-    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
-    u, v = cos * dx + sin * dy, -sin * dx + cos * dy  # the object's own axes, v downwards
-
-    inside = np.zeros((n, side, side), bool)
-    for index, name in enumerate(FACTORS["shape"]):
-        rows = shape == index
-        if rows.any():
-            inside[rows] = OUTLINES[name](u[rows] / radius[rows, None, None], v[rows] / radius[rows, None, None])
+    u, v, radius = axes_of_objects(factors, placement, resolution)
     half = np.float32(PERIOD / 2)
     stripes = np.floor(v / half).astype(np.int32) % 2 == 1
     dots = np.hypot((u + half) % PERIOD - half, (v + half) % PERIOD - half) < DOT
     dark = np.where((pattern == 1)[:, None, None], stripes, dots & (pattern == 2)[:, None, None])
 
     shade = np.where(dark, np.float32(SHADE), np.float32(1))[..., None] * paint[:, None, None, :]
-    fine = np.where(inside[..., None], shade, ground[:, None, None, None])
-    image = fine.reshape(n, resolution, SUPERSAMPLE, resolution, SUPERSAMPLE, 3).mean((2, 4))
-    return np.round(image * 255).astype(np.uint8)
+    fine = np.where(inside(factors, u, v, radius)[..., None], shade, ground[:, None, None, None])
+    return np.round(averaged(fine, resolution) * 255).astype(np.uint8)
+
+
+def render_masks(factors: np.ndarray, placement: Placement, resolution: int = 32) -> np.ndarray:
+    """Where the object is: booleans, shape (N, resolution, resolution), true where it covers at least half of a pixel."""
+    covered = inside(factors, *axes_of_objects(factors, placement, resolution))
+    return averaged(covered[..., None].astype(np.float32), resolution)[..., 0] >= 0.5
+
+
+def axes_of_objects(factors: np.ndarray, placement: Placement, resolution: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coordinates of every fine pixel in its object's own axes, v downwards, (N, side, side) each, and the objects' radii, (N,)."""
+    radius = RADII[factors[:, 3]] * placement.radius.astype(np.float32)
+    centre = 0.5 + placement.centre.astype(np.float32) * (0.5 - radius - 0.02)[:, None]
+    angle = np.deg2rad(placement.angle).astype(np.float32)
+    side = resolution * SUPERSAMPLE
+    axis = (np.arange(side, dtype=np.float32) + 0.5) / side
+    dx = axis[None, None, :] - centre[:, 0, None, None]
+    dy = axis[None, :, None] - centre[:, 1, None, None]
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    return cos * dx + sin * dy, -sin * dx + cos * dy, radius
+
+
+def inside(factors: np.ndarray, u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Which fine pixels belong to the object."""
+    result = np.zeros(u.shape, bool)
+    for index, name in enumerate(FACTORS["shape"]):
+        rows = factors[:, 0] == index
+        if rows.any():
+            result[rows] = OUTLINES[name](u[rows] / radius[rows, None, None], v[rows] / radius[rows, None, None])
+    return result
+
+
+def averaged(fine: np.ndarray, resolution: int) -> np.ndarray:
+    """(N, side, side, C) to (N, resolution, resolution, C)."""
+    return fine.reshape(len(fine), resolution, SUPERSAMPLE, resolution, SUPERSAMPLE, -1).mean((2, 4))
 
 
 def star(u, v):
@@ -160,6 +178,11 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     return f"{rng.choice(OPENINGS)}{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}{after}"
 
 
+def zero_shot_caption(factor: str, value: str) -> str:
+    """"a heart", "a red shape", "a shape on a white background"."""
+    return {"shape": f"a {value}", "background": f"a shape on a {value} background"}.get(factor, f"a {value} shape")
+
+
 def named_factors(caption: str) -> dict[str, int]:
     """The factors that a caption names and their values: "a red heart" gives {"colour": 0, "shape": 4}.
 
@@ -189,20 +212,32 @@ class Shapes(Dataset):
         resolution: side in pixels.
         cache: folder for rendered images; None renders in memory.
         captions: give captions with the images.
+        masks: give `mask` with the images, booleans (B, H, W): where the object is.
     """
 
-    def __init__(self, size: int, seed: int, resolution: int = 32, cache: str | None = None, captions: bool = False):
-        integer("data.resolution", resolution, 8, 1024)
+    classes = {factor: {value: zero_shot_caption(factor, value) for value in values} for factor, values in FACTORS.items()}
+
+    def __init__(self, size: int, seed: int, resolution: int = 32, cache: str | None = None, captions: bool = False, masks: bool = False):
+        self.resolution, self.cache = integer("data.resolution", resolution, 8, 1024), cache
         self.size, self.seed, self.captions = integer("data.size", size, 1), seed, captions
-        blocks = [self._block(b) for b in range(-(-size // BLOCK))]
-        self.factors = np.concatenate([factors for factors, _ in blocks])[:size]
-        file = Path(cache) / f"shapes-2-{resolution}px-seed{seed}-{size}.npy" if cache else None
-        if file is None or not file.exists():
-            sizes = [min(BLOCK, size - start) for start in range(0, size, BLOCK)]
-            images = np.concatenate([render(factors[:n], placement.first(n), resolution) for n, (factors, placement) in zip(sizes, blocks)])
-            if file is not None:
-                save_atomically(file, images)
-        self.images = images if file is None else np.load(file, mmap_mode="r")
+        self.factors = np.concatenate([factors for factors, _ in self._blocks()])[:size]
+        self.images = self._cached("", render)
+        self.masks = self._cached("-masks", render_masks) if masks else None
+
+    def _cached(self, name: str, draw) -> np.ndarray:
+        """What `draw` gives for every image, from the cache's file if there is one."""
+        file = Path(self.cache) / f"shapes-2-{self.resolution}px-seed{self.seed}-{self.size}{name}.npy" if self.cache else None
+        if file is not None and file.exists():
+            return np.load(file, mmap_mode="r")
+        sizes = [min(BLOCK, self.size - start) for start in range(0, self.size, BLOCK)]
+        drawn = np.concatenate([draw(factors[:n], placement.first(n), self.resolution) for n, (factors, placement) in zip(sizes, self._blocks())])
+        if file is None:
+            return drawn
+        save_atomically(file, drawn)
+        return np.load(file, mmap_mode="r")
+
+    def _blocks(self) -> list[tuple[np.ndarray, Placement]]:
+        return [self._block(b) for b in range(-(-self.size // BLOCK))]
 
     def _block(self, block: int) -> tuple[np.ndarray, Placement]:
         rng = np.random.default_rng([self.seed, block])
@@ -212,12 +247,18 @@ class Shapes(Dataset):
         """The caption of one image; every `variant` is another wording and, unless `named` says which, other factors."""
         return describe(self.factors[index], np.random.default_rng([self.seed, 1 + index, variant]), named)
 
+    def class_of(self, index: int) -> str:
+        """The shape of one image, as a class."""
+        return FACTORS["shape"][self.factors[index][0]]
+
     def __len__(self) -> int:
         return self.size
 
     def __getitems__(self, indices) -> dict:
         images = torch.from_numpy(self.images[indices]).permute(0, 3, 1, 2)
         batch = {"image": images.to(torch.float32).div_(127.5).sub_(1), "factors": torch.from_numpy(self.factors[indices])}
+        if self.masks is not None:
+            batch["mask"] = torch.from_numpy(self.masks[indices])
         if self.captions:
             variants = torch.randint(1 << 30, (len(indices),)).tolist()
             batch["caption"] = [self.caption(i, k) for i, k in zip(indices, variants)]

@@ -10,10 +10,17 @@ from torch import Tensor, nn
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import choice
 
-__all__ = ["Denoiser", "Reverse"]
+__all__ = ["Denoiser", "Prediction", "Reverse"]
 
 PREDICTIONS = ("epsilon", "x0", "v")
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
+
+
+class Prediction(NamedTuple):
+    """What one call of the network says: x̂_0, and with `learned_range` the weights of Σ's interpolation in [-1, 1]."""
+
+    x0: Tensor
+    weight: Tensor | None
 
 
 class Reverse(NamedTuple):
@@ -51,27 +58,23 @@ class Denoiser(nn.Module):
         out = F.pixel_shuffle(getattr(out, "sample", out), self.patch).to(x.dtype)
         return out.chunk(2, 1) if self.variance == "learned_range" else (out, None)
 
-    def predict(self, x: Tensor, t: int | Tensor, score: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x̂_0 and ε̂ for x_t; clipping x̂_0 moves ε̂ with it, so that x_t = √ᾱ x̂_0 + √(1−ᾱ) ε̂ always holds.
-
-        Arguments:
-            x: x_t, shape (B, C, H, W).
-            t: its level.
-            score: ∇ log p(y | x_t), added to the model's score: ε̂ = ε_θ − √(1−ᾱ_t) · score (Dhariwal & Nichol 2021, alg. 2).
-        """
-        x0 = self._x0(x, t, self(x, t)[0])
-        a = self.schedule.alpha_bar(t, x.device)
-        if score is not None:
-            x0 = x0 + ((1 - a) / a.sqrt()).to(x.dtype) * score
-        x0 = x0.clamp(-1, 1) if self.clip else x0
-        return x0, (x - a.sqrt().to(x.dtype) * x0) / (1 - a).sqrt().to(x.dtype)
-
-    def reverse(self, x: Tensor, t: int | Tensor, s: int | Tensor) -> Reverse:
-        """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) with Σ as `variance` says; Σ is given elementwise."""
+    def predict(self, x: Tensor, t: int | Tensor) -> Prediction:
+        """One call of the network for x_t, shape (B, C, H, W), at level t: x̂_0, not yet clipped."""
         out, weight = self(x, t)
-        x0 = self._x0(x, t, out)
-        x0 = x0.clamp(-1, 1) if self.clip else x0
-        return self._reverse(x0, x, t, s, weight)
+        return Prediction(self._x0(x, t, out), weight)
+
+    def bounded(self, x0: Tensor) -> Tensor:
+        """x̂_0 within [-1, 1] where this denoiser clips, else as it is."""
+        return x0.clamp(-1, 1) if self.clip else x0
+
+    def noise(self, x0: Tensor, x: Tensor, t: int | Tensor) -> Tensor:
+        """ε̂ = (x_t − √ᾱ_t x̂_0)/√(1−ᾱ_t): the noise that x̂_0 leaves in x_t; clipping x̂_0 moves ε̂ with it."""
+        a = self.schedule.alpha_bar(t, x.device)
+        return (x - a.sqrt().to(x.dtype) * x0) / (1 - a).sqrt().to(x.dtype)
+
+    def reverse(self, prediction: Prediction, x: Tensor, t: int | Tensor, s: int | Tensor) -> Reverse:
+        """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) with Σ as `variance` says; Σ is given elementwise."""
+        return self._reverse(self.bounded(prediction.x0), x, t, s, prediction.weight)
 
     def _reverse(self, x0: Tensor, x: Tensor, t, s, weight: Tensor | None) -> Reverse:
         mean, small = self.schedule.posterior(x0, x, t, s)

@@ -1,21 +1,15 @@
-"""One reverse step each, as a function of (x_t, t, s, noise), with a place where guidance enters."""
+"""One reverse step each, as a function of (x_t, t, s, noise), with two places where guidance enters."""
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.denoiser import Denoiser, Prediction
 from sdg.errors import UserError, integer, number
 
-__all__ = ["DDIM", "DDPM", "Guidance", "Noise", "ddim_step", "ddpm_step", "sample"]
-
-
-class Guidance(Protocol):
-    """γ∇sim for a step t → s; `mean` is μ_θ(x_t, t), or None where the sampler has no Σ of its own."""
-
-    def __call__(self, x_t: Tensor, t: int, mean: Tensor | None, s: int) -> Tensor: ...
+__all__ = ["DDIM", "DDPM", "DPMSolver", "Guide", "Noise", "Past", "Step", "Steering", "ddim_step", "ddpm_step", "dpm_solver_step", "sample"]
 
 
 class Noise:
@@ -37,33 +31,124 @@ class Noise:
         return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators]).to(self.device)
 
 
-def ddpm_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Tensor, guide: Guidance | None = None) -> Tensor:
+class Steering(NamedTuple):
+    """What guidance makes of a step: the denoiser's own answer and how to move it.
+
+    Arguments:
+        prediction: the denoiser's, of which guidance may have needed the gradient.
+        score: an estimate of γ∇ log p(y | x_t), added to the model's ∇ log p(x_t).
+        shift: added to x̂_0 while ε̂ stays.
+    """
+
+    prediction: Prediction
+    score: Tensor | None = None
+    shift: Tensor | None = None
+
+
+class Guide(Protocol):
+    """Guidance as the samplers see it. The step to the clean image is never guided."""
+
+    def steer(self, predict: Callable[[Tensor], Prediction], x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]) -> Steering:
+        """Moves the prediction; `predict` is the denoiser at level t, `noise` each sample's own source."""
+
+    def push(self, mean: Tensor, t: int, s: int) -> Tensor | None:
+        """γ∇sim at μ_θ, which a sampler with a Σ multiplies by it; None where this guidance does not act there."""
+
+    def repeats(self, t: int) -> int:
+        """How often the step from level t is taken, with noise put back between."""
+
+
+class Past(NamedTuple):
+    """The step before: its level and its x̂_0."""
+
+    t: int
+    x0: Tensor
+
+
+class Step(NamedTuple):
+    """A step's result x_s and the x̂_0 that it was made from."""
+
+    x: Tensor
+    x0: Tensor
+
+
+def steered(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None) -> Steering:
+    if guide is None or s < 0:
+        return Steering(denoiser.predict(x, t))
+    return guide.steer(lambda x_t: denoiser.predict(x_t, t), x, t, s, noise)
+
+
+def in_score_form(denoiser: Denoiser, steering: Steering, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+    """x̂_0 and ε̂ of samplers without a Σ: ε̂ = ε_θ − √(1−ᾱ_t) · score (Dhariwal & Nichol 2021, alg. 2), then x̂_0 ← x̂_0 + shift."""
+    x0 = steering.prediction.x0
+    if steering.score is not None:
+        a = denoiser.schedule.alpha_bar(t, x.device)
+        x0 = x0 + ((1 - a) / a.sqrt()).to(x.dtype) * steering.score
+    x0 = denoiser.bounded(x0)
+    eps = denoiser.noise(x0, x, t)
+    return x0 if steering.shift is None else denoiser.bounded(x0 + steering.shift), eps
+
+
+def ddpm_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: Past | None = None) -> Step:
     """x_s = μ_θ(x_t, t) + Σ γ∇sim + Σ^½ z, the guided ancestral step; the step to s = −1 is neither guided nor noised.
 
     Arguments:
         x: x_t, shape (B, C, H, W).
-        noise: z ~ N(0, I), shape of `x`.
-        guide: γ∇sim; None is the unguided sampler.
+        noise: gives z ~ N(0, I), shape of `x`.
+        guide: guidance; None is the unguided sampler.
+        past: not used; one step needs no other.
     """
-    mean, variance, _ = denoiser.reverse(x, t, s)
+    z = noise()
+    steering = steered(denoiser, x, t, s, noise, guide)
+    mean, variance, x0 = denoiser.reverse(steering.prediction, x, t, s)
     if s < 0:
-        return mean
-    if guide is not None:
-        mean = mean + variance * guide(x, t, mean, s)
-    return mean + variance.sqrt() * noise
+        return Step(mean, x0)
+    moved = mean
+    if steering.score is not None:
+        moved = moved + variance * steering.score
+    if steering.shift is not None:
+        a = denoiser.schedule.alpha_bar(s, x.device)
+        moved = moved + a.sqrt().to(x.dtype) * steering.shift
+    gradient = guide.push(mean, t, s) if guide is not None else None
+    if gradient is not None:
+        moved = moved + variance * gradient
+    return Step(moved + variance.sqrt() * z, x0)
 
 
-def ddim_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Tensor, guide: Guidance | None = None, eta: float = 0.0) -> Tensor:
-    """x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z with σ = η √β̃ (Song et al. 2021, arXiv 2010.02502, eq. 12).
-
-    Guidance enters the score: ε̂ = ε_θ − √(1−ᾱ_t) γ∇sim(x_t), except in the step to s = −1.
-    """
-    score = guide(x, t, None, s) if guide is not None and s >= 0 else None
-    x0, eps = denoiser.predict(x, t, score)
+def ddim_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: Past | None = None,
+              eta: float = 0.0) -> Step:
+    """x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z with σ = η √β̃ (Song et al. 2021, arXiv 2010.02502, eq. 12)."""
+    z = noise()
+    x0, eps = in_score_form(denoiser, steered(denoiser, x, t, s, noise, guide), x, t)
     a = denoiser.schedule.alpha_bar(s, x.device)
     variance = eta**2 * denoiser.schedule.posterior(x0, x, t, s)[1]
-    return (a.sqrt().to(x.dtype) * x0 + (1 - a - variance).clamp(min=0).sqrt().to(x.dtype) * eps
-            + variance.sqrt().to(x.dtype) * noise)
+    x_s = (a.sqrt().to(x.dtype) * x0 + (1 - a - variance).clamp(min=0).sqrt().to(x.dtype) * eps
+           + variance.sqrt().to(x.dtype) * z)
+    return Step(x_s, x0)
+
+
+def dpm_solver_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None,
+                    past: Past | None = None) -> Step:
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, alg. 2), with λ = log(√ᾱ/√(1−ᾱ)), h = λ_s − λ_t and r = (λ_t − λ_past)/h:
+
+        x_s = √(1−ᾱ_s)/√(1−ᾱ_t) x_t + √ᾱ_s (1 − e^{−h}) [x̂_0 + (x̂_0 − x̂_0,past)/(2r)]
+
+    The first step and the last, where λ_s is infinite and x_s = x̂_0, are of first order.
+    """
+    x0, _ = in_score_form(denoiser, steered(denoiser, x, t, s, noise, guide), x, t)
+    if s < 0:
+        return Step(x0, x0)
+
+    def half_log_snr(level):
+        a = denoiser.schedule.alpha_bar(level, x.device)
+        return (a.log() - (1 - a).log()) / 2
+    a_t, a_s = (denoiser.schedule.alpha_bar(level, x.device) for level in (t, s))
+    h, ahead = half_log_snr(s) - half_log_snr(t), x0
+    if past is not None:
+        r = (half_log_snr(t) - half_log_snr(past.t)) / h
+        ahead = x0 + (x0 - past.x0) / (2 * r).to(x.dtype)
+    decay = ((1 - a_s) / (1 - a_t)).sqrt()
+    return Step(decay.to(x.dtype) * x - (a_s.sqrt() * torch.expm1(-h)).to(x.dtype) * ahead, x0)
 
 
 class DDPM:
@@ -85,21 +170,33 @@ class DDIM:
     def __init__(self, steps: int = 50, spacing: str = "linspace", eta: float = 0.0):
         self.steps, self.spacing, self.eta = integer("sampler.steps", steps, 1), spacing, number("sampler.eta", eta, 0, 1)
 
-    def step(self, denoiser, x, t, s, noise, guide=None):
-        return ddim_step(denoiser, x, t, s, noise, guide, self.eta)
+    def step(self, denoiser, x, t, s, noise, guide=None, past=None):
+        return ddim_step(denoiser, x, t, s, noise, guide, past, self.eta)
+
+
+class DPMSolver:
+    """DPM-Solver++(2M), deterministic; good from about 20 steps."""
+
+    has_variance = False
+
+    def __init__(self, steps: int = 25, spacing: str = "trailing"):
+        self.steps, self.spacing = integer("sampler.steps", steps, 1), spacing
+
+    step = staticmethod(dpm_solver_step)
 
 
 @torch.no_grad()
-def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guidance | None = None, recurrence: int = 1,
-           on_step: Callable[[int], None] = lambda step: None) -> Tensor:
-    """Runs the whole reverse process from x_T ~ N(0, I).
+def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guide | None = None, start: Tensor | None = None, strength: float = 1.0,
+           on_step: Callable[[int, Step], None] = lambda done, step: None) -> Tensor:
+    """Runs the reverse process from x_T ~ N(0, I), or from noised images.
 
     Arguments:
         sampler: one of this module's, with `steps`, `spacing` and `step`.
         noise: every sample's own source.
-        guide: γ∇sim, or None.
-        recurrence: R; each guided step is taken R times, with q(x_t | x_s) between (Lugmayr et al. 2022, arXiv 2201.09865).
-        on_step: told how many steps are done.
+        guide: guidance, or None. Where it repeats a step, q(x_t | x_s) lies between (Lugmayr et al. 2022, arXiv 2201.09865).
+        start: images in [-1, 1], shape (B, C, H, W), to start from, noised by q (SDEdit: Meng et al. 2022, arXiv 2108.01073).
+        strength: with `start`, the share of the steps that are taken, in (0, 1]: how far it may be left.
+        on_step: told how many steps are done, and the last one.
 
     Returns:
         images in [-1, 1], shape (B, C, H, W).
@@ -107,16 +204,18 @@ def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guidance | None = N
     Raises:
         UserError: the samples are no longer finite, as with a γ that is far too large.
     """
-    integer("guidance.recurrence", recurrence, 1)
-    x = noise()
-    for done, (t, s) in enumerate(denoiser.schedule.steps(sampler.steps, sampler.spacing), 1):
-        repeats = recurrence if guide is not None and s >= 0 else 1
+    steps, x, past = denoiser.schedule.steps(sampler.steps, sampler.spacing), noise(), None
+    if start is not None:
+        steps = steps[len(steps) - max(1, round(strength * len(steps))):]
+        x = denoiser.schedule.q_sample(start, steps[0][0], x)
+    for done, (t, s) in enumerate(steps, 1):
+        repeats = guide.repeats(t) if guide is not None and s >= 0 else 1
         for repeat in range(repeats):
-            x_s = sampler.step(denoiser, x, t, s, noise(), guide)
+            step = sampler.step(denoiser, x, t, s, noise, guide, past)
             if repeat + 1 < repeats:
-                x = denoiser.schedule.renoise(x_s, s, t, noise())
-        x = x_s
+                x = denoiser.schedule.renoise(step.x, s, t, noise())
+        x, past = step.x, Past(t, step.x0)
         if not x.isfinite().all():
-            raise UserError(f"the samples overflowed at step {done} of {sampler.steps}; lower guidance.gamma.")
-        on_step(done)
+            raise UserError(f"the samples overflowed at step {done} of {len(steps)}; lower guidance.gamma.")
+        on_step(done, step)
     return x.clamp(-1, 1)

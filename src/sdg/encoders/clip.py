@@ -1,5 +1,7 @@
 """CLIP: E(x) for images and E(y) for sentences, on one unit sphere."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, SimpleTokenizer
@@ -7,6 +9,7 @@ from open_clip.model import CustomTextCLIP
 from torch import Tensor, nn
 
 import sdg.encoders.towers  # noqa: F401  (registers the small towers with timm)
+from sdg.encoders.stages import Encoded, recorded
 from sdg.encoders.tokenizer import WordTokenizer
 from sdg.errors import UserError
 
@@ -54,6 +57,16 @@ class CLIP(nn.Module):
     def resolution(self) -> int:
         """Side of the images that the tower was made for."""
         return self.config["model"]["vision_cfg"]["image_size"]
+
+    @property
+    def tower(self) -> nn.Module:
+        """The image tower."""
+        return self.towers.visual
+
+    def encode(self, x: Tensor, t: Tensor | None = None, stages: Sequence[str] = ()) -> Encoded:
+        """Embeddings and the maps of `stages`, in one pass."""
+        with recorded(self.tower, stages) as maps:
+            return Encoded(self.encode_image(x, t), maps)
 
     def encode_image(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         """Unit embeddings, (B, D), of images (B, 3, H, W) in [-1, 1]. A clean encoder is told no level: `t` changes nothing."""

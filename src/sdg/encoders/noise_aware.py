@@ -1,6 +1,7 @@
 """A clean image tower that is told t: the noise-aware encoder E(x_t, t)."""
 
 import copy
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -9,6 +10,7 @@ from timm.layers import LayerNorm2d, LayerNormAct2d
 from torch import Tensor, nn
 
 from sdg.encoders.clip import Normalise
+from sdg.encoders.stages import Encoded, recorded
 from sdg.errors import UserError
 
 __all__ = ["NoiseAwareEncoder", "TimeConditionedNorm"]
@@ -74,14 +76,23 @@ class NoiseAwareEncoder(nn.Module):
         """Side of the images that the tower was made for."""
         return self.config["clip"]["model"]["vision_cfg"]["image_size"]
 
+    def encode(self, x: Tensor, t: Tensor, stages: Sequence[str] = ()) -> Encoded:
+        """Embeddings and the maps of `stages`, in one pass."""
+        with recorded(self.tower, stages) as maps:
+            return Encoded(self.encode_image(x, t), maps)
+
     def encode_image(self, x: Tensor, t: Tensor) -> Tensor:
         """Unit embeddings, (B, D), of noisy images x_t (B, 3, H, W), [-1, 1] before noise, at levels t (B,) of the encoder's schedule."""
+        return F.normalize(self.embed(x, t), dim=-1)
+
+    def embed(self, x: Tensor, t: Tensor) -> Tensor:
+        """Embeddings, (B, D), as long as they come."""
         for norm, modulation in zip(self.norms, self.time(t).split(self.sizes, -1)):
             norm.modulation = modulation
         z = self.tower(self.normalise(x))
         for norm in self.norms:
             norm.modulation = None  # it holds the graph, with which no copy of this encoder could be made
-        return F.normalize(z, dim=-1)
+        return z
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return self.encode_image(x, t)

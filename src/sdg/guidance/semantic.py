@@ -1,69 +1,58 @@
 """HOW it steers: semantic diffusion guidance itself."""
 
-import torch
 from torch import Tensor
 
-from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError, choice, integer, number
-from sdg.guidance.similarity import Similarity
+from sdg.diffusion.samplers import Steering
+from sdg.errors import UserError, choice
+from sdg.guidance.method import Bound, Method, gradient
 
-__all__ = ["SemanticGuidance", "matched_levels"]
+__all__ = ["SemanticGuidance"]
 
 
-class SemanticGuidance:
+class SemanticGuidance(Method):
     """The seed's equation (Liu et al. 2022, arXiv 2112.05744, alg. 1), from p(x_s | x_t, y) ∝ p_θ(x_s | x_t) exp(γ sim(x_s, y)):
 
         x_s = μ_θ(x_t, t) + Σ γ ∇_x sim(x, y) |_{x = μ_θ(x_t, t)} + Σ^½ z
 
-    This object gives γ∇sim; the sampler multiplies by its Σ.
+    This object gives γ∇sim; the sampler multiplies by its Σ, or, having none, takes it as a score at x_t.
 
     Arguments:
-        gamma: γ; 0 is the unguided sampler, bit for bit, and no encoder is called.
-        gradient_at: `mean`, at μ_θ and told s; `x_t`, at x_t and told t; None is `mean` where the sampler has a Σ, else `x_t`.
-        recurrence: R; every step is taken R times with noise put back between.
+        gamma: γ.
+        gradient_at: `mean`, at μ_θ and told s; `mean_own_level`, at μ_θ and told the level of μ_θ's own noise, which is less than
+            that of s; `x_t`, at x_t and told t, as guided-diffusion does; None is `mean` where the sampler has a Σ, else `x_t`.
+        options: `Method`'s.
     """
 
-    def __init__(self, gamma: float = 5.0, gradient_at: str | None = None, recurrence: int = 1):
-        self.gamma = number("guidance.gamma", gamma)
-        self.gradient_at = None if gradient_at is None else choice("guidance.gradient_at", gradient_at, ("mean", "x_t"))
-        self.recurrence = integer("guidance.recurrence", recurrence, 1)
+    def __init__(self, gamma: float = 5.0, gradient_at: str | None = None, **options):
+        super().__init__(gamma, **options)
+        self.gradient_at = None if gradient_at is None else choice("guidance.gradient_at", gradient_at, ("mean", "mean_own_level", "x_t"))
 
     def check(self, sampler) -> None:
-        """Refuses a sampler that this guidance cannot steer."""
-        if self.gamma and self.gradient_at == "mean" and not sampler.has_variance:
-            raise UserError("guidance.gradient_at=mean multiplies the gradient by the step's variance Σ, which this sampler does not have; use "
+        if self.gamma and self.gradient_at not in (None, "x_t") and not sampler.has_variance:
+            raise UserError(f"guidance.gradient_at={self.gradient_at} multiplies the gradient by the step's variance Σ, which this sampler does not have; use "
                             "guidance.gradient_at=x_t (the score form: the same γ then steers somewhat differently) or sampler=ddpm.")
 
-    def guide(self, similarity: Similarity, levels: Tensor):
-        """γ∇sim for the sampler's steps, or None for γ = 0.
+    def place(self, bound: Bound) -> str:
+        return self.gradient_at or ("mean" if bound.has_variance else "x_t")
 
-        Arguments:
-            similarity: of a batch to what it shall be like.
-            levels: the encoder's level for each of the denoiser's, integers (T,), matched by ᾱ.
-        """
-        if self.gamma == 0:
+    def steer(self, bound, predict, x_t, t, s, noise) -> Steering:
+        prediction = predict(x_t)
+        if self.place(bound) != "x_t":
+            return Steering(prediction)
+        return Steering(prediction, score=bound.gamma(t) * self.shaped(gradient(lambda x: bound.similarity(x, t), x_t)))
+
+    def push(self, bound, mean, t, s) -> Tensor | None:
+        if self.place(bound) == "x_t":
             return None
-
-        def gradient(x_t: Tensor, t: int, mean: Tensor | None, s: int) -> Tensor:
-            at_mean = self.gradient_at == "mean" or (self.gradient_at is None and mean is not None)
-            x, level = (mean, s) if at_mean else (x_t, t)
-            return self.gamma * similarity_gradient(similarity, x, levels[level])
-        return gradient
+        scale, level = (1.0, s) if self.place(bound) == "mean" else own_level(bound.schedule, t, s)
+        return bound.gamma(t) * self.shaped(gradient(lambda x: bound.similarity(x * scale, level), mean))
 
 
-def similarity_gradient(similarity: Similarity, x: Tensor, level: Tensor) -> Tensor:
-    """∇_x sim(x, y), of every sample by itself, in fp32 whatever precision the networks run in."""
-    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
-        x = x.detach().float().requires_grad_()
-        return torch.autograd.grad(similarity(x, level.to(x.device).expand(len(x))).sum(), x)[0]
+def own_level(schedule, t: int, s: int) -> tuple[float, int]:
+    """What makes μ_θ a draw of some level: a scale and that level.
 
-
-def matched_levels(denoiser: Schedule, encoder: dict | None) -> Tensor:
-    """The encoder's level with the same ᾱ, for each of the denoiser's T levels.
-
-    Arguments:
-        denoiser: its schedule.
-        encoder: config of the encoder's schedule, or None for a clean encoder, which ignores its level.
+    x_s = μ_θ + √β̃ z, so μ_θ holds √ᾱ_s x_0 and noise of variance 1−ᾱ_s−β̃; times (1−β̃)^−½ that is a draw of the level with ᾱ = ᾱ_s/(1−β̃).
     """
-    every = torch.arange(denoiser.T)
-    return every if encoder is None else Schedule(**encoder).match(denoiser.alpha_bar(every).flatten())
+    a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
+    small = (1 - a_t / a_s) * (1 - a_s) / (1 - a_t)
+    return float((1 - small) ** -0.5), int(schedule.match((a_s / (1 - small)).view(1), tolerance=1.6))

@@ -1,41 +1,247 @@
-"""WHAT is alike: sim(x, y) = Σ_i w_i sim_i(x, y_i), one value per sample, differentiable in x."""
+"""WHAT is alike: sim(x, y) = Σ_i w_i sim_i(x, y_i), one value per sample, differentiable in x.
 
-from collections.abc import Callable, Sequence
+Every term compares pairs: a sample may have several sentences or references, each with a weight of its own, negative ones too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from sdg.errors import number
+from sdg.diffusion.schedule import Schedule
+from sdg.encoders.stages import Encoded
+from sdg.errors import UserError, near, number
+from sdg.guidance.references import References
 
-__all__ = ["Text", "total"]
+__all__ = ["Class", "Content", "Similarity", "Structure", "Style", "Term", "Text", "gram", "matched_levels"]
 
-Similarity = Callable[[Tensor, Tensor], Tensor]  # (x (B, 3, H, W), levels (B,)) to (B,)
+Targets = Sequence[tuple[str, float]]  # what one sample shall be like, each with its weight
 
 
-class Text:
-    """w · cos(E(x, s), E_text(y)), the seed's text guidance (Liu et al. 2022, arXiv 2112.05744, eq. 7).
+class Pairs:
+    """Which sample is compared with which target, and how much that counts.
 
     Arguments:
-        image_encoder: E, with `encode_image(x, t)` and CLIP's learned `logit_scale`.
+        wishes: targets and weights of every sample of a batch.
+        order: the targets' places.
+    """
+
+    def __init__(self, wishes: Sequence[Targets], order: Sequence[str]):
+        place = {target: k for k, target in enumerate(order)}
+        flat = [(row, place[target], weight) for row, targets in enumerate(wishes) for target, weight in targets]
+        self.samples, self.targets = (torch.tensor([pair[k] for pair in flat], dtype=torch.long) for k in (0, 1))
+        self.weights, self.batch = torch.tensor([pair[2] for pair in flat]), len(wishes)
+
+    def to(self, device) -> "Pairs":
+        self.samples, self.targets, self.weights = self.samples.to(device), self.targets.to(device), self.weights.to(device)
+        return self
+
+    def add_up(self, values: Tensor) -> Tensor:
+        """Σ of weight · value over the pairs of each sample, (B,), from one value a pair."""
+        return torch.zeros(self.batch, device=values.device, dtype=values.dtype).index_add(0, self.samples, self.weights.to(values.dtype) * values)
+
+
+class Term:
+    """One way of being alike.
+
+    Arguments:
+        weight: w.
+        stages: whose maps the term reads, by name.
+    """
+
+    by_reference = False  # whether its targets are images
+
+    def __init__(self, weight: float, stages: Sequence[str] = ()):
+        self.weight, self.stages = weight, tuple(stages)
+
+    def compare(self, x: Encoded, pairs: Pairs, references: Encoded | None) -> Tensor:
+        """sim_i of every pair, (P,)."""
+        raise NotImplementedError
+
+    def targets(self, wishes: Sequence[Targets]) -> list[str]:
+        """The batch's distinct targets, in the order that `Pairs` numbers them."""
+        return list(dict.fromkeys(target for targets in wishes for target, _ in targets))
+
+
+class Text(Term):
+    """cos(E(x, s), E_text(y)), the seed's text guidance (Liu et al. 2022, arXiv 2112.05744, eq. 7).
+
+    Arguments:
+        encoder: E, with CLIP's learned `logit_scale`.
         text_encoder: E_text, with `encode_text(sentences)`; every sentence is encoded once.
         sentences: all that will be asked for.
         weight: w; None takes the encoder's logit scale c. CLIP's training makes c · cos estimate log p(y | x) up to a constant in
             y, so that with c γ = 1 is Bayes' rule and the same γ means the same for every encoder.
     """
 
-    def __init__(self, image_encoder, text_encoder, sentences: Sequence[str], weight: float | None = None):
-        self.encoder = image_encoder
-        self.weight = float(image_encoder.logit_scale) if weight is None else number("similarity.text.weight", weight)
-        unique = list(dict.fromkeys(sentences))
+    def __init__(self, encoder, text_encoder, sentences: Sequence[str], weight: float | None = None):
+        super().__init__(float(encoder.logit_scale) if weight is None else number("similarity.text.weight", weight))
+        self.order = list(dict.fromkeys(sentences))
         with torch.no_grad():
-            self.embeddings = dict(zip(unique, text_encoder.encode_text(unique)))
+            self.embeddings = text_encoder.encode_text(self.order)
 
-    def to(self, sentences: Sequence[str]) -> Similarity:
-        """The similarity of a batch to its sentences, one each."""
-        y = torch.stack([self.embeddings[sentence] for sentence in sentences])
-        return lambda x, t: self.weight * (self.encoder.encode_image(x, t) * y.to(x.device)).sum(-1)
+    def targets(self, wishes):
+        return self.order
+
+    def compare(self, x, pairs, references):
+        return (x.z[pairs.samples] * self.embeddings.to(x.z)[pairs.targets]).sum(-1)
 
 
-def total(terms: Sequence[Similarity]) -> Similarity:
-    """Σ_i sim_i."""
-    return lambda x, t: sum(term(x, t) for term in terms)
+class Content(Term):
+    """cos(E(x, s), E(x'_s, s)), x'_s = the reference noised to the same level (ibid., eq. 9).
+
+    Arguments:
+        encoder: E; gives the default weight.
+        weight: w; None takes the encoder's logit scale.
+    """
+
+    by_reference = True
+
+    def __init__(self, encoder, weight: float | None = None):
+        super().__init__(float(encoder.logit_scale) if weight is None else number("similarity.content.weight", weight))
+
+    def compare(self, x, pairs, references):
+        return (x.z[pairs.samples] * references.z[pairs.targets]).sum(-1)
+
+
+class Structure(Term):
+    """−Σ_j mean over C, H, W of (E(x, s)_j − E(x'_s, s)_j)² over stages j (ibid., eq. 10): keeps layout and pose.
+
+    Arguments:
+        weight: w.
+        stages: names.
+    """
+
+    by_reference = True
+
+    def __init__(self, weight: float, stages: Sequence[str]):
+        super().__init__(number("similarity.structure.weight", weight), named("similarity.structure.stages", stages))
+
+    def compare(self, x, pairs, references):
+        return -sum((x.maps[name][pairs.samples] - references.maps[name][pairs.targets]).square().flatten(1).mean(1) for name in self.stages)
+
+
+class Style(Term):
+    """−Σ_j mean over C² of (G(E(x, s)_j) − G(E(x'_s, s)_j))² over stages j (ibid., eq. 11): keeps texture and colour, frees layout.
+
+    Arguments:
+        weight: w.
+        stages: names.
+    """
+
+    by_reference = True
+
+    def __init__(self, weight: float, stages: Sequence[str]):
+        super().__init__(number("similarity.style.weight", weight), named("similarity.style.stages", stages))
+
+    def compare(self, x, pairs, references):
+        return -sum((gram(x.maps[name])[pairs.samples] - gram(references.maps[name])[pairs.targets]).square().flatten(1).mean(1) for name in self.stages)
+
+
+def gram(maps: Tensor) -> Tensor:
+    """G(F) = F Fᵀ/(C·H·W) of each image by itself, (B, C, C), for maps (B, C, H, W) or (B, C, places)."""
+    f = maps.flatten(2)
+    return f @ f.transpose(1, 2) / (f.shape[1] * f.shape[2])
+
+
+class Class(Term):
+    """A class among those of its factor, in one of three forms.
+
+        cosine        cos(E(x, s), E_text(caption of y))                           (the seed's)
+        contrastive   log softmax_k c · cos(E(x, s), E_text(caption_k))
+        classifier    log p(y | x_s) of a noisy classifier (Dhariwal & Nichol 2021, arXiv 2105.05233)
+
+    Arguments:
+        encoder: E; for `classifier`, one whose embedding is the logits of `encoder.classes`.
+        text_encoder: E_text; not for `classifier`.
+        classes: {factor: {class: caption}}.
+        form: of the three.
+        weight: w; None takes the logit scale for `cosine`, else 1, since these are log-probabilities already.
+    """
+
+    def __init__(self, encoder, text_encoder, classes: Mapping[str, Mapping[str, str]], form: str = "contrastive", weight: float | None = None):
+        scale = float(encoder.logit_scale) if form != "classifier" else 1.0
+        super().__init__((scale if form == "cosine" else 1.0) if weight is None else number("similarity.class.weight", weight))
+        self.form, self.scale = form, scale
+        self.order = [name for names in classes.values() for name in names]
+        sizes = [len(names) for names in classes.values()]
+        # Which factor each class belongs to: a class competes with those of its own factor only.
+        self.factor = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+        if form != "classifier":
+            with torch.no_grad():
+                self.embeddings = text_encoder.encode_text([caption for captions in classes.values() for caption in captions.values()])
+
+    def targets(self, wishes):
+        for targets in wishes:
+            for target, _ in targets:
+                if target not in self.order:
+                    raise UserError(f"similarity.class.name: there is no class '{target}'{near(target, self.order) or '.'} There are: {', '.join(self.order)}.")
+        return self.order
+
+    def compare(self, x, pairs, references):
+        if self.form == "cosine":
+            return (x.z[pairs.samples] * self.embeddings.to(x.z)[pairs.targets]).sum(-1)
+        logits = x.z if self.form == "classifier" else self.scale * x.z @ self.embeddings.to(x.z).T
+        factor = self.factor.to(logits.device)
+        rivals = torch.where(factor == factor[pairs.targets, None], logits[pairs.samples], -torch.inf)
+        return logits[pairs.samples, pairs.targets] - rivals.logsumexp(1)
+
+
+class Similarity:
+    """Σ_i w_i sim_i, from one pass of the encoder over the samples and one, shared, over the references.
+
+    Arguments:
+        encoder: E, with `encode(x, t, stages)`.
+        terms: {name: term}.
+        levels: the encoder's level for each of the denoiser's, integers (T,), matched by ᾱ.
+        references: the images that terms refer to.
+    """
+
+    def __init__(self, encoder, terms: Mapping[str, Term], levels: Tensor, references: References | None = None):
+        self.encoder, self.terms, self.levels, self.references = encoder, dict(terms), levels, references
+        self.stages = tuple(dict.fromkeys(stage for term in self.terms.values() for stage in term.stages))
+
+    def encode(self, x: Tensor, level: int) -> Encoded:
+        t = self.levels[max(level, 0)].to(x.device).expand(len(x))  # a clean image is told the least noise there is
+        return self.encoder.encode(x, t, self.stages)
+
+    def to(self, wishes: Mapping[str, Sequence[Targets]], device="cpu") -> Callable[[Tensor, int], Tensor]:
+        """sim(x, y) of a batch: of samples (B, C, H, W) at one of the denoiser's levels, −1 for clean ones.
+
+        Arguments:
+            wishes: {term: what each sample shall be like}.
+        """
+        images = list(dict.fromkeys(target for name, term in self.terms.items() if term.by_reference for target in term.targets(wishes[name])))
+        pairs = {name: Pairs(wishes[name], images if term.by_reference else term.targets(wishes[name])).to(device) for name, term in self.terms.items()}
+        last: dict[int, Encoded] = {}  # of the step at hand: a repeated step has the same references
+
+        def references(level: int) -> Encoded | None:
+            if images and level not in last:
+                last.clear()
+                with torch.no_grad():
+                    last[level] = self.encode(self.references.at(images, level).to(device), level)
+            return last.get(level)
+
+        def similarity(x: Tensor, level: int) -> Tensor:
+            seen, others = self.encode(x, level), references(level)
+            return sum(term.weight * pairs[name].add_up(term.compare(seen, pairs[name], others)) for name, term in self.terms.items())
+        return similarity
+
+
+def matched_levels(denoiser: Schedule, encoder: Mapping | None) -> Tensor:
+    """The encoder's level with the same ᾱ, for each of the denoiser's T levels.
+
+    Arguments:
+        denoiser: its schedule.
+        encoder: config of the encoder's schedule, or None for a clean encoder, which ignores its level.
+    """
+    every = torch.arange(denoiser.T)
+    return every if encoder is None else Schedule(**encoder).match(denoiser.alpha_bar(every).flatten())
+
+
+def named(key: str, stages) -> tuple[str, ...]:
+    """One stage or several."""
+    names = (stages,) if isinstance(stages, str) else tuple(stages or ())
+    if not names:
+        raise UserError(f"{key} is empty; name at least one stage of the encoder.")
+    return names

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sdg.data.shapes import FACTORS
+from sdg.data.shapes import FACTORS, zero_shot_caption
 from sdg.encoders.clip import CLIP as Encoder
 from sdg.encoders.contrastive import contrastive_loss
 from sdg.lightning.training import TrainingModule
@@ -48,7 +48,3 @@ class CLIP(TrainingModule):
             guess = (image @ self.model.encode_text([zero_shot_caption(factor, value) for value in values]).T).argmax(1)
             self.log(f"val/{factor}", (guess == batch["factors"][:, column]).float().mean(), prog_bar=True, sync_dist=True, batch_size=len(image))
 
-
-def zero_shot_caption(factor: str, value: str) -> str:
-    """"a heart", "a red shape", "a shape on a white background"."""
-    return {"shape": f"a {value}", "background": f"a shape on a {value} background"}.get(factor, f"a {value} shape")

@@ -11,23 +11,27 @@ from PIL import Image
 from torch import Tensor
 
 from sdg.checkpoints.models import load_clip, load_judge
+from sdg.data.requests import weighted
 from sdg.data.shapes import FACTORS, named_factors
 from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
-from sdg.metrics.fidelity import frechet_judge
+from sdg.metrics.fidelity import diversity_judge, frechet_judge, kernel_judge
 from sdg.metrics.judge import Judge
+from sdg.metrics.layout import centres, intersection_over_union, spread_within
 from sdg.report.grid import labelled_grid
 
 __all__ = ["evaluate"]
 
+PART = 250  # images that go through a network at once
 
-def evaluate(folder: Path, config: DictConfig, held_out, gamma: float, device) -> dict:
+
+def evaluate(folder: Path, config: DictConfig, held_out, references: dict[str, Tensor], device) -> dict:
     """Writes `samples.csv`, `metrics.json` and `grid.png`, and prints the figures.
 
     Arguments:
         folder: of the run, with `images/` and `rows/`.
         config: of the run; `eval` says who judges.
         held_out: real images; the judge reads the shapes' factors, so only where they are known.
-        gamma: γ, for the record.
+        references: {name: image} of what the run's wishes refer to.
         device: where to compute.
 
     Returns:
@@ -35,12 +39,16 @@ def evaluate(folder: Path, config: DictConfig, held_out, gamma: float, device) -
     """
     rows = sorted((json.loads(line) for file in (folder / "rows").glob("*.jsonl") for line in file.read_text().splitlines()), key=lambda row: row["index"])
     images = read_images([folder / row["file"] for row in rows]).to(device)
-    prompts = [row["prompt"] for row in rows]
-    metrics = {"gamma": gamma, "num_samples": len(rows), "num_prompts": len(set(prompts)),
-               "seconds_per_sample": sum(row["seconds"] for row in rows) / len(rows)}
-    metrics["similarity"] = clean_similarity(config, images, prompts, rows, device)
+    wishes = [row.pop("wishes") for row in rows]
+    costs = [row.pop("cost") for row in rows]
+    cost = {name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} | {"peak_memory": max(c["peak_memory"] for c in costs)}
+    metrics = {"gamma": config.guidance.gamma, "num_samples": len(rows), "num_prompts": len({str(w) for w in wishes}),
+               "seconds_per_sample": cost.pop("seconds"), "cost_per_sample": cost}
+    for row, wish in zip(rows, wishes):
+        row |= {"prompt" if kind == "text" else kind: what for kind, what in wish.items()}
+    metrics["similarity"] = clean_similarity(config, images, wishes, rows, device)
     if config.eval.judge and hasattr(held_out, "factors"):
-        metrics |= judged(load_judge(config.eval.judge).to(device), images, prompts, rows, held_out, config.eval, device)
+        metrics |= judged(load_judge(config.eval.judge).to(device), images, wishes, rows, held_out, references, config.eval)
 
     with open(folder / "samples.csv", "w", newline="") as file:
         table = csv.DictWriter(file, fieldnames=rows[0].keys())
@@ -48,47 +56,117 @@ def evaluate(folder: Path, config: DictConfig, held_out, gamma: float, device) -
         table.writerows(rows)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     shown = slice(0, config.eval.grid)
-    labelled_grid(folder / "grid.png", images[shown].cpu(), prompts[shown], title=f"γ = {gamma:g}")
-    for name in ("alignment", "judge_ceiling"):
-        if name in metrics:
-            print(f"{name}: " + "  ".join(f"{factor} {share:.2f}" for factor, share in metrics[name].items() if share is not None))
-    print("  ".join(f"{name}: {metrics[name]:.3f}" for name in ("similarity", "frechet_judge", "seconds_per_sample") if metrics.get(name) is not None))
+    labelled_grid(folder / "grid.png", images[shown].cpu(), [" + ".join(wish.values()) for wish in wishes[shown]], title=f"γ = {config.guidance.gamma:g}")
+    report(metrics)
     print(f"picture: {folder / 'grid.png'}")
     return metrics
 
 
-def clean_similarity(config: DictConfig, images: Tensor, prompts: list[str], rows: list[dict], device) -> float:
-    """Mean cosine between the finished images and their prompts under the clean CLIP."""
-    clip = load_clip(config.eval.clip).to(device)
+def report(metrics: dict) -> None:
+    """The figures in a few lines."""
+    def shares(values: dict) -> str:
+        return "  ".join(f"{name} {value:.2f}" for name, value in values.items() if value is not None)
+    for name in ("alignment", "against", "judge_ceiling"):
+        if any(value is not None for value in metrics.get(name, {}).values()):
+            print(f"{name}: {shares(metrics[name])}")
+    for kind, values in metrics.get("agreement", {}).items():
+        print(f"shared with the {kind} reference: {shares(values)}")
+    print("  ".join(f"{name}: {metrics[name]:.3f}" for name in ("similarity", "frechet_judge", "diversity_judge", "seconds_per_sample") if metrics.get(name) is not None))
+
+
+def clean_similarity(config: DictConfig, images: Tensor, wishes: list[dict], rows: list[dict], device) -> float | None:
+    """Mean cosine between the finished images and their sentence of most weight under the clean CLIP; None where nothing is said in words."""
+    if "text" not in wishes[0]:
+        return None
+    clip, parts = load_clip(config.eval.clip).to(device), [weighted(wish["text"]) for wish in wishes]
     with torch.no_grad():
-        cosines = (torch.cat([clip.encode_image(part) for part in images.split(250)]) * clip.encode_text(prompts)).sum(-1)
-    for row, cosine in zip(rows, cosines.tolist()):
+        z = torch.cat([clip.encode_image(part) for part in images.split(PART)])
+        sentences = list(dict.fromkeys(sentence for part in parts for sentence, _ in part))
+        text = dict(zip(sentences, clip.encode_text(sentences)))
+    foremost = [max(part, key=lambda sentence: sentence[1])[0] for part in parts]
+    cosines = [float(image @ text[sentence]) for image, sentence in zip(z, foremost)]
+    for row, cosine in zip(rows, cosines):
         row["similarity"] = round(cosine, 4)
-    return cosines.mean().item()
+    return sum(cosines) / len(cosines)
 
 
-def judged(judge: Judge, images: Tensor, prompts: list[str], rows: list[dict], held_out, options: DictConfig, device) -> dict:
-    """Alignment, its interval, the judge's ceiling on real images, and the Fréchet distance in its features."""
-    asked = [named_factors(prompt) for prompt in prompts]
-    truth = torch.tensor([[named.get(factor, -1) for factor in FACTORS] for named in asked], device=device)
-    guesses = torch.cat([judge.guess(part) for part in images.split(250)])
-    alignment = Alignment(list(FACTORS)).to(device)
-    alignment.update(guesses, truth)
+def named_by(wishes: list[dict], sign: int) -> Tensor:
+    """The factors that sentences and classes with a weight of this sign name, integers (B, factors), −1 where they name none or two."""
+    rows = []
+    for wish in wishes:
+        words = " ".join(part for kind in ("text", "class") if kind in wish for part, weight in weighted(wish[kind]) if weight * sign > 0)
+        rows.append([found.get(factor, -1) for factor in FACTORS] if (found := unambiguous(words)) else [-1] * len(FACTORS))
+    return torch.tensor(rows)
+
+
+def unambiguous(words: str) -> dict[str, int]:
+    """The factors of which these words name one value."""
+    every: dict[str, set[int]] = {}
+    for word in words.split():
+        for factor, value in named_factors(word).items():
+            every.setdefault(factor, set()).add(value)
+    return {factor: values.pop() for factor, values in every.items() if len(values) == 1}
+
+
+def judged(judge: Judge, images: Tensor, wishes: list[dict], rows: list[dict], held_out, references: dict[str, Tensor], options: DictConfig) -> dict:
+    """Alignment, its interval, what is shared with references, the judge's ceiling on real images, and distances in its features."""
+    device, groups = images.device, [str(wish) for wish in wishes]
+    truth, unwanted = named_by(wishes, 1).to(device), named_by(wishes, -1).to(device)
+    guesses, masks, features = read(judge, images)
+    alignment = shares(guesses, truth)
     right, was_asked = hits(guesses, truth)
     for row, guess, hit in zip(rows, guesses.tolist(), right[:, -1].tolist()):
         row |= {factor: FACTORS[factor][value] for factor, value in zip(FACTORS, guess)} | {"all": int(hit)}
 
     real = held_out.__getitems__(list(range(min(options.real, len(held_out)))))
     seen = real["image"].to(device)
-    # The ceiling is asked what the prompts ask: "all" of real images means the factors that the prompts name.
+    # The ceiling is asked what the wishes ask: "all" of real images means the factors that they name.
     named = truth.max(0).values >= 0
-    ceiling = Alignment(list(FACTORS)).to(device)
-    ceiling.update(torch.cat([judge.guess(part) for part in seen.split(250)]), torch.where(named, real["factors"].to(device), -1))
-    result = {"alignment": alignment.compute(), "judge_ceiling": ceiling.compute()}
+    ceiling = shares(torch.cat([judge.guess(part) for part in seen.split(PART)]), torch.where(named, real["factors"].to(device), -1))
+    result = {"alignment": alignment, "judge_ceiling": ceiling}
     if was_asked[:, -1].any():
         keep = was_asked[:, -1]
-        result["alignment_all_interval"] = bootstrap_interval(right[keep, -1], [p for p, k in zip(prompts, keep.tolist()) if k], options.bootstrap)
-    return result | {"frechet_judge": frechet_judge(judge, images, seen)}
+        result["alignment_all_interval"] = bootstrap_interval(right[keep, -1], [g for g, k in zip(groups, keep.tolist()) if k], options.bootstrap)
+    if (unwanted >= 0).any():
+        result["against"] = shares(guesses, unwanted)
+    result |= like_references(judge, guesses, masks, wishes, references, options)
+    spread = spread_within(centres(masks), groups)
+    return result | {"frechet_judge": frechet_judge(judge, images, seen), "kernel_judge": kernel_judge(judge, images, seen),
+                     "diversity_judge": diversity_judge(features, groups), "position_spread": spread}
+
+
+def like_references(judge: Judge, guesses: Tensor, masks: Tensor, wishes: list[dict], references: dict[str, Tensor], options: DictConfig) -> dict:
+    """For each similarity to images: shares of samples whose factors are the reference's, with intervals, and how well the object's
+    mask overlaps the reference's, beside the overlap with another wish's reference."""
+    if not references:
+        return {}
+    names = list(references)
+    their_guesses, their_masks, _ = read(judge, torch.stack([references[name] for name in names]).to(guesses.device))
+    result: dict[str, dict] = {"agreement": {}, "agreement_interval": {}, "mask_iou": {}, "mask_iou_random": {}}
+    for kind in [k for k in wishes[0] if all(weighted(wish[k])[0][0] in references for wish in wishes)]:
+        rows = torch.tensor([names.index(weighted(wish[kind])[0][0]) for wish in wishes], device=guesses.device)
+        result["agreement"][kind] = shares(guesses, their_guesses[rows])
+        groups = [wish[kind] for wish in wishes]
+        result["agreement_interval"][kind] = {factor: bootstrap_interval(guesses[:, k] == their_guesses[rows, k], groups, options.bootstrap)
+                                              for k, factor in enumerate(FACTORS)}
+        result["mask_iou"][kind] = intersection_over_union(masks, their_masks[rows]).mean().item()
+        if len(set(groups)) > 1:
+            result["mask_iou_random"][kind] = intersection_over_union(masks, their_masks[rows.roll(len(rows) // 2)]).mean().item()
+    return result
+
+
+def read(judge: Judge, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The judge's guesses (B, factors), masks (B, H, W) and features (B, F)."""
+    with torch.no_grad():
+        parts = [(judge.guess(part), judge.mask(part), judge.features(part)) for part in images.split(PART)]
+    return tuple(torch.cat(part) for part in zip(*parts))
+
+
+def shares(guesses: Tensor, truth: Tensor) -> dict[str, float | None]:
+    """{factor: share of images on which the guess is the truth}, None where there is no truth."""
+    alignment = Alignment(list(FACTORS)).to(guesses.device)
+    alignment.update(guesses, truth)
+    return alignment.compute()
 
 
 def read_images(files: list[Path]) -> Tensor:

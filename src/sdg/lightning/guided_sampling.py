@@ -8,13 +8,16 @@ import pytorch_lightning as pl
 import torch
 from PIL import Image
 from rich.progress import Progress
+from torch import Tensor
 
-from sdg.data.requests import Request
+from sdg.data.requests import Request, weighted
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import Noise, sample
-from sdg.guidance.semantic import SemanticGuidance
-from sdg.guidance.similarity import Text, total
+from sdg.diffusion.samplers import Noise, Step, sample
+from sdg.guidance.method import Method
+from sdg.guidance.similarity import Similarity
+from sdg.metrics.cost import Meter, Network, peak_memory
 from sdg.report.grid import to_uint8
+from sdg.report.trajectory import Trajectory
 
 __all__ = ["GuidedSampling"]
 
@@ -25,18 +28,20 @@ class GuidedSampling(pl.LightningModule):
     Arguments:
         denoiser: of the unconditional model.
         sampler: one of `sdg.diffusion.samplers`.
-        guidance: how the similarity steers.
-        terms: what alike means; none for an unguided run.
-        levels: the encoder's level for each of the denoiser's, (T,).
+        method: how the similarity steers.
+        similarity: what alike means; None for an unguided run.
         folder: gets `images/00000.png`, … and a line for each in `rows/rank-K.jsonl`.
+        start: an image (3, H, W) that every sample starts from; None is pure noise.
+        strength: how far from it.
+        trajectory: how many of the run's first samples to follow from noise to image.
     """
 
-    def __init__(self, denoiser: Denoiser, sampler, guidance: SemanticGuidance, terms: list[Text], levels: torch.Tensor, folder: Path):
+    def __init__(self, denoiser: Denoiser, sampler, method: Method, similarity: Similarity | None, folder: Path, start: Tensor | None = None,
+                 strength: float = 1.0, trajectory: int = 0):
         super().__init__()
-        self.denoiser, self.sampler, self.guidance, self.terms = denoiser, sampler, guidance, terms
-        # The terms hold their encoders in plain lists; naming them here moves them to the device with this module.
-        self.encoders = torch.nn.ModuleList({id(term.encoder): term.encoder for term in terms}.values())
-        self.levels, self.folder = levels, Path(folder)
+        self.denoiser, self.sampler, self.method, self.similarity = denoiser, sampler, method, similarity
+        self.encoder = similarity.encoder if similarity else None  # named here, it moves to the device with this module
+        self.start, self.strength, self.trajectory, self.folder = start, strength, trajectory, Path(folder)
         self.shape = (3,) + (denoiser.config["resolution"],) * 2
 
     def on_predict_start(self) -> None:
@@ -49,19 +54,40 @@ class GuidedSampling(pl.LightningModule):
 
     def predict_step(self, batch: list[Request], index: int) -> list[int]:
         began = time.perf_counter()
-        noise = Noise([request.seed for request in batch], self.shape, self.device)
-        similarity = total([term.to([request.prompt for request in batch]) for term in self.terms])
-        images = sample(self.denoiser, self.sampler, noise, self.guidance.guide(similarity, self.levels), self.guidance.recurrence,
-                        on_step=lambda step: self.progress.advance(self.task))
-        pixels = to_uint8(images).permute(0, 2, 3, 1).numpy()
-        seconds = (time.perf_counter() - began) / len(batch)
+        meter = Meter(self.networks())
+        noise, guide = Noise([request.seed for request in batch], self.shape, self.device), None
+        if self.similarity:
+            wishes = {name: [weighted(request.wishes[name]) for request in batch] for name in self.similarity.terms}
+            guide = self.method.guide(self.similarity.to(wishes, self.device), self.denoiser.schedule, self.sampler)
+        followed = Trajectory(self.folder) if self.trajectory and index == 0 and self.trainer.is_global_zero else None
+
+        def on_step(done: int, step: Step) -> None:
+            self.progress.advance(self.task)
+            if followed:
+                followed.add(step.x[: self.trajectory], step.x0[: self.trajectory])
+        start = None if self.start is None else self.start.to(self.device).expand(len(batch), *self.shape)
+        images = sample(self.denoiser, self.sampler, noise, guide, start, self.strength, on_step)
+        seconds, cost = time.perf_counter() - began, meter.close(images[0])
+        if followed:
+            print(f"trajectory: {followed.write()}")
+        self.write(batch, images, {name: value / len(batch) for name, value in ({"seconds": seconds} | cost).items()})
+        return [request.index for request in batch]
+
+    def networks(self) -> dict[str, Network]:
+        """What is metered."""
+        found = {"denoiser": Network(self.denoiser.network, lambda x: self.denoiser(x, 0)[0])}
+        if self.encoder:
+            found["encoder"] = Network(self.encoder.tower, lambda x: self.encoder.encode(x, torch.zeros(1, dtype=torch.long, device=x.device)).z)
+        return found
+
+    def write(self, batch: list[Request], images: Tensor, cost: dict[str, float]) -> None:
+        pixels, memory = to_uint8(images).permute(0, 2, 3, 1).numpy(), peak_memory(self.device)
         with open(self.folder / "rows" / f"rank-{self.global_rank}.jsonl", "a") as rows:
             for request, image in zip(batch, pixels):
                 file = f"images/{request.index:05d}.png"
                 Image.fromarray(image).save(self.folder / file)
-                row = {"index": request.index, "seed": request.seed, "prompt": request.prompt, "file": file, "seconds": round(seconds, 4)}
+                row = {"index": request.index, "seed": request.seed, "file": file, "wishes": request.wishes, "cost": cost | {"peak_memory": memory}}
                 rows.write(json.dumps(row) + "\n")
-        return [request.index for request in batch]
 
     def on_predict_end(self) -> None:
         self.progress.stop()

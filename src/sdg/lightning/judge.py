@@ -6,12 +6,14 @@ from torch import Tensor
 
 from sdg.lightning.training import TrainingModule
 from sdg.metrics.judge import Judge as Model
+from sdg.metrics.layout import intersection_over_union
 
 __all__ = ["Judge"]
 
 
 class Judge(TrainingModule):
-    """Cross-entropy of every factor, on images with a little noise, since samples are never as clean as renderings.
+    """Cross-entropy of every factor and of every pixel's belonging to the object, on images with a little noise, since samples are never
+    as clean as renderings.
 
     Arguments:
         judge: the classifier.
@@ -25,8 +27,9 @@ class Judge(TrainingModule):
     def training_step(self, batch: dict, index: int) -> Tensor:
         x = batch["image"]
         level = self.noise * torch.rand(len(x), 1, 1, 1, device=x.device)
-        logits = self.model(x + level * torch.randn_like(x))
-        loss = sum(F.cross_entropy(out, target) for out, target in zip(logits.values(), batch["factors"].T))
+        logits, mask = self.model(x + level * torch.randn_like(x))
+        outline = F.binary_cross_entropy_with_logits(mask, batch["mask"].float())
+        loss = sum(F.cross_entropy(out, target) for out, target in zip(logits.values(), batch["factors"].T)) + outline
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -34,4 +37,5 @@ class Judge(TrainingModule):
         right = (self.model.guess(batch["image"]) == batch["factors"]).float()
         for factor, share in zip(self.model.config["factors"], right.mean(0)):
             self.log(f"val/{factor}", share, sync_dist=True, batch_size=len(right))
+        self.log("val/mask_iou", intersection_over_union(self.model.mask(batch["image"]), batch["mask"]).mean(), sync_dist=True, batch_size=len(right))
         self.log("val/all", right.prod(1).mean(), prog_bar=True, sync_dist=True, batch_size=len(right))

@@ -12,7 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from sdg.checkpoints.models import build_denoiser, fill, load_clip
 from sdg.checkpoints.weights import read
 from sdg.data.shapes import FACTORS, WORDS
+from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP
+from sdg.encoders.noise_aware import NoiseAwareEncoder
 from sdg.errors import UserError
 from sdg.lightning.run import make_trainer, run
 from sdg.metrics.judge import Judge
@@ -85,4 +87,14 @@ def judge(config: DictConfig, plain: dict) -> pl.LightningModule:
     return instantiate(config.module, judge=model, **training_parts(config), _convert_="all")
 
 
-BUILDERS = {"denoiser": ddpm, "clip": clip, "clip_noisy": clip_noisy, "judge": judge}
+def classifier_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
+    teacher, data = load_clip(config.encoder.clip), instantiate(config.data)
+    data.setup("validate")
+    if not getattr(data.held_out, "classes", None):
+        raise UserError("a classifier needs labels: use data=shapes, or data=folder with a sub-folder for each class and data.labels=true.")
+    model = NoisyClassifier(teacher.config, plain["schedule"], {factor: list(names) for factor, names in data.held_out.classes.items()})
+    model.encoder.tower.load_state_dict(NoiseAwareEncoder(teacher.tower, teacher.config, plain["schedule"]).tower.state_dict())
+    return instantiate(config.module, classifier=model, **training_parts(config), _convert_="all")
+
+
+BUILDERS = {"denoiser": ddpm, "clip": clip, "clip_noisy": clip_noisy, "judge": judge, "classifier_noisy": classifier_noisy}

@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor, nn
 from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
 
 from sdg.metrics.judge import Judge
 
-__all__ = ["frechet_judge"]
+__all__ = ["diversity_judge", "frechet_judge", "kernel_judge"]
 
 
 class Features(nn.Module):
@@ -31,8 +32,38 @@ def frechet_judge(judge: Judge, samples: Tensor, real: Tensor, batch_size: int =
     """
     if len(samples) < 2:
         return None
-    distance = FrechetInceptionDistance(feature=Features(judge)).to(samples.device)
+    return float(filled(FrechetInceptionDistance(feature=Features(judge)), samples, real, batch_size).compute())
+
+
+def kernel_judge(judge: Judge, samples: Tensor, real: Tensor, batch_size: int = 250) -> tuple[float, float] | None:
+    """Kernel distance (Bińkowski et al. 2018, arXiv 1801.01401: MMD² with the kernel (x·y/d + 1)³) in the judge's features, and its deviation.
+
+    Unbiased, so that small numbers of samples can be compared with large ones. It is not KID, whose features are Inception's.
+
+    Arguments:
+        samples, real: images (N, 3, H, W) in [-1, 1]; None is returned for fewer than 100 of either.
+    """
+    size = min(len(samples), len(real), 1000)
+    if size < 100:
+        return None
+    # torchmetrics draws the subsets from the global generator.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        mean, deviation = filled(KernelInceptionDistance(feature=Features(judge), subset_size=size), samples, real, batch_size).compute()
+    return float(mean), float(deviation)
+
+
+def filled(distance, samples: Tensor, real: Tensor, batch_size: int):
+    """A torchmetrics distance with both sets in it."""
+    distance = distance.to(samples.device)
     for images, is_real in ((samples, False), (real, True)):
         for part in images.split(batch_size):
             distance.update(part, real=is_real)
-    return float(distance.compute())
+    return distance
+
+
+def diversity_judge(features: Tensor, groups: list[str]) -> float | None:
+    """Mean Euclidean distance between two samples of one group in the judge's features (B, F); None where no group has two."""
+    distances = [torch.pdist(features[torch.tensor([g == group for g in groups], device=features.device)]) for group in dict.fromkeys(groups)]
+    every = torch.cat(distances)
+    return every.mean().item() if len(every) else None

@@ -12,6 +12,7 @@ TITLES = {
     "denoiser": "Denoiser: the unconditional diffusion model",
     "clip": "Clean CLIP: image and text tower",
     "clip_noisy": "Noise-aware encoder: the CLIP's image tower, told t",
+    "classifier_noisy": "Noise-aware classifier",
     "judge": "Judge: reads the factors off an image; never guides",
 }
 

@@ -1,0 +1,70 @@
+"""The maps inside an image tower, by the names of its stages."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from sdg.errors import choice
+
+__all__ = ["Encoded", "Stage", "recorded", "stages"]
+
+
+class Encoded(NamedTuple):
+    """E(x, t): the unit embedding, (B, D), and the asked-for stages' maps, (B, C, H, W) or (B, C, tokens)."""
+
+    z: Tensor
+    maps: dict[str, Tensor]
+
+
+class Stage(NamedTuple):
+    """Where a stage's map comes out of a tower.
+
+    Arguments:
+        module: the layer whose output it is.
+        channels: C.
+        prefix: tokens in front that stand for no place in the image.
+    """
+
+    module: nn.Module
+    channels: int
+    prefix: int = 0
+
+    def read(self, output: Tensor) -> Tensor:
+        """The output with its channels on axis 1 and nothing but places behind."""
+        if output.ndim == 3:
+            return output[:, self.prefix:].transpose(1, 2)
+        return output if output.shape[1] == self.channels else output.movedim(-1, 1)
+
+
+def stages(tower: nn.Module) -> dict[str, Stage]:
+    """The stages of a tower from image to embedding: timm's own names, or open_clip's layer1 … layer4 and resblocks.0 ….
+
+    A tower that is neither has none.
+    """
+    trunk = getattr(tower, "trunk", tower)
+    if hasattr(trunk, "feature_info"):
+        prefix = getattr(trunk, "num_prefix_tokens", 0)
+        return {info["module"]: Stage(trunk.get_submodule(info["module"]), info["num_chs"], prefix) for info in trunk.feature_info}
+    if hasattr(trunk, "transformer"):
+        return {f"resblocks.{i}": Stage(block, block.ln_1.normalized_shape[0], 1) for i, block in enumerate(trunk.transformer.resblocks)}
+    return {name: Stage(layer, layer[-1].bn3.num_features) for name, layer in trunk.named_children() if name.startswith("layer")}
+
+
+@contextmanager
+def recorded(tower: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """A dictionary that a forward pass of the tower fills with the maps of these stages.
+
+    Raises:
+        UserError: a stage that the tower lacks; the message lists those it has.
+    """
+    there, maps = stages(tower) if names else {}, {}
+    found = {name: there[choice("stages", name, list(there))] for name in names}
+    hooks = [stage.module.register_forward_hook(lambda module, inputs, output, name=name, stage=stage: maps.__setitem__(name, stage.read(output)))
+             for name, stage in found.items()]
+    try:
+        yield maps
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,115 @@
+"""What every way of steering shares: how strong, at which noise levels, how often."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from sdg.diffusion.denoiser import Prediction
+from sdg.diffusion.samplers import Steering
+from sdg.diffusion.schedule import Schedule
+from sdg.errors import UserError, choice, integer, number
+
+__all__ = ["Bound", "Method", "Similarity", "gradient"]
+
+# sim(x, y) of x (B, C, H, W) at one of the denoiser's levels, −1 for a clean image: (B,), differentiable in x.
+Similarity = Callable[[Tensor, int], Tensor]
+GAMMA_SCHEDULES = {  # γ_t/γ over u = t/(T−1), from image to noise; each has mean 1
+    "constant": lambda u: 1.0,
+    "towards_noise": lambda u: 2 * u,
+    "towards_image": lambda u: 2 * (1 - u),
+}
+
+
+def gradient(similarity: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """∇_x sim, of every sample by itself, in fp32 whatever precision the networks run in."""
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        x = x.detach().float().requires_grad_()
+        return torch.autograd.grad(similarity(x).sum(), x)[0]
+
+
+class Method:
+    """How a similarity steers.
+
+    Arguments:
+        gamma: γ; 0 is the unguided sampler, bit for bit, and no encoder is called.
+        gamma_schedule: `constant`; `towards_noise`, γ_t = 2γu with u = t/(T−1); or `towards_image`, γ_t = 2γ(1−u).
+        interval: [lo, hi]; only steps from levels with lo ≤ u ≤ hi are guided (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+        normalize: give every sample's gradient root mean square 1 before γ.
+        max_norm: scale a longer gradient of a sample down to this Euclidean norm; None leaves it.
+        recurrence: R; a guided step is taken R times with noise put back between.
+    """
+
+    at_clean = False  # whether the similarity is asked about x̂_0, so that a clean encoder fits, or about x_t
+
+    def __init__(self, gamma: float, gamma_schedule: str = "constant", interval: Sequence[float] = (0.0, 1.0), normalize: bool = False,
+                 max_norm: float | None = None, recurrence: int = 1):
+        self.gamma = number("guidance.gamma", gamma)
+        self.share = GAMMA_SCHEDULES[choice("guidance.gamma_schedule", gamma_schedule, GAMMA_SCHEDULES)]
+        self.interval = checked_interval(interval)
+        self.normalize = choice("guidance.normalize", normalize, (False, True))
+        self.max_norm = None if max_norm is None else number("guidance.max_norm", max_norm, 0)
+        self.recurrence = integer("guidance.recurrence", recurrence, 1)
+
+    def check(self, sampler) -> None:
+        """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
+
+    def guide(self, similarity: Similarity, schedule: Schedule, sampler) -> "Bound | None":
+        """Guidance for a batch, or None for γ = 0."""
+        self.check(sampler)
+        return Bound(self, similarity, schedule, sampler.has_variance) if self.gamma else None
+
+    def shaped(self, g: Tensor) -> Tensor:
+        """∇sim, normalised or cut as asked; each sample by itself."""
+        if self.normalize:
+            g = g / g.square().flatten(1).mean(1).sqrt().clamp(min=1e-12).view(-1, 1, 1, 1)
+        if self.max_norm is not None:
+            g = g * (self.max_norm / g.flatten(1).norm(dim=1).clamp(min=1e-12)).clamp(max=1).view(-1, 1, 1, 1)
+        return g
+
+    def steer(self, bound: "Bound", predict: Callable[[Tensor], Prediction], x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]) -> Steering:
+        """The prediction, moved; by default it is not."""
+        return Steering(predict(x_t))
+
+    def push(self, bound: "Bound", mean: Tensor, t: int, s: int) -> Tensor | None:
+        """γ∇sim at μ_θ; None by default."""
+        return None
+
+
+class Bound:
+    """A method with what it steers by: `sdg.diffusion.samplers.Guide`."""
+
+    def __init__(self, method: Method, similarity: Similarity, schedule: Schedule, has_variance: bool):
+        self.method, self.similarity, self.schedule, self.has_variance = method, similarity, schedule, has_variance
+
+    def fraction(self, t: int) -> float:
+        """u = t/(T−1), the place of a level in the noise range."""
+        return t / max(1, self.schedule.T - 1)
+
+    def gamma(self, t: int) -> float:
+        """γ_t."""
+        return self.method.gamma * self.method.share(self.fraction(t))
+
+    def active(self, t: int) -> bool:
+        low, high = self.method.interval
+        return low <= self.fraction(t) <= high
+
+    def steer(self, predict, x_t, t, s, noise):
+        return self.method.steer(self, predict, x_t, t, s, noise) if self.active(t) else Steering(predict(x_t))
+
+    def push(self, mean, t, s):
+        return self.method.push(self, mean, t, s) if self.active(t) else None
+
+    def repeats(self, t):
+        return self.method.recurrence if self.active(t) else 1
+
+
+def checked_interval(interval: Sequence[float]) -> tuple[float, float]:
+    try:
+        low, high = interval
+    except (TypeError, ValueError):
+        raise UserError(f"guidance.interval must be two fractions of the noise range, such as [0.2,0.9], not {interval!r}.") from None
+    low, high = number("guidance.interval", low, 0, 1), number("guidance.interval", high, 0, 1)
+    if low > high:
+        raise UserError(f"guidance.interval=[{low:g},{high:g}] is empty: the first fraction must not be above the second.")
+    return low, high

@@ -1,0 +1,147 @@
+"""The alternatives that need no noise-aware encoder: a clean one looks at x̂_0(x_t), which the denoiser predicts."""
+
+import torch
+from torch import Tensor
+
+from sdg.diffusion.samplers import Steering
+from sdg.errors import integer, number
+from sdg.guidance.method import Bound, Method, gradient
+
+__all__ = ["DPS", "FreeDoM", "LGD", "MPGD", "TFG", "Universal"]
+
+
+class TFG(Method):
+    """Training-free guidance (Ye et al. 2024, arXiv 2409.15761, alg. 1), of which the other methods here are special cases:
+
+        F(x) = log 1/n Σ_i exp sim(x + σ_t δ_i, y),   δ_i ~ N(0, I),   σ_t = σ √(1−ᾱ_t)
+        score = γ_t ρ ∇_{x_t} F(x̂_0(x_t))                                             (through the denoiser)
+        shift = Δ_m,   Δ_0 = 0,   Δ_{i+1} = Δ_i + γ_t μ (1−ᾱ_t) ∇F(x̂_0 + Δ_i)          (not through it)
+
+    The score is added to the model's, the shift to x̂_0 while ε̂ stays; a guided step is taken R times. The factor 1−ᾱ_t is the
+    variance of x_0 given x_t for data of variance 1, so that γ μ = 1 is one step of Bayes' rule.
+
+    Arguments:
+        gamma: γ.
+        rho: ρ, of the gradient through the denoiser.
+        mu: μ, of the gradient at x̂_0.
+        iterations: m.
+        smoothing: σ; 0 is no smoothing.
+        draws: n, of δ.
+        options: `Method`'s.
+    """
+
+    at_clean = True
+
+    def __init__(self, gamma: float = 1.0, rho: float = 1.0, mu: float = 0.0, iterations: int = 1, smoothing: float = 0.0, draws: int = 1, **options):
+        super().__init__(gamma, **options)
+        self.rho, self.mu = number("guidance.rho", rho, 0), number("guidance.mu", mu, 0)
+        self.iterations, self.draws = integer("guidance.iterations", iterations, 1), integer("guidance.draws", draws, 1)
+        self.smoothing = number("guidance.smoothing", smoothing, 0)
+
+    def smoothed(self, bound: Bound, t: int, noise):
+        """F, with its δ drawn once."""
+        if not self.smoothing:
+            return lambda x0: bound.similarity(x0, -1)
+        deltas = [self.smoothing * float(1 - bound.schedule.alpha_bar(t)) ** 0.5 * noise() for _ in range(self.draws)]
+        return lambda x0: torch.logsumexp(torch.stack([bound.similarity(x0 + delta, -1) for delta in deltas]), 0) - torch.tensor(self.draws).log()
+
+    def steer(self, bound, predict, x_t, t, s, noise) -> Steering:
+        similarity, score, shift = self.smoothed(bound, t, noise), None, None
+        if self.rho:
+            prediction, g = through_denoiser(similarity, predict, x_t)
+            score = self.sized(bound, self.rho * self.shaped(g), x_t, prediction.x0, t)
+        else:
+            prediction = predict(x_t)
+        if self.mu:
+            spread, shift = float(1 - bound.schedule.alpha_bar(t)), torch.zeros_like(x_t)
+            for _ in range(self.iterations):
+                shift = shift + bound.gamma(t) * self.mu * spread * self.shaped(gradient(similarity, prediction.x0 + shift))
+        return self.combined(bound, Steering(prediction, score, shift), t)
+
+    def sized(self, bound: Bound, g: Tensor, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
+        return bound.gamma(t) * g
+
+    def combined(self, bound: Bound, steering: Steering, t: int) -> Steering:
+        return steering
+
+
+def through_denoiser(similarity, predict, x_t: Tensor):
+    """The prediction and ∇_{x_t} F(x̂_0(x_t)), from one forward and one backward pass of the denoiser."""
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        prediction = predict(x)
+        with torch.autocast(x.device.type, enabled=False):
+            g = torch.autograd.grad(similarity(prediction.x0.float()).sum(), x)[0]
+    return type(prediction)(*(None if part is None else part.detach() for part in prediction)), g
+
+
+class DPS(TFG):
+    """Diffusion posterior sampling (Chung et al. 2023, arXiv 2209.14687, eq. 7): ∇ log p(y | x_t) ≈ ∇_{x_t} log p(y | x̂_0(x_t)).
+
+        score = γ_t ∇_{x_t} sim(x̂_0(x_t), y)
+    """
+
+    def __init__(self, gamma: float = 1.0, **options):
+        super().__init__(gamma, **options)
+
+
+class LGD(TFG):
+    """Loss-guided diffusion with Monte Carlo (Song et al. 2023, ICML, eq. 8): x_0 given x_t is N(x̂_0, r_t²) instead of a point.
+
+        score = γ_t ∇_{x_t} log 1/n Σ_i exp sim(x̂_0(x_t) + r_t δ_i, y),   r_t = σ √(1−ᾱ_t)
+
+    With σ_VE² = (1−ᾱ)/ᾱ the paper's r_t = σ_VE/√(1+σ_VE²) is √(1−ᾱ_t), here for σ = 1.
+    """
+
+    def __init__(self, gamma: float = 1.0, draws: int = 4, smoothing: float = 1.0, **options):
+        super().__init__(gamma, draws=draws, smoothing=smoothing, **options)
+
+
+class FreeDoM(TFG):
+    """FreeDoM (Yu et al. 2023, arXiv 2303.09833, alg. 2): DPS' direction, with a step in proportion to ε̂, and time travel.
+
+        ε̂ ← ε̂ − γ_t rms(ε̂) g/rms(g),   g = ∇_{x_t} sim(x̂_0(x_t), y),   that is   score = γ_t rms(ε̂)/√(1−ᾱ_t) · g/rms(g)
+
+    γ is here the share of ε̂ that is replaced; 0.2 in the authors' code. Steps within `interval` are taken `recurrence` times.
+    """
+
+    def __init__(self, gamma: float = 0.2, recurrence: int = 2, **options):
+        super().__init__(gamma, recurrence=recurrence, **options)
+
+    def sized(self, bound, g, x_t, x0, t):
+        a = bound.schedule.alpha_bar(t, x_t.device)
+        eps = (x_t - a.sqrt().to(x_t.dtype) * x0) / (1 - a).sqrt().to(x_t.dtype)
+        return bound.gamma(t) * rms(eps) / (1 - a).sqrt().to(x_t.dtype) * g / rms(g).clamp(min=1e-12)
+
+
+def rms(x: Tensor) -> Tensor:
+    """Of every sample, (B, 1, 1, 1)."""
+    return x.square().flatten(1).mean(1).sqrt().view(-1, 1, 1, 1)
+
+
+class Universal(TFG):
+    """Universal guidance (Bansal et al. 2023, arXiv 2302.07121, alg. 1): DPS, then a few steps of ascent at x̂_0, then time travel.
+
+        score = γ_t ∇_{x_t} sim(x̂_0(x_t), y) + √ᾱ_t/(1−ᾱ_t) Δ,   Δ = Δ_m of TFG
+
+    The second term is the paper's ε̂ ← ε̂ − √(ᾱ_t/(1−ᾱ_t)) Δ: here ε̂ moves with x̂_0, so that x_t stays explained.
+    """
+
+    def __init__(self, gamma: float = 1.0, mu: float = 1.0, iterations: int = 3, recurrence: int = 2, **options):
+        super().__init__(gamma, mu=mu, iterations=iterations, recurrence=recurrence, **options)
+
+    def combined(self, bound, steering, t):
+        if steering.shift is None:
+            return steering
+        a = bound.schedule.alpha_bar(t, steering.shift.device)
+        return Steering(steering.prediction, steering.score + (a.sqrt() / (1 - a)).to(steering.shift.dtype) * steering.shift)
+
+
+class MPGD(TFG):
+    """Manifold preserving guided diffusion (He et al. 2023, arXiv 2311.16424, alg. 1): x̂_0 moves, the denoiser is not differentiated.
+
+        x̂_0 ← x̂_0 + γ_t (1−ᾱ_t) ∇_{x̂_0} sim(x̂_0, y),   ε̂ stays
+    """
+
+    def __init__(self, gamma: float = 1.0, **options):
+        super().__init__(gamma, rho=0.0, mu=1.0, **options)

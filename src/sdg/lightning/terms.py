@@ -1,0 +1,131 @@
+"""From the config's similarities to the terms of sim, and to what every sample shall be like."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from sdg.checkpoints.models import load_classifier, load_clip, load_clip_noisy
+from sdg.data.folder import image_files, load_image
+from sdg.data.requests import Request, read_wishes, weighted
+from sdg.diffusion.denoiser import Denoiser
+from sdg.errors import UserError, choice
+from sdg.guidance.references import References
+from sdg.guidance.similarity import Class, Content, Similarity, Structure, Style, Term, Text, matched_levels
+
+__all__ = ["asked_for", "build_similarity", "reference_images"]
+
+BY_REFERENCE = ("content", "structure", "style")
+HELD_OUT = "held-out "  # with a number: a reference from the data's held-out part
+
+
+def asked_for(config: DictConfig, held_out) -> tuple[list[dict[str, str]], int]:
+    """Every wish of the run, {similarity: as written}, and the number of samples of each.
+
+    Arguments:
+        config: of the run.
+        held_out: the data's held-out part; shapes have captions and classes, a folder has images only.
+    """
+    kinds = list(config.similarity)
+    if not kinds:
+        raise UserError("similarity=[] is empty; name at least one, such as similarity=text.")
+    given = {kind: command_line(kind, config) for kind in kinds}
+    return read_wishes(given, config.prompts, config.num_samples, config.samples_per_prompt, own_wishes(config, held_out))
+
+
+def command_line(kind: str, config: DictConfig) -> list[str] | None:
+    """What the command line says of a similarity, one for all samples or one each; None for nothing."""
+    if kind == "text":
+        return None if config.prompt is None else [str(p) for p in listed(config.prompt)]
+    value = config.similarity[kind].get("name" if kind == "class" else "reference")
+    if value is None or kind == "class":
+        return None if value is None else [str(v) for v in listed(value)]
+    files = [str(v) for v in listed(value)]
+    if len(files) == 1 and Path(files[0]).expanduser().is_dir():
+        found = image_files(Path(files[0]).expanduser())
+        if not found:
+            raise UserError(f"similarity.{kind}.reference: no image in the folder {files[0]}.")
+        return [str(file) for file in found]
+    return files
+
+
+def listed(value) -> list:
+    return [value] if isinstance(value, (str, int, float)) else list(value)
+
+
+def own_wishes(config: DictConfig, held_out) -> dict:
+    """{similarity: function of a number}: what held-out data offers where nobody said."""
+    def within(i: int) -> int:
+        if i >= len(held_out):
+            raise UserError(f"num_samples={config.num_samples} needs {i + 1} held-out images, but there are {len(held_out)}; raise data.held_out or samples_per_prompt.")
+        return i
+    offers = {kind: lambda i: f"{HELD_OUT}{within(i)}" for kind in BY_REFERENCE}
+    if hasattr(held_out, "caption"):
+        offers["text"] = lambda i: held_out.caption(within(i), 0, config.named)
+        offers["class"] = lambda i: held_out.class_of(within(i))
+    return offers
+
+
+def reference_images(requests: Sequence[Request], terms: Sequence[str], held_out, resolution: int) -> dict[str, Tensor]:
+    """{name: image} of everything that the requests refer to."""
+    names = dict.fromkeys(name for request in requests for term in terms if term in BY_REFERENCE for name, _ in weighted(request.wishes[term]))
+    return {name: held_out[int(name.removeprefix(HELD_OUT))]["image"] if name.startswith(HELD_OUT) else load_image(Path(name).expanduser(), resolution)
+            for name in names}
+
+
+def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[Request], held_out, at_clean: bool) -> Similarity:
+    """sim of the whole run.
+
+    Arguments:
+        at_clean: whether it is asked about clean images only, so that the encoder's schedule does not matter.
+
+    Raises:
+        UserError: the encoder cannot give a similarity that the run names.
+    """
+    image, text = load_encoders(config)
+    if image.resolution != denoiser.config["resolution"]:
+        raise UserError(f"the encoder takes {image.resolution} pixels a side, the denoiser draws {denoiser.config['resolution']}; fine-tune the encoder at the denoiser's resolution.")
+    wanted = {kind: [weighted(request.wishes[kind]) for request in requests] for kind in config.similarity}
+    terms: dict[str, Term] = {}
+    for kind, targets in wanted.items():
+        options = config.similarity[kind]
+        if text is None and not (kind == "class" and options.form == "classifier"):
+            raise UserError(f"encoder={config.encoder_name} knows classes only: use similarity=class similarity.class.form=classifier, or encoder=clip_noisy.")
+        if kind == "text":
+            terms[kind] = Text(image, text, [sentence for wish in targets for sentence, _ in wish], options.weight)
+        elif kind == "content":
+            terms[kind] = Content(image, options.weight)
+        elif kind in ("structure", "style"):
+            terms[kind] = {"structure": Structure, "style": Style}[kind](options.weight, options.stages)
+        else:
+            terms[kind] = class_term(config, image, text, held_out)
+    references = References(reference_images(requests, terms, held_out, image.resolution), denoiser.schedule, config.seed)
+    levels = torch.zeros(denoiser.schedule.T, dtype=torch.long) if at_clean else matched_levels(denoiser.schedule, image.config.get("schedule"))
+    return Similarity(image, terms, levels, references)
+
+
+def class_term(config: DictConfig, image, text, held_out) -> Class:
+    options = config.similarity["class"]
+    choice("similarity.class.form", options.form, ("cosine", "contrastive", "classifier"))
+    if options.form == "classifier":
+        if not hasattr(image, "classes"):
+            raise UserError(f"similarity.class.form=classifier needs encoder=classifier_noisy, not encoder={config.encoder_name}.")
+        return Class(image, None, {factor: dict.fromkeys(names) for factor, names in image.classes.items()}, "classifier", options.weight)
+    if not hasattr(held_out, "classes"):
+        raise UserError("this data has no classes; use similarity=text.")
+    return Class(image, text, held_out.classes, options.form, options.weight)
+
+
+def load_encoders(config: DictConfig):
+    """The image encoder and the text encoder, None where it has none."""
+    name = config.encoder_name
+    if name == "clip_noisy":
+        return load_clip_noisy(config.encoder.weights), load_clip(config.encoder.clip)
+    if name == "clip":
+        clip = load_clip(config.encoder.weights)
+        return clip, clip
+    if name == "classifier_noisy":
+        return load_classifier(config.encoder.weights), None
+    raise UserError(f"encoder={name} cannot guide; use encoder=clip_noisy, clip or classifier_noisy, or guidance.gamma=0 to sample unguided.")

@@ -1,0 +1,72 @@
+"""What a sample costs: passes of each network, forward and backward, floating-point operations, memory."""
+
+import resource
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+__all__ = ["Meter", "Network", "peak_memory"]
+
+
+class Network(NamedTuple):
+    """A network to be metered: the module that every pass goes through, and how to send a batch of images through it."""
+
+    module: nn.Module
+    call: Callable[[Tensor], Tensor]
+
+
+class Meter:
+    """Counts the passes of networks over single images.
+
+    FLOPs are counted by torch's FlopCounterMode for one image through each network, and multiplied: every pass over an image costs the same.
+
+    Arguments:
+        networks: {name: network}.
+    """
+
+    def __init__(self, networks: dict[str, Network]):
+        self.counts: Counter[str] = Counter()
+        self.networks = networks
+        self.hooks = [network.module.register_forward_hook(lambda module, args, output, name=name: self.forward(name, len(args[0]), output))
+                      for name, network in networks.items()]
+
+    def forward(self, name: str, images: int, output) -> None:
+        self.counts[f"{name}_forwards"] += images
+        output = getattr(output, "sample", output)
+        if output.requires_grad:
+            output.register_hook(lambda grad: self.counts.update({f"{name}_backwards": images}))
+
+    def close(self, image: Tensor) -> dict[str, float]:
+        """Stops counting; the counts, and the FLOPs of them all.
+
+        Arguments:
+            image: one of those that were passed, (3, H, W).
+        """
+        for hook in self.hooks:
+            hook.remove()
+        kinds = {name: (f"{name}_forwards", f"{name}_backwards") for name in self.networks}
+        flops = sum(self.counts[kind] * each for name, network in self.networks.items() for kind, each in zip(kinds[name], flops_of_one(network.call, image)))
+        return {kind: self.counts[kind] for pair in kinds.values() for kind in pair} | {"flops": flops}
+
+
+def flops_of_one(call: Callable[[Tensor], Tensor], image: Tensor) -> tuple[int, int]:
+    """Of one image forward, and of the gradient with respect to it."""
+    with torch.enable_grad(), FlopCounterMode(display=False) as counter:
+        x = image[None].detach().float().requires_grad_()
+        output = call(x)
+        forward = counter.get_total_flops()
+        output.sum().backward()
+    return forward, counter.get_total_flops() - forward
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that the GPU held for this process, on the CPU the most that the whole process did."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
