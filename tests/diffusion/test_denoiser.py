@@ -50,11 +50,17 @@ def vlb(denoiser, x0, t, noise):
     return denoiser.loss(x0, t, noise) - simple
 
 
+def reverse(denoiser, x, t, s):
+    return denoiser.reverse(denoiser.predict(x, t), x, t, s)
+
+
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_true_target_gives_back_the_image_and_the_noise(prediction):
     x0, eps = normal(2, 4, 3, 2, 2)
     denoiser = Denoiser(Says(truth(prediction, x0, eps, LEVELS)), SCHEDULE, prediction, clip=False)
-    found_x0, found_eps = denoiser.predict(SCHEDULE.q_sample(x0, LEVELS, eps), LEVELS)
+    x = SCHEDULE.q_sample(x0, LEVELS, eps)
+    found_x0 = denoiser.predict(x, LEVELS).x0
+    found_eps = denoiser.noise(found_x0, x, LEVELS)
     torch.testing.assert_close(found_x0, x0, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(found_eps, eps, rtol=1e-7, atol=1e-7)
 
@@ -71,33 +77,27 @@ def test_loss_of_the_true_target_is_zero_and_of_a_wrong_one_its_square(predictio
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_clipped_image_and_its_noise_still_make_up_x_t(prediction):
     x = 2 * normal(1, 3, 4, 4)
-    x0, eps = Denoiser(Says(3 * normal(1, 3, 4, 4, seed=1)), SCHEDULE, prediction).predict(x, 40)
+    denoiser = Denoiser(Says(3 * normal(1, 3, 4, 4, seed=1)), SCHEDULE, prediction)
+    x0 = denoiser.bounded(denoiser.predict(x, 40).x0)
+    eps = denoiser.noise(x0, x, 40)
     assert x0.abs().max() == 1
     torch.testing.assert_close(SCHEDULE.q_sample(x0, 40, eps), x)
-
-
-def test_score_moves_the_noise_by_minus_root_of_one_minus_alpha_bar():
-    x, score, eps = normal(3, 1, 3, 4, 4)
-    x0, moved = Denoiser(Says(eps), SCHEDULE, clip=False).predict(x, 40, score)
-    a = SCHEDULE.alpha_bar(40)
-    torch.testing.assert_close(moved, eps - (1 - a).sqrt() * score)
-    torch.testing.assert_close(SCHEDULE.q_sample(x0, 40, moved), x)
 
 
 def test_reverse_is_the_posterior_of_the_predicted_image():
     x, out = normal(2, 4, 3, 2, 2)
     for variance, expected in (("fixed_small", SCHEDULE.posterior(x, x, 40, 30)[1]), ("fixed_large", SCHEDULE.beta(40, 30))):
-        reverse = Denoiser(Says(out), SCHEDULE, "x0", variance, clip=False).reverse(x, 40, 30)
-        torch.testing.assert_close(reverse.mean, SCHEDULE.posterior(out, x, 40, 30)[0])
-        torch.testing.assert_close(reverse.variance, expected.expand_as(x))
-        torch.testing.assert_close(reverse.x0, out)
+        found = reverse(Denoiser(Says(out), SCHEDULE, "x0", variance, clip=False), x, 40, 30)
+        torch.testing.assert_close(found.mean, SCHEDULE.posterior(out, x, 40, 30)[0])
+        torch.testing.assert_close(found.variance, expected.expand_as(x))
+        torch.testing.assert_close(found.x0, out)
 
 
 @pytest.mark.parametrize("weight, kind", [(-1.0, "fixed_small"), (1.0, "fixed_large")])
 def test_learned_range_reaches_from_small_to_large(weight, kind):
     x, out = normal(2, 4, 3, 2, 2)
-    learned = Denoiser(Says(torch.cat([out, torch.full_like(out, weight)], 1)), SCHEDULE, variance="learned_range").reverse(x, 40, 30)
-    fixed = Denoiser(Says(out), SCHEDULE, variance=kind).reverse(x, 40, 30)
+    learned = reverse(Denoiser(Says(torch.cat([out, torch.full_like(out, weight)], 1)), SCHEDULE, variance="learned_range"), x, 40, 30)
+    fixed = reverse(Denoiser(Says(out), SCHEDULE, variance=kind), x, 40, 30)
     torch.testing.assert_close(learned.variance, fixed.variance)
     torch.testing.assert_close(learned.mean, fixed.mean)
 
@@ -105,7 +105,7 @@ def test_learned_range_reaches_from_small_to_large(weight, kind):
 def test_learned_range_interpolates_the_logarithm_element_by_element():
     x, out, weight = normal(3, 1, 3, 2, 2)
     weight = weight.tanh()
-    learned = Denoiser(Says(torch.cat([out, weight], 1)), SCHEDULE, variance="learned_range").reverse(x, 40, 39)
+    learned = reverse(Denoiser(Says(torch.cat([out, weight], 1)), SCHEDULE, variance="learned_range"), x, 40, 39)
     small, large = SCHEDULE.posterior(x, x, 40, 39)[1], SCHEDULE.beta(40, 39)
     torch.testing.assert_close(learned.variance, large ** ((weight + 1) / 2) * small ** ((1 - weight) / 2))
 
@@ -113,9 +113,9 @@ def test_learned_range_interpolates_the_logarithm_element_by_element():
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
 def test_a_level_for_each_image_equals_one_at_a_time(variance):
     x, out = normal(4, 3, 2, 2), normal(4, 6 if variance == "learned_range" else 3, 2, 2, seed=1)
-    together = Denoiser(Says(out), SCHEDULE, variance=variance).reverse(x, LEVELS, LEVELS - 1)
+    together = reverse(Denoiser(Says(out), SCHEDULE, variance=variance), x, LEVELS, LEVELS - 1)
     for i, t in enumerate(LEVELS.tolist()):
-        alone = Denoiser(Says(out[i : i + 1]), SCHEDULE, variance=variance).reverse(x[i : i + 1], t, t - 1)
+        alone = reverse(Denoiser(Says(out[i : i + 1]), SCHEDULE, variance=variance), x[i : i + 1], t, t - 1)
         for one, all_ in zip(alone, together):
             torch.testing.assert_close(all_[i : i + 1], one)
 
@@ -128,7 +128,7 @@ def test_bound_is_the_kl_divergence_of_posterior_and_model(prediction):
     denoiser = Denoiser(Says(out), SCHEDULE, prediction, "learned_range", clip=False)
     x = SCHEDULE.q_sample(x0, t, eps)
     mean, variance = SCHEDULE.posterior(x0, x, t, t - 1)
-    model = denoiser.reverse(x, t, t - 1)
+    model = reverse(denoiser, x, t, t - 1)
     kl = kl_divergence(Normal(mean, variance.sqrt().expand_as(mean)), Normal(model.mean, model.variance.sqrt()))
     expected = 0.001 * SCHEDULE.T * kl.flatten(1).mean(1) / math.log(2)
     torch.testing.assert_close(vlb(denoiser, x0, t, eps), expected, rtol=1e-6, atol=1e-8)
@@ -138,7 +138,7 @@ def test_bound_at_the_first_level_is_the_likelihood_of_8_bit_pixels():
     x0, eps, t = pixels(2, 3, 4, 4), normal(2, 3, 4, 4), torch.zeros(2, dtype=torch.long)
     out = torch.cat([eps + 0.1 * normal(2, 3, 4, 4, seed=1), normal(2, 3, 4, 4, seed=2).tanh()], 1)
     denoiser = Denoiser(Says(out), SCHEDULE, variance="learned_range", clip=False)
-    model = denoiser.reverse(SCHEDULE.q_sample(x0, t, eps), t, t - 1)
+    model = reverse(denoiser, SCHEDULE.q_sample(x0, t, eps), t, t - 1)
     p = Normal(model.mean, model.variance.sqrt())
     upper = torch.where(x0 == 1, 1.0, p.cdf(x0 + 1 / 255))
     lower = torch.where(x0 == -1, 0.0, p.cdf(x0 - 1 / 255))

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
 from diffusers.schedulers import scheduling_ddpm
 from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import DDIM, DDPM, Noise, ddim_step, ddpm_step, sample
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, Past, Steering, ddim_step, ddpm_step, dpm_solver_step, sample
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.semantic import SemanticGuidance
@@ -73,6 +73,23 @@ class Impulses:
         return offset, (((images - offset) / 1e-3) ** 2).sum().item()
 
 
+class Constant:
+    """Guidance by given functions of (x, t); notes the levels at which it was asked."""
+
+    def __init__(self, score=None, shift=None, push=None, repeats=1):
+        self.score, self.shift, self.at_mean, self.times, self.asked = score, shift, push, repeats, []
+
+    def steer(self, predict, x_t, t, s, noise):
+        self.asked.append(t)
+        return Steering(predict(x_t), *(None if f is None else f(x_t, t) for f in (self.score, self.shift)))
+
+    def push(self, mean, t, s):
+        return None if self.at_mean is None else self.at_mean(mean, s)
+
+    def repeats(self, t):
+        return self.times
+
+
 def tiny_unet():
     torch.manual_seed(0)
     unet = UNet2DModel(sample_size=8, in_channels=3, out_channels=3, block_out_channels=(8, 16), layers_per_block=1,
@@ -100,7 +117,7 @@ def test_unguided_ddpm_equals_diffusers(monkeypatch, kind, prediction, variance,
             z = normal(2, *SHAPE, seed=i)
             monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: z)
             y = theirs.step(network(y, torch.full((2,), t)), t, y).prev_sample
-            x = ddpm_step(denoiser, x, t, s, z)
+            x = ddpm_step(denoiser, x, t, s, lambda: z).x
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 
 
@@ -121,7 +138,7 @@ def test_unguided_ddim_equals_diffusers(kind, prediction, eta, spacing):
             assert t == theirs.timesteps[i - 1]
             z = normal(2, *SHAPE, seed=i)
             y = theirs.step(network(y, torch.full((2,), t)), t, y, eta=eta, use_clipped_model_output=True, variance_noise=z).prev_sample
-            x = sampler.step(denoiser, x, t, s, z)
+            x = sampler.step(denoiser, x, t, s, lambda: z).x
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 
 
@@ -138,7 +155,29 @@ def test_unclipped_sampling_equals_diffusers(monkeypatch, sampler, theirs):
             z = normal(2, *SHAPE, seed=i)
             monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: z)
             y = theirs.step(network(y, torch.full((2,), t)), t, y).prev_sample
-            x = sampler.step(denoiser, x, t, s, z)
+            x = sampler.step(denoiser, x, t, s, lambda: z).x
+            torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prediction, clip", [("epsilon", True), ("x0", True), ("v", True), ("x0", False), ("v", False)])
+def test_unguided_dpm_solver_equals_diffusers(kind, prediction, clip):
+    # Set alike: order 2 by the midpoint rule on x̂_0 (dpmsolver++), trailing spacing, final ᾱ = 1 by a last step of first order. Their
+    # thresholding clips x̂_0 to [-s, s] with s the pixels' largest size, at least 1; with ratio 0 s = 1, which is clipping to [-1, 1].
+    theirs = DPMSolverMultistepScheduler(1000, beta_schedule=KINDS[kind], prediction_type=PREDICTIONS[prediction], timestep_spacing="trailing",
+                                         final_sigmas_type="zero", thresholding=clip, dynamic_thresholding_ratio=0.0)
+    theirs.alphas_cumprod = torch.cumprod(1 - theirs.betas.double(), 0)
+    theirs.set_timesteps(20)
+    theirs.sigmas = torch.cat([((1 - theirs.alphas_cumprod) / theirs.alphas_cumprod)[theirs.timesteps] ** 0.5, torch.zeros(1, dtype=torch.float64)])
+    network, past = Mix(), None
+    denoiser = Denoiser(network, Schedule(kind, 1000), prediction, clip=clip)
+    x = y = normal(2, *SHAPE)
+    with torch.no_grad():
+        for i, (t, s) in enumerate(denoiser.schedule.steps(20, "trailing"), 1):
+            assert t == theirs.timesteps[i - 1]
+            y = theirs.step(network(y, torch.full((2,), t)), t, y).prev_sample
+            step = dpm_solver_step(denoiser, x, t, s, None, past=past)
+            x, past = step.x, Past(t, step.x0)
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 
 
@@ -146,17 +185,17 @@ def test_ddim_with_eta_one_is_ddpm():
     denoiser = Denoiser(Mix(), Schedule("cosine", 100), "v", clip=True)
     x, z = normal(2, 2, *SHAPE)
     with torch.no_grad():
-        torch.testing.assert_close(ddim_step(denoiser, x, 60, 40, z, eta=1.0), ddpm_step(denoiser, x, 60, 40, z))
+        torch.testing.assert_close(ddim_step(denoiser, x, 60, 40, lambda: z, eta=1.0).x, ddpm_step(denoiser, x, 60, 40, lambda: z).x)
 
 
 def test_sample_runs_every_step_with_the_draws_in_order():
     denoiser, told = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), []
-    images = sample(denoiser, DDPM(7), Noise([3, 4], SHAPE), on_step=told.append)
+    images = sample(denoiser, DDPM(7), Noise([3, 4], SHAPE), on_step=lambda done, step: told.append(done))
     noise = Noise([3, 4], SHAPE)
     with torch.no_grad():
         x = noise()
         for t, s in denoiser.schedule.steps(7, "linspace"):
-            x = ddpm_step(denoiser, x, t, s, noise())
+            x = ddpm_step(denoiser, x, t, s, noise).x
     assert torch.equal(images, x.clamp(-1, 1)) and told == [1, 2, 3, 4, 5, 6, 7]
 
 
@@ -168,10 +207,10 @@ def test_constant_gradient_moves_a_ddpm_step_by_variance_times_gradient(variance
     x, z, g = normal(3, 2, *SHAPE)
     g = g.float()  # as guidance gives it
     similarity = lambda x, t: (x * g).flatten(1).sum(1)  # noqa: E731
-    guide = SemanticGuidance(gamma=3.0).guide(similarity, torch.arange(100))
+    guide = SemanticGuidance(gamma=3.0).guide(similarity, denoiser.schedule, DDPM())
     with torch.no_grad():
-        moved = ddpm_step(denoiser, x, 50, 40, z, guide) - ddpm_step(denoiser, x, 50, 40, z)
-        expected = denoiser.reverse(x, 50, 40).variance * 3.0 * g
+        moved = ddpm_step(denoiser, x, 50, 40, lambda: z, guide).x - ddpm_step(denoiser, x, 50, 40, lambda: z).x
+        expected = denoiser.reverse(denoiser.predict(x, 50), x, 50, 40).variance * 3.0 * g
     torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-12)  # γg is rounded to fp32, the step is not
 
 
@@ -186,31 +225,49 @@ def test_constant_gradient_moves_ddims_noise_by_root_of_one_minus_alpha_bar(eta)
         x0 = (x - (1 - a_t).sqrt() * eps) / a_t.sqrt()
         sigma2 = eta**2 * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)
         expected = a_s.sqrt() * x0 + (1 - a_s - sigma2).sqrt() * eps + sigma2.sqrt() * z
-        torch.testing.assert_close(ddim_step(denoiser, x, 50, 40, z, lambda *_: g, eta), expected)
+        torch.testing.assert_close(ddim_step(denoiser, x, 50, 40, lambda: z, Constant(score=lambda x, t: g), eta=eta).x, expected)
 
 
-@pytest.mark.parametrize("step", [ddpm_step, ddim_step])
+@pytest.mark.parametrize("step", [ddpm_step, ddim_step, dpm_solver_step])
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
 def test_step_to_the_clean_image_is_neither_guided_nor_noised(step, variance):
-    def guide(*_):
-        raise AssertionError("guided")
     denoiser = Denoiser(Mix(6 if variance == "learned_range" else 3), Schedule("cosine", 100), "v", variance)
+    wild = Constant(score=lambda x, t: 1e3 * x, shift=lambda x, t: 1e3 * x, push=lambda x, s: 1e3 * x)
     x, z = normal(2, 2, *SHAPE)
     for t in (0, 30):
         with torch.no_grad():
-            result = step(denoiser, x, t, -1, z, guide)
-            torch.testing.assert_close(result, denoiser.reverse(x, t, -1).x0, rtol=0, atol=1e-6)
+            result = step(denoiser, x, t, -1, lambda: z, wild).x
+            torch.testing.assert_close(result, denoiser.bounded(denoiser.predict(x, t).x0), rtol=0, atol=1e-6)
+    assert not wild.asked
 
 
-def test_guide_is_told_the_step_and_the_mean_only_where_there_is_one():
-    denoiser, seen = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), []
+@pytest.mark.parametrize("step", [ddpm_step, ddim_step])
+def test_a_shift_of_x0_moves_the_step_by_root_alpha_bar_and_leaves_the_noise(step):
+    denoiser = Denoiser(Mix(), Schedule("linear", 100), "v", clip=False)
+    x, z, shift = normal(3, 2, *SHAPE)
+    with torch.no_grad():
+        moved = step(denoiser, x, 50, 40, lambda: z, Constant(shift=lambda x, t: shift)).x - step(denoiser, x, 50, 40, lambda: z).x
+    torch.testing.assert_close(moved, denoiser.schedule.alpha_bar(40).sqrt() * shift)
 
-    def guide(x_t, t, mean, s):
-        seen.append((t, s, mean is not None))
-        return torch.zeros_like(x_t)
-    sample(denoiser, DDPM(3), Noise([0], SHAPE), guide)
-    sample(denoiser, DDIM(3), Noise([0], SHAPE), guide)
-    assert seen == [(99, 50, True), (50, 0, True), (99, 50, False), (50, 0, False)]
+
+# --- from an image -----------------------------------------------------------------------------------------------------------
+
+def test_starting_from_an_image_takes_the_last_steps_from_its_noised_self():
+    denoiser, start, seen = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), normal(2, *SHAPE, dtype=torch.float32).clamp(-1, 1), []
+    sample(denoiser, DDPM(10), Noise([1, 2], SHAPE), start=start, strength=0.6, on_step=lambda done, step: seen.append(step))
+    assert len(seen) == 6
+    t, s = denoiser.schedule.steps(10)[4]
+    noise = Noise([1, 2], SHAPE)
+    with torch.no_grad():
+        first = ddpm_step(denoiser, denoiser.schedule.q_sample(start, t, noise()), t, s, noise)
+    assert torch.equal(seen[0].x, first.x)
+
+
+def test_full_strength_forgets_the_image_as_far_as_the_schedule_does():
+    denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 1000), "v")
+    starts = [torch.full((1, *SHAPE), value) for value in (-1.0, 1.0)]
+    black, white = (sample(denoiser, DDIM(10), Noise([1], SHAPE), start=start, strength=1.0) for start in starts)
+    torch.testing.assert_close(black, white, rtol=0, atol=1e-3)  # √ᾱ_T is 5e-5
 
 
 # --- noise and batches -------------------------------------------------------------------------------------------------------
@@ -235,7 +292,7 @@ def test_draws_are_standard_normal():
 def test_images_do_not_depend_on_the_batch_size(sampler):
     denoiser, seeds = tiny_unet(), [11, 12, 13, 14, 15]
     similarity = lambda x, t: x.flatten(1).tanh().sum(1)  # noqa: E731
-    guide = SemanticGuidance(0.5).guide(similarity, torch.arange(100))
+    guide = SemanticGuidance(0.5).guide(similarity, denoiser.schedule, sampler)
 
     def images(size):
         parts = [seeds[i : i + size] for i in range(0, 5, size)]
@@ -249,33 +306,28 @@ def test_gamma_zero_is_the_unguided_sampler_bit_for_bit_without_an_encoder_call(
     def encoder(x, t):
         raise AssertionError("the encoder was called")
     denoiser = tiny_unet()
-    guide = SemanticGuidance(gamma=0).guide(encoder, torch.arange(100))
+    guide = SemanticGuidance(gamma=0, recurrence=3).guide(encoder, denoiser.schedule, sampler)
     assert guide is None
-    assert torch.equal(sample(denoiser, sampler, Noise([1, 2], (3, 8, 8)), guide, recurrence=3),
+    assert torch.equal(sample(denoiser, sampler, Noise([1, 2], (3, 8, 8)), guide),
                        sample(denoiser, sampler, Noise([1, 2], (3, 8, 8))))
 
 
 # --- recurrence and overflow -------------------------------------------------------------------------------------------------
 
-def test_recurrence_calls_the_encoder_that_often_for_each_guided_step():
-    denoiser, calls = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), []
+def test_recurrence_takes_each_guided_step_that_often_and_never_the_last():
+    denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v")
 
-    def guide(x_t, t, mean, s):
-        calls.append(t)
-        return torch.zeros_like(x_t)
-    sample(denoiser, DDPM(4), Noise([0], SHAPE), guide, recurrence=1)
-    once = list(calls)
-    calls.clear()
-    sample(denoiser, DDPM(4), Noise([0], SHAPE), guide, recurrence=3)
-    assert once == [99, 66, 33] and calls == [t for t in once for _ in range(3)]
+    def asked(repeats):
+        guide = Constant(repeats=repeats)
+        sample(denoiser, DDPM(4), Noise([0], SHAPE), guide)
+        return guide.asked
+    assert asked(1) == [99, 66, 33] and asked(3) == [99] * 3 + [66] * 3 + [33] * 3
 
 
 def test_recurrence_of_one_is_the_plain_sampler():
     denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v")
-    guide = lambda x, t, mean, s: 0.1 * x  # noqa: E731
-    plain = sample(denoiser, DDPM(5), Noise([0, 1], SHAPE), guide)
-    assert torch.equal(sample(denoiser, DDPM(5), Noise([0, 1], SHAPE), guide, recurrence=1), plain)
-    assert not torch.equal(sample(denoiser, DDPM(5), Noise([0, 1], SHAPE), guide, recurrence=2), plain)
+    one, two = (sample(denoiser, DDPM(5), Noise([0, 1], SHAPE), Constant(score=lambda x, t: 0.1 * x, repeats=r)) for r in (1, 2))
+    assert not torch.equal(one, two)
 
 
 @pytest.mark.parametrize("recurrence, guided", [(1, False), (1, True), (3, True)])
@@ -284,8 +336,8 @@ def test_recurrence_of_a_perfect_model_preserves_the_marginal(recurrence, guided
     schedule, m, steps = Schedule("cosine", 200), 0.3, 10
     denoiser = Denoiser(Perfect(schedule, m, 1.0), schedule, variance="fixed_large", clip=False)
     noise = Impulses(1 + 1 + (steps - 1) * (2 * recurrence - 1 if guided else 1))
-    guide = (lambda x, *_: torch.zeros_like(x)) if guided else None
-    mean, variance = noise.moments(sample(denoiser, DDPM(steps, "leading"), noise, guide, recurrence))
+    guide = Constant(score=lambda x, t: torch.zeros_like(x), repeats=recurrence) if guided else None
+    mean, variance = noise.moments(sample(denoiser, DDPM(steps, "leading"), noise, guide))
     # The last step takes E[x_0 | x_0-th level] = m + √ᾱ (x − √ᾱ m), whose variance is ᾱ.
     assert variance == pytest.approx(schedule.alpha_bar(0).item(), rel=1e-9)
     assert mean == pytest.approx(m, abs=0.02)  # x_T starts at N(0, 1) instead of N(√ᾱ_T m, 1)
@@ -294,7 +346,7 @@ def test_recurrence_of_a_perfect_model_preserves_the_marginal(recurrence, guided
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
 def test_overflow_is_refused_with_the_step_at_which_it_happened(bad):
     denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v")
-    guide = lambda x, t, mean, s: torch.full_like(x, bad if t < 60 else 0.0)  # noqa: E731
+    guide = Constant(score=lambda x, t: torch.full_like(x, bad if t < 60 else 0.0))
     with pytest.raises(UserError, match=r"overflowed at step 3 of 5.*guidance\.gamma"):
         sample(denoiser, DDPM(5), Noise([0], SHAPE), guide)
 
@@ -303,8 +355,3 @@ def test_overflow_is_refused_with_the_step_at_which_it_happened(bad):
 def test_impossible_sampler_is_refused(make):
     with pytest.raises(UserError, match="sampler"):
         make()
-
-
-def test_impossible_recurrence_is_refused():
-    with pytest.raises(UserError, match="recurrence"):
-        sample(Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), DDPM(3), Noise([0], SHAPE), recurrence=0)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import ddim_step, ddpm_step
+from sdg.diffusion.samplers import DDIM, DDPM, ddim_step, ddpm_step
 from sdg.diffusion.schedule import Schedule
 from sdg.guidance.semantic import SemanticGuidance
 
@@ -49,14 +49,14 @@ def clean(x, s):
 def moments(schedule, step, similarity, gradient_at):
     """Mean and variance of the guided sampler's result, from x_T ~ N(0, 1)."""
     denoiser = Denoiser(PerfectNoise(schedule), schedule, clip=False)
-    guide = SemanticGuidance(gamma=1.0, gradient_at=gradient_at).guide(similarity, torch.arange(schedule.T))
+    guide = SemanticGuidance(gamma=1.0, gradient_at=gradient_at).guide(similarity, schedule, DDIM(1) if step is ddim_step else DDPM(1))
     # One call gives an affine map whole: f(0, 0) is its offset; ±8 lie far apart, so that the gradient's fp32 rounding counts for nothing.
     x = torch.tensor([8.0, -8.0, 0.0, 0.0], dtype=torch.float64).view(4, 1, 1, 1)
     z = torch.tensor([0.0, 0.0, 1.0, 0.0], dtype=torch.float64).view(4, 1, 1, 1)
     mean, variance = 0.0, 1.0
     with torch.no_grad():
         for t, s in schedule.steps(schedule.T):
-            high, low, noisy, offset = step(denoiser, x, t, s, z, guide).flatten().tolist()
+            high, low, noisy, offset = step(denoiser, x, t, s, lambda: z, guide).x.flatten().tolist()
             slope, coefficient = (high - low) / 16, noisy - offset
             assert abs((high + low) / 2 - offset) < 1e-5  # affine indeed
             mean, variance = slope * mean + offset, slope**2 * variance + coefficient**2
@@ -77,8 +77,8 @@ def test_perfect_similarity_gives_the_gradient_of_log_p_of_y():
     gain = a.sqrt() * V / (a * V + 1 - a)
     spread = V * (1 - a) / (a * V + 1 - a) + R2
     expected = gain * (Y - M - gain * (x - a.sqrt() * M)) / spread
-    guide = SemanticGuidance(gamma=1.0).guide(noise_aware(schedule), torch.arange(1000))
-    torch.testing.assert_close(guide(x, s + 1, x, s), expected.float())
+    guide = SemanticGuidance(gamma=1.0).guide(noise_aware(schedule), schedule, DDPM(1))
+    torch.testing.assert_close(guide.push(x, s + 1, s), expected.float())
 
 
 def test_guided_sampling_is_the_posterior():
@@ -89,6 +89,11 @@ def test_guided_sampling_is_the_posterior():
 def test_four_times_the_steps_are_at_least_three_times_closer():
     (coarse_mean, coarse_variance), (fine_mean, fine_variance) = errors(1000), errors(4000)
     assert fine_mean < coarse_mean / 3 and fine_variance < coarse_variance / 3
+
+
+def test_gradient_told_the_means_own_level_tends_to_the_posterior_too():
+    of_mean, of_variance = errors(1000, ddpm_step, "mean_own_level")
+    assert of_mean < 0.02 and of_variance < 0.02
 
 
 @pytest.mark.parametrize("step", [ddpm_step, ddim_step])

@@ -1,0 +1,162 @@
+"""Every training-free method on the Gaussian case of method.md §5, where its formula can be written out."""
+
+import pytest
+import torch
+
+from sdg.diffusion.denoiser import Denoiser, Prediction
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, ddpm_step, sample
+from sdg.diffusion.schedule import Schedule
+from sdg.errors import UserError
+from sdg.guidance.training_free import DPS, LGD, MPGD, TFG, FreeDoM, Universal
+
+M, V, R2, Y = 0.3, 0.25, 0.25, -0.5  # x_0 ~ N(M, V), y = x_0 + n, n ~ N(0, R2)
+VARIANCE = 1 / (1 / V + 1 / R2)
+MEAN = VARIANCE * (M / V + Y / R2)
+SCHEDULE, T, S = Schedule("linear", 1000), 400, 390
+A = float(SCHEDULE.alpha_bar(T))
+GAIN = A**0.5 * V / (A * V + 1 - A)  # ∂x̂_0/∂x_t
+
+
+def log_normal(x, level):
+    """log p(y | x_0) at a clean x, of one pixel; constants left out."""
+    assert level == -1, "a training-free method looks at clean images only"
+    return (-0.5 * (Y - x.double()) ** 2 / R2).flatten(1).sum(1)
+
+
+def x0_of(x):
+    return M + GAIN * (x - A**0.5 * M)
+
+
+def predict(x):
+    return Prediction(x0_of(x), None)
+
+
+def points(n=5):
+    return torch.linspace(-2, 2, n, dtype=torch.float64).view(n, 1, 1, 1)
+
+
+def steering(method, x, noise=None):
+    guide = method.guide(log_normal, SCHEDULE, DDIM(10))
+    return guide.steer(predict, x, T, S, noise or (lambda: torch.zeros_like(x)))
+
+
+def test_dps_is_the_chain_rule_through_the_denoiser():
+    x = points()
+    found = steering(DPS(gamma=3.0), x)
+    torch.testing.assert_close(found.score, 3 * GAIN * (Y - x0_of(x)) / R2, rtol=1e-5, atol=1e-6)
+    assert found.shift is None and not found.prediction.x0.requires_grad
+    torch.testing.assert_close(found.prediction.x0, x0_of(x))
+
+
+def test_mpgd_moves_x0_by_bayes_rule_and_never_differentiates_the_denoiser():
+    def no_gradient(x):
+        assert not x.requires_grad and not torch.is_grad_enabled()
+        return predict(x)
+    x = points()
+    with torch.no_grad():
+        found = MPGD(gamma=0.5).guide(log_normal, SCHEDULE, DDIM(10)).steer(no_gradient, x, T, S, None)
+    torch.testing.assert_close(found.shift, 0.5 * (1 - A) * (Y - x0_of(x)) / R2, rtol=1e-5, atol=1e-6)
+    assert found.score is None
+
+
+def test_freedom_takes_the_direction_of_dps_and_the_size_of_the_noise():
+    x = torch.linspace(-2, 2, 12, dtype=torch.float64).view(3, 1, 2, 2)
+    g = GAIN * (Y - x0_of(x)) / R2
+    eps = (x - A**0.5 * x0_of(x)) / (1 - A) ** 0.5
+    size = lambda h: h.square().flatten(1).mean(1).sqrt().view(-1, 1, 1, 1)  # noqa: E731
+    torch.testing.assert_close(steering(FreeDoM(gamma=0.2), x).score, 0.2 * size(eps) / (1 - A) ** 0.5 * g / size(g), rtol=1e-5, atol=1e-6)
+    # In terms of ε̂: its root mean square moves by the share γ of itself.
+    moved = (1 - A) ** 0.5 * steering(FreeDoM(gamma=0.2), x).score
+    torch.testing.assert_close(size(moved), 0.2 * size(eps), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("iterations", [1, 4])
+def test_ascent_at_x0_approaches_the_target_geometrically(iterations):
+    # On a quadratic each step of size γμ(1−ᾱ) leaves the fraction 1 − γμ(1−ᾱ)/r² of the way to y.
+    x, gamma, mu = points(), 0.3, 0.7
+    rate = gamma * mu * (1 - A) / R2
+    expected = (Y - x0_of(x)) * (1 - (1 - rate) ** iterations)
+    torch.testing.assert_close(steering(TFG(gamma, rho=0, mu=mu, iterations=iterations), x).shift, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_universal_moves_the_noise_with_x0():
+    x = points()
+    forward = steering(DPS(0.3), x).score
+    shift = steering(TFG(0.3, rho=0, mu=0.7, iterations=3), x).shift
+    found = steering(Universal(0.3, mu=0.7, iterations=3), x)
+    assert found.shift is None
+    # ε̂ ← ε̂ − √(ᾱ/(1−ᾱ)) Δ, and ε̂ moves by −√(1−ᾱ) · score.
+    torch.testing.assert_close((1 - A) ** 0.5 * (found.score - forward), (A / (1 - A)) ** 0.5 * shift, rtol=1e-5, atol=1e-6)
+
+
+def test_tfg_holds_the_others():
+    x, noise = points(), torch.randn(5, 1, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for special, general in ((DPS(0.7), TFG(0.7)), (LGD(0.7, draws=3), TFG(0.7, smoothing=1.0, draws=3)), (MPGD(0.7), TFG(0.7, rho=0, mu=1))):
+        one, other = steering(special, x, lambda: noise), steering(general, x, lambda: noise)
+        for a, b in zip(one[1:], other[1:]):
+            assert (a is None and b is None) or torch.equal(a, b)
+
+
+def test_lgd_tends_to_the_exact_similarity_with_many_draws():
+    # log E_δ N(y; x̂_0 + r δ, r²_y) = log N(y; x̂_0, r²_y + r²): with r² = Var[x_0 | x_t] that is log p(y | x_t).
+    x, draws = points(3), 40_000
+    generator = torch.Generator().manual_seed(0)
+    method = LGD(gamma=1.0, draws=draws, smoothing=(V / (A * V + 1 - A)) ** 0.5)
+    found = steering(method, x, lambda: torch.randn(3, 1, 1, 1, dtype=torch.float64, generator=generator)).score
+    exact = GAIN * (Y - x0_of(x)) / (R2 + V * (1 - A) / (A * V + 1 - A))
+    torch.testing.assert_close(found, exact, rtol=0, atol=0.05)
+
+
+# --- sampling ----------------------------------------------------------------------------------------------------------------
+
+class Perfect(torch.nn.Module):
+    """E[x_0 | x_t]."""
+
+    def forward(self, x, t):
+        a = SCHEDULE.alpha_bar(t)
+        return M + a.sqrt() * V * (x - a.sqrt() * M) / (a * V + 1 - a)
+
+
+def moments(method, step=ddpm_step):
+    """Mean and variance of the guided sampler's result, every step being affine."""
+    denoiser = Denoiser(Perfect(), SCHEDULE, prediction="x0", clip=False)
+    guide = method.guide(log_normal, SCHEDULE, DDPM(10))
+    x = torch.tensor([8.0, -8.0, 0.0, 0.0], dtype=torch.float64).view(4, 1, 1, 1)
+    z = torch.tensor([0.0, 0.0, 1.0, 0.0], dtype=torch.float64).view(4, 1, 1, 1)
+    mean, variance = 0.0, 1.0
+    with torch.no_grad():
+        for t, s in SCHEDULE.steps(SCHEDULE.T):
+            high, low, noisy, offset = step(denoiser, x, t, s, lambda: z, guide).x.flatten().tolist()
+            slope, coefficient = (high - low) / 16, noisy - offset
+            mean, variance = slope * mean + offset, slope**2 * variance + coefficient**2
+    return mean, variance
+
+
+def test_dps_takes_the_prediction_for_the_image_and_so_is_too_sure():
+    # A point estimate of x_0 leaves Var[x_0 | x_t] out of p(y | x_t), so the result is narrower than the posterior.
+    mean, variance = moments(DPS(1.0))
+    assert variance < 0.95 * VARIANCE and abs(mean - MEAN) < 3 * VARIANCE**0.5
+
+
+@pytest.mark.parametrize("method", [DPS, LGD, FreeDoM, Universal, MPGD, TFG])
+@pytest.mark.parametrize("sampler", [DDPM(6), DDIM(6), DPMSolver(6)])
+def test_gamma_zero_is_unguided_bit_for_bit_and_no_sample_depends_on_its_batch(method, sampler):
+    denoiser, seeds = Denoiser(Perfect(), SCHEDULE, prediction="x0"), [3, 4, 5]
+
+    def similarity(x, level):
+        return x.flatten(1).tanh().sum(1)
+
+    def images(gamma, size):
+        guide = method(gamma).guide(similarity, SCHEDULE, sampler)
+        return torch.cat([sample(denoiser, sampler, Noise(seeds[i : i + size], (3, 4, 4)), guide) for i in range(0, 3, size)])
+    unguided = sample(denoiser, sampler, Noise(seeds, (3, 4, 4)))
+    assert torch.equal(images(0, 3), unguided)
+    guided = images(0.5, 3)
+    assert not torch.equal(guided, unguided)
+    torch.testing.assert_close(images(0.5, 1), guided, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("options, knob", [({"draws": 0}, "draws"), ({"smoothing": -1}, "smoothing"), ({"iterations": 0}, "iterations"), ({"rho": "x"}, "rho")])
+def test_impossible_settings_are_refused_by_name(options, knob):
+    with pytest.raises(UserError, match=rf"guidance\.{knob}"):
+        TFG(**options)
