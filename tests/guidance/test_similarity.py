@@ -1,0 +1,220 @@
+"""What alike means: every term against its formula and a gradient written out, and how they add."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sdg.diffusion.schedule import Schedule
+from sdg.encoders.stages import Encoded
+from sdg.errors import UserError
+from sdg.guidance.references import References
+from sdg.guidance.similarity import Class, Content, Similarity, Structure, Style, Text, gram, matched_levels
+
+SCHEDULE = Schedule("cosine", 100)
+CLASSES = {"shape": {"ring": "a ring", "star": "a big star"}, "colour": {"red": "a red one", "blue": "b", "green": "cc"}}
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+class Encoder:
+    """Linear maps for stages and a fixed matrix for the embedding; notes every pass."""
+
+    def __init__(self, logit_scale=20.0):
+        self.logit_scale, self.encoded, self.passes = torch.tensor(logit_scale), [], []
+        self.weight, self.mix = normal(12, 5), normal(4, 3, seed=1)
+
+    def encode(self, x, t, stages=()):
+        self.passes.append((len(x), t.tolist()))
+        mixed = torch.einsum("dc,bchw->bdhw", self.mix.to(x), x)
+        return Encoded(F.normalize(x.flatten(1) @ self.weight.to(x), dim=-1), {name: (k + 1) * mixed for k, name in enumerate(stages)})
+
+    def encode_text(self, sentences):
+        self.encoded += sentences
+        return F.normalize(torch.stack([normal(5, seed=len(sentence)) for sentence in sentences]), dim=-1)
+
+
+def bound(terms, wishes, encoder=None, references=None):
+    """sim of a batch; `wishes` gives each sample's targets as {term: [(target, weight), …]}."""
+    per_term = {name: [wish[name] for wish in wishes] for name in terms}
+    return Similarity(encoder or Encoder(), terms, torch.arange(100), references).to(per_term)
+
+
+def references(**images):
+    return References(images or {"a": normal(3, 2, 2, seed=5), "b": normal(3, 2, 2, seed=6)}, SCHEDULE, seed=0)
+
+
+def like(*targets):
+    return [(target, 1.0) for target in targets]
+
+
+# --- text --------------------------------------------------------------------------------------------------------------------
+
+def test_text_is_the_weighted_cosine_of_each_image_with_its_own_sentence():
+    encoder, x, sentences = Encoder(), normal(3, 3, 2, 2), ["a", "bb", "a"]
+    found = bound({"text": Text(encoder, encoder, sentences, weight=7)}, [{"text": like(s)} for s in sentences], encoder)(x, 40)
+    text = torch.stack([normal(5, seed=len(sentence)) for sentence in sentences])
+    torch.testing.assert_close(found, 7 * F.cosine_similarity(x.flatten(1) @ encoder.weight, text))
+
+
+def test_gradient_of_a_cosine():
+    # ∇cos(z, y) = Wᵀ (y − cos ẑ)/|z| for z = W x and unit y.
+    encoder, x = Encoder(), normal(2, 3, 2, 2).requires_grad_()
+    similarity = bound({"text": Text(encoder, encoder, ["a"], weight=1)}, [{"text": like("a")}] * 2, encoder)
+    (found,) = torch.autograd.grad(similarity(x, 40).sum(), x)
+    z, y = x.detach().flatten(1) @ encoder.weight, F.normalize(normal(5, seed=1), dim=0)
+    unit = F.normalize(z, dim=1)
+    expected = ((y - (unit @ y)[:, None] * unit) / z.norm(dim=1, keepdim=True)) @ encoder.weight.T
+    torch.testing.assert_close(found.flatten(1), expected)
+
+
+def test_text_weight_defaults_to_the_image_encoders_logit_scale():
+    image, text = Encoder(logit_scale=31.0), Encoder(logit_scale=3.0)
+    assert Text(image, text, ["a"]).weight == 31 and Content(image).weight == 31
+
+
+def test_every_sentence_is_encoded_once():
+    encoder = Encoder()
+    similarity = bound({"text": Text(encoder, encoder, ["a", "bb", "a"])}, [{"text": like(s)} for s in ("bb", "a", "a")], encoder)
+    for level in (3, 2, 1):
+        similarity(normal(3, 3, 2, 2), level)
+    assert encoder.encoded == ["a", "bb"]
+
+
+# --- references --------------------------------------------------------------------------------------------------------------
+
+def test_content_is_the_cosine_with_the_reference_noised_to_the_same_level():
+    encoder, x, others = Encoder(), normal(2, 3, 2, 2), references()
+    found = bound({"content": Content(encoder, 2.0)}, [{"content": like("b")}, {"content": like("a")}], encoder, others)(x, 60)
+    expected = F.cosine_similarity(x.flatten(1) @ encoder.weight, others.at(["b", "a"], 60).flatten(1) @ encoder.weight)
+    torch.testing.assert_close(found, 2 * expected)
+
+
+def test_structure_is_minus_the_mean_square_of_the_difference_and_its_gradient_the_difference():
+    encoder, x, others = Encoder(), normal(2, 3, 2, 2).requires_grad_(), references()
+    similarity = bound({"structure": Structure(3.0, ["one", "two"])}, [{"structure": like("a")}] * 2, encoder, others)
+    difference = torch.einsum("dc,bchw->bdhw", encoder.mix, x.detach() - others.at(["a"], 60))
+    value = similarity(x, 60)
+    torch.testing.assert_close(value.detach(), -3 * (1 + 4) * difference.square().flatten(1).mean(1))
+    (found,) = torch.autograd.grad(value.sum(), x)
+    torch.testing.assert_close(found, -3 * (1 + 4) * 2 / 16 * torch.einsum("dc,bdhw->bchw", encoder.mix, difference))
+
+
+def test_gram_is_of_each_image_by_itself_and_forgets_places():
+    maps = normal(3, 4, 2, 5)
+    for one, whole in zip(maps, gram(maps)):
+        flat = one.reshape(4, 10)
+        torch.testing.assert_close(whole, flat @ flat.T / 40)
+    shuffled = maps.flatten(2)[:, :, torch.randperm(10, generator=torch.Generator().manual_seed(0))]
+    torch.testing.assert_close(gram(shuffled), gram(maps))
+
+
+def test_style_is_minus_the_mean_square_of_the_difference_of_grams():
+    encoder, x, others = Encoder(), normal(2, 3, 2, 2), references()
+    found = bound({"style": Style(5.0, "one")}, [{"style": like("a")}, {"style": like("b")}], encoder, others)(x, 60)
+    maps = encoder.encode(x, torch.zeros(2), ["one"]).maps["one"]
+    theirs = encoder.encode(others.at(["a", "b"], 60), torch.zeros(2), ["one"]).maps["one"]
+    torch.testing.assert_close(found, -5 * (gram(maps) - gram(theirs)).square().flatten(1).mean(1))
+
+
+@pytest.mark.parametrize("term", [Content(Encoder(), 1.0), Structure(1.0, ["one"]), Style(1.0, ["one"])])
+def test_two_references_in_one_batch_give_what_each_alone_gives(term):
+    x, wishes = normal(4, 3, 2, 2), [{"it": like(name)} for name in "abba"]
+    together = bound({"it": term}, wishes, references=references())(x, 60)
+    alone = torch.cat([bound({"it": term}, [wish], references=references())(one[None], 60) for one, wish in zip(x, wishes)])
+    torch.testing.assert_close(together, alone)
+
+
+def test_references_share_one_pass_a_step_and_none_takes_another_for_a_repeated_one():
+    encoder = Encoder()
+    similarity = bound({"content": Content(encoder), "style": Style(1.0, ["one"])}, [{"content": like(c), "style": like(s)} for c, s in ("aa", "ab", "ba")],
+                       encoder, references())
+    for level in (60, 60, 50):
+        similarity(normal(3, 3, 2, 2), level)
+    # Three samples each time; both references together, once for level 60 and once for 50.
+    assert encoder.passes == [(3, [60] * 3), (2, [60] * 2), (3, [60] * 3), (3, [50] * 3), (2, [50] * 2)]
+
+
+def test_a_references_noise_hangs_on_seed_image_and_level_alone():
+    image, other = normal(3, 2, 2).float(), normal(3, 2, 2, seed=1).float()
+    one = References({"x": image}, SCHEDULE, 7).noise("x", 30)
+    assert torch.equal(References({"y": other, "z": image}, SCHEDULE, 7).noise("z", 30), one)
+    for different in (References({"x": image}, SCHEDULE, 8).noise("x", 30), References({"x": other}, SCHEDULE, 7).noise("x", 30), References({"x": image}, SCHEDULE, 7).noise("x", 31)):
+        assert not torch.equal(different, one)
+    assert torch.equal(References({"x": image}, SCHEDULE, 7).at(["x"], -1)[0], image)
+
+
+# --- classes -----------------------------------------------------------------------------------------------------------------
+
+def test_the_three_forms_of_class():
+    encoder, x = Encoder(logit_scale=4.0), normal(2, 3, 2, 2)
+    cosines = F.normalize(x.flatten(1) @ encoder.weight, dim=1) @ encoder.encode_text([c for names in CLASSES.values() for c in names.values()]).T
+    wishes = [{"class": like("star")}, {"class": like("green")}]
+
+    def found(form, **options):
+        return bound({"class": Class(encoder, encoder, CLASSES, form, **options)}, wishes, encoder)(x, 40)
+    torch.testing.assert_close(found("cosine"), 4 * torch.stack([cosines[0, 1], cosines[1, 4]]))
+    # A class competes with those of its own factor only.
+    contrastive = torch.stack([torch.log_softmax(4 * cosines[0, :2], 0)[1], torch.log_softmax(4 * cosines[1, 2:], 0)[2]])
+    torch.testing.assert_close(found("contrastive"), contrastive)
+    torch.testing.assert_close(found("contrastive", weight=2.0), 2 * contrastive)
+    # A classifier's logits stand in the embedding's place.
+    logits = F.normalize(x.flatten(1) @ encoder.weight, dim=1)
+    expected = torch.stack([torch.log_softmax(logits[0, :2], 0)[1], torch.log_softmax(logits[1, 2:], 0)[2]])
+    torch.testing.assert_close(found("classifier"), expected)
+
+
+def test_unknown_class_names_the_nearest():
+    encoder = Encoder()
+    with pytest.raises(UserError, match="no class 'rong', did you mean 'ring'"):
+        bound({"class": Class(encoder, encoder, CLASSES)}, [{"class": like("rong")}], encoder)
+
+
+# --- composition -------------------------------------------------------------------------------------------------------------
+
+def test_terms_and_weighted_targets_add():
+    encoder, x, others = Encoder(), normal(2, 3, 2, 2), references()
+    text, content = Text(encoder, encoder, ["a", "bb"], 3.0), Content(encoder, 2.0)
+    wishes = [{"text": [("a", 1.0), ("bb", -0.5)], "content": [("a", 2.0), ("b", 0.25)]}, {"text": like("bb"), "content": like("a")}]
+    whole = bound({"text": text, "content": content}, wishes, encoder, others)(x, 60)
+
+    def only(name, term, targets, row):
+        return bound({name: term}, [{name: targets}], encoder, others)(x[row : row + 1], 60)[0]
+    first = (only("text", text, like("a"), 0) - 0.5 * only("text", text, like("bb"), 0)
+             + 2 * only("content", content, like("a"), 0) + 0.25 * only("content", content, like("b"), 0))
+    second = only("text", text, like("bb"), 1) + only("content", content, like("a"), 1)
+    torch.testing.assert_close(whole, torch.stack([first, second]))
+
+
+def test_one_pass_serves_all_terms_and_a_clean_image_is_told_the_least_noise():
+    encoder = Encoder()
+    similarity = bound({"text": Text(encoder, encoder, ["a"]), "class": Class(encoder, encoder, CLASSES)}, [{"text": like("a"), "class": like("red")}], encoder)
+    similarity(normal(1, 3, 2, 2), 40)
+    similarity(normal(1, 3, 2, 2), -1)
+    assert encoder.passes == [(1, [40]), (1, [0])]
+
+
+@pytest.mark.parametrize("make", [lambda: Structure("x", ["one"]), lambda: Style(1.0, []), lambda: Content(Encoder(), float("nan")), lambda: Text(Encoder(), Encoder(), ["a"], True)])
+def test_impossible_terms_are_refused_by_name(make):
+    with pytest.raises(UserError, match=r"similarity\.(structure\.weight|style\.stages|content\.weight|text\.weight)"):
+        make()
+
+
+# --- levels ------------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("encoder", [None, {"kind": "cosine", "T": 1000}])
+def test_clean_encoder_and_own_schedule_keep_the_denoisers_levels(encoder):
+    assert torch.equal(matched_levels(Schedule("cosine", 1000), encoder), torch.arange(1000))
+
+
+def test_encoder_of_another_schedule_is_asked_for_the_same_alpha_bar():
+    denoiser, encoder = Schedule("linear", 1000), Schedule("cosine", 4000)
+    levels = matched_levels(denoiser, encoder.config)
+    asked, found = denoiser.alpha_bar(torch.arange(1000)), encoder.alpha_bar(levels)
+    assert (asked - found).abs().max() < 1e-3 and (levels.diff() >= 0).all()
+
+
+def test_encoder_of_too_coarse_a_schedule_is_refused():
+    with pytest.raises(UserError, match="fine-tune the encoder with the denoiser's schedule"):
+        matched_levels(Schedule("cosine", 1000), {"kind": "cosine", "T": 5})
