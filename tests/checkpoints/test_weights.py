@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sdg.checkpoints.models import build_denoiser, load_clip, load_clip_noisy, load_denoiser, load_judge
+from sdg.checkpoints.models import build_denoiser, load_classifier, load_clip, load_clip_noisy, load_denoiser, load_judge
 from sdg.checkpoints.weights import read, save
+from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder
 from sdg.errors import UserError
@@ -95,10 +96,12 @@ def test_every_kind_of_model_rebuilds_from_its_file_alone(tmp_path):
     nn.init.normal_(noisy.time[-1].weight, std=0.1)
     noisy.logit_scale.fill_(31.0)
     judge = Judge("resnet_tiny", {"shape": 3, "colour": 2}).eval()
+    classifier = NoisyClassifier(clip.config, {"kind": "cosine", "T": 100}, {"shape": ["ring", "star"], "colour": ["red"]}, 16, 16).eval()
     for kind, model, load, ask in (("denoiser", denoiser, load_denoiser, lambda m: m(x, t)[0]),
                                    ("clip", clip, load_clip, lambda m: torch.cat([m.encode_image(x), m.encode_text(["a ring"])])),
                                    ("clip_noisy", noisy, load_clip_noisy, lambda m: m.encode_image(x, t) * m.logit_scale),
-                                   ("judge", judge, load_judge, lambda m: torch.cat(list(m(x).values()), 1))):
+                                   ("classifier_noisy", classifier, load_classifier, lambda m: m(x, t)),
+                                   ("judge", judge, load_judge, lambda m: torch.cat([*m(x)[0].values(), m(x)[1].flatten(1)], 1))):
         loaded = load(save(tmp_path / f"{kind}.safetensors", kind, model, model.config))
         torch.testing.assert_close(ask(loaded), ask(model), rtol=0, atol=1e-5)
         assert not loaded.training and not any(parameter.requires_grad for parameter in loaded.parameters())

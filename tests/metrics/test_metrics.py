@@ -6,8 +6,9 @@ from torch import nn
 
 from sdg.data.shapes import FACTORS
 from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
-from sdg.metrics.fidelity import frechet_judge
+from sdg.metrics.fidelity import diversity_judge, frechet_judge, kernel_judge
 from sdg.metrics.judge import Judge
+from sdg.metrics.layout import centres, intersection_over_union, spread_within
 
 TRUTH = torch.tensor([[4, 0, -1], [4, -1, -1], [-1, 2, 1], [-1, -1, -1]])  # −1 where the prompt names nothing
 GUESSES = torch.tensor([[4, 0, 2], [3, 0, 0], [0, 2, 0], [1, 1, 1]])  # right; wrong; right and wrong; nothing asked
@@ -125,6 +126,48 @@ def test_one_sample_has_no_distance():
     assert frechet_judge(Pixels(6), images(1), images(30)) is None
 
 
+def test_kernel_distance_is_the_unbiased_estimate():
+    # Bińkowski et al. 2018, eq. 4, over all samples at once: with as many samples as a subset holds every subset is the whole set.
+    a, b = images(120).flatten(1).double(), (images(120, 1) * 1.3 + 0.2).flatten(1).double()
+    kernel = lambda x, y: (x @ y.T / 6 + 1) ** 3  # noqa: E731
+    off = lambda k: (k.sum() - k.trace()) / (120 * 119)  # noqa: E731
+    expected = off(kernel(a, a)) + off(kernel(b, b)) - 2 * kernel(a, b).mean()
+    mean, deviation = kernel_judge(Pixels(6), images(120), images(120, 1) * 1.3 + 0.2)
+    assert mean == pytest.approx(expected.item(), rel=1e-4) and deviation == pytest.approx(0, abs=1e-5)
+
+
+def test_kernel_distance_is_reproducible_and_leaves_the_global_generator_alone():
+    torch.manual_seed(3)
+    first, after = kernel_judge(Pixels(6), images(300), images(200, 1)), torch.rand(1)
+    torch.manual_seed(3)
+    assert torch.equal(torch.rand(1), after) and kernel_judge(Pixels(6), images(300), images(200, 1)) == first
+    assert kernel_judge(Pixels(6), images(99), images(200)) is None
+
+
+def test_diversity_is_the_mean_distance_within_groups():
+    features = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 8.0], [1.0, 1.0], [1.0, 2.0], [9.0, 9.0]])
+    assert diversity_judge(features, ["a", "a", "a", "b", "b", "c"]) == pytest.approx((5 + 8 + 5 + 1) / 4)
+    assert diversity_judge(features, list("abcdef")) is None
+
+
+# --- layout ------------------------------------------------------------------------------------------------------------------
+
+def test_intersection_over_union_by_hand():
+    one, other = torch.zeros(3, 4, 4, dtype=torch.bool), torch.zeros(3, 4, 4, dtype=torch.bool)
+    one[0, :2], other[0, 1:3] = True, True  # 8 and 8 pixels, 4 in common
+    one[1, 0, 0] = True
+    assert intersection_over_union(one, other).tolist() == pytest.approx([4 / 12, 0, 1])
+
+
+def test_centres_and_their_spread_by_hand():
+    masks = torch.zeros(3, 4, 4, dtype=torch.bool)
+    masks[0, 0, 0], masks[1, 1:3, 3] = True, True
+    torch.testing.assert_close(centres(masks), torch.tensor([[0.125, 0.125], [0.875, 0.5], [0.5, 0.5]]))
+    points = torch.tensor([[0.0, 0.0], [2.0, 0.0], [5.0, 5.0]])
+    assert spread_within(points, ["a", "a", "b"]) == pytest.approx(2**0.5)
+    assert spread_within(points, list("abc")) is None
+
+
 # --- judge -------------------------------------------------------------------------------------------------------------------
 
 @torch.no_grad()
@@ -132,7 +175,7 @@ def test_judge_reads_every_factor_off_its_features():
     torch.manual_seed(0)
     judge = Judge("resnet_tiny", {name: len(values) for name, values in FACTORS.items()}).eval()
     x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    logits, features, guesses = judge(x), judge.features(x), judge.guess(x)
+    (logits, mask), features, guesses = judge(x), judge.features(x), judge.guess(x)
     assert {name: value.shape for name, value in logits.items()} == {name: (4, len(values)) for name, values in FACTORS.items()}
     assert features.shape == (4, judge.num_features)
     head = judge.tower.get_classifier()
@@ -140,6 +183,7 @@ def test_judge_reads_every_factor_off_its_features():
     torch.testing.assert_close(torch.cat(list(logits.values()), 1), judge.tower(x))
     for column, name in zip(guesses.T, FACTORS):
         assert torch.equal(column, logits[name].argmax(1))
+    assert mask.shape == (4, 32, 32) and torch.equal(judge.mask(x), mask > 0)
 
 
 def test_judge_guesses_the_factor_that_its_last_layer_favours():

@@ -76,12 +76,14 @@ def read_wishes(given: Mapping[str, Sequence[str] | None], table: str | None, nu
     each = None if samples_per_prompt is None else integer("samples_per_prompt", samples_per_prompt, 1)
     said = {name: list(values) for name, values in given.items() if values is not None}
     if table is not None:
+        if "text" in said:
+            raise UserError("give prompt= or prompts=, not both.")
         rows = read_table(Path(table))
         for name in rows:
             if name not in given:
                 raise UserError(f"prompts: {table} has a column '{name}', which no similarity of this run reads{near(name, given) or '.'} This run has similarity=[{','.join(given)}].")
             if name in said:
-                raise UserError(f"give {'prompt=' if name == 'text' else f'similarity.{name}'} or prompts=, not both.")
+                raise UserError(f"similarity.{name} is given twice: on the command line and in {table}.")
         said |= rows
     for name, values in said.items():
         for value in values:

@@ -17,11 +17,12 @@ from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
 from sdg.metrics.fidelity import diversity_judge, frechet_judge, kernel_judge
 from sdg.metrics.judge import Judge
 from sdg.metrics.layout import centres, intersection_over_union, spread_within
-from sdg.report.grid import labelled_grid
+from sdg.report.grid import labelled_grid, labelled_rows
 
 __all__ = ["evaluate"]
 
 PART = 250  # images that go through a network at once
+ROW = 10  # pictures in a row
 
 
 def evaluate(folder: Path, config: DictConfig, held_out, references: dict[str, Tensor], device) -> dict:
@@ -55,11 +56,22 @@ def evaluate(folder: Path, config: DictConfig, held_out, references: dict[str, T
         table.writeheader()
         table.writerows(rows)
     (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    shown = slice(0, config.eval.grid)
-    labelled_grid(folder / "grid.png", images[shown].cpu(), [" + ".join(wish.values()) for wish in wishes[shown]], title=f"γ = {config.guidance.gamma:g}")
+    draw(folder / "grid.png", images.cpu(), wishes, references, config.eval.grid, f"γ = {config.guidance.gamma:g}")
     report(metrics)
     print(f"picture: {folder / 'grid.png'}")
     return metrics
+
+
+def draw(file: Path, images: Tensor, wishes: list[dict], references: dict[str, Tensor], most: int, title: str) -> None:
+    """The first samples, or with references a row for each wish that starts with what it refers to."""
+    if not references:
+        labelled_grid(file, images[:most], [" + ".join(wish.values()) for wish in wishes[:most]], title=title)
+        return
+    rows: dict[str, list] = {}
+    for image, wish in zip(images[:most], wishes):
+        row = rows.setdefault(str(wish), [(references[name], f"{kind} reference") for kind in wish for name, _ in weighted(wish[kind]) if name in references])
+        row.append((image, " + ".join(what for kind, what in wish.items() if kind in ("text", "class"))))
+    labelled_rows(file, [row[:ROW] for row in rows.values()], title)
 
 
 def report(metrics: dict) -> None:

@@ -11,7 +11,7 @@ from sdg.checkpoints.models import load_classifier, load_clip, load_clip_noisy
 from sdg.data.folder import image_files, load_image
 from sdg.data.requests import Request, read_wishes, weighted
 from sdg.diffusion.denoiser import Denoiser
-from sdg.errors import UserError, choice
+from sdg.errors import UserError, choice, integer
 from sdg.guidance.references import References
 from sdg.guidance.similarity import Class, Content, Similarity, Structure, Style, Term, Text, matched_levels
 
@@ -58,6 +58,7 @@ def listed(value) -> list:
 def own_wishes(config: DictConfig, held_out) -> dict:
     """{similarity: function of a number}: what held-out data offers where nobody said."""
     def within(i: int) -> int:
+        i += integer("offset", config.offset, 0)
         if i >= len(held_out):
             raise UserError(f"num_samples={config.num_samples} needs {i + 1} held-out images, but there are {len(held_out)}; raise data.held_out or samples_per_prompt.")
         return i

@@ -10,7 +10,7 @@ from torchvision.utils import make_grid
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first: no display is needed)
 
-__all__ = ["labelled_grid", "plain_grid", "to_uint8"]
+__all__ = ["labelled_grid", "labelled_rows", "plain_grid", "to_uint8"]
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -26,14 +26,20 @@ def plain_grid(images: Tensor, columns: int = 8) -> Tensor:
 def labelled_grid(file: Path, images: Tensor, labels: list[str], columns: int | None = None, title: str = "") -> Path:
     """Writes a picture of images (N, 3, H, W) in [-1, 1], each with its label below."""
     columns = columns or min(8, max(1, round(len(images) ** 0.5)))
-    rows = -(-len(images) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(1.75 * columns, 2.1 * rows + (0.4 if title else 0)), squeeze=False, layout="constrained")
+    return labelled_rows(file, [list(zip(images[i : i + columns], labels[i : i + columns])) for i in range(0, len(images), columns)], title)
+
+
+def labelled_rows(file: Path, rows: list[list[tuple[Tensor, str]]], title: str = "") -> Path:
+    """Writes a picture of rows of images (3, H, W) in [-1, 1], each with its label below."""
+    columns = max(map(len, rows))
+    figure, axes = plt.subplots(len(rows), columns, figsize=(1.75 * columns, 2.1 * len(rows) + (0.4 if title else 0)), squeeze=False, layout="constrained")
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    for axis, image, label in zip(axes.flat, to_uint8(images), labels):
-        axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
-        axis.set_xlabel("\n".join(wrap(label)), fontsize=7)
+    for line, row in zip(axes, rows):
+        for axis, (image, label) in zip(line, row):
+            axis.imshow(to_uint8(image).permute(1, 2, 0).numpy(), interpolation="nearest")
+            axis.set_xlabel("\n".join(wrap(label)), fontsize=7)
     if title:
         figure.suptitle(title, fontsize=9)
     figure.savefig(file, dpi=110)

@@ -48,10 +48,11 @@ def overrides(job: Path) -> list[str]:
 def row(job: Path) -> dict:
     """One line of the table."""
     metrics = json.loads((job / "metrics.json").read_text())
-    alignment = metrics.get("alignment", {})
+    alignment, cost = metrics.get("alignment", {}), metrics.get("cost_per_sample", {})
     swept = [o for o in overrides(job) if o not in shared_overrides(job.parent)]
     return {"job": " ".join(swept) or job.name} | {name: alignment.get(name) for name in COLUMNS} | {
-        name: metrics.get(name) for name in ("similarity", "frechet_judge", "seconds_per_sample")}
+        name: metrics.get(name) for name in ("similarity", "frechet_judge", "diversity_judge", "seconds_per_sample")} | {
+        "gflops_per_sample": cost["flops"] / 1e9 if cost else None}
 
 
 def shared_overrides(folder: Path) -> set[str]:
