@@ -18,13 +18,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from sdg.checkpoints.models import load_clip, load_clip_noisy, load_denoiser, load_judge  # noqa: E402
 from sdg.data.requests import Requests  # noqa: E402
-from sdg.data.shapes import FACTORS, Shapes, named_factors  # noqa: E402
+from sdg.data.shapes import FACTORS, Shapes, named_factors, zero_shot_caption  # noqa: E402
 from sdg.diffusion.denoiser import Denoiser  # noqa: E402
 from sdg.diffusion.samplers import DDPM, Noise, sample  # noqa: E402
 from sdg.diffusion.schedule import Schedule  # noqa: E402
-from sdg.guidance.semantic import SemanticGuidance, matched_levels  # noqa: E402
-from sdg.guidance.similarity import Text  # noqa: E402
-from sdg.lightning.clip import zero_shot_caption  # noqa: E402
+from sdg.guidance.semantic import SemanticGuidance  # noqa: E402
+from sdg.guidance.similarity import Similarity, Text, matched_levels  # noqa: E402
 from sdg.encoders.contrastive import retrieval_top1  # noqa: E402
 from sdg.metrics.alignment import Alignment  # noqa: E402
 
@@ -50,7 +49,7 @@ class Truth(torch.nn.Module):
 
     def to_prompts(self, prompts):
         shows = torch.stack([torch.stack([self.factors[:, list(FACTORS).index(name)] == value for name, value in named_factors(p).items()]).all(0) for p in prompts])
-        return lambda x, t: torch.logsumexp(self.log_weights(x, t).masked_fill(~shows, -torch.inf), 1)
+        return lambda x, level: torch.logsumexp(self.log_weights(x, torch.full((len(x),), level)).masked_fill(~shows, -torch.inf), 1)
 
 
 def encoders_by_level(truth: Truth, noisy, clip, held_out: Shapes, levels=(0, 200, 400, 600, 700, 800, 900)) -> None:
@@ -75,28 +74,31 @@ def encoders_by_level(truth: Truth, noisy, clip, held_out: Shapes, levels=(0, 20
         print(f"| {level} | exact posterior | " + " | ".join(f"{share:.2f}" for share in shares) + f" | {nearest:.2f} |", flush=True)
 
 
+def by_text(image, text, sentences, levels):
+    return Similarity(image, {"text": Text(image, text, sentences)}, levels).to({"text": [((sentence, 1.0),) for sentence in sentences]})
+
+
 @torch.no_grad()
 def main(prompts: int = 32, each: int = 2, images: int = 10_000) -> None:
     trained, judge = load_denoiser("weights/denoiser.safetensors"), load_judge("weights/judge.safetensors")
     clip, noisy = load_clip("weights/clip.safetensors"), load_clip_noisy("weights/clip_noisy.safetensors")
     held_out = Shapes(prompts, 1)
-    requests = Requests([held_out.caption(i, 0, NAMED) for i in range(prompts)], each, seed=0)
-    sentences = [request.prompt for request in requests]
+    requests = Requests([{"text": held_out.caption(i, 0, NAMED)} for i in range(prompts)], each, seed=0)
+    sentences = [request.wishes["text"] for request in requests]
     truth = Truth(Shapes(images, 0, cache="data/shapes"), trained.schedule)
     exact = Denoiser(truth, trained.schedule, prediction="x0")
     encoders_by_level(truth, noisy, clip, Shapes(500, 1, cache="data/shapes"))
-    levels = torch.arange(trained.schedule.T)
     similarities = {
-        "noise-aware": (Text(noisy, clip, sentences).to(sentences), matched_levels(trained.schedule, noisy.config["schedule"])),
-        "clean CLIP": (Text(clip, clip, sentences).to(sentences), levels),
-        "exact log p(y|x_t)": (truth.to_prompts(sentences), levels),
+        "noise-aware": by_text(noisy, clip, sentences, matched_levels(trained.schedule, noisy.config["schedule"])),
+        "clean CLIP": by_text(clip, clip, sentences, torch.arange(trained.schedule.T)),
+        "exact log p(y|x_t)": truth.to_prompts(sentences),
     }
     runs = [(denoiser, similarity, gamma) for denoiser in ("trained", "exact")
             for similarity, gammas in (("noise-aware", (0, 1, 2, 5, 10, 20)), ("clean CLIP", (5,)), ("exact log p(y|x_t)", (1, 2, 5))) for gamma in gammas]
     print("\n| denoiser | similarity | γ | " + " | ".join(NAMED) + " | all | s/sample |\n|---|---|---|" + "---|" * (len(NAMED) + 2))
     for denoiser, similarity, gamma in runs:
         began = time.perf_counter()
-        guide = SemanticGuidance(gamma).guide(*similarities[similarity])
+        guide = SemanticGuidance(gamma).guide(similarities[similarity], trained.schedule, DDPM(100))
         drawn = sample({"trained": trained, "exact": exact}[denoiser], DDPM(100), Noise([r.seed for r in requests], (3, 32, 32)), guide)
         alignment = Alignment(list(FACTORS))
         alignment.update(judge.guess(drawn), torch.tensor([[named_factors(p).get(f, -1) for f in FACTORS] for p in sentences]))
