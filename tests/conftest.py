@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from sdg.checkpoints.models import build_denoiser
 from sdg.checkpoints.weights import save
 from sdg.data.shapes import FACTORS, WORDS
+from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder
 from sdg.metrics.judge import Judge
@@ -33,7 +34,8 @@ def weights(tmp_path_factory) -> Path:
     noisy = NoiseAwareEncoder(clip.towers.visual, clip.config, {"kind": "cosine", "T": 1000}, 32, 32)
     noisy.logit_scale.copy_(clip.logit_scale.detach())
     judge = Judge("resnet_tiny", {name: len(values) for name, values in FACTORS.items()})
-    for kind, model in (("denoiser", denoiser), ("clip", clip), ("clip_noisy", noisy), ("judge", judge)):
+    classifier = NoisyClassifier(clip.config, {"kind": "cosine", "T": 1000}, FACTORS, 32, 32)
+    for kind, model in (("denoiser", denoiser), ("clip", clip), ("clip_noisy", noisy), ("judge", judge), ("classifier_noisy", classifier)):
         save(folder / f"{kind}.safetensors", kind, model, model.config)
     return folder
 

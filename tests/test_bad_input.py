@@ -1,6 +1,7 @@
 """Wrong input gets one line that says what is wrong and what to do."""
 
 import pytest
+from PIL import Image
 
 
 @pytest.mark.parametrize("overrides, said", [
@@ -27,11 +28,39 @@ import pytest
     (["sampler=ddmp"], "did you mean 'ddpm'"),
     (["prompt=a red heart, striped"], "Quote a sentence twice"),
     (["trainer.precision=7"], "trainer: Precision 7 is invalid"),
+    (["similarity=[txt]"], "did you mean 'text'"),
+    (["similarity=[]"], "similarity=[] is empty"),
+    (["prompt=a ring:banana"], "the weight 'banana'"),
+    (["similarity.text.weight=banana"], "similarity.text.weight must be a finite number"),
+    (["similarity=[content]", "similarity.content.reference=/nowhere.png"], "there is no image /nowhere.png"),
+    (["similarity=[content]", "similarity.content.reference=README.md"], "cannot read the image README.md"),
+    (["similarity=[content]", "similarity.content.reference=conf"], "no image in the folder conf"),
+    (["similarity=[content]", "similarity.content.weight=heavy"], "similarity.content.weight must be a finite number"),
+    (["similarity=[style]", "similarity.style.stages=[layer9]"], "similarity.style.stages must be one of"),
+    (["similarity=[style]", "similarity.style.stages=[]"], "similarity.style.stages is empty"),
+    (["similarity=[class]", "similarity.class.name=hart"], "no class 'hart', did you mean 'heart'"),
+    (["similarity=[class]", "similarity.class.form=classifier"], "needs encoder=classifier_noisy"),
+    (["similarity=[class]", "similarity.class.form=cosin"], "did you mean 'cosine'"),
+    (["guidance.interval=[0.2,1.5]"], "guidance.interval must be between 0 and 1"),
+    (["guidance.interval=[0.9,0.2]"], "guidance.interval=[0.9,0.2] is empty"),
+    (["guidance.gamma_schedule=cosine"], "guidance.gamma_schedule must be one of"),
+    (["guidance.max_norm=-1"], "guidance.max_norm must be between"),
+    (["guidance=dpss"], "did you mean 'dps'"),
+    (["init_image=/nowhere.png"], "there is no image /nowhere.png"),
+    (["init_image=README.md"], "cannot read the image README.md"),
+    (["trajectory=-1"], "trajectory must be"),
+    (["offset=-1"], "offset must be"),
 ])
 def test_sample_refuses_in_one_line(refusal, tiny, overrides, said):
     keys = {o.partition("=")[0] for o in overrides}
     kept = [o for o in tiny if o.partition("=")[0] not in keys]
     assert said in refusal("sample.py", *kept, *overrides)
+
+
+@pytest.mark.parametrize("strength", ["0", "1.5", "half"])
+def test_strength_beyond_its_range(refusal, tiny, tmp_path, strength):
+    Image.new("RGB", (40, 30)).save(tmp_path / "start.png")
+    assert "strength must be" in refusal("sample.py", *tiny, f"init_image={tmp_path}/start.png", f"strength={strength}")
 
 
 def test_a_nearest_word_is_named(refusal, tiny):

@@ -74,6 +74,59 @@ def test_a_sweep_ends_in_one_table_and_two_pictures(run, tiny, tmp_path, capsys)
     assert capsys.readouterr().out.rstrip().endswith(f"results: {folder}")
 
 
+def without_encoder(tiny):
+    return [o for o in tiny if not o.startswith("encoder.")]
+
+
+@pytest.mark.parametrize("method", ["dps", "freedom", "universal", "mpgd", "lgd", "tfg"])
+def test_training_free_methods_take_the_clean_encoder_by_themselves(run, tiny, weights, tmp_path, method):
+    run("sample.py", *without_encoder(tiny), f"encoder.weights={weights}/clip.safetensors", f"guidance={method}")
+    config = (tmp_path / "run" / "config.yaml").read_text()
+    assert "encoder_name: clip\n" in config
+    cost = metrics(tmp_path / "run")["cost_per_sample"]
+    # Two of three steps are guided; all but MPGD go back through the denoiser each time that they are taken.
+    taken = 2 * {"freedom": 2, "universal": 2}.get(method, 1)
+    assert cost["denoiser_forwards"] == taken + 1 and cost["denoiser_backwards"] == (0 if method == "mpgd" else taken)
+    assert cost["encoder_forwards"] == cost["encoder_backwards"] >= taken and cost["flops"] > 0 and cost["peak_memory"] > 0
+
+
+def test_references_of_a_folder_get_k_samples_each_and_stand_beside_them(run, tiny, tmp_path):
+    (tmp_path / "references").mkdir()
+    for name, colour in (("b", "red"), ("a", "blue")):
+        Image.new("RGBA", (50, 40), colour).save(tmp_path / "references" / f"{name}.png")
+    run("sample.py", *tiny, "similarity=[content,style]", f"similarity.content.reference={tmp_path}/references", "samples_per_prompt=2")
+    rows = table(tmp_path / "run")
+    assert [row["content"] for row in rows] == [f"{tmp_path}/references/{name}.png" for name in "aabb"]
+    assert [row["style"] for row in rows] == ["held-out 2"] * 2 + ["held-out 3"] * 2
+    found = metrics(tmp_path / "run")
+    assert set(found["agreement"]) == set(found["mask_iou"]) == {"content", "style"} and found["similarity"] is None
+    assert all(0 <= value <= 1 for value in found["mask_iou"].values()) and found["diversity_judge"] > 0
+    # Two references and two samples are encoded at each of the two guided steps: four samples twice, four distinct references twice.
+    assert found["cost_per_sample"]["encoder_forwards"] == 2 + 2 and found["cost_per_sample"]["encoder_backwards"] == 2
+
+
+def test_all_similarities_at_once(run, tiny, tmp_path):
+    run("sample.py", *tiny, "similarity=[text,content,structure,style,class]", "prompt='a red heart | a ring:-0.5'", "similarity.class.name=large")
+    found = metrics(tmp_path / "run")
+    assert {name for name, value in found["alignment"].items() if value is not None} == {"shape", "colour", "size", "all"}
+    assert found["against"]["shape"] is not None and found["against"]["colour"] is None
+
+
+def test_a_noisy_classifier_guides_to_a_class(run, tiny, weights, tmp_path):
+    run("sample.py", *without_encoder(tiny), "encoder=classifier_noisy", f"encoder.weights={weights}/classifier_noisy.safetensors",
+        "similarity=[class]", "similarity.class.form=classifier", "similarity.class.name=[heart,red]")
+    assert [row["class"] for row in table(tmp_path / "run")] == ["heart", "red"]
+
+
+def test_an_image_to_start_from_and_a_trajectory(run, tiny, tmp_path):
+    Image.new("L", (64, 48), 200).save(tmp_path / "start.png")
+    run("sample.py", *tiny, f"init_image={tmp_path}/start.png", "strength=0.5", "trajectory=2", "sampler.steps=8")
+    with Image.open(tmp_path / "run" / "trajectory.gif") as film:
+        assert film.n_frames == 4  # half of the steps
+    with Image.open(tmp_path / "run" / "trajectory.png") as strip:
+        assert strip.width > 2 * strip.height * 0.9  # four guesses of two samples
+
+
 @pytest.mark.slow
 def test_two_processes_draw_the_same_samples_in_a_sweep_too(run, tiny, tmp_path):
     run("sample.py", *tiny[:-1], f"hydra.run.dir={tmp_path}/one")

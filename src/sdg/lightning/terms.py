@@ -11,6 +11,7 @@ from sdg.checkpoints.models import load_classifier, load_clip, load_clip_noisy
 from sdg.data.folder import image_files, load_image
 from sdg.data.requests import Request, read_wishes, weighted
 from sdg.diffusion.denoiser import Denoiser
+from sdg.encoders.stages import stages
 from sdg.errors import UserError, choice, integer
 from sdg.guidance.references import References
 from sdg.guidance.similarity import Class, Content, Similarity, Structure, Style, Term, Text, matched_levels
@@ -100,6 +101,8 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
             terms[kind] = Content(image, options.weight)
         elif kind in ("structure", "style"):
             terms[kind] = {"structure": Structure, "style": Style}[kind](options.weight, options.stages)
+            for stage in terms[kind].stages:
+                choice(f"similarity.{kind}.stages", stage, list(stages(image.tower)))
         else:
             terms[kind] = class_term(config, image, text, held_out)
     references = References(reference_images(requests, terms, held_out, image.resolution), denoiser.schedule, config.seed)
