@@ -74,6 +74,16 @@ def test_loss_of_the_true_target_is_zero_and_of_a_wrong_one_its_square(predictio
     torch.testing.assert_close(loss, offset**2)
 
 
+def test_uncapped_error_of_x0_is_the_error_of_v():
+    x0, eps, guess = pixels(4, 3, 2, 2), normal(4, 3, 2, 2), normal(4, 3, 2, 2, seed=1)
+    a = SCHEDULE.alpha_bar(LEVELS)
+    v = (a.sqrt() * SCHEDULE.q_sample(x0, LEVELS, eps) - guess) / (1 - a).sqrt()  # which says the same x̂_0
+    of_v = Denoiser(Says(v), SCHEDULE, "v").loss(x0, LEVELS, eps)
+    torch.testing.assert_close(Denoiser(Says(guess), SCHEDULE, "x0", max_weight=1e9).loss(x0, LEVELS, eps), of_v)
+    capped, plain = (Denoiser(Says(guess), SCHEDULE, "x0", max_weight=w).loss(x0, LEVELS, eps) for w in (3.0, 1.0))
+    torch.testing.assert_close(capped, plain * (1 / (1 - a)).flatten().clamp(max=3.0))
+
+
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 def test_clipped_image_and_its_noise_still_make_up_x_t(prediction):
     x = 2 * normal(1, 3, 4, 4)

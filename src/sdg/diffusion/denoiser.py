@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import choice
+from sdg.errors import choice, number
 
 __all__ = ["Denoiser", "Prediction", "Reverse"]
 
@@ -42,12 +42,14 @@ class Denoiser(nn.Module):
         variance: `fixed_small` (β̃), `fixed_large` (β) or `learned_range` (Nichol & Dhariwal 2021, eq. 15).
         clip: keep x̂_0 within [-1, 1].
         patch: the network sees blocks of patch × patch pixels as channels (space to depth), at a patch² th of the positions.
+        max_weight: w; a network that predicts x_0 learns it with weight min(1/(1−ᾱ_t), w). Below w that is the error of v.
     """
 
     def __init__(self, network: nn.Module, schedule: Schedule, prediction: str = "epsilon", variance: str = "fixed_small",
-                 clip: bool = True, patch: int = 1):
+                 clip: bool = True, patch: int = 1, max_weight: float = 1.0):
         super().__init__()
         self.network, self.schedule, self.clip, self.patch = network, schedule, clip, patch
+        self.max_weight = number("denoiser.max_weight", max_weight, 1)
         self.prediction = choice("denoiser.prediction", prediction, PREDICTIONS)
         self.variance = choice("denoiser.variance", variance, VARIANCES)
 
@@ -96,7 +98,7 @@ class Denoiser(nn.Module):
         return out if self.prediction == "x0" else signal * x - noise * out
 
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """L_simple, with `learned_range` L_simple + 0.001 · T · L_t (Nichol & Dhariwal 2021, eq. 16; the mean is detached in L_t).
+        """L_simple, the squared error of what the network predicts; with `learned_range` L_simple + 0.001 · T · L_t (Nichol & Dhariwal 2021, eq. 16; the mean is detached in L_t).
 
         Arguments:
             x0: images in [-1, 1], shape (B, C, H, W).
@@ -111,6 +113,8 @@ class Denoiser(nn.Module):
         a = self.schedule.alpha_bar(t, x.device)
         target = {"epsilon": noise, "x0": x0, "v": a.sqrt().to(x.dtype) * noise - (1 - a).sqrt().to(x.dtype) * x0}[self.prediction]
         simple = (out - target).square().flatten(1).mean(1)
+        if self.prediction == "x0":
+            simple = simple * (1 / (1 - a)).clamp(max=self.max_weight).flatten().to(x.dtype)
         if weight is None:
             return simple
         predicted = self._reverse(self._x0(x, t, out.detach()), x, t, t - 1, weight)
