@@ -85,7 +85,7 @@ def test_weights_of_another_kind(refusal, tiny, weights):
 
 def test_a_folder_that_cannot_be_written(refusal, tiny, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    assert "cannot write" in refusal("sample.py", *tiny[:-1], f"hydra.run.dir={tmp_path}/file/run")
+    assert "cannot read or write" in refusal("sample.py", *tiny[:-1], f"hydra.run.dir={tmp_path}/file/run")
 
 
 def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):

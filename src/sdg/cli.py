@@ -4,12 +4,15 @@ import functools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -24,15 +27,28 @@ GRAMMAR_SIGNS = ("Ambiguous value", "mismatched input", "no viable alternative",
 def entry_point(config_name: str) -> Callable:
     """Decorates `main(config)`: composes `conf/<config_name>.yaml` with the command line's overrides and runs it.
 
-    The heavy libraries are imported by `main`, so `--help` answers at once. The exit code is 1 after any error.
+    The heavy libraries are imported by `main`, so `--help` answers at once. The exit code is 1 after any error. A job of a sweep that
+    fails is named at the end; the others go on.
     """
+    failed: list[str] = []
+
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
         conf = Path(main.__code__.co_filename).resolve().parent / "conf"
 
         @functools.wraps(main)
         def job(config: DictConfig) -> None:
-            with explained(conf, config_name):
+            hydra_config = HydraConfig.get()
+            if hydra_config.mode != RunMode.MULTIRUN:
                 main(config)
+                return
+            try:
+                main(config)
+            except Exception as error:
+                message, name = explain(error, conf, config_name), " ".join(hydra_config.overrides.task)
+                if message is None:
+                    traceback.print_exc()
+                failed.append(f"{name} ({message or type(error).__name__})")
+                print(f"failed: {failed[-1]}", file=sys.stderr)
 
         @functools.wraps(main)
         def run() -> None:
@@ -40,6 +56,9 @@ def entry_point(config_name: str) -> Callable:
             os.environ["HYDRA_FULL_ERROR"] = "1"
             with explained(conf, config_name):
                 hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
+            if failed:
+                names, failed[:] = "; ".join(failed), []
+                sys.exit(f"error: of the sweep's jobs these failed: {names}")
         return run
     return decorate
 
@@ -78,9 +97,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
     for link in chain:
         if isinstance(link, (HydraException, OmegaConfBaseException)):
             return explain_override(str(link), conf, config_name)
-    for link in chain:
-        if isinstance(link, OSError) and link.filename:
-            return f"cannot write {link.filename}: {link.strerror}. hydra.run.dir=FOLDER puts the results elsewhere."
+    if isinstance(error, OSError) and error.filename:
+        return f"cannot read or write {error.filename}: {error.strerror}. hydra.run.dir=FOLDER puts the results elsewhere."
     return None
 
 
@@ -97,14 +115,15 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
 
 
 def config_keys(conf: Path, config_name: str) -> list[str]:
-    """Every key of the default config, dotted, and the names of the config groups."""
+    """Every key of the default config, dotted, and the names of its groups."""
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = compose(config_name)
-    keys = [folder.name for folder in conf.iterdir() if folder.is_dir()]
+    defaults = (conf / f"{config_name}.yaml").read_text()
+    keys = [folder.name for folder in conf.iterdir() if re.search(rf"^  - (optional )?{folder.name}:", defaults, re.MULTILINE)]
 
     def walk(node: DictConfig, prefix: str) -> None:
         for key in node:

@@ -7,7 +7,7 @@ from diffusers.schedulers import scheduling_ddpm
 from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, Past, Steering, ddim_step, ddpm_step, dpm_solver_step, sample
+from sdg.diffusion.samplers import DDIM, DDPM, Noise, Past, Steering, ddim_step, ddpm_step, dpm_solver_step, sample
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.semantic import SemanticGuidance

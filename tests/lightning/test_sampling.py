@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,6 +73,35 @@ def test_a_sweep_ends_in_one_table_and_two_pictures(run, tiny, tmp_path, capsys)
         assert [row["job"] for row in csv.DictReader(file)] == ["guidance.gamma=0", "guidance.gamma=5"]
     assert (folder / "sweep.png").is_file() and (folder / "curves.png").is_file()
     assert capsys.readouterr().out.rstrip().endswith(f"results: {folder}")
+
+
+def test_a_failed_job_of_a_sweep_is_named_and_the_others_are_kept(run, tiny, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("sample.py", "-m", *tiny[:-1], f"hydra.sweep.dir={tmp_path}/sweep", "guidance.gamma=0,banana,5")
+    assert "these failed" in str(stop.value.code) and "guidance.gamma=banana" in str(stop.value.code) and "\n" not in str(stop.value.code)
+    with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
+        assert [row["job"] for row in csv.DictReader(file)] == ["guidance.gamma=0", "guidance.gamma=5"]
+
+
+def test_a_second_run_into_a_folder_replaces_the_first(run, tiny, tmp_path):
+    run("sample.py", *tiny)
+    run("sample.py", *[o for o in tiny if not o.startswith("num_samples")], "num_samples=2", "prompt=a ring")
+    assert len(table(tmp_path / "run")) == 2 and len(pixels(tmp_path / "run")) == 2
+
+
+def test_what_evaluation_lacks_is_said_before_anything_is_drawn(refusal, tiny, tmp_path):
+    for overrides, said in ((["eval.clip=/nowhere"], "no weights at /nowhere"), (["eval.grid=0"], "eval.grid must be"), (["eval.real=1"], "eval.real must be")):
+        assert said in refusal("sample.py", *[o for o in tiny if o.partition("=")[0] != overrides[0].partition("=")[0]], *overrides)
+        assert not (tmp_path / "run" / "images").exists()
+
+
+def test_an_unguided_run_of_data_without_captions_needs_no_prompt(run, tiny, tmp_path):
+    (tmp_path / "data").mkdir()
+    for i in range(3):
+        Image.new("RGB", (40, 40), (i, 2 * i, 3 * i)).save(tmp_path / "data" / f"{i}.png")
+    kept = [o for o in without_encoder(tiny) if not o.startswith("data.")]
+    run("sample.py", *kept, "data=folder", f"data.folder={tmp_path}/data", "guidance.gamma=0", "encoder=none")
+    assert len(pixels(tmp_path / "run")) == 4 and metrics(tmp_path / "run")["similarity"] is None
 
 
 def without_encoder(tiny):
@@ -152,7 +182,9 @@ def test_every_option_composes():
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for entry in ("train", "sample"):
-            for group in ("data", "schedule", "encoder", "trainer", "logger", "sampler", "experiment"):
+            groups = re.findall(r"^  - (?:optional )?(\w+):", (ROOT / "conf" / f"{entry}.yaml").read_text(), re.MULTILINE)
+            assert {"data", "encoder", "trainer", "logger", "callbacks", "experiment"} < set(groups)
+            for group in set(groups) - {"training"}:  # follows the encoder
                 for file in (ROOT / "conf" / group).glob("*.yaml"):
-                    if f"- {group}:" in (ROOT / "conf" / f"{entry}.yaml").read_text():
-                        assert compose(entry, [f"{group}={file.stem}"]) is not None
+                    option = f"[{file.stem}]" if group == "similarity" else file.stem
+                    assert compose(entry, [f"{group}={option}"]) is not None

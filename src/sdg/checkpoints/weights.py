@@ -43,6 +43,8 @@ def read(file: str | Path, kind: str) -> tuple[dict, dict]:
         with safetensors.safe_open(str(file), "pt") as handle:
             header = json.loads((handle.metadata() or {}).get(KEY, "null"))
         tensors = load_file(str(file))
+    except OSError as error:
+        raise UserError(f"cannot read the weights {file}: {error.strerror or error}.") from error
     except (safetensors.SafetensorError, json.JSONDecodeError) as error:
         raise UserError(f"the weights {file} are damaged or no safetensors file ({error}); fetch or train them again.") from error
     if not isinstance(header, dict) or not {"kind", "config"} <= header.keys():

@@ -1,7 +1,8 @@
 """One DataModule for every data set: a training part and a held-out part."""
 
 import pytorch_lightning as pl
-from torch.utils.data import DataLoader, Subset
+import torch
+from torch.utils.data import DataLoader, DistributedSampler, Subset
 
 from sdg.data.folder import ImageFolder
 from sdg.data.shapes import Shapes
@@ -27,7 +28,10 @@ class Data(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader:
         if len(self.train) < self.batch_size:
             raise UserError(f"data.batch_size={self.batch_size} is more than the {len(self.train)} training images; lower it.")
-        return self._loader(self.train, shuffle=True, drop_last=True)
+        # torch's sampler for several processes serves one too: its order follows from seed and epoch, so that a resumed run keeps it.
+        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        order = DistributedSampler(self.train, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True)
+        return self._loader(self.train, sampler=order, drop_last=True)
 
     def val_dataloader(self) -> DataLoader:
         return self._loader(self.held_out)

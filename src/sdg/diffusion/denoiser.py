@@ -98,7 +98,7 @@ class Denoiser(nn.Module):
         return out if self.prediction == "x0" else signal * x - noise * out
 
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """L_simple, the squared error of what the network predicts; with `learned_range` L_simple + 0.001 · T · L_t (Nichol & Dhariwal 2021, eq. 16; the mean is detached in L_t).
+        """L_simple, the squared error of what the network predicts, for x_0 times min(1/(1−ᾱ_t), max_weight); with `learned_range` L_simple + 0.001 · T · L_t (Nichol & Dhariwal 2021, eq. 16; the mean is detached in L_t).
 
         Arguments:
             x0: images in [-1, 1], shape (B, C, H, W).

@@ -46,7 +46,8 @@ class Schedule:
         """ᾱ_t in float64, shape () or (B, 1, 1, 1) to multiply images, for t an integer or integers of shape (B,); −1 gives 1."""
         device = torch.device(device)
         if device not in self._tables:
-            self._tables[device] = self._tables[torch.device("cpu")].to(device)
+            # Apple's devices have no float64.
+            self._tables[device] = self._tables[torch.device("cpu")].to(device, torch.float32 if device.type == "mps" else torch.float64)
         table = self._tables[device]
         return table[t + 1] if isinstance(t, int) else table[t.to(device) + 1].view(-1, 1, 1, 1)
 

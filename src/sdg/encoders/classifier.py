@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor, nn
 
 from sdg.encoders.clip import CLIP
@@ -21,8 +20,6 @@ class NoisyClassifier(nn.Module):
         classes: {factor: names}.
         width, hidden: of the network that reads t.
     """
-
-    aware = True
 
     def __init__(self, clip: dict, schedule: dict, classes: Mapping[str, Sequence[str]], width: int = 128, hidden: int = 512):
         super().__init__()

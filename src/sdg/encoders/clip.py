@@ -15,6 +15,8 @@ from sdg.errors import UserError
 
 __all__ = ["CLIP", "Normalise"]
 
+BPE_SIZE = 49408  # tokens of open_clip's BPE
+
 
 class Normalise(nn.Module):
     """From [-1, 1] to CLIP's own mean and deviation; inside the encoder, so that the gradient passes through."""
@@ -36,13 +38,13 @@ class CLIP(nn.Module):
         words: vocabulary of a word tokenizer; empty takes open_clip's BPE.
     """
 
-    aware = False
-
     def __init__(self, model: dict, words: list[str] = ()):
         super().__init__()
         self.config = {"model": model, "words": list(words)}
         if words and model["text_cfg"]["vocab_size"] < len(words) + 3:
             raise UserError(f"encoder.model.text_cfg.vocab_size={model['text_cfg']['vocab_size']} is too small for {len(words)} words; it must be at least {len(words) + 3}.")
+        if not words and model["text_cfg"]["vocab_size"] < BPE_SIZE:
+            raise UserError(f"encoder.tokenizer=bpe needs encoder.model.text_cfg.vocab_size={BPE_SIZE}, not {model['text_cfg']['vocab_size']}.")
         self.towers = CustomTextCLIP(model["embed_dim"], dict(model["vision_cfg"]), dict(model["text_cfg"]))
         length = self.towers.context_length
         self.tokenizer = WordTokenizer(words, length) if words else SimpleTokenizer(context_length=length)

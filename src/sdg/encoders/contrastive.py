@@ -19,8 +19,11 @@ def contrastive_loss(a: Tensor, b: Tensor, scale: float | Tensor, gather: Callab
         rank: this process's place among them.
     """
     labels = torch.arange(len(a), device=a.device) + rank * len(a)
-    everyone_a, everyone_b = gather(a).flatten(0, 1), gather(b).flatten(0, 1)
-    return (F.cross_entropy(scale * a @ everyone_b.T, labels) + F.cross_entropy(scale * b @ everyone_a.T, labels)) / 2
+    # In fp32 whatever surrounds it: near 100 two neighbouring bfloat16 numbers are 0.5 apart.
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = a.float(), b.float()
+        everyone_a, everyone_b = gather(a).flatten(0, 1), gather(b).flatten(0, 1)
+        return (F.cross_entropy(scale * a @ everyone_b.T, labels) + F.cross_entropy(scale * b @ everyone_a.T, labels)) / 2
 
 
 def retrieval_top1(queries: Tensor, keys: Tensor) -> Tensor:

@@ -53,8 +53,6 @@ class NoiseAwareEncoder(nn.Module):
         hidden: width of the network behind it.
     """
 
-    aware = True
-
     def __init__(self, tower: nn.Module, clip: dict, schedule: dict, width: int = 128, hidden: int = 512):
         super().__init__()
         self.config = {"clip": clip, "schedule": schedule, "width": width, "hidden": hidden}

@@ -70,8 +70,8 @@ class Text(Term):
         encoder: E, with CLIP's learned `logit_scale`.
         text_encoder: E_text, with `encode_text(sentences)`; every sentence is encoded once.
         sentences: all that will be asked for.
-        weight: w; None takes the encoder's logit scale c. CLIP's training makes c · cos estimate log p(y | x) up to a constant in
-            y, so that with c γ = 1 is Bayes' rule and the same γ means the same for every encoder.
+        weight: w; None takes the encoder's logit scale c. CLIP's training makes c · cos estimate log p(y | x) − log p(y) up to a
+            term of x alone, so that with c γ = 1 is roughly Bayes' rule and the same γ means the same for every encoder.
     """
 
     def __init__(self, encoder, text_encoder, sentences: Sequence[str], weight: float | None = None):

@@ -37,6 +37,8 @@ class DDPM(TrainingModule):
 
     def validation_step(self, batch: dict, index: int) -> None:
         x0 = batch["image"]
+        if index == 0 and self.preview and self.trainer.is_global_zero:
+            self.draw()
         # The same levels and noise at every validation: what differs between two of them is the model.
         generator = torch.Generator().manual_seed(index)
         T = self.model.schedule.T
@@ -48,11 +50,10 @@ class DDPM(TrainingModule):
             if inside.any():
                 self.log(f"val/loss_t{b * T // BINS}", loss[inside].mean(), sync_dist=True, batch_size=int(inside.sum()))
 
-    def on_validation_epoch_end(self) -> None:
-        if self.preview and self.trainer.is_global_zero and not self.trainer.sanity_checking:
-            shape = (3,) + (self.model.config["resolution"],) * 2
-            steps = min(25, self.model.schedule.T)
-            images = sample(self.model, DDIM(steps=steps), Noise(range(self.preview), shape, self.device))
-            file = Path(self.trainer.default_root_dir) / "samples" / f"step-{self.global_step:06d}.png"
-            file.parent.mkdir(exist_ok=True)
-            Image.fromarray(plain_grid(images).permute(1, 2, 0).numpy()).save(file)
+    def draw(self) -> None:
+        """Writes a grid of samples; during validation, when the averaged weights are in the model."""
+        shape = (3,) + (self.model.config["resolution"],) * 2
+        images = sample(self.model, DDIM(steps=min(25, self.model.schedule.T)), Noise(range(self.preview), shape, self.device))
+        file = Path(self.trainer.default_root_dir) / "samples" / f"step-{self.global_step:06d}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(plain_grid(images).permute(1, 2, 0).numpy()).save(file)

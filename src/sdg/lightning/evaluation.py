@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,55 +12,100 @@ from PIL import Image
 from torch import Tensor
 
 from sdg.checkpoints.models import load_clip, load_judge
-from sdg.data.requests import weighted
+from sdg.data.requests import Request, weighted
 from sdg.data.shapes import FACTORS, named_factors
+from sdg.errors import UserError, integer
 from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
 from sdg.metrics.fidelity import diversity_judge, frechet_judge, kernel_judge
 from sdg.metrics.judge import Judge
 from sdg.metrics.layout import centres, intersection_over_union, spread_within
 from sdg.report.grid import labelled_grid, labelled_rows
 
-__all__ = ["evaluate"]
+__all__ = ["Evaluation"]
 
 PART = 250  # images that go through a network at once
 ROW = 10  # pictures in a row
 
 
-def evaluate(folder: Path, config: DictConfig, held_out, references: dict[str, Tensor], device) -> dict:
-    """Writes `samples.csv`, `metrics.json` and `grid.png`, and prints the figures.
+class Evaluation:
+    """Measures a run's samples; made before they are drawn, so that what it lacks is said first.
 
     Arguments:
-        folder: of the run, with `images/` and `rows/`.
-        config: of the run; `eval` says who judges.
+        options: `eval` of the config: who judges.
+        requests: of the run.
         held_out: real images; the judge reads the shapes' factors, so only where they are known.
-        references: {name: image} of what the run's wishes refer to.
-        device: where to compute.
+        references: {name: image} of what the requests refer to.
 
-    Returns:
-        what `metrics.json` holds.
+    Raises:
+        UserError: weights are missing, or a wish names what the data does not know.
     """
-    rows = sorted((json.loads(line) for file in (folder / "rows").glob("*.jsonl") for line in file.read_text().splitlines()), key=lambda row: row["index"])
-    images = read_images([folder / row["file"] for row in rows]).to(device)
-    wishes = [row.pop("wishes") for row in rows]
-    costs = [row.pop("cost") for row in rows]
-    cost = {name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} | {"peak_memory": max(c["peak_memory"] for c in costs)}
-    metrics = {"gamma": config.guidance.gamma, "num_samples": len(rows), "num_prompts": len({str(w) for w in wishes}),
-               "seconds_per_sample": cost.pop("seconds"), "cost_per_sample": cost}
-    for row, wish in zip(rows, wishes):
-        row |= {"prompt" if kind == "text" else kind: what for kind, what in wish.items()}
-    metrics["similarity"] = clean_similarity(config, images, wishes, rows, device)
-    if config.eval.judge and hasattr(held_out, "factors"):
-        metrics |= judged(load_judge(config.eval.judge).to(device), images, wishes, rows, held_out, references, config.eval)
 
-    with open(folder / "samples.csv", "w", newline="") as file:
-        table = csv.DictWriter(file, fieldnames=rows[0].keys())
-        table.writeheader()
-        table.writerows(rows)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    draw(folder / "grid.png", images.cpu(), wishes, references, config.eval.grid, f"γ = {config.guidance.gamma:g}")
-    report(metrics)
-    print(f"picture: {folder / 'grid.png'}")
-    return metrics
+    def __init__(self, options: DictConfig, requests: Sequence[Request], held_out, references: dict[str, Tensor]):
+        integer("eval.grid", options.grid, 1)
+        integer("eval.real", options.real, 2)
+        integer("eval.bootstrap", options.bootstrap, 1)
+        self.options, self.held_out, self.references = options, held_out, references
+        self.wishes = [dict(request.wishes) for request in requests]
+        self.judge = load_judge(options.judge) if options.judge and hasattr(held_out, "class_of") else None
+        self.clip = load_clip(options.clip) if options.clip and self.wishes[0].get("text") else None
+        if self.judge:
+            self.wanted, self.unwanted = named_by(self.wishes, 1), named_by(self.wishes, -1)
+
+    def run(self, folder: Path, gamma: float, device) -> dict:
+        """Writes `samples.csv`, `metrics.json` and `grid.png`, prints the figures and returns what `metrics.json` holds.
+
+        Arguments:
+            folder: of the run, with `images/` and `rows/`.
+            gamma: γ, for the record.
+            device: where to compute.
+        """
+        rows = sorted((json.loads(line) for file in (folder / "rows").glob("*.jsonl") for line in file.read_text().splitlines()), key=lambda row: row["index"])
+        if len(rows) != len(self.wishes):
+            raise UserError(f"{folder} holds {len(rows)} of {len(self.wishes)} samples: some processes wrote elsewhere. Set hydra.run.dir to one folder that all machines share.")
+        images = read_images([folder / row["file"] for row in rows]).to(device)
+        costs = [row.pop("cost") for row in rows]
+        cost = {name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} | {"peak_memory": max(c["peak_memory"] for c in costs)}
+        metrics = {"gamma": gamma, "num_samples": len(rows), "num_prompts": len({str(wish) for wish in self.wishes}),
+                   "seconds_per_sample": cost.pop("seconds"), "cost_per_sample": cost}
+        for row, wish in zip(rows, self.wishes):
+            row |= {"prompt" if kind == "text" else kind: what for kind, what in wish.items()}
+        metrics["similarity"] = clean_similarity(self.clip.to(device), images, self.wishes, rows) if self.clip else None
+        if self.judge:
+            metrics |= self.judged(self.judge.to(device), images, rows)
+
+        with open(folder / "samples.csv", "w", newline="") as file:
+            table = csv.DictWriter(file, fieldnames=rows[0].keys())
+            table.writeheader()
+            table.writerows(rows)
+        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+        draw(folder / "grid.png", images.cpu(), self.wishes, self.references, self.options.grid, f"γ = {gamma:g}")
+        report(metrics)
+        print(f"picture: {folder / 'grid.png'}")
+        return metrics
+
+    def judged(self, judge: Judge, images: Tensor, rows: list[dict]) -> dict:
+        """Alignment, its interval, what is shared with references, the judge's ceiling on real images, and distances in its features."""
+        device, groups = images.device, [str(wish) for wish in self.wishes]
+        truth, unwanted = self.wanted.to(device), self.unwanted.to(device)
+        guesses, masks, features = read(judge, images)
+        right, was_asked = hits(guesses, truth)
+        for row, guess, hit in zip(rows, guesses.tolist(), right[:, -1].tolist()):
+            row |= {factor: FACTORS[factor][value] for factor, value in zip(FACTORS, guess)} | {"all": int(hit)}
+
+        real = self.held_out.__getitems__(list(range(min(self.options.real, len(self.held_out)))))
+        seen = real["image"].to(device)
+        # The ceiling is asked what the wishes ask: "all" of real images means the factors that they name.
+        named = truth.max(0).values >= 0
+        ceiling = shares(torch.cat([judge.guess(part) for part in seen.split(PART)]), torch.where(named, real["factors"].to(device), -1))
+        result = {"alignment": shares(guesses, truth), "judge_ceiling": ceiling}
+        if was_asked[:, -1].any():
+            keep = was_asked[:, -1]
+            result["alignment_all_interval"] = bootstrap_interval(right[keep, -1], [g for g, k in zip(groups, keep.tolist()) if k], self.options.bootstrap)
+        if (unwanted >= 0).any():
+            result["against"] = shares(guesses, unwanted)
+        result |= like_references(judge, guesses, masks, self.wishes, self.references, self.options.bootstrap)
+        return result | {"frechet_judge": frechet_judge(judge, images, seen), "kernel_judge": kernel_judge(judge, images, seen),
+                         "diversity_judge": diversity_judge(features, groups), "position_spread": spread_within(centres(masks), groups)}
 
 
 def draw(file: Path, images: Tensor, wishes: list[dict], references: dict[str, Tensor], most: int, title: str) -> None:
@@ -86,11 +132,9 @@ def report(metrics: dict) -> None:
     print("  ".join(f"{name}: {metrics[name]:.3f}" for name in ("similarity", "frechet_judge", "diversity_judge", "seconds_per_sample") if metrics.get(name) is not None))
 
 
-def clean_similarity(config: DictConfig, images: Tensor, wishes: list[dict], rows: list[dict], device) -> float | None:
-    """Mean cosine between the finished images and their sentence of most weight under the clean CLIP; None where nothing is said in words."""
-    if "text" not in wishes[0]:
-        return None
-    clip, parts = load_clip(config.eval.clip).to(device), [weighted(wish["text"]) for wish in wishes]
+def clean_similarity(clip, images: Tensor, wishes: list[dict], rows: list[dict]) -> float:
+    """Mean cosine between the finished images and their sentence of most weight under the clean CLIP."""
+    parts = [weighted(wish["text"]) for wish in wishes]
     with torch.no_grad():
         z = torch.cat([clip.encode_image(part) for part in images.split(PART)])
         sentences = list(dict.fromkeys(sentence for part in parts for sentence, _ in part))
@@ -120,34 +164,7 @@ def unambiguous(words: str) -> dict[str, int]:
     return {factor: values.pop() for factor, values in every.items() if len(values) == 1}
 
 
-def judged(judge: Judge, images: Tensor, wishes: list[dict], rows: list[dict], held_out, references: dict[str, Tensor], options: DictConfig) -> dict:
-    """Alignment, its interval, what is shared with references, the judge's ceiling on real images, and distances in its features."""
-    device, groups = images.device, [str(wish) for wish in wishes]
-    truth, unwanted = named_by(wishes, 1).to(device), named_by(wishes, -1).to(device)
-    guesses, masks, features = read(judge, images)
-    alignment = shares(guesses, truth)
-    right, was_asked = hits(guesses, truth)
-    for row, guess, hit in zip(rows, guesses.tolist(), right[:, -1].tolist()):
-        row |= {factor: FACTORS[factor][value] for factor, value in zip(FACTORS, guess)} | {"all": int(hit)}
-
-    real = held_out.__getitems__(list(range(min(options.real, len(held_out)))))
-    seen = real["image"].to(device)
-    # The ceiling is asked what the wishes ask: "all" of real images means the factors that they name.
-    named = truth.max(0).values >= 0
-    ceiling = shares(torch.cat([judge.guess(part) for part in seen.split(PART)]), torch.where(named, real["factors"].to(device), -1))
-    result = {"alignment": alignment, "judge_ceiling": ceiling}
-    if was_asked[:, -1].any():
-        keep = was_asked[:, -1]
-        result["alignment_all_interval"] = bootstrap_interval(right[keep, -1], [g for g, k in zip(groups, keep.tolist()) if k], options.bootstrap)
-    if (unwanted >= 0).any():
-        result["against"] = shares(guesses, unwanted)
-    result |= like_references(judge, guesses, masks, wishes, references, options)
-    spread = spread_within(centres(masks), groups)
-    return result | {"frechet_judge": frechet_judge(judge, images, seen), "kernel_judge": kernel_judge(judge, images, seen),
-                     "diversity_judge": diversity_judge(features, groups), "position_spread": spread}
-
-
-def like_references(judge: Judge, guesses: Tensor, masks: Tensor, wishes: list[dict], references: dict[str, Tensor], options: DictConfig) -> dict:
+def like_references(judge: Judge, guesses: Tensor, masks: Tensor, wishes: list[dict], references: dict[str, Tensor], draws: int) -> dict:
     """For each similarity to images: shares of samples whose factors are the reference's, with intervals, and how well the object's
     mask overlaps the reference's, beside the overlap with another wish's reference."""
     if not references:
@@ -159,7 +176,7 @@ def like_references(judge: Judge, guesses: Tensor, masks: Tensor, wishes: list[d
         rows = torch.tensor([names.index(weighted(wish[kind])[0][0]) for wish in wishes], device=guesses.device)
         result["agreement"][kind] = shares(guesses, their_guesses[rows])
         groups = [wish[kind] for wish in wishes]
-        result["agreement_interval"][kind] = {factor: bootstrap_interval(guesses[:, k] == their_guesses[rows, k], groups, options.bootstrap)
+        result["agreement_interval"][kind] = {factor: bootstrap_interval(guesses[:, k] == their_guesses[rows, k], groups, draws)
                                               for k, factor in enumerate(FACTORS)}
         result["mask_iou"][kind] = intersection_over_union(masks, their_masks[rows]).mean().item()
         if len(set(groups)) > 1:

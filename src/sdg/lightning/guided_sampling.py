@@ -1,6 +1,7 @@
 """Guided sampling under `Trainer.predict`: requests in, images out, sharded over ranks."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -42,14 +43,20 @@ class GuidedSampling(pl.LightningModule):
         self.denoiser, self.sampler, self.method, self.similarity = denoiser, sampler, method, similarity
         self.encoder = similarity.encoder if similarity else None  # named here, it moves to the device with this module
         self.start, self.strength, self.trajectory, self.folder = start, strength, trajectory, Path(folder)
+        self.steps = sampler.steps if start is None else max(1, round(strength * sampler.steps))
+        self.progress = Progress()
         self.shape = (3,) + (denoiser.config["resolution"],) * 2
 
     def on_predict_start(self) -> None:
-        for name in ("images", "rows"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        self.folder = Path(self.trainer.strategy.broadcast(str(self.folder)))
+        if self.trainer.is_global_zero:
+            for name in ("images", "rows"):  # of an earlier run into this folder
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+                (self.folder / name).mkdir(parents=True)
+        self.trainer.strategy.barrier()
         (batches,) = self.trainer.num_predict_batches
-        self.progress = Progress(disable=not self.trainer.is_global_zero)
-        self.task = self.progress.add_task("sampling", total=batches * self.sampler.steps)
+        self.progress.disable = not self.trainer.is_global_zero
+        self.task = self.progress.add_task("sampling", total=batches * self.steps)
         self.progress.start()
 
     def predict_step(self, batch: list[Request], index: int) -> list[int]:

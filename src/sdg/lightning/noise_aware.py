@@ -11,13 +11,16 @@ from sdg.lightning.training import TrainingModule
 
 __all__ = ["NoiseAwareFinetuning"]
 
+RETRIEVED = 500  # images among which validation finds each
+
 
 class NoiseAwareFinetuning(TrainingModule):
     """Pulls E(x_t, t) to the clean E(x_0) of the same image and away from those of others (Liu et al. 2022, arXiv 2112.05744).
 
         loss = ½ [CE(c·z z'ᵀ) + CE(c·z' zᵀ)],   z = E(x_t, t),   z' = E_clean(x_0),   x_t ~ q(x_t | x_0),   t uniform
 
-    Validation is retrieval: is z' of its own image the nearest to z among all held-out ones? Over t, beside the clean encoder.
+    Validation is retrieval: is z' of its own image the nearest to z among the first 500 held-out ones of a process? Over t, beside
+    the clean encoder.
 
     Arguments:
         clip: the clean teacher; it is frozen.
@@ -47,17 +50,23 @@ class NoiseAwareFinetuning(TrainingModule):
         return self.teacher.eval().encode_image(x)
 
     def on_validation_epoch_start(self) -> None:
-        self.seen: list[Tensor] = []
+        self.keys: list[Tensor] = []
+        self.queries: dict[str, list[Tensor]] = {}
 
     def validation_step(self, batch: dict, index: int) -> None:
-        self.seen.append(batch["image"])
-
-    def on_validation_epoch_end(self) -> None:
-        x0 = torch.cat(self.seen)[:500]
-        keys = self.clean(x0)
-        noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(0)).to(x0.device)
+        # Encoded here and only compared at the end: by then the averaged weights have left the model again.
+        x0 = batch["image"][: max(0, RETRIEVED - sum(map(len, self.keys)))]
+        if not len(x0):
+            return
+        self.keys.append(self.clean(x0))
+        noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(index)).to(x0.device)
         for level in self.levels:
             t = torch.full((len(x0),), level, device=x0.device)
             x_t = self.schedule.q_sample(x0, t, noise)
-            self.log(f"val/top1_t{level}", retrieval_top1(self.model.encode_image(x_t, t), keys), prog_bar=True, sync_dist=True)
-            self.log(f"val/clean_top1_t{level}", retrieval_top1(self.clean(x_t), keys), sync_dist=True)
+            for name, z in ((f"val/top1_t{level}", self.model.encode_image(x_t, t)), (f"val/clean_top1_t{level}", self.clean(x_t))):
+                self.queries.setdefault(name, []).append(z)
+
+    def on_validation_epoch_end(self) -> None:
+        keys = torch.cat(self.keys)
+        for name, queries in self.queries.items():
+            self.log(name, retrieval_top1(torch.cat(queries), keys), prog_bar="clean" not in name, sync_dist=True)

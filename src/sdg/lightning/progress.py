@@ -27,5 +27,8 @@ class StepProgress(ProgressBar):
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.bar.stop()
 
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self.bar.stop()
+
     def disable(self) -> None:
         self.bar.disable = True

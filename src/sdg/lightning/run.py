@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from sdg.errors import integer
 
-__all__ = ["leave_process_group", "make_trainer", "run"]
+__all__ = ["flat", "leave_process_group", "make_trainer", "run"]
 
 RECORDED = ("torch", "pytorch-lightning", "hydra-core", "timm", "open_clip_torch", "diffusers", "torchmetrics", "safetensors", "numpy")
 LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")  # which Lightning sets for its processes
@@ -31,7 +31,7 @@ def run(config: DictConfig) -> Iterator[Path]:
     """Seeds everything, leaves the resolved config and the versions in the run's folder, and says at the end where the results are."""
     quieten()
     torch.set_float32_matmul_precision("high")
-    pl.seed_everything(integer("seed", config.seed, 0), workers=True, verbose=False)
+    pl.seed_everything(integer("seed", config.seed, 0, 2**32 - 1), workers=True, verbose=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
     first = pl.utilities.rank_zero_only.rank == 0
     if first:
@@ -51,8 +51,19 @@ def run(config: DictConfig) -> Iterator[Path]:
 
 
 def make_trainer(config: DictConfig) -> pl.Trainer:
-    """The trainer with the config's logger and callbacks."""
-    return instantiate(config.trainer, logger=instantiate(config.logger) or False, callbacks=list(instantiate(config.callbacks).values()))
+    """The trainer with the config's logger and callbacks; one that writes to the logger goes where there is none."""
+    logger = instantiate(config.logger) or False
+    callbacks = [callback for callback in instantiate(config.callbacks).values() if callback is not None]
+    if not logger:
+        callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.LearningRateMonitor)]
+    return instantiate(config.trainer, logger=logger, callbacks=callbacks)
+
+
+def flat(config, prefix: str = "") -> dict:
+    """Nested dictionaries as one, with dotted keys."""
+    if not isinstance(config, dict):
+        return {prefix[:-1]: config}
+    return {key: value for name, part in config.items() for key, value in flat(part, f"{prefix}{name}.").items()}
 
 
 @contextmanager
@@ -78,7 +89,7 @@ def leave_process_group() -> None:
 def quieten() -> None:
     """Silences what libraries say about themselves on every run and no user can act on."""
     for message in (".*does not have many workers.*", ".*treespec, LeafSpec.*", ".*Experiment logs directory.*", ".*smaller than the logging interval.*",
-                    ".*find_unused_parameters.*", r".*module\(s\) in eval mode.*", ".*dirpath has changed.*", ".*dataloader is not resumable.*"):
+                    ".*find_unused_parameters.*", r".*module\(s\) in eval mode.*", ".*dirpath has changed.*"):
         warnings.filterwarnings("ignore", message=message)
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning", "lightning_fabric", "matplotlib.font_manager"):
         logging.getLogger(name).setLevel(logging.WARNING)

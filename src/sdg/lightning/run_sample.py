@@ -8,9 +8,9 @@ from sdg.checkpoints.models import load_denoiser
 from sdg.data.folder import load_image
 from sdg.data.requests import Requests
 from sdg.errors import UserError, integer, number
-from sdg.lightning.evaluation import evaluate
+from sdg.lightning.evaluation import Evaluation
 from sdg.lightning.guided_sampling import GuidedSampling
-from sdg.lightning.run import leave_process_group, make_trainer, run
+from sdg.lightning.run import flat, leave_process_group, make_trainer, run
 from sdg.lightning.terms import asked_for, build_similarity, reference_images
 
 __all__ = ["sample"]
@@ -22,10 +22,12 @@ def sample(config: DictConfig) -> None:
         sampler, method = instantiate(config.sampler), instantiate(config.guidance)
         method.check(sampler)
         integer("batch_size", config.batch_size, 1)
+        if str(config.trainer.precision) in ("16-true", "bf16-true"):
+            raise UserError(f"trainer.precision={config.trainer.precision} would take guidance's gradient in half precision; use bf16-mixed.")
         integer("trajectory", config.trajectory, 0)
         data = instantiate(config.data)
         data.setup("predict")
-        wishes, each = asked_for(config, data.held_out)
+        wishes, each = asked_for(config, data.held_out, guided=bool(method.gamma))
         requests = Requests(wishes, each, config.seed)
         denoiser = load_denoiser(config.denoiser.weights)
         resolution = denoiser.config["resolution"]
@@ -42,10 +44,19 @@ def sample(config: DictConfig) -> None:
         module = GuidedSampling(denoiser, sampler, method, similarity, folder, start, config.strength, config.trajectory)
         if config.compile:
             denoiser.compile()
+        references = reference_images(requests, list(config.similarity), data.held_out, resolution)
+        evaluation = Evaluation(config.eval, requests, data.held_out, references)
         trainer = make_trainer(config)
+        if len(requests) < trainer.world_size:
+            raise UserError(f"{len(requests)} samples for {trainer.world_size} processes; raise num_samples or lower trainer.devices.")
+        device = trainer.strategy.root_device
         loader = DataLoader(requests, config.batch_size, collate_fn=list)
-        trainer.predict(module, loader, return_predictions=False)
-        leave_process_group()
+        try:
+            trainer.predict(module, loader, return_predictions=False)
+        finally:
+            module.progress.stop()
+            leave_process_group()
         if trainer.is_global_zero:
-            references = reference_images(requests, list(config.similarity), data.held_out, resolution)
-            evaluate(folder, config, data.held_out, references, module.device)
+            metrics = evaluation.run(folder, method.gamma, device)
+            if trainer.logger:
+                trainer.logger.log_metrics({name: value for name, value in flat(metrics).items() if isinstance(value, (int, float))})

@@ -1,5 +1,6 @@
 """`python train.py`: from a composed config to trained weights."""
 
+import pickle
 import time
 from pathlib import Path
 
@@ -15,8 +16,8 @@ from sdg.data.shapes import FACTORS, WORDS
 from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder
-from sdg.errors import UserError
-from sdg.lightning.run import make_trainer, run
+from sdg.errors import UserError, choice
+from sdg.lightning.run import flat, make_trainer, run
 from sdg.metrics.judge import Judge
 from sdg.report.card import processor, write_card
 
@@ -26,19 +27,33 @@ __all__ = ["train"]
 def train(config: DictConfig) -> None:
     """Trains the module that the config names; the run's folder ends with checkpoints and the exported weights."""
     with run(config) as folder:
-        module = BUILDERS[config.name](config, OmegaConf.to_container(config, resolve=True))
+        resumed = checkpoint(config, folder)
+        plain = OmegaConf.to_container(config, resolve=True)
+        module, data, trainer = BUILDERS[config.kind](config, plain), instantiate(config.data), make_trainer(config)
         if config.init:
-            fill(module.model, read(config.init, config.name)[1], config.init)
-        data, trainer = instantiate(config.data), make_trainer(config)
+            start_from(module.model, config.init, config.kind)
         if config.compile:
             module.model.compile()
+        if trainer.logger:
+            trainer.logger.log_hyperparams(plain)
         began = time.monotonic()
-        trainer.fit(module, data, ckpt_path=checkpoint(config, folder), weights_only=True)
+        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
         if trainer.is_global_zero:
             print(f"weights: {module.export(folder, half=config.half)}")
             command = " ".join(["python train.py", *HydraConfig.get().overrides.task])
+            figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
             parameters = sum(p.numel() for p in module.model.parameters())
-            write_card(folder, config.name, command, time.monotonic() - began, parameters, hardware(trainer))
+            write_card(folder, config.kind, command, time.monotonic() - began, parameters, hardware(trainer), figures)
+
+
+def start_from(model, file: str, kind: str) -> None:
+    """Fills the model with a file's weights, and says where the file's config is another."""
+    config, tensors = read(file, kind)
+    theirs, ours = flat(config), flat(model.config)
+    for key in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(key) != ours.get(key):
+            print(f"init: {file} was trained with {key}={theirs.get(key)}, this run has {ours.get(key)}")
+    fill(model, tensors, file)
 
 
 def hardware(trainer: pl.Trainer) -> str:
@@ -48,22 +63,40 @@ def hardware(trainer: pl.Trainer) -> str:
 
 
 def checkpoint(config: DictConfig, folder: Path) -> str | None:
-    """The checkpoint to continue from: `ckpt_path`, with `resume` the newest of this kind, or none."""
+    """The checkpoint to continue from: `ckpt_path`, with `resume` the newest of this kind, or none.
+
+    Raises:
+        UserError: there is none, it cannot be read, or it has taken all of this run's steps already.
+    """
     if config.ckpt_path:
-        if not Path(config.ckpt_path).is_file():
-            raise UserError(f"ckpt_path: there is no file {config.ckpt_path}.")
-        return str(config.ckpt_path)
-    if not config.resume:
+        file = Path(config.ckpt_path)
+        if not file.is_file():
+            raise UserError(f"ckpt_path: there is no file {file}.")
+    elif config.resume:
+        found = [file for file in folder.parent.glob("*/checkpoints/last.ckpt") if kind_of(file.parent.parent) == config.kind]
+        if not found:
+            raise UserError(f"resume=true: no checkpoint of a {config.kind} under {folder.parent}; start without it, or set ckpt_path=FILE.")
+        file = max(found, key=lambda found: found.stat().st_mtime)
+        print(f"resuming from {file}")
+    else:
         return None
-    found = sorted(folder.parent.glob("*/checkpoints/last.ckpt"), key=lambda file: file.stat().st_mtime)
-    if not found:
-        raise UserError(f"resume=true: no checkpoint under {folder.parent}; start without it, or set ckpt_path=FILE.")
-    print(f"resuming from {found[-1]}")
-    return str(found[-1])
+    try:
+        done = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+    except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(f"{file} is damaged or no checkpoint of a training run; resume from another.") from error
+    if 0 < config.trainer.max_steps <= done:
+        raise UserError(f"{file} has taken {done} steps already; raise trainer.max_steps above that.")
+    return str(file)
+
+
+def kind_of(folder: Path) -> str | None:
+    """What a run's folder trained."""
+    file = folder / "config.yaml"
+    return OmegaConf.load(file).get("kind") if file.is_file() else None
 
 
 def training_parts(config: DictConfig) -> dict:
-    return {"optimizer": instantiate(config.optimizer), "lr_schedule": instantiate(config.lr_schedule)}
+    return {"optimizer": instantiate(config.optimizer), "lr_schedule": instantiate(config.lr_schedule), "seed": config.seed}
 
 
 def ddpm(config: DictConfig, plain: dict) -> pl.LightningModule:
@@ -72,12 +105,16 @@ def ddpm(config: DictConfig, plain: dict) -> pl.LightningModule:
 
 
 def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
-    encoder = CLIP(plain["encoder"]["model"], WORDS if config.encoder.tokenizer == "words" else ())
+    tokenizer = choice("encoder.tokenizer", config.encoder.tokenizer, ("words", "bpe"))
+    encoder = CLIP(plain["encoder"]["model"], WORDS if tokenizer == "words" else ())
     return instantiate(config.module, clip=encoder, **training_parts(config), _convert_="all")
 
 
 def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
-    return instantiate(config.module, clip=load_clip(config.encoder.clip), schedule=plain["schedule"], **training_parts(config), _convert_="all")
+    teacher = load_clip(config.encoder.clip)
+    if teacher.resolution != config.data.resolution:
+        raise UserError(f"data.resolution={config.data.resolution}, but the CLIP {config.encoder.clip} takes {teacher.resolution} pixels a side; its noise-aware copy takes the same.")
+    return instantiate(config.module, clip=teacher, schedule=plain["schedule"], **training_parts(config), _convert_="all")
 
 
 def judge(config: DictConfig, plain: dict) -> pl.LightningModule:

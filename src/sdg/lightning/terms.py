@@ -22,18 +22,21 @@ BY_REFERENCE = ("content", "structure", "style")
 HELD_OUT = "held-out "  # with a number: a reference from the data's held-out part
 
 
-def asked_for(config: DictConfig, held_out) -> tuple[list[dict[str, str]], int]:
+def asked_for(config: DictConfig, held_out, guided: bool) -> tuple[list[dict[str, str]], int]:
     """Every wish of the run, {similarity: as written}, and the number of samples of each.
 
     Arguments:
         config: of the run.
         held_out: the data's held-out part; shapes have captions and classes, a folder has images only.
+        guided: whether anything must be asked for at all.
     """
-    kinds = list(config.similarity)
-    if not kinds:
-        raise UserError("similarity=[] is empty; name at least one, such as similarity=text.")
+    kinds, offers = list(config.similarity), own_wishes(config, held_out)
+    if not kinds and guided:
+        raise UserError("similarity=[] is empty; name at least one, such as similarity=[text].")
     given = {kind: command_line(kind, config) for kind in kinds}
-    return read_wishes(given, config.prompts, config.num_samples, config.samples_per_prompt, own_wishes(config, held_out))
+    if not guided and config.prompts is None:
+        given = {kind: said for kind, said in given.items() if said is not None or kind in offers}
+    return read_wishes(given, config.prompts, config.num_samples, config.samples_per_prompt, offers)
 
 
 def command_line(kind: str, config: DictConfig) -> list[str] | None:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -11,18 +12,21 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from sdg.checkpoints.weights import save
+from sdg.errors import UserError
 
 __all__ = ["TrainingModule", "warmup_cosine"]
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
-    """The learning rate's share of its peak: k/(wT) while k < wT, then ½ (1 + cos(π (k − wT)/(T − wT))), at step k of T.
+    """The learning rate's share of its peak: (k+1)/(wT) while k < wT, then ½ (1 + cos(π (k − wT)/(T − wT))), at step k = 0 … T−1.
 
     A function of the step alone: a resumed run may have another T.
 
     Arguments:
         warmup: w, the fraction of steps in which it rises.
     """
+    if not math.isfinite(total_steps):
+        raise UserError("the learning rate falls over the run's length: set trainer.max_steps or trainer.max_epochs.")
     rise = max(1, round(warmup * total_steps))
 
     def share(step: int) -> float:
@@ -40,17 +44,29 @@ class TrainingModule(pl.LightningModule):
         model: what is trained and exported; its `config`, plain JSON, rebuilds it.
         optimizer: from parameters to an optimizer.
         lr_schedule: from an optimizer and `total_steps` to a scheduler, moved once per step.
+        seed: of the training's noise.
     """
 
-    def __init__(self, kind: str, model: nn.Module, optimizer: Callable, lr_schedule: Callable):
+    def __init__(self, kind: str, model: nn.Module, optimizer: Callable, lr_schedule: Callable, seed: int = 0):
         super().__init__()
         model.to(memory_format=torch.channels_last)  # the encoders train 1.4 times faster so on a CPU
-        self.kind, self.model, self.optimizer, self.lr_schedule = kind, model, optimizer, lr_schedule
+        self.kind, self.model, self.optimizer, self.lr_schedule, self.seed = kind, model, optimizer, lr_schedule, seed
 
     def configure_optimizers(self) -> dict:
         optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
         scheduler = self.lr_schedule(optimizer, total_steps=self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: dict, index: int) -> None:
+        # The step's levels and noise follow from seed, rank and step: ranks draw their own, and a resumed run draws what it would have.
+        key = np.random.SeedSequence([self.seed, self.global_rank, self.global_step, index])
+        torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
+
+    def on_train_batch_end(self, outputs, batch: dict, index: int) -> None:
+        # The checkpoint callback writes at its own intervals; the last step is kept too, while raw and averaged weights are both there.
+        callback = self.trainer.checkpoint_callback
+        if callback is not None and self.global_step == self.trainer.max_steps:
+            self.trainer.save_checkpoint(Path(callback.dirpath) / "last.ckpt")
 
     def gather(self, z: Tensor) -> Tensor:
         """Every rank's embeddings, (ranks, N, D), with gradient."""

@@ -1,6 +1,5 @@
 """The model card that stands beside every weight file."""
 
-import csv
 import os
 import platform
 import time
@@ -17,8 +16,8 @@ TITLES = {
 }
 
 
-def write_card(folder: Path, kind: str, command: str, seconds: float, parameters: int, device: str) -> Path:
-    """Writes `<kind>.md` into a finished training run's folder, from its `config.yaml`, `versions.json` and `metrics.csv`.
+def write_card(folder: Path, kind: str, command: str, seconds: float, parameters: int, device: str, figures: dict[str, float]) -> Path:
+    """Writes `<kind>.md` into a finished training run's folder, from its `config.yaml` and `versions.json`.
 
     Arguments:
         folder: of the run.
@@ -27,8 +26,9 @@ def write_card(folder: Path, kind: str, command: str, seconds: float, parameters
         seconds: of training.
         parameters: number of trained parameters.
         device: that it ran on.
+        figures: of the last validation.
     """
-    figures = "\n".join(f"| {name} | {value:.4g} |" for name, value in last_figures(folder / "metrics.csv").items())
+    table = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
     card = folder / f"{kind}.md"
     card.write_text(f"""# {TITLES[kind]}
 
@@ -40,7 +40,7 @@ Figures at the end of training, on held-out data:
 
 | figure | value |
 |---|---|
-{figures}
+{table}
 
 ## Config
 
@@ -55,16 +55,6 @@ Figures at the end of training, on held-out data:
 ```
 """)
     return card
-
-
-def last_figures(file: Path) -> dict[str, float]:
-    """The last value of every column of a CSV logger's file that validation wrote."""
-    last: dict[str, float] = {}
-    if file.is_file():
-        with open(file, newline="") as table:
-            for row in csv.DictReader(table):
-                last |= {name: float(value) for name, value in row.items() if value and name.startswith("val/")}
-    return last
 
 
 def processor() -> str:
