@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from PIL import Image
 
 from sdg.checkpoints.models import load_clip, load_clip_noisy, load_denoiser, load_judge
 from sdg.checkpoints.weights import read
+from sdg.diffusion.samplers import DDIM, Noise, sample
+from sdg.lightning.training import TrainingModule
+from sdg.report.grid import plain_grid
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["data.size=96", "data.held_out=32", "data.cache=null", "data.batch_size=32", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1", "callbacks.checkpoint.every_n_train_steps=2"]
@@ -48,6 +52,40 @@ def test_export_takes_the_averaged_weights(denoiser_run):
     assert any(not torch.equal(averaged[name], raw[name]) for name in raw)
     for name, value in exported.items():
         assert torch.equal(value, averaged[f"model.{name}"]), name
+
+
+def test_previews_show_the_averaged_weights(denoiser_run):
+    model = load_denoiser(denoiser_run / "denoiser.safetensors")  # the average after step 4, at which validation drew too
+    expected = plain_grid(sample(model, DDIM(25), Noise(range(4), (3, 32, 32)))).permute(1, 2, 0).numpy()
+    with Image.open(denoiser_run / "samples" / "step-000004.png") as drawn:
+        assert np.abs(np.asarray(drawn).astype(int) - expected).max() <= 1
+
+
+def test_every_rank_and_step_draws_noise_of_its_own_and_draws_it_again():
+    def draw(rank, step, seed):
+        TrainingModule.on_train_batch_start(SimpleNamespace(global_rank=rank, global_step=step, seed=seed), {}, step)
+        return torch.rand(1).item()
+    places = [(rank, step, seed) for rank in (0, 1) for step in (0, 1) for seed in (0, 1)]
+    first = [draw(*place) for place in places]
+    assert len(set(first)) == len(places) and [draw(*place) for place in places] == first
+
+
+def test_a_finished_run_is_not_resumed(denoiser_run, run, tmp_path):
+    with pytest.raises(SystemExit, match="has taken 4 steps already; raise trainer.max_steps"):
+        run("train.py", *SMALL, *UNET, "trainer.max_steps=4", f"ckpt_path={denoiser_run}/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path}/run")
+
+
+def test_what_is_no_checkpoint_says_so(run, tmp_path):
+    (tmp_path / "last.ckpt").write_text("not one")
+    with pytest.raises(SystemExit, match="damaged or no checkpoint"):
+        run("train.py", *SMALL, *UNET, "trainer.max_steps=4", f"ckpt_path={tmp_path}/last.ckpt", f"hydra.run.dir={tmp_path}/run")
+
+
+def test_the_last_step_is_kept_whatever_the_interval(run, tmp_path):
+    run("train.py", *SMALL, *UNET, "trainer.max_steps=3", "callbacks.ema.decay=0.5", "logger=none", f"hydra.run.dir={tmp_path}/run")
+    saved = checkpoint(tmp_path / "run")
+    assert saved["global_step"] == 3 and any(not torch.equal(saved["state_dict"][name], saved["current_model_state"][name]) for name in saved["current_model_state"])
+    assert "val/loss" in (tmp_path / "run" / "denoiser.md").read_text()
 
 
 def test_resume_continues_as_if_it_had_not_stopped(run, tmp_path):
