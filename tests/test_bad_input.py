@@ -114,4 +114,4 @@ def test_train_refuses_in_one_line(refusal, tmp_path, overrides, said):
 
 
 def test_nothing_to_resume(refusal, tmp_path):
-    assert "resume=true: no checkpoint under" in refusal("train.py", f"hydra.run.dir={tmp_path}/denoiser/run", "resume=true", "data.cache=null", "data.size=64", "data.held_out=32")
+    assert "resume=true: no checkpoint of a denoiser under" in refusal("train.py", f"hydra.run.dir={tmp_path}/denoiser/run", "resume=true", "data.cache=null", "data.size=64", "data.held_out=32")

@@ -39,7 +39,8 @@ def entry_point(config_name: str) -> Callable:
         def job(config: DictConfig) -> None:
             hydra_config = HydraConfig.get()
             if hydra_config.mode != RunMode.MULTIRUN:
-                main(config)
+                with explained(conf, config_name):  # before Hydra adds lines of its own
+                    main(config)
                 return
             try:
                 main(config)
@@ -87,9 +88,11 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
         if isinstance(link, UserError):
             return str(link)
     for link in chain:
-        if isinstance(link, MissingConfigException) and link.options:
+        if isinstance(link, MissingConfigException):
             group, _, word = str(link.missing_cfg_file).rpartition("/")
-            return f"{group}={word}: there is no such {group}{near(word, link.options) or '.'} There are: {', '.join(sorted(link.options))}."
+            options = sorted(file.stem for file in (conf / group).glob("*.yaml"))
+            if group and options:
+                return f"{group}={word}: there is no such {group}{near(word, options) or '.'} There are: {', '.join(options)}."
     for link in chain:
         if isinstance(link, InstantiationException) and link.__cause__ is not None:
             key = re.search(r"full_key: (\S+)", str(link))

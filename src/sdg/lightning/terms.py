@@ -108,6 +108,7 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
                 choice(f"similarity.{kind}.stages", stage, list(stages(image.tower)))
         else:
             terms[kind] = class_term(config, image, text, held_out)
+            terms[kind].targets(targets)  # says at once which class is unknown
     references = References(reference_images(requests, terms, held_out, image.resolution), denoiser.schedule, config.seed)
     levels = torch.zeros(denoiser.schedule.T, dtype=torch.long) if at_clean else matched_levels(denoiser.schedule, image.config.get("schedule"))
     return Similarity(image, terms, levels, references)
