@@ -21,7 +21,7 @@ def contrastive_loss(a: Tensor, b: Tensor, scale: float | Tensor, gather: Callab
     labels = torch.arange(len(a), device=a.device) + rank * len(a)
     # In fp32 whatever surrounds it: near 100 two neighbouring bfloat16 numbers are 0.5 apart.
     with torch.autocast(a.device.type, enabled=False):
-        a, b = a.float(), b.float()
+        a, b = (e.to(torch.promote_types(e.dtype, torch.float32)) for e in (a, b))
         everyone_a, everyone_b = gather(a).flatten(0, 1), gather(b).flatten(0, 1)
         return (F.cross_entropy(scale * a @ everyone_b.T, labels) + F.cross_entropy(scale * b @ everyone_a.T, labels)) / 2
 
