@@ -1,0 +1,54 @@
+"""The shipped weights do what the README says of them."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from sdg.checkpoints.models import load_clip, load_clip_noisy
+from sdg.data.shapes import Shapes
+from sdg.diffusion.schedule import Schedule
+from sdg.encoders.contrastive import retrieval_top1
+
+WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
+FACTORS = ("shape", "colour", "pattern", "background")
+
+
+def test_weights_are_small_and_each_has_a_card():
+    files = sorted(WEIGHTS.glob("*.safetensors"))
+    assert {file.stem for file in files} == {"denoiser", "clip", "clip_noisy", "judge"}
+    assert sum(file.stat().st_size for file in files) <= 25e6
+    for file in files:
+        card = file.with_suffix(".md").read_text()
+        assert all(word in card for word in ("command:", "hardware:", "val/", "seed:")), file.stem
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_noise_aware_encoder_finds_the_image_behind_the_noise():
+    clip, noisy = load_clip(WEIGHTS / "clip.safetensors"), load_clip_noisy(WEIGHTS / "clip_noisy.safetensors")
+    schedule, x0 = Schedule(**noisy.config["schedule"]), Shapes(500, seed=1).__getitems__(list(range(500)))["image"]
+    keys, noise = clip.encode_image(x0), torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
+
+    def top1(encoder, level):
+        t = torch.full((500,), level)
+        return retrieval_top1(encoder.encode_image(schedule.q_sample(x0, t, noise), t), keys)
+    assert top1(noisy, 400) >= 0.92 and top1(noisy, 800) >= 0.35
+    assert top1(clip, 600) < 0.3 and top1(clip, 800) < 0.05
+
+
+@pytest.mark.slow
+def test_guidance_at_the_default_settings(run, tmp_path):
+    run("sample.py", "experiment=evaluate", f"hydra.run.dir={tmp_path}/run")
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert found["num_samples"] == 512 and found["num_prompts"] == 64
+    assert all(found["alignment"][factor] >= 0.80 for factor in FACTORS), found["alignment"]
+    assert found["alignment"]["all"] >= 0.60
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", FACTORS)
+def test_prompts_that_name_one_factor(run, tmp_path, factor):
+    run("sample.py", f"named=[{factor}]", "num_samples=128", f"hydra.run.dir={tmp_path}/run")
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["alignment"][factor] >= 0.90
