@@ -60,7 +60,7 @@ def test_true_target_gives_back_the_image_and_the_noise(prediction):
     denoiser = Denoiser(Says(truth(prediction, x0, eps, LEVELS)), SCHEDULE, prediction, clip=False)
     x = SCHEDULE.q_sample(x0, LEVELS, eps)
     found_x0 = denoiser.predict(x, LEVELS).x0
-    found_eps = denoiser.noise(found_x0, x, LEVELS)
+    found_eps = SCHEDULE.noise(found_x0, x, LEVELS)
     torch.testing.assert_close(found_x0, x0, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(found_eps, eps, rtol=1e-7, atol=1e-7)
 
@@ -89,7 +89,7 @@ def test_clipped_image_and_its_noise_still_make_up_x_t(prediction):
     x = 2 * normal(1, 3, 4, 4)
     denoiser = Denoiser(Says(3 * normal(1, 3, 4, 4, seed=1)), SCHEDULE, prediction)
     x0 = denoiser.bounded(denoiser.predict(x, 40).x0)
-    eps = denoiser.noise(x0, x, 40)
+    eps = SCHEDULE.noise(x0, x, 40)
     assert x0.abs().max() == 1
     torch.testing.assert_close(SCHEDULE.q_sample(x0, 40, eps), x)
 

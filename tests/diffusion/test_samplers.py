@@ -7,7 +7,8 @@ from diffusers.schedulers import scheduling_ddpm
 from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import DDIM, DDPM, Noise, Past, Steering, ddim_step, ddpm_step, dpm_solver_step, sample
+from sdg.diffusion.guide import Steering
+from sdg.diffusion.samplers import DDIM, DDPM, Noise, Past, ddim_step, ddpm_step, dpm_solver_step, sample
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.semantic import SemanticGuidance
@@ -83,7 +84,7 @@ class Constant:
         self.asked.append(t)
         return Steering(predict(x_t), *(None if f is None else f(x_t, t) for f in (self.score, self.shift)))
 
-    def push(self, mean, t, s):
+    def push(self, mean, x_t, t, s):
         return None if self.at_mean is None else self.at_mean(mean, s)
 
     def repeats(self, t):
@@ -241,13 +242,37 @@ def test_step_to_the_clean_image_is_neither_guided_nor_noised(step, variance):
     assert not wild.asked
 
 
-@pytest.mark.parametrize("step", [ddpm_step, ddim_step])
-def test_a_shift_of_x0_moves_the_step_by_root_alpha_bar_and_leaves_the_noise(step):
+@pytest.mark.parametrize("step", [ddpm_step, ddim_step, dpm_solver_step])
+@pytest.mark.parametrize("past", [None, 60])
+def test_a_shift_of_x0_moves_the_step_by_root_alpha_bar_and_leaves_the_noise(step, past):
     denoiser = Denoiser(Mix(), Schedule("linear", 100), "v", clip=False)
-    x, z, shift = normal(3, 2, *SHAPE)
+    x, z, shift, before = normal(4, 2, *SHAPE)
+    past = past and Past(past, before)
     with torch.no_grad():
-        moved = step(denoiser, x, 50, 40, lambda: z, Constant(shift=lambda x, t: shift)).x - step(denoiser, x, 50, 40, lambda: z).x
-    torch.testing.assert_close(moved, denoiser.schedule.alpha_bar(40).sqrt() * shift)
+        guided, plain = step(denoiser, x, 50, 40, lambda: z, Constant(shift=lambda x, t: shift), past), step(denoiser, x, 50, 40, lambda: z, None, past)
+    torch.testing.assert_close(guided.x - plain.x, denoiser.schedule.alpha_bar(40).sqrt() * shift)
+    torch.testing.assert_close(guided.x0 - plain.x0, torch.zeros_like(shift) if step is dpm_solver_step else shift)
+
+
+@pytest.mark.parametrize("step", [ddpm_step, ddim_step, dpm_solver_step])
+def test_a_shifted_x0_stays_within_the_pixels_range(step):
+    denoiser = Denoiser(Mix(), Schedule("linear", 100), "v")
+    x, z = normal(2, 2, *SHAPE)
+    with torch.no_grad():
+        plain = step(denoiser, x, 50, 40, lambda: z)
+        guided = step(denoiser, x, 50, 40, lambda: z, Constant(shift=lambda x, t: torch.full_like(x, 100.0)))
+    torch.testing.assert_close(guided.x - plain.x, denoiser.schedule.alpha_bar(40).sqrt() * (1 - plain.x0))
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_a_score_moves_ddpm_as_it_moves_ddim_with_ddpms_noise(clip):
+    denoiser, wish = Denoiser(Mix(), Schedule("cosine", 100), "v", clip=clip), Constant(score=lambda x, t: 0.3 * x.cos())
+    x, z = normal(2, 2, *SHAPE)
+    for t, s in ((90, 50), (60, 40), (10, 0)):
+        with torch.no_grad():
+            found, expected = ddpm_step(denoiser, x, t, s, lambda: z, wish), ddim_step(denoiser, x, t, s, lambda: z, wish, eta=1.0)
+        torch.testing.assert_close(found.x, expected.x)
+        torch.testing.assert_close(found.x0, expected.x0)
 
 
 # --- from an image -----------------------------------------------------------------------------------------------------------
@@ -326,8 +351,8 @@ def test_recurrence_takes_each_guided_step_that_often_and_never_the_last():
 
 def test_recurrence_of_one_is_the_plain_sampler():
     denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v")
-    one, two = (sample(denoiser, DDPM(5), Noise([0, 1], SHAPE), Constant(score=lambda x, t: 0.1 * x, repeats=r)) for r in (1, 2))
-    assert not torch.equal(one, two)
+    plain, one, two = (sample(denoiser, DDPM(5), Noise([0, 1], SHAPE), guide) for guide in (None, Constant(repeats=1), Constant(repeats=2)))
+    assert torch.equal(one, plain) and not torch.equal(two, plain)
 
 
 @pytest.mark.parametrize("recurrence, guided", [(1, False), (1, True), (3, True)])
@@ -346,7 +371,7 @@ def test_recurrence_of_a_perfect_model_preserves_the_marginal(recurrence, guided
 @pytest.mark.parametrize("bad", [float("inf"), float("nan")])
 def test_overflow_is_refused_with_the_step_at_which_it_happened(bad):
     denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v")
-    guide = Constant(score=lambda x, t: torch.full_like(x, bad if t < 60 else 0.0))
+    guide = Constant(push=lambda x, s: torch.full_like(x, bad if s < 40 else 0.0))
     with pytest.raises(UserError, match=r"overflowed at step 3 of 5.*guidance\.gamma"):
         sample(denoiser, DDPM(5), Noise([0], SHAPE), guide)
 

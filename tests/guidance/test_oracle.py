@@ -78,7 +78,7 @@ def test_perfect_similarity_gives_the_gradient_of_log_p_of_y():
     spread = V * (1 - a) / (a * V + 1 - a) + R2
     expected = gain * (Y - M - gain * (x - a.sqrt() * M)) / spread
     guide = SemanticGuidance(gamma=1.0).guide(noise_aware(schedule), schedule, DDPM(1))
-    torch.testing.assert_close(guide.push(x, s + 1, s), expected.float())
+    torch.testing.assert_close(guide.push(x, None, s + 1, s), expected.float())
 
 
 def test_guided_sampling_is_the_posterior():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from sdg.diffusion.denoiser import Prediction
+from sdg.diffusion.guide import Prediction
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
@@ -32,8 +32,8 @@ def predict(x):
 
 
 def asked(guide, x_t, mean, t=50, s=40):
-    """Score and gradient at the mean, as a sampler would get them."""
-    return guide.steer(predict, x_t, t, s, None).score, guide.push(mean, t, s)
+    """The score, and γ∇sim for a Σ, as a sampler would get them: one without a Σ does not ask for the second."""
+    return guide.steer(predict, x_t, t, s, None).score, guide.push(mean, x_t, t, s) if guide.has_variance else None
 
 
 @pytest.mark.parametrize("gradient_at, sampler, where, level", [
@@ -42,7 +42,7 @@ def asked(guide, x_t, mean, t=50, s=40):
 def test_gradient_is_taken_at_the_point_and_told_its_level(gradient_at, sampler, where, level):
     seen, points = [], {"x_t": normal(3, 1, 2, 2), "mean": normal(3, 1, 2, 2, seed=1)}
     score, push = asked(SemanticGuidance(2.5, gradient_at).guide(recording(seen), SCHEDULE, sampler), points["x_t"], points["mean"])
-    assert (score is None) == (where == "mean") and (push is None) == (where == "x_t")
+    assert (score is None) == (push is not None) == sampler.has_variance
     torch.testing.assert_close(push if score is None else score, -2.5 * points[where])
     ((x, told),) = seen
     assert torch.equal(x, points[where]) and told == level
@@ -65,7 +65,7 @@ def test_gradient_at_the_means_own_level_is_that_of_the_scaled_mean():
     seen, mean = [], normal(3, 1, 2, 2)
     guide = SemanticGuidance(2.0, "mean_own_level").guide(recording(seen), SCHEDULE, DDPM())
     scale, level = own_level(SCHEDULE, 50, 40)
-    torch.testing.assert_close(guide.push(mean, 50, 40), -2.0 * scale**2 * mean)
+    torch.testing.assert_close(guide.push(mean, None, 50, 40), -2.0 * scale**2 * mean)
     assert seen[0][1] == level
 
 
@@ -92,7 +92,7 @@ def test_gradient_is_taken_in_fp32_whatever_surrounds_it(dtype):
 
 def test_gradient_leaves_no_graph_behind():
     x = normal(2, 1, 2, 2).requires_grad_()
-    found = SemanticGuidance(1.0).guide(recording([]), SCHEDULE, DDPM()).push(x * 2, 50, 40)
+    found = SemanticGuidance(1.0).guide(recording([]), SCHEDULE, DDPM()).push(x * 2, None, 50, 40)
     assert not found.requires_grad and x.grad is None
 
 
@@ -103,7 +103,7 @@ def test_gamma_over_the_noise_range(kind, share):
     x = normal(1, 1, 2, 2)
     guide = SemanticGuidance(3.0, "x_t", gamma_schedule=kind).guide(recording([]), SCHEDULE, DDPM())
     for t in (0, 33, 99):
-        torch.testing.assert_close(asked(guide, x, x, t, t - 1)[0], -3.0 * share(t / 99) * x)
+        torch.testing.assert_close(asked(guide, x, x, t, t - 1)[1], -3.0 * share(t / 99) * x)
     assert sum(share(t / 99) for t in range(100)) == pytest.approx(100)  # the mean strength is the same
 
 
@@ -120,13 +120,13 @@ def test_outside_of_the_interval_nothing_is_guided_and_no_encoder_called(gradien
 
 def test_normalised_gradients_have_root_mean_square_one():
     x = normal(3, 1, 4, 4) * torch.tensor([1e-3, 1.0, 50.0]).view(3, 1, 1, 1)
-    found = SemanticGuidance(2.0, normalize=True).guide(recording([]), SCHEDULE, DDPM()).push(x, 50, 40)
+    found = SemanticGuidance(2.0, normalize=True).guide(recording([]), SCHEDULE, DDPM()).push(x, None, 50, 40)
     torch.testing.assert_close(found, -2 * x / x.square().flatten(1).mean(1).sqrt().view(3, 1, 1, 1))
 
 
 def test_long_gradients_are_cut_and_short_ones_left():
     x = torch.tensor([[3.0, 4.0], [0.3, 0.4]]).view(2, 1, 1, 2)
-    found = SemanticGuidance(2.0, max_norm=1.0).guide(recording([]), SCHEDULE, DDPM()).push(x, 50, 40)
+    found = SemanticGuidance(2.0, max_norm=1.0).guide(recording([]), SCHEDULE, DDPM()).push(x, None, 50, 40)
     torch.testing.assert_close(found.flatten(1), -2 * torch.tensor([[0.6, 0.8], [0.3, 0.4]]))
 
 

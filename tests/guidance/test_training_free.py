@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from sdg.diffusion.denoiser import Denoiser, Prediction
+from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.guide import Prediction
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, ddpm_step, sample
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
@@ -89,14 +90,6 @@ def test_universal_moves_the_noise_with_x0():
     torch.testing.assert_close((1 - A) ** 0.5 * (found.score - forward), (A / (1 - A)) ** 0.5 * shift, rtol=1e-5, atol=1e-6)
 
 
-def test_tfg_holds_the_others():
-    x, noise = points(), torch.randn(5, 1, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    for special, general in ((DPS(0.7), TFG(0.7)), (LGD(0.7, draws=3), TFG(0.7, smoothing=1.0, draws=3)), (MPGD(0.7), TFG(0.7, rho=0, mu=1))):
-        one, other = steering(special, x, lambda: noise), steering(general, x, lambda: noise)
-        for a, b in zip(one[1:], other[1:]):
-            assert (a is None and b is None) or torch.equal(a, b)
-
-
 def test_lgd_tends_to_the_exact_similarity_with_many_draws():
     # log E_δ N(y; x̂_0 + r δ, r²_y) = log N(y; x̂_0, r²_y + r²): with r² = Var[x_0 | x_t] that is log p(y | x_t).
     x, draws = points(3), 40_000
@@ -150,10 +143,15 @@ def test_gamma_zero_is_unguided_bit_for_bit_and_no_sample_depends_on_its_batch(m
         guide = method(gamma).guide(similarity, SCHEDULE, sampler)
         return torch.cat([sample(denoiser, sampler, Noise(seeds[i : i + size], (3, 4, 4)), guide) for i in range(0, 3, size)])
     unguided = sample(denoiser, sampler, Noise(seeds, (3, 4, 4)))
-    assert torch.equal(images(0, 3), unguided)
+    assert method(0).guide(similarity, SCHEDULE, sampler) is None and torch.equal(images(0, 3), unguided)
     guided = images(0.5, 3)
     assert not torch.equal(guided, unguided)
     torch.testing.assert_close(images(0.5, 1), guided, rtol=0, atol=1e-4)
+
+
+def test_freedom_has_no_other_size_than_its_own():
+    with pytest.raises(TypeError, match="normalize"):
+        FreeDoM(normalize=True)
 
 
 @pytest.mark.parametrize("options, knob", [({"draws": 0}, "draws"), ({"smoothing": -1}, "smoothing"), ({"iterations": 0}, "iterations"), ({"rho": "x"}, "rho")])

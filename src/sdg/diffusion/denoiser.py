@@ -7,20 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sdg.diffusion.guide import Prediction
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import choice, number
 
-__all__ = ["Denoiser", "Prediction", "Reverse"]
+__all__ = ["Denoiser", "Reverse"]
 
 PREDICTIONS = ("epsilon", "x0", "v")
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
-
-
-class Prediction(NamedTuple):
-    """What one call of the network says: x̂_0, and with `learned_range` the weights of Σ's interpolation in [-1, 1]."""
-
-    x0: Tensor
-    weight: Tensor | None
 
 
 class Reverse(NamedTuple):
@@ -69,11 +63,6 @@ class Denoiser(nn.Module):
         """x̂_0 within [-1, 1] where this denoiser clips, else as it is."""
         return x0.clamp(-1, 1) if self.clip else x0
 
-    def noise(self, x0: Tensor, x: Tensor, t: int | Tensor) -> Tensor:
-        """ε̂ = (x_t − √ᾱ_t x̂_0)/√(1−ᾱ_t): the noise that x̂_0 leaves in x_t; clipping x̂_0 moves ε̂ with it."""
-        a = self.schedule.alpha_bar(t, x.device)
-        return (x - a.sqrt().to(x.dtype) * x0) / (1 - a).sqrt().to(x.dtype)
-
     def reverse(self, prediction: Prediction, x: Tensor, t: int | Tensor, s: int | Tensor) -> Reverse:
         """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) with Σ as `variance` says; Σ is given elementwise."""
         return self._reverse(self.bounded(prediction.x0), x, t, s, prediction.weight)
@@ -98,7 +87,8 @@ class Denoiser(nn.Module):
         return out if self.prediction == "x0" else signal * x - noise * out
 
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """L_simple, the squared error of what the network predicts, for x_0 times min(1/(1−ᾱ_t), max_weight); with `learned_range` L_simple + 0.001 · T · L_t (Nichol & Dhariwal 2021, eq. 16; the mean is detached in L_t).
+        """L_simple, the squared error of what the network predicts, for x_0 times min(1/(1−ᾱ_t), max_weight); with `learned_range`
+        L_simple + 0.001 · T · L_t (Nichol & Dhariwal 2021, eq. 16; the mean is detached in L_t).
 
         Arguments:
             x0: images in [-1, 1], shape (B, C, H, W).

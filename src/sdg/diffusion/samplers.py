@@ -1,15 +1,16 @@
 """One reverse step each, as a function of (x_t, t, s, noise), with two places where guidance enters."""
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from sdg.diffusion.denoiser import Denoiser, Prediction
+from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.guide import Guide, Prediction, Steering
 from sdg.errors import UserError, integer, number
 
-__all__ = ["DDIM", "DDPM", "DPMSolver", "Guide", "Noise", "Past", "Step", "Steering", "ddim_step", "ddpm_step", "dpm_solver_step", "sample"]
+__all__ = ["DDIM", "DDPM", "DPMSolver", "Noise", "Past", "Step", "ddim_step", "ddpm_step", "dpm_solver_step", "sample", "steps_taken"]
 
 
 class Noise:
@@ -31,33 +32,6 @@ class Noise:
         return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators]).to(self.device)
 
 
-class Steering(NamedTuple):
-    """What guidance makes of a step: the denoiser's own answer and how to move it.
-
-    Arguments:
-        prediction: the denoiser's, of which guidance may have needed the gradient.
-        score: an estimate of γ∇ log p(y | x_t), added to the model's ∇ log p(x_t).
-        shift: added to x̂_0 while ε̂ stays.
-    """
-
-    prediction: Prediction
-    score: Tensor | None = None
-    shift: Tensor | None = None
-
-
-class Guide(Protocol):
-    """Guidance as the samplers see it. The step to the clean image is never guided."""
-
-    def steer(self, predict: Callable[[Tensor], Prediction], x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]) -> Steering:
-        """Moves the prediction; `predict` is the denoiser at level t, `noise` each sample's own source."""
-
-    def push(self, mean: Tensor, t: int, s: int) -> Tensor | None:
-        """γ∇sim at μ_θ, which a sampler with a Σ multiplies by it; None where this guidance does not act there."""
-
-    def repeats(self, t: int) -> int:
-        """How often the step from level t is taken, with noise put back between."""
-
-
 class Past(NamedTuple):
     """The step before: its level and its x̂_0."""
 
@@ -66,7 +40,7 @@ class Past(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A step's result x_s and the x̂_0 that it was made from."""
+    """A step's result x_s and the x̂_0 that it was made from (of DPM-Solver++ before a shift)."""
 
     x: Tensor
     x0: Tensor
@@ -78,15 +52,14 @@ def steered(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], T
     return guide.steer(lambda x_t: denoiser.predict(x_t, t), x, t, s, noise)
 
 
-def in_score_form(denoiser: Denoiser, steering: Steering, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-    """x̂_0 and ε̂ of samplers without a Σ: ε̂ = ε_θ − √(1−ᾱ_t) · score (Dhariwal & Nichol 2021, alg. 2), then x̂_0 ← x̂_0 + shift."""
+def moved_by(denoiser: Denoiser, steering: Steering, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+    """x̂_0 moved by the score, which ε̂ follows (Dhariwal & Nichol 2021, alg. 2: ε̂ = ε_θ − √(1−ᾱ_t) · score), and x̂_0 + shift besides."""
     x0 = steering.prediction.x0
     if steering.score is not None:
         a = denoiser.schedule.alpha_bar(t, x.device)
         x0 = x0 + ((1 - a) / a.sqrt()).to(x.dtype) * steering.score
     x0 = denoiser.bounded(x0)
-    eps = denoiser.noise(x0, x, t)
-    return x0 if steering.shift is None else denoiser.bounded(x0 + steering.shift), eps
+    return x0, x0 if steering.shift is None else denoiser.bounded(x0 + steering.shift)
 
 
 def ddpm_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: Past | None = None) -> Step:
@@ -100,31 +73,27 @@ def ddpm_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[],
     """
     z = noise()
     steering = steered(denoiser, x, t, s, noise, guide)
-    mean, variance, x0 = denoiser.reverse(steering.prediction, x, t, s)
+    x0, shifted = moved_by(denoiser, steering, x, t)
+    mean, variance, _ = denoiser.reverse(Prediction(x0, steering.prediction.weight), x, t, s)
     if s < 0:
         return Step(mean, x0)
-    moved = mean
-    if steering.score is not None:
-        moved = moved + variance * steering.score
-    if steering.shift is not None:
-        a = denoiser.schedule.alpha_bar(s, x.device)
-        moved = moved + a.sqrt().to(x.dtype) * steering.shift
-    gradient = guide.push(mean, t, s) if guide is not None else None
+    moved = mean + denoiser.schedule.alpha_bar(s, x.device).sqrt().to(x.dtype) * (shifted - x0)
+    gradient = guide.push(mean, x, t, s) if guide is not None else None
     if gradient is not None:
         moved = moved + variance * gradient
-    return Step(moved + variance.sqrt() * z, x0)
+    return Step(moved + variance.sqrt() * z, shifted)
 
 
 def ddim_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: Past | None = None,
               eta: float = 0.0) -> Step:
     """x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z with σ = η √β̃ (Song et al. 2021, arXiv 2010.02502, eq. 12)."""
     z = noise()
-    x0, eps = in_score_form(denoiser, steered(denoiser, x, t, s, noise, guide), x, t)
+    x0, shifted = moved_by(denoiser, steered(denoiser, x, t, s, noise, guide), x, t)
     a = denoiser.schedule.alpha_bar(s, x.device)
-    variance = eta**2 * denoiser.schedule.posterior(x0, x, t, s)[1]
-    x_s = (a.sqrt().to(x.dtype) * x0 + (1 - a - variance).clamp(min=0).sqrt().to(x.dtype) * eps
+    variance = eta**2 * denoiser.schedule.posterior_variance(t, s, x.device)
+    x_s = (a.sqrt().to(x.dtype) * shifted + (1 - a - variance).clamp(min=0).sqrt().to(x.dtype) * denoiser.schedule.noise(x0, x, t)
            + variance.sqrt().to(x.dtype) * z)
-    return Step(x_s, x0)
+    return Step(x_s, shifted)
 
 
 def dpm_solver_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None,
@@ -133,9 +102,10 @@ def dpm_solver_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callab
 
         x_s = √(1−ᾱ_s)/√(1−ᾱ_t) x_t + √ᾱ_s (1 − e^{−h}) [x̂_0 + (x̂_0 − x̂_0,past)/(2r)]
 
-    The first step and the last, where λ_s is infinite and x_s = x̂_0, are of first order.
+    The first step and the last, where λ_s is infinite and x_s = x̂_0, are of first order. A shift of x̂_0 is no part of what is
+    extrapolated: it is added to the result, √ᾱ_s times, as in the other samplers.
     """
-    x0, _ = in_score_form(denoiser, steered(denoiser, x, t, s, noise, guide), x, t)
+    x0, shifted = moved_by(denoiser, steered(denoiser, x, t, s, noise, guide), x, t)
     if s < 0:
         return Step(x0, x0)
 
@@ -148,7 +118,8 @@ def dpm_solver_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callab
         r = (half_log_snr(t) - half_log_snr(past.t)) / h
         ahead = x0 + (x0 - past.x0) / (2 * r).to(x.dtype)
     decay = ((1 - a_s) / (1 - a_t)).sqrt()
-    return Step(decay.to(x.dtype) * x - (a_s.sqrt() * torch.expm1(-h)).to(x.dtype) * ahead, x0)
+    x_s = decay.to(x.dtype) * x - (a_s.sqrt() * torch.expm1(-h)).to(x.dtype) * ahead
+    return Step(x_s + a_s.sqrt().to(x.dtype) * (shifted - x0), x0)
 
 
 class DDPM:
@@ -185,6 +156,11 @@ class DPMSolver:
     step = staticmethod(dpm_solver_step)
 
 
+def steps_taken(steps: int, strength: float) -> int:
+    """How many of a sampler's last steps a start from an image takes."""
+    return max(1, round(strength * steps))
+
+
 @torch.no_grad()
 def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guide | None = None, start: Tensor | None = None, strength: float = 1.0,
            on_step: Callable[[int, Step], None] = lambda done, step: None) -> Tensor:
@@ -206,7 +182,7 @@ def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guide | None = None
     """
     steps, x, past = denoiser.schedule.steps(sampler.steps, sampler.spacing), noise(), None
     if start is not None:
-        steps = steps[len(steps) - max(1, round(strength * len(steps))):]
+        steps = steps[-steps_taken(len(steps), strength):]
         x = denoiser.schedule.q_sample(start, steps[0][0], x)
     for done, (t, s) in enumerate(steps, 1):
         repeats = guide.repeats(t) if guide is not None and s >= 0 else 1

@@ -65,6 +65,15 @@ class Schedule:
         """β_{t|s} = 1 − ᾱ_t/ᾱ_s, the variance of q(x_t | x_s)."""
         return 1 - self.alpha_bar(t, device) / self.alpha_bar(s, device)
 
+    def noise(self, x0: Tensor, x_t: Tensor, t: int | Tensor) -> Tensor:
+        """ε̂ = (x_t − √ᾱ_t x̂_0)/√(1−ᾱ_t): the noise that x̂_0 leaves in x_t."""
+        a = self.alpha_bar(t, x_t.device)
+        return (x_t - a.sqrt().to(x_t.dtype) * x0) / (1 - a).sqrt().to(x_t.dtype)
+
+    def posterior_variance(self, t: int | Tensor, s: int | Tensor, device="cpu") -> Tensor:
+        """β̃ = β_{t|s} (1−ᾱ_s)/(1−ᾱ_t), the variance of q(x_s | x_t, x_0)."""
+        return self.beta(t, s, device) * (1 - self.alpha_bar(s, device)) / (1 - self.alpha_bar(t, device))
+
     def posterior(self, x0: Tensor, x_t: Tensor, t: int | Tensor, s: int | Tensor) -> tuple[Tensor, Tensor]:
         """q(x_s | x_t, x_0) = N(μ̃, β̃ I), Ho et al. 2020 eq. 6–7 for any pair s < t.
 
@@ -76,7 +85,7 @@ class Schedule:
         a_t, a_s, beta = self.alpha_bar(t, x_t.device), self.alpha_bar(s, x_t.device), self.beta(t, s, x_t.device)
         from_x0 = a_s.sqrt() * beta / (1 - a_t)
         from_xt = (a_t / a_s).sqrt() * (1 - a_s) / (1 - a_t)
-        return from_x0.to(x0.dtype) * x0 + from_xt.to(x_t.dtype) * x_t, beta * (1 - a_s) / (1 - a_t)
+        return from_x0.to(x0.dtype) * x0 + from_xt.to(x_t.dtype) * x_t, self.posterior_variance(t, s, x_t.device)
 
     def steps(self, count: int, spacing: str = "linspace") -> list[tuple[int, int]]:
         """The respaced grid as pairs (t, s) from noise to image; the last s is −1.

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sdg.diffusion.denoiser import Prediction
-from sdg.diffusion.samplers import Steering
+from sdg.diffusion.guide import Prediction, Steering
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
 
@@ -71,13 +70,13 @@ class Method:
         """The prediction, moved; by default it is not."""
         return Steering(predict(x_t))
 
-    def push(self, bound: "Bound", mean: Tensor, t: int, s: int) -> Tensor | None:
-        """γ∇sim at μ_θ; None by default."""
+    def push(self, bound: "Bound", mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
+        """γ∇sim for a sampler to multiply by its Σ; None by default."""
         return None
 
 
 class Bound:
-    """A method with what it steers by: `sdg.diffusion.samplers.Guide`."""
+    """A method with what it steers by: `sdg.diffusion.guide.Guide`."""
 
     def __init__(self, method: Method, similarity: Similarity, schedule: Schedule, has_variance: bool):
         self.method, self.similarity, self.schedule, self.has_variance = method, similarity, schedule, has_variance
@@ -97,8 +96,8 @@ class Bound:
     def steer(self, predict, x_t, t, s, noise):
         return self.method.steer(self, predict, x_t, t, s, noise) if self.active(t) else Steering(predict(x_t))
 
-    def push(self, mean, t, s):
-        return self.method.push(self, mean, t, s) if self.active(t) else None
+    def push(self, mean, x_t, t, s):
+        return self.method.push(self, mean, x_t, t, s) if self.active(t) else None
 
     def repeats(self, t):
         return self.method.recurrence if self.active(t) else 1

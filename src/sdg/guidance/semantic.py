@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from sdg.diffusion.samplers import Steering
+from sdg.diffusion.guide import Steering
 from sdg.errors import UserError, choice
 from sdg.guidance.method import Bound, Method, gradient
 
@@ -32,20 +32,18 @@ class SemanticGuidance(Method):
             raise UserError(f"guidance.gradient_at={self.gradient_at} multiplies the gradient by the step's variance Σ, which this sampler does not have; use "
                             "guidance.gradient_at=x_t (the score form: the same γ then steers somewhat differently) or sampler=ddpm.")
 
-    def place(self, bound: Bound) -> str:
-        return self.gradient_at or ("mean" if bound.has_variance else "x_t")
-
     def steer(self, bound, predict, x_t, t, s, noise) -> Steering:
         prediction = predict(x_t)
-        if self.place(bound) != "x_t":
-            return Steering(prediction)
-        return Steering(prediction, score=bound.gamma(t) * self.shaped(gradient(lambda x: bound.similarity(x, t), x_t)))
+        return Steering(prediction) if bound.has_variance else Steering(prediction, score=self.at(bound, x_t, 1.0, t, t))
 
-    def push(self, bound, mean, t, s) -> Tensor | None:
-        if self.place(bound) == "x_t":
-            return None
-        scale, level = (1.0, s) if self.place(bound) == "mean" else own_level(bound.schedule, t, s)
-        return bound.gamma(t) * self.shaped(gradient(lambda x: bound.similarity(x * scale, level), mean))
+    def push(self, bound, mean, x_t, t, s) -> Tensor:
+        if self.gradient_at == "x_t":
+            return self.at(bound, x_t, 1.0, t, t)
+        return self.at(bound, mean, *(own_level(bound.schedule, t, s) if self.gradient_at == "mean_own_level" else (1.0, s)), t)
+
+    def at(self, bound: Bound, x: Tensor, scale: float, level: int, t: int) -> Tensor:
+        """γ_t ∇_x sim(scale · x, y), the encoder being told `level`."""
+        return bound.gamma(t) * self.shaped(gradient(lambda x: bound.similarity(x * scale, level), x))
 
 
 def own_level(schedule, t: int, s: int) -> tuple[float, int]:
@@ -53,6 +51,5 @@ def own_level(schedule, t: int, s: int) -> tuple[float, int]:
 
     x_s = μ_θ + √β̃ z, so μ_θ holds √ᾱ_s x_0 and noise of variance 1−ᾱ_s−β̃; times (1−β̃)^−½ that is a draw of the level with ᾱ = ᾱ_s/(1−β̃).
     """
-    a_t, a_s = schedule.alpha_bar(t), schedule.alpha_bar(s)
-    small = (1 - a_t / a_s) * (1 - a_s) / (1 - a_t)
+    a_s, small = schedule.alpha_bar(s), schedule.posterior_variance(t, s)
     return float((1 - small) ** -0.5), int(schedule.match((a_s / (1 - small)).view(1), tolerance=1.6))

@@ -1,9 +1,11 @@
 """The alternatives that need no noise-aware encoder: a clean one looks at x̂_0(x_t), which the denoiser predicts."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from sdg.diffusion.samplers import Steering
+from sdg.diffusion.guide import Steering
 from sdg.errors import integer, number
 from sdg.guidance.method import Bound, Method, gradient
 
@@ -18,7 +20,8 @@ class TFG(Method):
         shift = Δ_m,   Δ_0 = 0,   Δ_{i+1} = Δ_i + γ_t μ (1−ᾱ_t) ∇F(x̂_0 + Δ_i)          (not through it)
 
     The score is added to the model's, the shift to x̂_0 while ε̂ stays; a guided step is taken R times. The factor 1−ᾱ_t is the
-    variance of x_0 given x_t for data of variance 1, so that γ μ = 1 is one step of Bayes' rule.
+    variance of x_0 given x_t for data of variance 1, so that γ μ = 1 is one step of Bayes' rule. sim is asked about x̂_0 as it is
+    predicted, not clipped to [-1, 1]: a clipped pixel would have no gradient where it is most wrong.
 
     Arguments:
         gamma: γ.
@@ -102,16 +105,16 @@ class FreeDoM(TFG):
 
         ε̂ ← ε̂ − γ_t rms(ε̂) g/rms(g),   g = ∇_{x_t} sim(x̂_0(x_t), y),   that is   score = γ_t rms(ε̂)/√(1−ᾱ_t) · g/rms(g)
 
-    γ is here the share of ε̂ that is replaced; 0.2 in the authors' code. Steps within `interval` are taken `recurrence` times.
+    γ is here the share of ε̂ that is replaced. Steps within `interval` are taken `recurrence` times. It sizes its own step, so
+    `normalize` and `max_norm` have no place here.
     """
 
-    def __init__(self, gamma: float = 0.2, recurrence: int = 2, **options):
-        super().__init__(gamma, recurrence=recurrence, **options)
+    def __init__(self, gamma: float = 0.2, gamma_schedule: str = "constant", interval: Sequence[float] = (0.0, 1.0), recurrence: int = 2):
+        super().__init__(gamma, gamma_schedule=gamma_schedule, interval=interval, recurrence=recurrence)
 
     def sized(self, bound, g, x_t, x0, t):
-        a = bound.schedule.alpha_bar(t, x_t.device)
-        eps = (x_t - a.sqrt().to(x_t.dtype) * x0) / (1 - a).sqrt().to(x_t.dtype)
-        return bound.gamma(t) * rms(eps) / (1 - a).sqrt().to(x_t.dtype) * g / rms(g).clamp(min=1e-12)
+        spread = (1 - bound.schedule.alpha_bar(t, x_t.device)).sqrt().to(x_t.dtype)
+        return bound.gamma(t) * rms(bound.schedule.noise(x0, x_t, t)) / spread * g / rms(g).clamp(min=1e-12)
 
 
 def rms(x: Tensor) -> Tensor:

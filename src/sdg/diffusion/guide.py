@@ -1,0 +1,42 @@
+"""What passes between a denoiser, guidance and a sampler."""
+
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+__all__ = ["Guide", "Prediction", "Steering"]
+
+
+class Prediction(NamedTuple):
+    """What one call of the network says: x̂_0, not yet clipped, and with `learned_range` the weights of Σ's interpolation in [-1, 1]."""
+
+    x0: Tensor
+    weight: Tensor | None
+
+
+class Steering(NamedTuple):
+    """What guidance makes of a prediction.
+
+    Arguments:
+        prediction: the denoiser's own, of which guidance may have needed the gradient.
+        score: an estimate of γ∇ log p(y | x_t), added to the model's ∇ log p(x_t): x̂_0 ← x̂_0 + (1−ᾱ_t)/√ᾱ_t · score, and ε̂ with it.
+        shift: added to x̂_0 while ε̂ stays.
+    """
+
+    prediction: Prediction
+    score: Tensor | None = None
+    shift: Tensor | None = None
+
+
+class Guide(Protocol):
+    """Guidance as the samplers see it. The step to the clean image is never guided."""
+
+    def steer(self, predict: Callable[[Tensor], Prediction], x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]) -> Steering:
+        """Moves the prediction; `predict` is the denoiser at level t, `noise` each sample's own source."""
+
+    def push(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
+        """γ∇sim, at μ_θ or at x_t, which a sampler with a Σ multiplies by it; None where this guidance does not act so."""
+
+    def repeats(self, t: int) -> int:
+        """How often the step from level t is taken, with noise put back between."""
