@@ -20,10 +20,12 @@ TUNING = {"num_samples": 64, "samples_per_prompt": 2, "offset": 1000}
 
 
 def sample(folder: Path, **options) -> dict:
-    """The figures of `python sample.py`; a run that is there already is not repeated."""
-    if not (folder / "metrics.json").is_file():
-        overrides = [f"{key.replace('__', '.')}={value}" for key, value in options.items()]
+    """The figures of `python sample.py`; a run with the same overrides that is there already is not repeated."""
+    overrides = [f"{key.replace('__', '.')}={value}" for key, value in options.items()]
+    told = folder / "overrides.json"
+    if not (folder / "metrics.json").is_file() or not told.is_file() or json.loads(told.read_text()) != overrides:
         subprocess.run([sys.executable, "sample.py", *overrides, f"hydra.run.dir={folder}"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        told.write_text(json.dumps(overrides))
     return json.loads((folder / "metrics.json").read_text())
 
 

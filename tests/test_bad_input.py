@@ -3,6 +3,10 @@
 import pytest
 from PIL import Image
 
+from sdg.checkpoints.weights import save
+from sdg.data.shapes import FACTORS
+from sdg.metrics.judge import Judge
+
 
 @pytest.mark.parametrize("overrides, said", [
     (["guidance.gamma=banana"], "guidance.gamma must be a finite number, not 'banana'"),
@@ -49,6 +53,8 @@ from PIL import Image
     (["init_image=/nowhere.png"], "there is no image /nowhere.png"),
     (["init_image=README.md"], "cannot read the image README.md"),
     (["trajectory=-1"], "trajectory must be"),
+    (["trajectory=9", "batch_size=4"], "trajectory=9 samples are followed within one batch"),
+    (["named=[color]"], "named must be one of shape, colour"),
     (["offset=-1"], "offset must be"),
 ])
 def test_sample_refuses_in_one_line(refusal, tiny, overrides, said):
@@ -111,6 +117,26 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
 ])
 def test_train_refuses_in_one_line(refusal, tmp_path, overrides, said):
     assert said in refusal("train.py", f"hydra.run.dir={tmp_path}/run", *overrides)
+
+
+def test_a_folder_without_labels_has_no_classes(refusal, tiny, tmp_path):
+    for name in ("a", "b", "c"):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"{name}.png")
+    tiny = [o for o in tiny if not o.startswith("data.")]
+    assert "this data has no classes" in refusal("sample.py", *tiny, "data=folder", f"data.folder={tmp_path}", "similarity=[class]", "similarity.class.name=heart")
+
+
+def test_pictures_that_no_run_left_are_not_replaced(refusal, tiny, tmp_path):
+    (tmp_path / "run" / "images").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "run" / "images" / "holiday.png")
+    assert "holds files that are not of a sampling run" in refusal("sample.py", *tiny)
+    assert (tmp_path / "run" / "images" / "holiday.png").is_file()
+
+
+def test_a_judge_of_another_size_is_refused(refusal, tiny, tmp_path):
+    judge = Judge("resnet_tiny", {name: len(values) for name, values in FACTORS.items()}, resolution=64)
+    save(tmp_path / "judge.safetensors", "judge", judge, judge.config)
+    assert "eval.judge reads images of 64 pixels a side, the samples have 32" in refusal("sample.py", *tiny, f"eval.judge={tmp_path}/judge.safetensors")
 
 
 def test_nothing_to_resume(refusal, tmp_path):

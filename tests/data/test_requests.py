@@ -44,6 +44,7 @@ def test_no_two_samples_share_a_seed_within_a_run_or_between_runs():
     (" a.png:2|b.png ", (("a.png", 2.0), ("b.png", 1.0))),
     ("C:/pictures/a.png", (("C:/pictures/a.png", 1.0),)),
     ("portrait: a man", (("portrait: a man", 1.0),)),
+    ("a clock at 12:30", (("a clock at 12:30", 1.0),)),
 ])
 def test_parts_stand_between_bars_and_weights_behind_colons(wish, parts):
     assert weighted(wish) == parts

@@ -9,6 +9,7 @@ from torch import nn
 
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder, TimeConditionedNorm
+from sdg.encoders.stages import stages
 from sdg.errors import UserError
 
 SCHEDULE = {"kind": "cosine", "T": 1000}
@@ -85,6 +86,17 @@ def test_each_image_is_modulated_by_its_own_level(clip):
     encoder, x, t = perturbed(aware_of(clip)), images(3, clip.resolution), torch.tensor([0, 400, 999])
     alone = torch.cat([encoder.encode_image(x[i : i + 1], t[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(encoder.encode_image(x, t), alone, rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_stages_of_both_towers_give_equal_maps_of_as_many_channels_as_they_say(clip):
+    encoder, x = aware_of(clip), images(2, clip.resolution)
+    names = list(stages(clip.tower))
+    assert names == list(stages(encoder.tower)) and len(names) >= 2
+    (_, clean), (_, aware) = clip.encode(x, None, names), encoder.encode(x, torch.tensor([0, 999]), names)
+    for name in names:
+        assert clean[name].shape[:2] == (2, stages(encoder.tower)[name].channels) and clean[name].ndim in (3, 4)
+        torch.testing.assert_close(aware[name], clean[name], rtol=0, atol=1e-5)
 
 
 def test_gradient_passes_to_the_image(clip):

@@ -75,6 +75,11 @@ def test_a_sweep_ends_in_one_table_and_two_pictures(run, tiny, tmp_path, capsys)
     assert capsys.readouterr().out.rstrip().endswith(f"results: {folder}")
 
 
+def test_a_sweep_by_reference_names_the_references(run, tiny, tmp_path):
+    run("sample.py", "-m", *tiny[:-1], "guidance.gamma=0,1", "similarity=[content]", f"hydra.sweep.dir={tmp_path}/sweep")
+    assert {file.name for file in (tmp_path / "sweep").iterdir()} >= {"sweep.csv", "sweep.png", "curves.png"}
+
+
 def test_a_failed_job_of_a_sweep_is_named_and_the_others_are_kept(run, tiny, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         run("sample.py", "-m", *tiny[:-1], f"hydra.sweep.dir={tmp_path}/sweep", "guidance.gamma=0,banana,5")

@@ -6,6 +6,7 @@ from torch import nn
 
 from sdg.data.shapes import FACTORS
 from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
+from sdg.metrics.cost import Meter, Network
 from sdg.metrics.fidelity import diversity_judge, frechet_judge, kernel_judge
 from sdg.metrics.judge import Judge
 from sdg.metrics.layout import centres, intersection_over_union, spread_within
@@ -142,6 +143,20 @@ def test_kernel_distance_is_reproducible_and_leaves_the_global_generator_alone()
     torch.manual_seed(3)
     assert torch.equal(torch.rand(1), after) and kernel_judge(Pixels(6), images(300), images(200, 1)) == first
     assert kernel_judge(Pixels(6), images(99), images(200)) is None
+
+
+@pytest.mark.parametrize("passes, backwards", [(1, 0), (3, 0), (2, 2)])
+def test_cost_of_a_convolution_is_its_multiplications_and_additions(passes, backwards):
+    # 3 × 3 × 4 channels in, 5 out, at 8 × 8 places: a multiplication and an addition each; its gradient with respect to the image is as dear.
+    network = nn.Conv2d(4, 5, 3, padding=1, bias=False).requires_grad_(False)
+    meter, each = Meter({"net": Network(network, network)}), 2 * 9 * 4 * 5 * 64
+    for k in range(passes):
+        x = torch.randn(6, 4, 8, 8, requires_grad=k < backwards)
+        out = network(x)
+        if k < backwards:
+            out.sum().backward()
+    cost = meter.close(torch.randn(4, 8, 8))
+    assert cost == {"net_forwards": 6 * passes, "net_backwards": 6 * backwards, "flops": 6 * (passes + backwards) * each}
 
 
 def test_diversity_is_the_mean_distance_within_groups():

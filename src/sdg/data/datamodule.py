@@ -25,9 +25,12 @@ class Data(pl.LightningDataModule):
         self.batch_size = integer("data.batch_size", batch_size, 1)
         self.num_workers = integer("data.num_workers", num_workers, 0)
 
-    def train_dataloader(self) -> DataLoader:
-        if len(self.train) < self.batch_size:
+    def setup(self, stage: str) -> None:
+        # Not in train_dataloader: an error there leaves Lightning's changes to torch's DataLoader in place, for a sweep's next job too.
+        if stage == "fit" and len(self.train) < self.batch_size:
             raise UserError(f"data.batch_size={self.batch_size} is more than the {len(self.train)} training images; lower it.")
+
+    def train_dataloader(self) -> DataLoader:
         # torch's sampler for several processes serves one too: its order follows from seed and epoch, so that a resumed run keeps it.
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         order = DistributedSampler(self.train, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True)
@@ -69,6 +72,7 @@ class ShapesData(Data):
             self.held_out = Shapes(self.sizes[1], self.seed + 1, self.resolution, self.cache, **self.extras)
         if stage == "fit" and not hasattr(self, "train"):
             self.train = Shapes(self.sizes[0], self.seed, self.resolution, self.cache, **self.extras)
+        super().setup(stage)
 
 
 class FolderData(Data):

@@ -58,7 +58,7 @@ def load_image(file: str | Path, resolution: int) -> torch.Tensor:
         UserError: it is missing or cannot be read.
     """
     try:
-        with Image.open(file) as opened:
+        with Image.open(Path(file).expanduser()) as opened:
             image = ImageOps.fit(as_rgb(ImageOps.exif_transpose(opened)), (resolution,) * 2, Image.Resampling.BICUBIC)
     except FileNotFoundError as error:
         raise UserError(f"there is no image {file}.") from error

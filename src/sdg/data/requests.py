@@ -14,7 +14,6 @@ __all__ = ["Request", "Requests", "read_wishes", "weighted"]
 
 Wishes = Mapping[str, str]  # {similarity: what the sample shall be like, as the user wrote it}
 COLUMNS = {"prompt": "text"}  # of a table of requests, where its name is not the similarity's
-LISTED = 8  # names in a message
 
 
 class Request(NamedTuple):
@@ -49,8 +48,8 @@ def weighted(wish: str) -> tuple[tuple[str, float], ...]:
     parts = []
     for part in wish.split("|"):
         text, colon, weight = part.strip().rpartition(":")
-        # "C:/image.png" and "portrait: a man" hold colons that introduce no weight.
-        if not colon or weight != weight.strip() or "/" in weight or "\\" in weight:
+        # "C:/image.png", "portrait: a man", "12:30" and names of files hold colons that introduce no weight.
+        if not colon or weight != weight.strip() or "/" in weight or "\\" in weight or text[-1:].isdigit() or Path(part.strip()).is_file():
             text, weight = part.strip(), "1"
         if not text.strip():
             raise UserError(f"{wish!r} has an empty part; write what the image shall show, such as prompt=\"a red heart | a white background\".")
@@ -78,7 +77,7 @@ def read_wishes(given: Mapping[str, Sequence[str] | None], table: str | None, nu
     if table is not None:
         if "text" in said:
             raise UserError("give prompt= or prompts=, not both.")
-        rows = read_table(Path(table))
+        rows = read_table(Path(table).expanduser())
         for name in rows:
             if name not in given:
                 raise UserError(f"prompts: {table} has a column '{name}', which no similarity of this run reads{near(name, given) or '.'} This run has similarity=[{','.join(given)}].")

@@ -183,21 +183,33 @@ def zero_shot_caption(factor: str, value: str) -> str:
     return {"shape": f"a {value}", "background": f"a shape on a {value} background"}.get(factor, f"a {value} shape")
 
 
+def all_named(caption: str) -> dict[str, set[int]]:
+    """The factors that a caption names and all their values: "a red blue heart" gives {"colour": {0, 2}, "shape": {4}}.
+
+    Raises:
+        UserError: a word that the shapes' captions never use.
+    """
+    found: dict[str, set[int]] = {}
+    for word in caption.lower().replace(",", " ").replace(".", " ").split():
+        if word not in WORDS:
+            raise UserError(f"the prompt {caption!r} has the word '{word}', which this data never uses{near(word, WORDS) or '.'} Known words: {' '.join(WORDS)}.")
+        if word in MEANING:
+            factor, value = MEANING[word]
+            found.setdefault(factor, set()).add(value)
+    return found
+
+
 def named_factors(caption: str) -> dict[str, int]:
     """The factors that a caption names and their values: "a red heart" gives {"colour": 0, "shape": 4}.
 
     Raises:
         UserError: a word that the shapes' captions never use, or two values of one factor.
     """
-    found: dict[str, int] = {}
-    for word in caption.lower().replace(",", " ").replace(".", " ").split():
-        if word not in WORDS:
-            raise UserError(f"the prompt {caption!r} has the word '{word}', which this data never uses{near(word, WORDS) or '.'} Known words: {' '.join(WORDS)}.")
-        if word in MEANING:
-            factor, value = MEANING[word]
-            if found.setdefault(factor, value) != value:
-                raise UserError(f"the prompt {caption!r} names two values of {factor}; name one.")
-    return found
+    found = all_named(caption)
+    for factor, values in found.items():
+        if len(values) > 1:
+            raise UserError(f"the prompt {caption!r} names two values of {factor}; name one.")
+    return {factor: values.pop() for factor, values in found.items()}
 
 
 class Shapes(Dataset):

@@ -48,8 +48,8 @@ def stages(tower: nn.Module) -> dict[str, Stage]:
         prefix = getattr(trunk, "num_prefix_tokens", 0)
         return {info["module"]: Stage(trunk.get_submodule(info["module"]), info["num_chs"], prefix) for info in trunk.feature_info}
     if hasattr(trunk, "transformer"):
-        return {f"resblocks.{i}": Stage(block, block.ln_1.normalized_shape[0], 1) for i, block in enumerate(trunk.transformer.resblocks)}
-    return {name: Stage(layer, layer[-1].bn3.num_features) for name, layer in trunk.named_children() if name.startswith("layer")}
+        return {f"resblocks.{i}": Stage(block, block.attn.embed_dim, 1) for i, block in enumerate(trunk.transformer.resblocks)}
+    return {name: Stage(layer, layer[-1].conv3.out_channels) for name, layer in trunk.named_children() if name.startswith("layer")}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdg.checkpoints.models import load_clip, load_judge
 from sdg.data.requests import Request, weighted
-from sdg.data.shapes import FACTORS, named_factors
+from sdg.data.shapes import FACTORS, all_named
 from sdg.errors import UserError, integer
 from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
 from sdg.metrics.fidelity import diversity_judge, frechet_judge, kernel_judge
@@ -35,12 +35,13 @@ class Evaluation:
         requests: of the run.
         held_out: real images; the judge reads the shapes' factors, so only where they are known.
         references: {name: image} of what the requests refer to.
+        resolution: side of the samples in pixels.
 
     Raises:
-        UserError: weights are missing, or a wish names what the data does not know.
+        UserError: weights are missing or take images of another size, or a wish names what the data does not know.
     """
 
-    def __init__(self, options: DictConfig, requests: Sequence[Request], held_out, references: dict[str, Tensor]):
+    def __init__(self, options: DictConfig, requests: Sequence[Request], held_out, references: dict[str, Tensor], resolution: int):
         integer("eval.grid", options.grid, 1)
         integer("eval.real", options.real, 2)
         integer("eval.bootstrap", options.bootstrap, 1)
@@ -48,6 +49,10 @@ class Evaluation:
         self.wishes = [dict(request.wishes) for request in requests]
         self.judge = load_judge(options.judge) if options.judge and hasattr(held_out, "class_of") else None
         self.clip = load_clip(options.clip) if options.clip and self.wishes[0].get("text") else None
+        for name, network in (("judge", self.judge), ("clip", self.clip)):
+            if network is not None and network.resolution != resolution:
+                raise UserError(f"eval.{name} reads images of {network.resolution} pixels a side, the samples have {resolution}: train one "
+                                f"(python train.py encoder={name} data.resolution={resolution}) or go without, eval.{name}=null.")
         if self.judge:
             self.wanted, self.unwanted = named_by(self.wishes, 1), named_by(self.wishes, -1)
 
@@ -139,11 +144,15 @@ def clean_similarity(clip, images: Tensor, wishes: list[dict], rows: list[dict])
         z = torch.cat([clip.encode_image(part) for part in images.split(PART)])
         sentences = list(dict.fromkeys(sentence for part in parts for sentence, _ in part))
         text = dict(zip(sentences, clip.encode_text(sentences)))
-    foremost = [max(part, key=lambda sentence: sentence[1])[0] for part in parts]
-    cosines = [float(image @ text[sentence]) for image, sentence in zip(z, foremost)]
+    cosines = [float(image @ text[foremost(wish["text"])]) for image, wish in zip(z, wishes)]
     for row, cosine in zip(rows, cosines):
         row["similarity"] = round(cosine, 4)
     return sum(cosines) / len(cosines)
+
+
+def foremost(wish: str) -> str:
+    """Its part of most weight."""
+    return max(weighted(wish), key=lambda part: part[1])[0]
 
 
 def named_by(wishes: list[dict], sign: int) -> Tensor:
@@ -157,30 +166,28 @@ def named_by(wishes: list[dict], sign: int) -> Tensor:
 
 def unambiguous(words: str) -> dict[str, int]:
     """The factors of which these words name one value."""
-    every: dict[str, set[int]] = {}
-    for word in words.split():
-        for factor, value in named_factors(word).items():
-            every.setdefault(factor, set()).add(value)
-    return {factor: values.pop() for factor, values in every.items() if len(values) == 1}
+    return {factor: values.pop() for factor, values in all_named(words).items() if len(values) == 1}
 
 
 def like_references(judge: Judge, guesses: Tensor, masks: Tensor, wishes: list[dict], references: dict[str, Tensor], draws: int) -> dict:
-    """For each similarity to images: shares of samples whose factors are the reference's, with intervals, and how well the object's
-    mask overlaps the reference's, beside the overlap with another wish's reference."""
+    """For each similarity to images: shares of samples whose factors are those of the reference of most weight, with intervals, and
+    how well the object's mask overlaps that reference's, beside the overlap with another reference."""
     if not references:
         return {}
     names = list(references)
     their_guesses, their_masks, _ = read(judge, torch.stack([references[name] for name in names]).to(guesses.device))
     result: dict[str, dict] = {"agreement": {}, "agreement_interval": {}, "mask_iou": {}, "mask_iou_random": {}}
-    for kind in [k for k in wishes[0] if all(weighted(wish[k])[0][0] in references for wish in wishes)]:
-        rows = torch.tensor([names.index(weighted(wish[kind])[0][0]) for wish in wishes], device=guesses.device)
+    for kind in [k for k in wishes[0] if all(foremost(wish[k]) in references for wish in wishes)]:
+        rows = torch.tensor([names.index(foremost(wish[kind])) for wish in wishes], device=guesses.device)
         result["agreement"][kind] = shares(guesses, their_guesses[rows])
         groups = [wish[kind] for wish in wishes]
         result["agreement_interval"][kind] = {factor: bootstrap_interval(guesses[:, k] == their_guesses[rows, k], groups, draws)
                                               for k, factor in enumerate(FACTORS)}
         result["mask_iou"][kind] = intersection_over_union(masks, their_masks[rows]).mean().item()
-        if len(set(groups)) > 1:
-            result["mask_iou_random"][kind] = intersection_over_union(masks, their_masks[rows.roll(len(rows) // 2)]).mean().item()
+        distinct = rows.unique()
+        if len(distinct) > 1:
+            another = distinct.roll(1)[torch.searchsorted(distinct, rows)]
+            result["mask_iou_random"][kind] = intersection_over_union(masks, their_masks[another]).mean().item()
     return result
 
 

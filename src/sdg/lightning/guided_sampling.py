@@ -13,14 +13,21 @@ from torch import Tensor
 
 from sdg.data.requests import Request, weighted
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import Noise, Step, sample
+from sdg.diffusion.samplers import Noise, Step, sample, steps_taken
+from sdg.errors import UserError
 from sdg.guidance.method import Method
 from sdg.guidance.similarity import Similarity
-from sdg.metrics.cost import Meter, Network, peak_memory
+from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
 from sdg.report.grid import to_uint8
 from sdg.report.trajectory import Trajectory
 
-__all__ = ["GuidedSampling"]
+__all__ = ["GuidedSampling", "refuse_foreign"]
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raises a `UserError` where a run would replace pictures that no run of ours left there."""
+    if any((folder / "images").glob("*")) and not any((folder / "rows").glob("rank-*.jsonl")):
+        raise UserError(f"{folder}/images holds files that are not of a sampling run; set hydra.run.dir to another folder.")
 
 
 class GuidedSampling(pl.LightningModule):
@@ -34,7 +41,7 @@ class GuidedSampling(pl.LightningModule):
         folder: gets `images/00000.png`, … and a line for each in `rows/rank-K.jsonl`.
         start: an image (3, H, W) that every sample starts from; None is pure noise.
         strength: how far from it.
-        trajectory: how many of the run's first samples to follow from noise to image.
+        trajectory: how many samples of the first batch to follow from noise to image.
     """
 
     def __init__(self, denoiser: Denoiser, sampler, method: Method, similarity: Similarity | None, folder: Path, start: Tensor | None = None,
@@ -43,7 +50,7 @@ class GuidedSampling(pl.LightningModule):
         self.denoiser, self.sampler, self.method, self.similarity = denoiser, sampler, method, similarity
         self.encoder = similarity.encoder if similarity else None  # named here, it moves to the device with this module
         self.start, self.strength, self.trajectory, self.folder = start, strength, trajectory, Path(folder)
-        self.steps = sampler.steps if start is None else max(1, round(strength * sampler.steps))
+        self.steps = sampler.steps if start is None else steps_taken(sampler.steps, strength)
         self.progress = Progress()
         self.shape = (3,) + (denoiser.config["resolution"],) * 2
 
@@ -53,6 +60,7 @@ class GuidedSampling(pl.LightningModule):
             for name in ("images", "rows"):  # of an earlier run into this folder
                 shutil.rmtree(self.folder / name, ignore_errors=True)
                 (self.folder / name).mkdir(parents=True)
+            (self.folder / "rows" / "rank-0.jsonl").touch()  # from now on the folder is known as a run's
         self.trainer.strategy.barrier()
         (batches,) = self.trainer.num_predict_batches
         self.progress.disable = not self.trainer.is_global_zero
@@ -61,6 +69,7 @@ class GuidedSampling(pl.LightningModule):
 
     def predict_step(self, batch: list[Request], index: int) -> list[int]:
         began = time.perf_counter()
+        reset_peak_memory(self.device)
         meter = Meter(self.networks())
         noise, guide = Noise([request.seed for request in batch], self.shape, self.device), None
         if self.similarity:
@@ -74,11 +83,11 @@ class GuidedSampling(pl.LightningModule):
                 followed.add(step.x[: self.trajectory], step.x0[: self.trajectory])
         start = None if self.start is None else self.start.to(self.device).expand(len(batch), *self.shape)
         images = sample(self.denoiser, self.sampler, noise, guide, start, self.strength, on_step)
-        seconds, cost = time.perf_counter() - began, meter.close(images[0])
+        seconds, memory, cost = time.perf_counter() - began, peak_memory(self.device), meter.close(images[0])
         if followed:
             print(f"trajectory: {followed.write()}")
-        self.write(batch, images, {name: value / len(batch) for name, value in ({"seconds": seconds} | cost).items()})
-        return [request.index for request in batch]
+        self.write(batch, images, {name: value / len(batch) for name, value in ({"seconds": seconds} | cost).items()} | {"peak_memory": memory})
+        return [request.index for request in batch]  # Lightning warns of a step that returns nothing
 
     def networks(self) -> dict[str, Network]:
         """What is metered."""
@@ -88,12 +97,12 @@ class GuidedSampling(pl.LightningModule):
         return found
 
     def write(self, batch: list[Request], images: Tensor, cost: dict[str, float]) -> None:
-        pixels, memory = to_uint8(images).permute(0, 2, 3, 1).numpy(), peak_memory(self.device)
+        pixels = to_uint8(images).permute(0, 2, 3, 1).numpy()
         with open(self.folder / "rows" / f"rank-{self.global_rank}.jsonl", "a") as rows:
             for request, image in zip(batch, pixels):
                 file = f"images/{request.index:05d}.png"
                 Image.fromarray(image).save(self.folder / file)
-                row = {"index": request.index, "seed": request.seed, "file": file, "wishes": request.wishes, "cost": cost | {"peak_memory": memory}}
+                row = {"index": request.index, "seed": request.seed, "file": file, "cost": cost}
                 rows.write(json.dumps(row) + "\n")
 
     def on_predict_end(self) -> None:

@@ -2,6 +2,7 @@
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader
 
 from sdg.checkpoints.models import load_denoiser
@@ -9,7 +10,7 @@ from sdg.data.folder import load_image
 from sdg.data.requests import Requests
 from sdg.errors import UserError, integer, number
 from sdg.lightning.evaluation import Evaluation
-from sdg.lightning.guided_sampling import GuidedSampling
+from sdg.lightning.guided_sampling import GuidedSampling, refuse_foreign
 from sdg.lightning.run import flat, leave_process_group, make_trainer, run
 from sdg.lightning.terms import asked_for, build_similarity, reference_images
 
@@ -37,15 +38,18 @@ def sample(config: DictConfig) -> None:
         start = None if config.init_image is None else load_image(config.init_image, resolution)
         if start is not None and not 0 < number("strength", config.strength) <= 1:
             raise UserError(f"strength must be above 0 and at most 1, not {config.strength!r}.")
-        similarity = build_similarity(config, denoiser, requests, data.held_out, method.at_clean) if method.gamma else None
-        if similarity:
+        if config.trajectory > config.batch_size:
+            raise UserError(f"trajectory={config.trajectory} samples are followed within one batch; batch_size={config.batch_size} is less.")
+        references = reference_images(requests, list(config.similarity), data.held_out, resolution)
+        similarity = build_similarity(config, denoiser, requests, data.held_out, references, method.at_clean) if method.gamma else None
+        if similarity and rank_zero_only.rank == 0:
             print("sim = " + " + ".join(f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()) + f", γ = {method.gamma:g}")
 
         module = GuidedSampling(denoiser, sampler, method, similarity, folder, start, config.strength, config.trajectory)
         if config.compile:
             denoiser.compile()
-        references = reference_images(requests, list(config.similarity), data.held_out, resolution)
-        evaluation = Evaluation(config.eval, requests, data.held_out, references)
+        evaluation = Evaluation(config.eval, requests, data.held_out, references, resolution)
+        refuse_foreign(folder)
         trainer = make_trainer(config)
         if len(requests) < trainer.world_size:
             raise UserError(f"{len(requests)} samples for {trainer.world_size} processes; raise num_samples or lower trainer.devices.")

@@ -69,7 +69,7 @@ def checkpoint(config: DictConfig, folder: Path) -> str | None:
         UserError: there is none, it cannot be read, or it has taken all of this run's steps already.
     """
     if config.ckpt_path:
-        file = Path(config.ckpt_path)
+        file = Path(config.ckpt_path).expanduser()
         if not file.is_file():
             raise UserError(f"ckpt_path: there is no file {file}.")
     elif config.resume:
@@ -110,22 +110,27 @@ def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
     return instantiate(config.module, clip=encoder, **training_parts(config), _convert_="all")
 
 
-def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
+def clean_teacher(config: DictConfig) -> CLIP:
     teacher = load_clip(config.encoder.clip)
     if teacher.resolution != config.data.resolution:
         raise UserError(f"data.resolution={config.data.resolution}, but the CLIP {config.encoder.clip} takes {teacher.resolution} pixels a side; its noise-aware copy takes the same.")
+    return teacher
+
+
+def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
+    teacher = clean_teacher(config)
     return instantiate(config.module, clip=teacher, schedule=plain["schedule"], **training_parts(config), _convert_="all")
 
 
 def judge(config: DictConfig, plain: dict) -> pl.LightningModule:
     if HydraConfig.get().runtime.choices.data != "shapes":
         raise UserError("the judge learns to read the shapes' factors: train it with data=shapes.")
-    model = Judge(config.encoder.model_name, {name: len(values) for name, values in FACTORS.items()})
+    model = Judge(config.encoder.model_name, {name: len(values) for name, values in FACTORS.items()}, resolution=config.data.resolution)
     return instantiate(config.module, judge=model, **training_parts(config), _convert_="all")
 
 
 def classifier_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
-    teacher, data = load_clip(config.encoder.clip), instantiate(config.data)
+    teacher, data = clean_teacher(config), instantiate(config.data)
     data.setup("validate")
     if not getattr(data.held_out, "classes", None):
         raise UserError("a classifier needs labels: use data=shapes, or data=folder with a sub-folder for each class and data.labels=true.")

@@ -10,6 +10,7 @@ from torch import Tensor
 from sdg.checkpoints.models import load_classifier, load_clip, load_clip_noisy
 from sdg.data.folder import image_files, load_image
 from sdg.data.requests import Request, read_wishes, weighted
+from sdg.data.shapes import FACTORS
 from sdg.diffusion.denoiser import Denoiser
 from sdg.encoders.stages import stages
 from sdg.errors import UserError, choice, integer
@@ -68,6 +69,8 @@ def own_wishes(config: DictConfig, held_out) -> dict:
         return i
     offers = {kind: lambda i: f"{HELD_OUT}{within(i)}" for kind in BY_REFERENCE}
     if hasattr(held_out, "caption"):
+        for name in config.named:
+            choice("named", name, list(FACTORS))
         offers["text"] = lambda i: held_out.caption(within(i), 0, config.named)
         offers["class"] = lambda i: held_out.class_of(within(i))
     return offers
@@ -76,14 +79,16 @@ def own_wishes(config: DictConfig, held_out) -> dict:
 def reference_images(requests: Sequence[Request], terms: Sequence[str], held_out, resolution: int) -> dict[str, Tensor]:
     """{name: image} of everything that the requests refer to."""
     names = dict.fromkeys(name for request in requests for term in terms if term in BY_REFERENCE for name, _ in weighted(request.wishes[term]))
-    return {name: held_out[int(name.removeprefix(HELD_OUT))]["image"] if name.startswith(HELD_OUT) else load_image(Path(name).expanduser(), resolution)
+    return {name: held_out[int(name.removeprefix(HELD_OUT))]["image"] if name.startswith(HELD_OUT) else load_image(name, resolution)
             for name in names}
 
 
-def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[Request], held_out, at_clean: bool) -> Similarity:
+def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[Request], held_out, references: dict[str, Tensor],
+                     at_clean: bool) -> Similarity:
     """sim of the whole run.
 
     Arguments:
+        references: {name: image} of what the requests refer to.
         at_clean: whether it is asked about clean images only, so that the encoder's schedule does not matter.
 
     Raises:
@@ -109,9 +114,8 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
         else:
             terms[kind] = class_term(config, image, text, held_out)
             terms[kind].targets(targets)  # says at once which class is unknown
-    references = References(reference_images(requests, terms, held_out, image.resolution), denoiser.schedule, config.seed)
     levels = torch.zeros(denoiser.schedule.T, dtype=torch.long) if at_clean else matched_levels(denoiser.schedule, image.config.get("schedule"))
-    return Similarity(image, terms, levels, references)
+    return Similarity(image, terms, levels, References(references, denoiser.schedule, config.seed))
 
 
 def class_term(config: DictConfig, image, text, held_out) -> Class:
@@ -121,8 +125,8 @@ def class_term(config: DictConfig, image, text, held_out) -> Class:
         if not hasattr(image, "classes"):
             raise UserError(f"similarity.class.form=classifier needs encoder=classifier_noisy, not encoder={config.encoder_name}.")
         return Class(image, None, {factor: dict.fromkeys(names) for factor, names in image.classes.items()}, "classifier", options.weight)
-    if not hasattr(held_out, "classes"):
-        raise UserError("this data has no classes; use similarity=text.")
+    if not getattr(held_out, "classes", None):
+        raise UserError("this data has no classes; use similarity=[text], or data=folder with data.labels=true.")
     return Class(image, text, held_out.classes, options.form, options.weight)
 
 

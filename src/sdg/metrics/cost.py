@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["Meter", "Network", "peak_memory"]
+__all__ = ["Meter", "Network", "peak_memory", "reset_peak_memory"]
 
 
 class Network(NamedTuple):
@@ -64,8 +64,15 @@ def flops_of_one(call: Callable[[Tensor], Tensor], image: Tensor) -> tuple[int, 
     return forward, counter.get_total_flops() - forward
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Starts anew what `peak_memory` tells of a GPU; of a process on the CPU no system forgets it."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that the GPU held for this process, on the CPU the most that the whole process did."""
+    """Bytes: the most that the GPU held for this process since it was reset, on the CPU the most that the whole process ever did,
+    earlier jobs of a sweep included."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -18,11 +18,13 @@ class Judge(nn.Module):
         model_name: a timm model with stages.
         factors: {factor: number of values}, in the data's order.
         mask_width: channels of the mask's head.
+        resolution: side in pixels of the images that it was trained on.
     """
 
-    def __init__(self, model_name: str, factors: dict[str, int], mask_width: int = 32):
+    def __init__(self, model_name: str, factors: dict[str, int], mask_width: int = 32, resolution: int = 32):
         super().__init__()
-        self.config = {"model_name": model_name, "factors": dict(factors), "mask_width": mask_width}
+        self.config = {"model_name": model_name, "factors": dict(factors), "mask_width": mask_width, "resolution": resolution}
+        self.resolution = resolution
         self.tower = timm.create_model(model_name, num_classes=sum(factors.values()))
         self.num_features = self.tower.num_features
         there = stages(self.tower)

@@ -9,6 +9,8 @@ from hydra.experimental.callback import Callback
 
 __all__ = ["SweepReport", "report"]
 
+REFERENCES = ("content", "structure", "style")
+WISHES = ("prompt", "class", *REFERENCES)
 COLUMNS = ("shape", "colour", "pattern", "size", "background", "all")
 
 
@@ -90,10 +92,15 @@ def gallery(folder: Path, jobs: list[Path], names: list[str], columns: int = 12)
                 axis.imshow(plt.imread(job / sample["file"]), interpolation="nearest")
         line[0].set_ylabel(name.replace("guidance.gamma=", "γ = "), rotation=0, ha="right", va="center", fontsize=9)
     for axis, sample in zip(axes[0], shown):
-        axis.set_title(textwrap.fill(sample["prompt"], 17), fontsize=6)
+        axis.set_title(textwrap.fill(wish(sample), 17), fontsize=6)
     figure.savefig(folder / "sweep.png", dpi=120)
     plt.close(figure)
     return folder / "sweep.png"
+
+
+def wish(sample: dict) -> str:
+    """What a sample was asked to be like, in few words."""
+    return " + ".join(Path(sample[name]).name if name in REFERENCES else sample[name] for name in WISHES if sample.get(name))
 
 
 def curves(folder: Path, rows: list[dict]) -> None:
