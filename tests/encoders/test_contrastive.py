@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sdg.encoders.contrastive import contrastive_loss, retrieval_top1, soft_loss
+from sdg.encoders.contrastive import contrastive_loss, retrieval_top1
 
 
 def unit(n, d, seed):
@@ -25,25 +25,6 @@ def by_hand(a, b, scale):
 def test_loss_is_the_symmetric_cross_entropy(scale):
     a, b = unit(5, 3, 0), unit(5, 3, 1)
     torch.testing.assert_close(contrastive_loss(a, b, scale), by_hand(a, b, scale))
-
-
-@pytest.mark.parametrize("scale", [1.0, 20.0])
-def test_soft_loss_is_the_mean_relative_entropy(scale):
-    a, b = unit(5, 3, 0), unit(5, 3, 1)
-    total = 0.0
-    for i in range(5):
-        known, told = ([(scale * z[i] @ b[k]).exp() / sum((scale * z[i] @ b[j]).exp() for j in range(5)) for k in range(5)] for z in (b, a))
-        total += sum(p * (p / q).log() for p, q in zip(known, told))
-    torch.testing.assert_close(soft_loss(a, b, scale), total / 5)
-    assert soft_loss(b, b, scale).abs() < 1e-12
-
-
-def test_soft_loss_of_one_for_several_is_least_at_the_mean_of_what_they_say():
-    keys, scale = torch.eye(4, dtype=torch.float64), 3.0
-    mean = (scale * keys).softmax(1).mean(0)
-    logits = (mean.log() / scale).clone().requires_grad_()  # not of unit length, so that every distribution can be said
-    soft_loss(logits.expand(4, 4), keys, scale).backward()
-    torch.testing.assert_close(logits.grad, torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 def test_loss_of_indistinguishable_pairs_is_log_n():

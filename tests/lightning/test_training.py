@@ -133,7 +133,7 @@ def test_fine_tuning_never_touches_the_teacher_and_sees_no_captions(weights):
     from sdg.lightning import NoiseAwareFinetuning
 
     clip = load_clip(weights / "clip.safetensors")
-    module = NoiseAwareFinetuning(clip, {"kind": "cosine", "T": 1000}, 32, 32, 100.0, 1.0, 1.0, "towards_noise", [0],
+    module = NoiseAwareFinetuning(clip, {"kind": "cosine", "T": 1000}, 32, 32, 100.0, 1.0, [0],
                                   optimizer=partial(torch.optim.SGD, lr=0.1), lr_schedule=None)
     module.log_dict, module.gather = lambda *args, **kwargs: None, lambda z: z[None]
     before = {name: value.clone() for name, value in clip.state_dict().items()}

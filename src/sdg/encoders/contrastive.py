@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["contrastive_loss", "retrieval_top1", "soft_loss"]
+__all__ = ["contrastive_loss", "retrieval_top1"]
 
 
 def contrastive_loss(a: Tensor, b: Tensor, scale: float | Tensor, gather: Callable[[Tensor], Tensor] = lambda z: z[None], rank: int = 0) -> Tensor:
@@ -24,20 +24,6 @@ def contrastive_loss(a: Tensor, b: Tensor, scale: float | Tensor, gather: Callab
         a, b = (e.to(torch.promote_types(e.dtype, torch.float32)) for e in (a, b))
         everyone_a, everyone_b = gather(a).flatten(0, 1), gather(b).flatten(0, 1)
         return (F.cross_entropy(scale * a @ everyone_b.T, labels) + F.cross_entropy(scale * b @ everyone_a.T, labels)) / 2
-
-
-def soft_loss(a: Tensor, b: Tensor, scale: float | Tensor) -> Tensor:
-    """Mean KL(p ‖ p̂) with p(k) = softmax_k(c·b bᵀ), p̂(k) = softmax_k(c·a bᵀ): what b says of every k of the batch, said by a.
-
-    Where one a stands for several b, as a noised image does for all that it may have been, it is least at p̂ = the mean of their p.
-
-    Arguments:
-        a, b: unit embeddings of pairs, (N, D).
-        scale: c.
-    """
-    with torch.autocast(a.device.type, enabled=False):
-        a, b = (e.to(torch.promote_types(e.dtype, torch.float32)) for e in (a, b))
-        return F.kl_div((scale * a @ b.T).log_softmax(1), (scale * b @ b.T).log_softmax(1), reduction="batchmean", log_target=True)
 
 
 def retrieval_top1(queries: Tensor, keys: Tensor) -> Tensor:

@@ -5,29 +5,23 @@ from torch import Tensor
 
 from sdg.diffusion.schedule import Schedule
 from sdg.encoders.clip import CLIP
-from sdg.encoders.contrastive import contrastive_loss, retrieval_top1, soft_loss
+from sdg.encoders.contrastive import contrastive_loss, retrieval_top1
 from sdg.encoders.noise_aware import NoiseAwareEncoder
-from sdg.errors import choice, number
+from sdg.errors import number
 from sdg.lightning.training import TrainingModule
 
 __all__ = ["NoiseAwareFinetuning"]
 
-DRAWS = {"uniform": 1.0, "towards_noise": 0.5}  # t = T u^power
 RETRIEVED = 500  # images among which validation finds each
 
 
 class NoiseAwareFinetuning(TrainingModule):
     """Pulls E(x_t, t) to the clean E(x_0) of the same image and away from those of others (Liu et al. 2022, arXiv 2112.05744).
 
-        loss = ½ [CE(c·z z'ᵀ) + CE(c·z' zᵀ)] + w ᾱ_t (1 − z·z') + v KL(p(k | x_0) ‖ p(k | x_t)),
-        p(k | x_0) = softmax_k(ĉ z'·z'_k),   p(k | x_t) = softmax_k(ĉ z·z'_k),   k over the batch,
-        z = E(x_t, t),   z' = E_clean(x_0),   x_t ~ q(x_t | x_0)
+        loss = ½ [CE(c·z z'ᵀ) + CE(c·z' zᵀ)] + w (1 − z·z'),   z = E(x_t, t),   z' = E_clean(x_0),   x_t ~ q(x_t | x_0),   t uniform
 
-    The first part is the paper's. It tells images apart and lets z drift from z' where no image of the batch is: a sentence's embedding,
-    which lies beside all images, is then misread even at t = 0. The other two are ours. The second holds z at z' as far as x_t still
-    shows x_0. The third, with ĉ the temperature at which CLIP's cosines are log-probabilities, is least where p(k | x_t) is the mean of
-    p(k | x_0) over q(x_0 | x_t), which is what makes ĉ z·y an estimate of log p(y | x_t); pulled to z' itself, z would give the mean of
-    log p(y | x_0) instead, whose gradient vanishes as soon as x_t leans to something else.
+    The first part tells images apart and lets z drift from z' where no image of the batch is: a sentence's embedding, which lies beside
+    all images, is then misread even at t = 0. The second, ours, holds z at z'; its minimum is the direction of E[z' | x_t].
 
     Validation is retrieval: is z' of its own image the nearest to z among the first 500 held-out ones of a process? Over t, beside
     the clean encoder.
@@ -37,32 +31,25 @@ class NoiseAwareFinetuning(TrainingModule):
         schedule: config of q.
         width, hidden: of the network that reads t.
         scale: c.
-        cosine_weight: w.
-        soft_weight: v; with both 0 this is the paper's loss.
-        draw: how t is drawn, `uniform` or `towards_noise`, with density 2t/T: what a sample shows is decided where t is large.
+        cosine_weight: w; 0 is the paper's loss.
         levels: at which validation retrieves.
     """
 
-    def __init__(self, clip: CLIP, schedule: dict, width: int, hidden: int, scale: float, cosine_weight: float, soft_weight: float, draw: str,
-                 levels: list[int], **training):
+    def __init__(self, clip: CLIP, schedule: dict, width: int, hidden: int, scale: float, cosine_weight: float, levels: list[int], **training):
         encoder = NoiseAwareEncoder(clip.towers.visual, clip.config, schedule, width, hidden)
         encoder.logit_scale.copy_(clip.logit_scale.detach())
         super().__init__("clip_noisy", encoder.train(), **training)
         self.teacher = clip.eval().requires_grad_(False)
-        self.schedule, self.scale, self.levels = Schedule(**schedule), scale, levels
-        self.cosine_weight, self.soft_weight = number("module.cosine_weight", cosine_weight, 0), number("module.soft_weight", soft_weight, 0)
-        self.power = DRAWS[choice("module.draw", draw, DRAWS)]
+        self.schedule, self.scale, self.weight, self.levels = Schedule(**schedule), scale, number("module.cosine_weight", cosine_weight, 0), levels
 
     def training_step(self, batch: dict, index: int) -> Tensor:
         x0 = batch["image"]
-        t = (self.schedule.T * torch.rand(len(x0), device=x0.device) ** self.power).long().clamp(max=self.schedule.T - 1)
+        t = torch.randint(self.schedule.T, (len(x0),), device=x0.device)
         noisy = self.model(self.schedule.q_sample(x0, t, torch.randn_like(x0)), t)
         clean = self.clean(x0)
-        parts = {"contrastive": contrastive_loss(noisy, clean, self.scale, self.gather, self.global_rank),
-                 "distance": (self.schedule.alpha_bar(t, x0.device).flatten().to(noisy.dtype) * (1 - (noisy * clean).sum(-1))).mean(),
-                 "soft": soft_loss(noisy, clean, self.model.logit_scale)}
-        self.log_dict({f"train/{name}": value for name, value in parts.items()}, prog_bar=True)
-        return parts["contrastive"] + self.cosine_weight * parts["distance"] + self.soft_weight * parts["soft"]
+        loss, distance = contrastive_loss(noisy, clean, self.scale, self.gather, self.global_rank), 1 - (noisy * clean).sum(-1).mean()
+        self.log_dict({"train/contrastive": loss, "train/distance": distance}, prog_bar=True)
+        return loss + self.weight * distance
 
     @torch.no_grad()
     def clean(self, x: Tensor) -> Tensor:
