@@ -94,7 +94,7 @@ def main(prompts: int = 32, each: int = 2, images: int = 10_000) -> None:
         "exact log p(y|x_t)": truth.to_prompts(sentences),
     }
     runs = [(denoiser, similarity, gamma) for denoiser in ("trained", "exact")
-            for similarity, gammas in (("noise-aware", (0, 5, 15)), ("clean CLIP", (15,)), ("exact log p(y|x_t)", (1, 4))) for gamma in gammas]
+            for similarity, gammas in (("noise-aware", (0, 5, 30)), ("clean CLIP", (30,)), ("exact log p(y|x_t)", (1, 4))) for gamma in gammas]
     print("\n| denoiser | similarity | γ | " + " | ".join(NAMED) + " | all | s/sample |\n|---|---|---|" + "---|" * (len(NAMED) + 2))
     for denoiser, similarity, gamma in runs:
         began = time.perf_counter()

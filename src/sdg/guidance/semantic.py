@@ -23,7 +23,7 @@ class SemanticGuidance(Method):
         options: `Method`'s.
     """
 
-    def __init__(self, gamma: float = 5.0, gradient_at: str | None = None, **options):
+    def __init__(self, gamma: float = 30.0, gradient_at: str | None = None, **options):
         super().__init__(gamma, **options)
         self.gradient_at = None if gradient_at is None else choice("guidance.gradient_at", gradient_at, ("mean", "mean_own_level", "x_t"))
 
