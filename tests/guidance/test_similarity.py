@@ -69,6 +69,18 @@ def test_gradient_of_a_cosine():
     torch.testing.assert_close(found.flatten(1), expected)
 
 
+@pytest.mark.parametrize("weight", [None, 1.0])
+def test_rivals_turn_the_cosine_into_a_log_probability(weight):
+    # With the default weight c: c·cos − log mean_k exp c·cos_k, whose exponentials have mean 1 over the rivals themselves.
+    encoder, x, names = Encoder(logit_scale=4.0), normal(3, 3, 2, 2), ["a", "bb", "ccc", "dddd"]
+    cosines = F.normalize(x.flatten(1) @ encoder.weight, dim=1) @ encoder.encode_text(names).T
+    every = [bound({"text": Text(encoder, encoder, [name], weight, names)}, [{"text": like(name)}] * 3, encoder)(x, 40) for name in names]
+    expected = 4 * cosines - (4 * cosines).exp().mean(1, keepdim=True).log()
+    torch.testing.assert_close(torch.stack(every, 1), expected * (1 if weight is None else weight / 4))
+    if weight is None:
+        torch.testing.assert_close(torch.stack(every, 1).exp().mean(1), torch.ones(3, dtype=every[0].dtype))
+
+
 def test_text_weight_defaults_to_the_image_encoders_logit_scale():
     image, text = Encoder(logit_scale=31.0), Encoder(logit_scale=3.0)
     assert Text(image, text, ["a"]).weight == 31 and Content(image).weight == 31

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 
 from sdg.errors import UserError, integer, near, number
 
-__all__ = ["Request", "Requests", "read_wishes", "weighted"]
+__all__ = ["Request", "Requests", "read_table", "read_wishes", "weighted"]
 
 Wishes = Mapping[str, str]  # {similarity: what the sample shall be like, as the user wrote it}
 COLUMNS = {"prompt": "text"}  # of a table of requests, where its name is not the similarity's

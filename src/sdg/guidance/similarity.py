@@ -3,6 +3,7 @@
 Every term compares pairs: a sample may have several sentences or references, each with a weight of its own, negative ones too.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -64,27 +65,38 @@ class Term:
 
 
 class Text(Term):
-    """cos(E(x, s), E_text(y)), the seed's text guidance (Liu et al. 2022, arXiv 2112.05744, eq. 7).
+    """cos(E(x, s), E_text(y)), the seed's text guidance (Liu et al. 2022, arXiv 2112.05744, eq. 7), or with rivals y_k
+
+        cos(E(x, s), E_text(y)) − 1/c log mean_k exp(c · cos(E(x, s), E_text(y_k)))
+
+    CLIP's training (van den Oord et al. 2018, arXiv 1807.03748, eq. 5) makes c · cos estimate log p(y | x) − log p(y) up to a term of x
+    alone. That term says nothing of y, but its gradient moves x; where the rivals are draws of p(y), what is subtracted is just it.
 
     Arguments:
-        encoder: E, with CLIP's learned `logit_scale`.
+        encoder: E, with CLIP's learned `logit_scale` c.
         text_encoder: E_text, with `encode_text(sentences)`; every sentence is encoded once.
         sentences: all that will be asked for.
-        weight: w; None takes the encoder's logit scale c. CLIP's training makes c · cos estimate log p(y | x) − log p(y) up to a
-            term of x alone, so that with c γ = 1 is roughly Bayes' rule and the same γ means the same for every encoder.
+        weight: w; None takes c, with which γ = 1 is roughly Bayes' rule and the same γ means the same for every encoder.
+        rivals: other sentences y_k; none gives the bare cosine.
     """
 
-    def __init__(self, encoder, text_encoder, sentences: Sequence[str], weight: float | None = None):
-        super().__init__(float(encoder.logit_scale) if weight is None else number("similarity.text.weight", weight))
+    def __init__(self, encoder, text_encoder, sentences: Sequence[str], weight: float | None = None, rivals: Sequence[str] = ()):
+        self.scale = float(encoder.logit_scale)
+        super().__init__(self.scale if weight is None else number("similarity.text.weight", weight))
         self.order = list(dict.fromkeys(sentences))
         with torch.no_grad():
             self.embeddings = text_encoder.encode_text(self.order)
+            self.rivals = text_encoder.encode_text(list(rivals)) if rivals else None
 
     def targets(self, wishes):
         return self.order
 
     def compare(self, x, pairs, references):
-        return (x.z[pairs.samples] * self.embeddings.to(x.z)[pairs.targets]).sum(-1)
+        cosine = (x.z[pairs.samples] * self.embeddings.to(x.z)[pairs.targets]).sum(-1)
+        if self.rivals is None:
+            return cosine
+        mean = (self.scale * x.z @ self.rivals.to(x.z).T).logsumexp(1) - math.log(len(self.rivals))
+        return cosine - mean[pairs.samples] / self.scale
 
 
 class Content(Term):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sdg.checkpoints.models import load_classifier, load_clip, load_clip_noisy
 from sdg.data.folder import image_files, load_image
-from sdg.data.requests import Request, read_wishes, weighted
+from sdg.data.requests import Request, read_table, read_wishes, weighted
 from sdg.data.shapes import FACTORS
 from sdg.diffusion.denoiser import Denoiser
 from sdg.encoders.stages import stages
@@ -19,6 +19,7 @@ from sdg.guidance.similarity import Class, Content, Similarity, Structure, Style
 
 __all__ = ["asked_for", "build_similarity", "reference_images"]
 
+RIVALS = 256  # held-out captions
 BY_REFERENCE = ("content", "structure", "style")
 HELD_OUT = "held-out "  # with a number: a reference from the data's held-out part
 
@@ -104,7 +105,7 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
         if text is None and not (kind == "class" and options.form == "classifier"):
             raise UserError(f"encoder={config.encoder_name} knows classes only: use similarity=class similarity.class.form=classifier, or encoder=clip_noisy.")
         if kind == "text":
-            terms[kind] = Text(image, text, [sentence for wish in targets for sentence, _ in wish], options.weight)
+            terms[kind] = Text(image, text, [sentence for wish in targets for sentence, _ in wish], options.weight, rivals(options.rivals, held_out))
         elif kind == "content":
             terms[kind] = Content(image, options.weight)
         elif kind in ("structure", "style"):
@@ -116,6 +117,17 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
             terms[kind].targets(targets)  # says at once which class is unknown
     levels = torch.zeros(denoiser.schedule.T, dtype=torch.long) if at_clean else matched_levels(denoiser.schedule, image.config.get("schedule"))
     return Similarity(image, terms, levels, References(references, denoiser.schedule, config.seed))
+
+
+def rivals(said: str | None, held_out) -> list[str]:
+    """The sentences against which a prompt is weighed."""
+    if said is None:
+        return []
+    if said != "held_out":
+        return read_table(Path(str(said)).expanduser()).get("text", [])
+    if not hasattr(held_out, "caption"):
+        raise UserError("similarity.text.rivals=held_out: this data has no captions; give a file of sentences instead.")
+    return [held_out.caption(i, variant=1) for i in range(min(RIVALS, len(held_out)))]
 
 
 def class_term(config: DictConfig, image, text, held_out) -> Class:
