@@ -35,7 +35,7 @@ from sdg.metrics.judge import Judge
     (["similarity=[txt]"], "did you mean 'text'"),
     (["similarity=[]"], "similarity=[] is empty"),
     (["prompt=a ring:banana"], "the weight 'banana'"),
-    (["similarity.text.rivals=/nowhere.txt"], "cannot read /nowhere.txt"),
+    (["similarity.text.rivals=/nowhere.txt"], "similarity.text.rivals: cannot read /nowhere.txt"),
     (["similarity.text.weight=banana"], "similarity.text.weight must be a finite number"),
     (["similarity=[content]", "similarity.content.reference=/nowhere.png"], "there is no image /nowhere.png"),
     (["similarity=[content]", "similarity.content.reference=README.md"], "cannot read the image README.md"),

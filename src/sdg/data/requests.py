@@ -109,19 +109,19 @@ def left_open(name: str, held_out):
     return held_out[name]
 
 
-def read_table(file: Path) -> dict[str, list[str]]:
-    """{similarity: its column}."""
+def read_table(file: Path, key: str = "prompts") -> dict[str, list[str]]:
+    """{similarity: its column} of a .csv, or {"text": lines} of a text file; `key` is the setting that names it."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise UserError(f"prompts: cannot read {file}: {error.strerror}.") from error
+        raise UserError(f"{key}: cannot read {file}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise UserError(f"prompts: {file} is not UTF-8 text.") from error
+        raise UserError(f"{key}: {file} is not UTF-8 text.") from error
     if file.suffix.lower() == ".csv":
         rows = list(csv.DictReader(text.splitlines()))
         columns = {COLUMNS.get(name, name): [(row[name] or "") for row in rows] for name in (rows[0] if rows else ()) if name is not None}
     else:
         columns = {"text": [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]}
     if not columns or not next(iter(columns.values())):
-        raise UserError(f"prompts: {file} has no sentence; write one a line.")
+        raise UserError(f"{key}: {file} has no sentence; write one a line.")
     return columns

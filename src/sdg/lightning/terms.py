@@ -124,7 +124,11 @@ def rivals(said: str | None, held_out) -> list[str]:
     if said is None:
         return []
     if said != "held_out":
-        return read_table(Path(str(said)).expanduser()).get("text", [])
+        key = "similarity.text.rivals"
+        found = read_table(Path(str(said)).expanduser(), key)
+        if "text" not in found:
+            raise UserError(f"{key}: {said} has no column 'prompt'.")
+        return found["text"]
     if not hasattr(held_out, "caption"):
         raise UserError("similarity.text.rivals=held_out: this data has no captions; give a file of sentences instead.")
     return [held_out.caption(i, variant=1) for i in range(min(RIVALS, len(held_out)))]
