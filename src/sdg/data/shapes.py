@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from sdg.errors import UserError, integer, near
 
-__all__ = ["FACTORS", "WORDS", "Placement", "Shapes", "describe", "named_factors", "render", "render_masks", "zero_shot_caption"]
+__all__ = ["FACTORS", "WORDS", "Placement", "Shapes", "all_named", "describe", "named_factors", "render", "render_masks", "zero_shot_caption"]
 
 FACTORS = {
     "shape": ("circle", "square", "triangle", "star", "heart", "ring"),

@@ -4,6 +4,7 @@ Every term compares pairs: a sample may have several sentences or references, ea
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -42,7 +43,7 @@ class Pairs:
         return torch.zeros(self.batch, device=values.device, dtype=values.dtype).index_add(0, self.samples, self.weights.to(values.dtype) * values)
 
 
-class Term:
+class Term(ABC):
     """One way of being alike.
 
     Arguments:
@@ -55,9 +56,9 @@ class Term:
     def __init__(self, weight: float, stages: Sequence[str] = ()):
         self.weight, self.stages = weight, tuple(stages)
 
+    @abstractmethod
     def compare(self, x: Encoded, pairs: Pairs, references: Encoded | None) -> Tensor:
         """sim_i of every pair, (P,)."""
-        raise NotImplementedError
 
     def targets(self, wishes: Sequence[Targets]) -> list[str]:
         """The batch's distinct targets, in the order that `Pairs` numbers them."""
