@@ -48,8 +48,7 @@ def test_guidance_at_the_default_settings(run, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("factor", [pytest.param(factor, marks=pytest.mark.xfail(strict=True, reason="measured 0.79 and 0.80: see the README"))
-                                    if factor in ("shape", "pattern") else factor for factor in FACTORS])
-def test_prompts_that_name_one_factor(run, tmp_path, factor):
-    run("sample.py", f"named=[{factor}]", "num_samples=128", f"hydra.run.dir={tmp_path}/run")
+@pytest.mark.parametrize(("factor", "settings"), [("shape", ["experiment=brief"]), ("pattern", ["experiment=brief"]), ("colour", []), ("background", [])])
+def test_prompts_that_name_one_factor(run, tmp_path, factor, settings):
+    run("sample.py", *settings, f"named=[{factor}]", "num_samples=128", f"hydra.run.dir={tmp_path}/run")
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["alignment"][factor] >= 0.90

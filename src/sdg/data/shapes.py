@@ -154,11 +154,11 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     Arguments:
         factors: five indices in the order of `FACTORS`.
         rng: chooses the wording.
-        named: names of the factors to mention; by default each with probability 0.7, and at least one.
+        named: names of the factors to mention; by default one to five of them, each number as often.
     """
     names = list(FACTORS)
     if named is None:
-        named = [name for name in names if rng.random() < 0.7] or [names[rng.integers(len(names))]]
+        named = [names[i] for i in rng.permutation(len(names))[: rng.integers(1, len(names) + 1)]]
     value = {name: FACTORS[name][factors[i]] for i, name in enumerate(names) if name in named}
     word = {name: str(rng.choice(SYNONYMS.get(v, (v,)))) for name, v in value.items()}
 
