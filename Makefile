@@ -16,7 +16,7 @@ $(VENV)/installed: pyproject.toml
 	@touch $@
 
 demo: setup      ## guided samples from the shipped weights
-	$(RUN) sample.py guidance.gamma=5
+	$(RUN) sample.py
 
 test: setup      ## the tests, without the slow ones
 	$(RUN) -m pytest -m "not slow"
