@@ -53,12 +53,13 @@ def command(script: str, *arguments: str) -> None:
     spec = importlib.util.spec_from_file_location(script.removesuffix(".py") + "_script", ROOT / script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    argv, sys.argv = sys.argv, [str(ROOT / script), *map(str, arguments)]
+    argv, sys.argv, threads = sys.argv, [str(ROOT / script), *map(str, arguments)], torch.get_num_threads()
     try:
         GlobalHydra.instance().clear()
         module.main()
     finally:
         sys.argv = argv
+        torch.set_num_threads(threads)  # a run of several processes leaves this one with its share of them
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ from sdg.errors import UserError, near
 
 __all__ = ["entry_point"]
 
+MULTIRUN = ("-m", "--multirun")
 # What Hydra's parser says where a sentence met its grammar.
 GRAMMAR_SIGNS = ("Ambiguous value", "mismatched input", "no viable alternative", "token recognition error", "extraneous input", "LexerNoViableAlt")
 
@@ -55,6 +56,7 @@ def entry_point(config_name: str) -> Callable:
         def run() -> None:
             # Hydra would print its own report and exit; this makes it raise, so that one place explains.
             os.environ["HYDRA_FULL_ERROR"] = "1"
+            sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)  # Hydra takes them before overrides only
             with explained(conf, config_name):
                 hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
             if failed:

@@ -36,16 +36,18 @@ class Evaluation:
         held_out: real images; the judge reads the shapes' factors, so only where they are known.
         references: {name: image} of what the requests refer to.
         resolution: side of the samples in pixels.
+        start: the image that the samples started from, to show beside them.
 
     Raises:
         UserError: weights are missing or take images of another size, or a wish names what the data does not know.
     """
 
-    def __init__(self, options: DictConfig, requests: Sequence[Request], held_out, references: dict[str, Tensor], resolution: int):
+    def __init__(self, options: DictConfig, requests: Sequence[Request], held_out, references: dict[str, Tensor], resolution: int,
+                 start: Tensor | None = None):
         integer("eval.grid", options.grid, 1)
         integer("eval.real", options.real, 2)
         integer("eval.bootstrap", options.bootstrap, 1)
-        self.options, self.held_out, self.references = options, held_out, references
+        self.options, self.held_out, self.references, self.start = options, held_out, references, start
         self.wishes = [dict(request.wishes) for request in requests]
         self.judge = load_judge(options.judge) if options.judge and hasattr(held_out, "class_of") else None
         self.clip = load_clip(options.clip) if options.clip and self.wishes[0].get("text") else None
@@ -83,7 +85,7 @@ class Evaluation:
             table.writeheader()
             table.writerows(rows)
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        draw(folder / "grid.png", images.cpu(), self.wishes, self.references, self.options.grid, f"γ = {gamma:g}")
+        draw(folder / "grid.png", images.cpu(), self.wishes, self.references, self.options.grid, f"γ = {gamma:g}", self.start)
         report(metrics)
         print(f"picture: {folder / 'grid.png'}")
         return metrics
@@ -113,14 +115,16 @@ class Evaluation:
                          "diversity_judge": diversity_judge(features, groups), "position_spread": spread_within(centres(masks), groups)}
 
 
-def draw(file: Path, images: Tensor, wishes: list[dict], references: dict[str, Tensor], most: int, title: str) -> None:
-    """The first samples, or with references a row for each wish that starts with what it refers to."""
+def draw(file: Path, images: Tensor, wishes: list[dict], references: dict[str, Tensor], most: int, title: str, start: Tensor | None = None) -> None:
+    """The first samples behind what they started from, or with references a row for each wish that starts with what it refers to."""
+    first = [] if start is None else [(start, "start")]
     if not references:
-        labelled_grid(file, images[:most], [" + ".join(wish.values()) for wish in wishes[:most]], title=title)
+        shown = first + list(zip(images[:most], [" + ".join(wish.values()) for wish in wishes]))
+        labelled_grid(file, *zip(*shown), title=title)
         return
     rows: dict[str, list] = {}
     for image, wish in zip(images[:most], wishes):
-        row = rows.setdefault(str(wish), [(references[name], f"{kind} reference") for kind in wish for name, _ in weighted(wish[kind]) if name in references])
+        row = rows.setdefault(str(wish), first + [(references[name], f"{kind} reference") for kind in wish for name, _ in weighted(wish[kind]) if name in references])
         row.append((image, " + ".join(what for kind, what in wish.items() if kind in ("text", "class"))))
     labelled_rows(file, [row[:ROW] for row in rows.values()], title)
 

@@ -48,7 +48,7 @@ def sample(config: DictConfig) -> None:
         module = GuidedSampling(denoiser, sampler, method, similarity, folder, start, config.strength, config.trajectory)
         if config.compile:
             denoiser.compile()
-        evaluation = Evaluation(config.eval, requests, data.held_out, references, resolution)
+        evaluation = Evaluation(config.eval, requests, data.held_out, references, resolution, start)
         refuse_foreign(folder)
         trainer = make_trainer(config)
         if len(requests) < trainer.world_size:

@@ -37,7 +37,8 @@ def asked_for(config: DictConfig, held_out, guided: bool) -> tuple[list[dict[str
         raise UserError("similarity=[] is empty; name at least one, such as similarity=[text].")
     for kind in kinds:
         if "weight" not in config.similarity[kind]:  # an experiment file set an option of a similarity that the group did not bring
-            raise UserError(f"similarity.{kind} is set but not chosen; add it: similarity=[{','.join(kinds)}].")
+            chosen = [k for k in kinds if "weight" in config.similarity[k]]
+            raise UserError(f"an experiment or override sets similarity.{kind}, but this run has similarity=[{','.join(chosen)}]; leave that out or add {kind}.")
     given = {kind: command_line(kind, config) for kind in kinds}
     if not guided and config.prompts is None:
         given = {kind: said for kind, said in given.items() if said is not None or kind in offers}

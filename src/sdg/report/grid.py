@@ -1,5 +1,6 @@
 """Pictures of many images at once."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -23,8 +24,8 @@ def plain_grid(images: Tensor, columns: int = 8) -> Tensor:
     return make_grid(to_uint8(images), nrow=columns, padding=2, pad_value=255)
 
 
-def labelled_grid(file: Path, images: Tensor, labels: list[str], title: str = "") -> Path:
-    """Writes a picture of images (N, 3, H, W) in [-1, 1], each with its label below."""
+def labelled_grid(file: Path, images: Sequence[Tensor], labels: Sequence[str], title: str = "") -> Path:
+    """Writes a picture of N images (3, H, W) in [-1, 1], each with its label below."""
     columns = min(8, max(1, round(len(images) ** 0.5)))
     return labelled_rows(file, [list(zip(images[i : i + columns], labels[i : i + columns])) for i in range(0, len(images), columns)], title)
 

@@ -58,19 +58,22 @@ def row(job: Path) -> dict:
 
 
 def shared_overrides(folder: Path) -> set[str]:
-    """The overrides that all jobs have in common, and so tell none apart."""
-    return set.intersection(*(set(overrides(file.parent)) for file in folder.glob("*/metrics.json")))
+    """The overrides that all jobs, failed ones too, have in common, and so tell none apart."""
+    return set.intersection(*(set(overrides(file.parent.parent)) for file in folder.glob("*/.hydra/overrides.yaml")))
 
 
 def print_table(rows: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*rows[0])
-    console = Console()
+    measured = [name for name in rows[0] if any(line[name] is not None for line in rows)]
+    table = Table()
+    for name in measured:
+        table.add_column(name.replace("_", "\n"), no_wrap=True)  # what tells the rows apart is never cut
     for line in rows:
-        table.add_row(*("" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value) for value in line.values()))
-    console.width = max(console.width, 150)
+        table.add_row(*("" if line[name] is None else f"{line[name]:.3g}" if isinstance(line[name], float) else str(line[name]) for name in measured))
+    console = Console()
+    console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
     console.print(table)
 
 
@@ -114,7 +117,7 @@ def curves(folder: Path, rows: list[dict]) -> None:
         return
     if len(keys) != 1 or len(rows) < 2:
         return
-    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), sharex=True, layout="constrained")
     order = sorted(range(len(rows)), key=values.__getitem__)
     xs = [values[i] for i in order]
     for name in COLUMNS:
@@ -126,9 +129,10 @@ def curves(folder: Path, rows: list[dict]) -> None:
     if all(rows[i]["frechet_judge"] is not None for i in order):
         right.plot(xs, [rows[i]["frechet_judge"] for i in order], marker="o", ms=3, color="firebrick")
     right.set(ylabel="Fréchet distance (judge)")
+    left.set_xscale("symlog", linthresh=min((abs(x) for x in xs if x), default=1.0), linscale=0.4)
+    left.set_xticks(xs, [f"{x:g}" for x in xs])
     for axis in (left, right):
-        axis.set(xlabel=keys.pop() if axis is left else left.get_xlabel(), xscale="symlog")
-        axis.set_xticks(xs, [f"{x:g}" for x in xs])
+        axis.set_xlabel(next(iter(keys)))
         axis.grid(alpha=0.3)
     figure.savefig(folder / "curves.png", dpi=120)
     plt.close(figure)
