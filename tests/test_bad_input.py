@@ -44,6 +44,7 @@ from sdg.metrics.judge import Judge
     (["similarity=[content]", "similarity.content.weight=heavy"], "similarity.content.weight must be a finite number"),
     (["similarity=[style]", "similarity.style.stages=[layer9]"], "similarity.style.stages must be one of"),
     (["similarity=[style]", "similarity.style.stages=[]"], "similarity.style.stages is empty"),
+    (["similarity=[style]", "similarity.style.form=lgo"], "did you mean 'log'"),
     (["similarity=[class]", "similarity.class.name=hart"], "no class 'hart', did you mean 'heart'"),
     (["similarity=[class]", "similarity.class.form=classifier"], "needs encoder=classifier_noisy"),
     (["similarity=[class]", "similarity.class.form=cosin"], "did you mean 'cosine'"),

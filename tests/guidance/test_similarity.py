@@ -103,14 +103,43 @@ def test_content_is_the_cosine_with_the_reference_noised_to_the_same_level():
     torch.testing.assert_close(found, 2 * expected)
 
 
+def test_content_of_a_reference_as_it_is():
+    encoder, x, others = Encoder(), normal(2, 3, 2, 2), references()
+    similarity = bound({"content": Content(encoder, 2.0, noised=False), "style": Style(0.0, ["one"], "log")}, [{"content": like("b"), "style": like("a")}] * 2, encoder, others)
+    expected = 2 * F.cosine_similarity(x.flatten(1) @ encoder.weight, others.at(["b"], -1).flatten(1) @ encoder.weight)
+    for level in (60, 50):
+        torch.testing.assert_close(similarity(x, level), expected)
+    # The image as it is passes once, told the least noise there is; the noised ones once a level.
+    assert encoder.passes == [(2, [60] * 2), (2, [0] * 2), (2, [60] * 2), (2, [50] * 2), (2, [50] * 2)]
+
+
 def test_structure_is_minus_the_mean_square_of_the_difference_and_its_gradient_the_difference():
     encoder, x, others = Encoder(), normal(2, 3, 2, 2).requires_grad_(), references()
-    similarity = bound({"structure": Structure(3.0, ["one", "two"])}, [{"structure": like("a")}] * 2, encoder, others)
+    similarity = bound({"structure": Structure(3.0, ["one", "two"], "squared")}, [{"structure": like("a")}] * 2, encoder, others)
     difference = torch.einsum("dc,bchw->bdhw", encoder.mix, x.detach() - others.at(["a"], 60))
     value = similarity(x, 60)
     torch.testing.assert_close(value.detach(), -3 * (1 + 4) * difference.square().flatten(1).mean(1))
     (found,) = torch.autograd.grad(value.sum(), x)
     torch.testing.assert_close(found, -3 * (1 + 4) * 2 / 16 * torch.einsum("dc,bdhw->bchw", encoder.mix, difference))
+
+
+def test_log_form_has_no_unit_and_its_gradient_falls_with_the_distance():
+    # −Σ_j log d_j: a stage c times as large adds a constant, and ∇ = −Σ_j ∇d_j/d_j; here both stages have the same ∇d_j/d_j.
+    encoder, x, others = Encoder(), normal(2, 3, 2, 2).requires_grad_(), references()
+    similarity = bound({"structure": Structure(3.0, ["one", "two"], "log")}, [{"structure": like("a")}] * 2, encoder, others)
+    difference = torch.einsum("dc,bchw->bdhw", encoder.mix, x.detach() - others.at(["a"], 60))
+    d = difference.square().flatten(1).mean(1)
+    value = similarity(x, 60)
+    torch.testing.assert_close(value.detach(), -3 * (2 * d.log() + torch.tensor(4.0, dtype=d.dtype).log()))
+    (found,) = torch.autograd.grad(value.sum(), x)
+    torch.testing.assert_close(found, -3 * 2 * 2 / 16 * torch.einsum("dc,bdhw->bchw", encoder.mix, difference / d.view(-1, 1, 1, 1)))
+
+
+def test_log_form_of_the_reference_itself_is_finite():
+    x, others = references().at(["a"], -1).clone().requires_grad_(), references()
+    value = bound({"structure": Structure(1.0, ["one"], "log")}, [{"structure": like("a")}], references=others)(x, -1)
+    (found,) = torch.autograd.grad(value.sum(), x)
+    assert value.isfinite().all() and not found.any()
 
 
 def test_gram_is_of_each_image_by_itself_and_forgets_places():
@@ -124,13 +153,13 @@ def test_gram_is_of_each_image_by_itself_and_forgets_places():
 
 def test_style_is_minus_the_mean_square_of_the_difference_of_grams():
     encoder, x, others = Encoder(), normal(2, 3, 2, 2), references()
-    found = bound({"style": Style(5.0, "one")}, [{"style": like("a")}, {"style": like("b")}], encoder, others)(x, 60)
+    found = bound({"style": Style(5.0, "one", "squared")}, [{"style": like("a")}, {"style": like("b")}], encoder, others)(x, 60)
     maps = encoder.encode(x, torch.zeros(2), ["one"]).maps["one"]
     theirs = encoder.encode(others.at(["a", "b"], 60), torch.zeros(2), ["one"]).maps["one"]
     torch.testing.assert_close(found, -5 * (gram(maps) - gram(theirs)).square().flatten(1).mean(1))
 
 
-@pytest.mark.parametrize("term", [Content(Encoder(), 1.0), Structure(1.0, ["one"]), Style(1.0, ["one"])])
+@pytest.mark.parametrize("term", [Content(Encoder(), 1.0), Structure(1.0, ["one"], "squared"), Style(1.0, ["one"], "log")])
 def test_two_references_in_one_batch_give_what_each_alone_gives(term):
     x, wishes = normal(4, 3, 2, 2), [{"it": like(name)} for name in "abba"]
     together = bound({"it": term}, wishes, references=references())(x, 60)
@@ -140,7 +169,7 @@ def test_two_references_in_one_batch_give_what_each_alone_gives(term):
 
 def test_references_share_one_pass_a_step_and_none_takes_another_for_a_repeated_one():
     encoder = Encoder()
-    similarity = bound({"content": Content(encoder), "style": Style(1.0, ["one"])}, [{"content": like(c), "style": like(s)} for c, s in ("aa", "ab", "ba")],
+    similarity = bound({"content": Content(encoder), "style": Style(1.0, ["one"], "log")}, [{"content": like(c), "style": like(s)} for c, s in ("aa", "ab", "ba")],
                        encoder, references())
     for level in (60, 60, 50):
         similarity(normal(3, 3, 2, 2), level)
@@ -207,9 +236,9 @@ def test_one_pass_serves_all_terms_and_a_clean_image_is_told_the_least_noise():
     assert encoder.passes == [(1, [40]), (1, [0])]
 
 
-@pytest.mark.parametrize("make", [lambda: Structure("x", ["one"]), lambda: Style(1.0, []), lambda: Content(Encoder(), float("nan")), lambda: Text(Encoder(), Encoder(), ["a"], True)])
+@pytest.mark.parametrize("make", [lambda: Structure("x", ["one"], "log"), lambda: Style(1.0, [], "log"), lambda: Style(1.0, ["one"], "logg"), lambda: Content(Encoder(), float("nan")), lambda: Text(Encoder(), Encoder(), ["a"], True)])
 def test_impossible_terms_are_refused_by_name(make):
-    with pytest.raises(UserError, match=r"similarity\.(structure\.weight|style\.stages|content\.weight|text\.weight)"):
+    with pytest.raises(UserError, match=r"similarity\.(structure\.weight|style\.stages|style\.form|content\.weight|text\.weight)"):
         make()
 
 

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from sdg.diffusion.schedule import Schedule
 from sdg.encoders.stages import Encoded
-from sdg.errors import UserError, near, number
+from sdg.errors import UserError, choice, near, number
 from sdg.guidance.references import References
 
 __all__ = ["Class", "Content", "Similarity", "Structure", "Style", "Term", "Text", "gram", "matched_levels"]
 
+CLEAN = -1  # the level of an image without noise
 Targets = Sequence[tuple[str, float]]  # what one sample shall be like, each with its weight
 
 
@@ -52,6 +53,7 @@ class Term(ABC):
     """
 
     by_reference = False  # whether its targets are images
+    noised = True  # whether it reads them at the level of x, or as they are
 
     def __init__(self, weight: float, stages: Sequence[str] = ()):
         self.weight, self.stages = weight, tuple(stages)
@@ -101,54 +103,77 @@ class Text(Term):
 
 
 class Content(Term):
-    """cos(E(x, s), E(x'_s, s)), x'_s = the reference noised to the same level (ibid., eq. 9).
+    """cos(E(x, s), E(x'_s, s)), x'_s = the reference noised to the same level (ibid., eq. 9); or cos(E(x, s), E(x', 0)).
+
+    The second is what the encoder was trained to find, E(x_t, t) ≈ E(x_0): the reference's own noise blurs nothing.
 
     Arguments:
         encoder: E; gives the default weight.
         weight: w; None takes the encoder's logit scale.
+        noised: the first, else the second.
     """
 
     by_reference = True
 
-    def __init__(self, encoder, weight: float | None = None):
+    def __init__(self, encoder, weight: float | None = None, noised: bool = True):
         super().__init__(float(encoder.logit_scale) if weight is None else number("similarity.content.weight", weight))
+        self.noised = choice("similarity.content.noised", noised, (True, False))
 
     def compare(self, x, pairs, references):
         return (x.z[pairs.samples] * references.z[pairs.targets]).sum(-1)
 
 
-class Structure(Term):
-    """−Σ_j mean over C, H, W of (E(x, s)_j − E(x'_s, s)_j)² over stages j (ibid., eq. 10): keeps layout and pose.
+class Maps(Term):
+    """Minus how far what is read off the maps of chosen stages j is from the reference's, in one of two forms.
+
+        squared   −Σ_j d_j,   d_j = mean of (read(E(x, s)_j) − read(E(x'_s, s)_j))²      (the paper's)
+        log       −Σ_j log d_j
+
+    The second is, up to a factor, the log-likelihood of a Gaussian around the reference, maximised over its unknown variance. It has no
+    unit, so one weight serves every stage and encoder, and its gradient does not grow with the distance: the steps stay within bounds.
 
     Arguments:
         weight: w.
         stages: names.
+        form: of the two.
     """
 
-    by_reference = True
+    by_reference, name = True, ""
 
-    def __init__(self, weight: float, stages: Sequence[str]):
-        super().__init__(number("similarity.structure.weight", weight), named("similarity.structure.stages", stages))
+    def __init__(self, weight: float, stages: Sequence[str], form: str):
+        key = f"similarity.{self.name}"
+        super().__init__(number(f"{key}.weight", weight), named(f"{key}.stages", stages))
+        self.form = choice(f"{key}.form", form, ("squared", "log"))
 
-    def compare(self, x, pairs, references):
-        return -sum((x.maps[name][pairs.samples] - references.maps[name][pairs.targets]).square().flatten(1).mean(1) for name in self.stages)
-
-
-class Style(Term):
-    """−Σ_j mean over C² of (G(E(x, s)_j) − G(E(x'_s, s)_j))² over stages j (ibid., eq. 11): keeps texture and colour, frees layout.
-
-    Arguments:
-        weight: w.
-        stages: names.
-    """
-
-    by_reference = True
-
-    def __init__(self, weight: float, stages: Sequence[str]):
-        super().__init__(number("similarity.style.weight", weight), named("similarity.style.stages", stages))
+    @staticmethod
+    @abstractmethod
+    def read(maps: Tensor) -> Tensor:
+        """What is compared of a stage's maps."""
 
     def compare(self, x, pairs, references):
-        return -sum((gram(x.maps[name])[pairs.samples] - gram(references.maps[name])[pairs.targets]).square().flatten(1).mean(1) for name in self.stages)
+        d = torch.stack([(self.read(x.maps[name])[pairs.samples] - self.read(references.maps[name])[pairs.targets]).square().flatten(1).mean(1)
+                         for name in self.stages])
+        return -(d.clamp(min=torch.finfo(d.dtype).tiny).log() if self.form == "log" else d).sum(0)
+
+
+class Structure(Maps):
+    """read = the maps themselves, mean over C, H, W (ibid., eq. 10): keeps layout and pose."""
+
+    name = "structure"
+
+    @staticmethod
+    def read(maps):
+        return maps
+
+
+class Style(Maps):
+    """read = their Gram matrices, mean over C² (ibid., eq. 11): keeps texture and colour, frees layout."""
+
+    name = "style"
+
+    @staticmethod
+    def read(maps):
+        return gram(maps)
 
 
 def gram(maps: Tensor) -> Tensor:
@@ -226,18 +251,20 @@ class Similarity:
         """
         images = list(dict.fromkeys(target for name, term in self.terms.items() if term.by_reference for target in term.targets(wishes[name])))
         pairs = {name: Pairs(wishes[name], images if term.by_reference else term.targets(wishes[name])).to(device) for name, term in self.terms.items()}
-        last: dict[int, Encoded] = {}  # of the step at hand: a repeated step has the same references
+        kept: dict[int, Encoded] = {}
 
-        def references(level: int) -> Encoded | None:
-            if images and level not in last:
-                last.clear()
+        def references(level: int) -> Encoded:
+            if level not in kept:
+                for passed in kept.keys() - {CLEAN}:  # a repeated step has the same references, the next one others
+                    del kept[passed]
                 with torch.no_grad():
-                    last[level] = self.encode(self.references.at(images, level).to(device), level)
-            return last.get(level)
+                    kept[level] = self.encode(self.references.at(images, level).to(device), level)
+            return kept[level]
 
         def similarity(x: Tensor, level: int) -> Tensor:
-            seen, others = self.encode(x, level), references(level)
-            return sum(term.weight * pairs[name].add_up(term.compare(seen, pairs[name], others)) for name, term in self.terms.items())
+            seen = self.encode(x, level)
+            return sum(term.weight * pairs[name].add_up(term.compare(
+                seen, pairs[name], references(level if term.noised else CLEAN) if term.by_reference else None)) for name, term in self.terms.items())
         return similarity
 
 

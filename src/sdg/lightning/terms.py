@@ -111,9 +111,9 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
         if kind == "text":
             terms[kind] = Text(image, text, [sentence for wish in targets for sentence, _ in wish], options.weight, rivals(options.rivals, held_out))
         elif kind == "content":
-            terms[kind] = Content(image, options.weight)
+            terms[kind] = Content(image, options.weight, options.noised)
         elif kind in ("structure", "style"):
-            terms[kind] = {"structure": Structure, "style": Style}[kind](options.weight, options.stages)
+            terms[kind] = {"structure": Structure, "style": Style}[kind](options.weight, options.stages, options.form)
             for stage in terms[kind].stages:
                 choice(f"similarity.{kind}.stages", stage, list(stages(image.tower)))
         else:
