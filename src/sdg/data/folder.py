@@ -61,7 +61,8 @@ def load_image(file: str | Path, resolution: int) -> torch.Tensor:
         with Image.open(Path(file).expanduser()) as opened:
             image = ImageOps.fit(as_rgb(ImageOps.exif_transpose(opened)), (resolution,) * 2, Image.Resampling.BICUBIC)
     except FileNotFoundError as error:
-        raise UserError(f"there is no image {file}.") from error
+        where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
+        raise UserError(f"there is no image {file}{where}.") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise UserError(f"cannot read the image {file}: {error}. Remove or replace it.") from error
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(127.5).sub_(1)

@@ -85,7 +85,7 @@ class GuidedSampling(pl.LightningModule):
         images = sample(self.denoiser, self.sampler, noise, guide, start, self.strength, on_step)
         seconds, memory, cost = time.perf_counter() - began, peak_memory(self.device), meter.close(images[0])
         if followed:
-            print(f"trajectory: {followed.write()} (x̂_0 from noise to image; the .gif shows x_t above x̂_0)")
+            print(f"trajectory: {followed.write()} (and .gif, x_t above x̂_0)")
         self.write(batch, images, {name: value / len(batch) for name, value in ({"seconds": seconds} | cost).items()} | {"peak_memory": memory})
         return [request.index for request in batch]  # Lightning warns of a step that returns nothing
 

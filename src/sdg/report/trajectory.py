@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sdg.report.grid import plain_grid
+from sdg.report.grid import labelled_rows, plain_grid
 
 __all__ = ["Trajectory"]
 
@@ -37,9 +37,8 @@ class Trajectory:
         frames = [picture(torch.cat([self.states[k], self.guesses[k]]), count) for k in shown]
         frames[0].save(self.folder / "trajectory.gif", save_all=True, append_images=frames[1:], duration=[80] * (len(frames) - 1) + [1500], loop=0)
         columns = sorted({round(k * last / (STRIP - 1)) for k in range(STRIP)})
-        strip = torch.stack([self.guesses[k] for k in columns], 1).flatten(0, 1)
-        picture(strip, len(columns)).save(self.folder / "trajectory.png")
-        return self.folder / "trajectory.png"
+        rows = [[(self.guesses[k][i], f"step {k + 1}" if i == count - 1 else "") for k in columns] for i in range(count)]
+        return labelled_rows(self.folder / "trajectory.png", rows, f"the predicted image x̂_0 during {last + 1} steps")
 
 
 def picture(images: Tensor, columns: int) -> Image.Image:
