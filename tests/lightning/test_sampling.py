@@ -88,9 +88,28 @@ def test_a_failed_job_of_a_sweep_is_named_and_the_others_are_kept(run, tiny, tmp
         assert [row["job"] for row in csv.DictReader(file)] == ["guidance.gamma=5"]
 
 
-def test_a_second_run_into_a_folder_replaces_the_first(run, tiny, tmp_path):
+def test_an_unfinished_run_goes_on_at_the_next_batch_and_draws_the_same_bytes(run, tiny, tmp_path, capsys):
+    run("sample.py", *tiny, "batch_size=2")
+    whole, images = metrics(tmp_path / "run"), sorted((tmp_path / "run" / "images").glob("*.png"))
+    before, times = [file.read_bytes() for file in images], [file.stat().st_mtime_ns for file in images]
+    # What a kill in the second batch leaves: no rows of it, one image in part and one not at all.
+    (tmp_path / "run" / "rows" / "00002.jsonl").unlink()
+    images[2].write_bytes(before[2][:40])
+    images[3].unlink()
+    capsys.readouterr()
+    run("sample.py", *tiny, "batch_size=2")
+    assert "1 of 2 batches are drawn already" in capsys.readouterr().out
+    assert [file.read_bytes() for file in images] == before
+    assert [file.stat().st_mtime_ns == time for file, time in zip(images, times)] == [True, True, False, False]
+    again = metrics(tmp_path / "run")
+    assert all(again[name] == whole[name] for name in whole if name not in ("seconds_per_sample", "cost_per_sample"))
+
+
+def test_the_samples_of_another_run_are_replaced_only_when_asked(run, refusal, tiny, tmp_path):
     run("sample.py", *tiny)
-    run("sample.py", *[o for o in tiny if not o.startswith("num_samples")], "num_samples=2", "prompt=a ring")
+    other = [*[o for o in tiny if not o.startswith("num_samples")], "num_samples=2", "prompt=a ring"]
+    assert "rerun=true replaces them" in refusal("sample.py", *other) and len(pixels(tmp_path / "run")) == 4
+    run("sample.py", *other, "rerun=true")
     assert len(table(tmp_path / "run")) == 2 and len(pixels(tmp_path / "run")) == 2
 
 
@@ -170,7 +189,7 @@ def test_two_processes_draw_the_same_samples_in_a_sweep_too(run, tiny, tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert np.abs(pixels(tmp_path / "one") - pixels(tmp_path / "two" / "0")).max() <= 1
     assert [row["index"] for row in table(tmp_path / "two" / "1")] == list("0123")
-    assert len(list((tmp_path / "two" / "0" / "rows").glob("rank-*.jsonl"))) == 2
+    assert len(list((tmp_path / "two" / "0" / "rows").glob("*.jsonl"))) == 2  # a batch for each process
 
 
 @pytest.mark.parametrize("script, says", [("sample.py", "guidance.gamma=5"), ("train.py", "encoder=clip_noisy")])

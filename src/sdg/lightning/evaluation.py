@@ -15,6 +15,7 @@ from sdg.checkpoints.models import load_clip, load_judge
 from sdg.data.requests import Request, weighted
 from sdg.data.shapes import FACTORS, all_named
 from sdg.errors import UserError, integer
+from sdg.lightning.drawn import Drawn
 from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
 from sdg.metrics.fidelity import diversity_judge, frechet_judge, kernel_judge
 from sdg.metrics.judge import Judge
@@ -58,15 +59,15 @@ class Evaluation:
         if self.judge:
             self.wanted, self.unwanted = named_by(self.wishes, 1), named_by(self.wishes, -1)
 
-    def run(self, folder: Path, gamma: float, device) -> dict:
+    def run(self, drawn: Drawn, gamma: float, device) -> dict:
         """Writes `samples.csv`, `metrics.json` and `grid.png`, prints the figures and returns what `metrics.json` holds.
 
         Arguments:
-            folder: of the run, with `images/` and `rows/`.
+            drawn: the run's folder and what it holds.
             gamma: γ, for the record.
             device: where to compute.
         """
-        rows = sorted((json.loads(line) for file in (folder / "rows").glob("*.jsonl") for line in file.read_text().splitlines()), key=lambda row: row["index"])
+        folder, rows = drawn.folder, drawn.rows()
         if len(rows) != len(self.wishes):
             raise UserError(f"{folder} holds {len(rows)} of {len(self.wishes)} samples: some processes wrote elsewhere. Set hydra.run.dir to one folder that all machines share.")
         images = read_images([folder / row["file"] for row in rows]).to(device)

@@ -1,71 +1,68 @@
 """Guided sampling under `Trainer.predict`: requests in, images out, sharded over ranks."""
 
-import json
-import shutil
 import time
-from pathlib import Path
+from collections.abc import Sequence
 
 import pytorch_lightning as pl
 import torch
 from PIL import Image
 from rich.progress import Progress
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from sdg.data.requests import Request, weighted
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import Noise, Step, sample, steps_taken
-from sdg.errors import UserError
 from sdg.guidance.method import Method
 from sdg.guidance.similarity import Similarity
+from sdg.lightning.drawn import Drawn
 from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
 from sdg.report.grid import to_uint8
 from sdg.report.trajectory import Trajectory
 
-__all__ = ["GuidedSampling", "refuse_foreign"]
-
-
-def refuse_foreign(folder: Path) -> None:
-    """Raises a `UserError` where a run would replace pictures that no run of ours left there."""
-    if any((folder / "images").glob("*")) and not any((folder / "rows").glob("rank-*.jsonl")):
-        raise UserError(f"{folder}/images holds files that are not of a sampling run; set hydra.run.dir to another folder.")
+__all__ = ["GuidedSampling"]
 
 
 class GuidedSampling(pl.LightningModule):
     """Draws an image for every request and writes it at once, under the request's own index: ranks never meet in a file.
+
+    Whole batches are shared among the ranks; those that are done already are left alone.
 
     Arguments:
         denoiser: of the unconditional model.
         sampler: one of `sdg.diffusion.samplers`.
         method: how the similarity steers.
         similarity: what alike means; None for an unguided run.
-        folder: gets `images/00000.png`, … and a line for each in `rows/rank-K.jsonl`.
+        requests: of the run.
+        drawn: the run's folder, which gets `images/00000.png`, … and knows what is there.
         start: an image (3, H, W) that every sample starts from; None is pure noise.
         strength: how far from it.
         trajectory: how many samples of the first batch to follow from noise to image.
     """
 
-    def __init__(self, denoiser: Denoiser, sampler, method: Method, similarity: Similarity | None, folder: Path, start: Tensor | None = None,
-                 strength: float = 1.0, trajectory: int = 0):
+    def __init__(self, denoiser: Denoiser, sampler, method: Method, similarity: Similarity | None, requests: Sequence[Request], drawn: Drawn,
+                 start: Tensor | None = None, strength: float = 1.0, trajectory: int = 0):
         super().__init__()
         self.denoiser, self.sampler, self.method, self.similarity = denoiser, sampler, method, similarity
         self.encoder = similarity.encoder if similarity else None  # named here, it moves to the device with this module
-        self.start, self.strength, self.trajectory, self.folder = start, strength, trajectory, Path(folder)
+        self.requests, self.drawn = requests, drawn
+        self.start, self.strength, self.trajectory = start, strength, trajectory
         self.steps = sampler.steps if start is None else steps_taken(sampler.steps, strength)
         self.progress = Progress()
         self.shape = (3,) + (denoiser.config["resolution"],) * 2
 
-    def on_predict_start(self) -> None:
-        self.folder = Path(self.trainer.strategy.broadcast(str(self.folder)))
-        if self.trainer.is_global_zero:
-            for name in ("images", "rows"):  # of an earlier run into this folder
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-                (self.folder / name).mkdir(parents=True)
-            (self.folder / "rows" / "rank-0.jsonl").touch()  # from now on the folder is known as a run's
-        self.trainer.strategy.barrier()
-        (batches,) = self.trainer.num_predict_batches
+    def setup(self, stage: str) -> None:
+        # The first process's clock named the folder, and what it finds there is what all go by. Not in on_predict_start, which a process
+        # without a batch never reaches.
+        self.drawn.folder, missing = self.trainer.strategy.broadcast((self.drawn.folder, self.drawn.missing()))
+        self.batches = missing[self.trainer.global_rank :: self.trainer.world_size]
         self.progress.disable = not self.trainer.is_global_zero
-        self.task = self.progress.add_task("sampling", total=batches * self.steps)
+        every = -(-len(self.drawn.batches) // self.trainer.world_size)
+        self.task = self.progress.add_task("sampling", total=every * self.steps, completed=(every - len(self.batches)) * self.steps)
         self.progress.start()
+
+    def predict_dataloader(self) -> DataLoader:
+        return DataLoader([[self.requests[i] for i in batch] for batch in self.batches], batch_size=None)
 
     def predict_step(self, batch: list[Request], index: int) -> list[int]:
         began = time.perf_counter()
@@ -75,7 +72,7 @@ class GuidedSampling(pl.LightningModule):
         if self.similarity:
             wishes = {name: [weighted(request.wishes[name]) for request in batch] for name in self.similarity.terms}
             guide = self.method.guide(self.similarity.to(wishes, self.device), self.denoiser.schedule, self.sampler)
-        followed = Trajectory(self.folder) if self.trajectory and index == 0 and self.trainer.is_global_zero else None
+        followed = Trajectory(self.drawn.folder) if self.trajectory and batch[0].index == 0 else None
 
         def on_step(done: int, step: Step) -> None:
             self.progress.advance(self.task)
@@ -97,14 +94,13 @@ class GuidedSampling(pl.LightningModule):
         return found
 
     def write(self, batch: list[Request], images: Tensor, cost: dict[str, float]) -> None:
-        pixels = to_uint8(images).permute(0, 2, 3, 1).numpy()
-        with open(self.folder / "rows" / f"rank-{self.global_rank}.jsonl", "a") as rows:
-            for request, image in zip(batch, pixels):
-                file = f"images/{request.index:05d}.png"
-                Image.fromarray(image).save(self.folder / file)
-                row = {"index": request.index, "seed": request.seed, "file": file, "cost": cost}
-                rows.write(json.dumps(row) + "\n")
+        rows = []
+        for request, image in zip(batch, to_uint8(images).permute(0, 2, 3, 1).numpy()):
+            file = f"images/{request.index:05d}.png"
+            Image.fromarray(image).save(self.drawn.folder / file)
+            rows.append({"index": request.index, "seed": request.seed, "file": file, "cost": cost})
+        self.drawn.add(rows)
 
-    def on_predict_end(self) -> None:
+    def teardown(self, stage: str) -> None:
         self.progress.stop()
         self.trainer.strategy.barrier()

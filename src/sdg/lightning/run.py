@@ -50,13 +50,13 @@ def run(config: DictConfig) -> Iterator[Path]:
         print(f"results: {folder}", flush=True)
 
 
-def make_trainer(config: DictConfig) -> pl.Trainer:
-    """The trainer with the config's logger and callbacks; one that writes to the logger goes where there is none."""
+def make_trainer(config: DictConfig, **options) -> pl.Trainer:
+    """The trainer with these options and the config's logger and callbacks; one that writes to the logger goes where there is none."""
     logger = instantiate(config.logger) or False
     callbacks = [callback for callback in instantiate(config.callbacks).values() if callback is not None]
     if not logger:
         callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.LearningRateMonitor)]
-    return instantiate(config.trainer, logger=logger, callbacks=callbacks)
+    return instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
 
 
 def flat(config, prefix: str = "") -> dict:

@@ -3,14 +3,14 @@
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
-from torch.utils.data import DataLoader
 
 from sdg.checkpoints.models import load_denoiser
 from sdg.data.folder import load_image
 from sdg.data.requests import Requests
-from sdg.errors import UserError, integer, number
+from sdg.errors import UserError, choice, integer, number
+from sdg.lightning.drawn import Drawn, fingerprint
 from sdg.lightning.evaluation import Evaluation
-from sdg.lightning.guided_sampling import GuidedSampling, refuse_foreign
+from sdg.lightning.guided_sampling import GuidedSampling
 from sdg.lightning.run import flat, leave_process_group, make_trainer, run
 from sdg.lightning.terms import asked_for, build_similarity, reference_images
 
@@ -45,22 +45,26 @@ def sample(config: DictConfig) -> None:
         if similarity and rank_zero_only.rank == 0:
             print("sim = " + " + ".join(f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()) + f", γ = {method.gamma:g}")
 
-        module = GuidedSampling(denoiser, sampler, method, similarity, folder, start, config.strength, config.trajectory)
         if config.compile:
             denoiser.compile()
         evaluation = Evaluation(config.eval, requests, data.held_out, references, resolution, start)
-        refuse_foreign(folder)
-        trainer = make_trainer(config)
+        trainer = make_trainer(config, use_distributed_sampler=False)
         if len(requests) < trainer.world_size:
             raise UserError(f"{len(requests)} samples for {trainer.world_size} processes; raise num_samples or lower trainer.devices.")
         device = trainer.strategy.root_device
-        loader = DataLoader(requests, config.batch_size, collate_fn=list)
+        batch_size = min(config.batch_size, -(-len(requests) // trainer.world_size))
+        drawn = Drawn(folder, len(requests), batch_size, fingerprint(config, requests, references | ({} if start is None else {"": start}), batch_size))
+        if rank_zero_only.rank == 0:
+            drawn.begin(choice("rerun", config.rerun, (True, False)))
+            if left := len(drawn.batches) - len(drawn.missing()):
+                print(f"{left} of {len(drawn.batches)} batches are drawn already in {folder}; rerun=true draws them anew.")
+        module = GuidedSampling(denoiser, sampler, method, similarity, requests, drawn, start, config.strength, config.trajectory)
         try:
-            trainer.predict(module, loader, return_predictions=False)
+            trainer.predict(module, return_predictions=False)
         finally:
             module.progress.stop()
             leave_process_group()
         if trainer.is_global_zero:
-            metrics = evaluation.run(folder, method.gamma, device)
+            metrics = evaluation.run(drawn, method.gamma, device)
             if trainer.logger:
                 trainer.logger.log_metrics({name: value for name, value in flat(metrics).items() if isinstance(value, (int, float))})

@@ -1,0 +1,101 @@
+"""What of a sampling run is already drawn, so that a run that was killed goes on where it stopped."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from sdg.data.requests import Request
+from sdg.errors import UserError
+
+__all__ = ["Drawn", "fingerprint"]
+
+# What changes no sample.
+NOT_DRAWN_WITH = ("callbacks", "eval", "logger", "rerun", "trainer", "trajectory")
+
+
+def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mapping[str, Tensor], batch_size: int) -> str:
+    """A digest of everything that a run's samples follow from: settings, wishes and seeds, weights, pictures, and what shares a batch.
+
+    Arguments:
+        config: of the run.
+        pictures: {name: image} of references and of what samples start from.
+        batch_size: how many requests really share a batch.
+    """
+    settings = {key: value for key, value in OmegaConf.to_container(config, resolve=True).items() if key not in NOT_DRAWN_WITH}
+    weights = [config.denoiser.weights, *(config.encoder.get(key) for key in ("weights", "clip"))] if config.guidance.gamma else [config.denoiser.weights]
+    told = {"settings": settings | {"batch_size": batch_size, "precision": str(config.trainer.precision)},
+            "requests": [(request.seed, dict(request.wishes)) for request in requests],
+            "weights": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in weights if file],
+            "pictures": {name: hashlib.sha256(image.numpy().tobytes()).hexdigest() for name, image in pictures.items()}}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+class Drawn:
+    """The batches of a run and which of them are done: `rows/00064.jsonl` holds the rows of the batch that starts with sample 64.
+
+    That file appears whole, after the batch's images: whatever else a killed run left is drawn again.
+
+    Arguments:
+        folder: of the run.
+        size: number of samples.
+        batch_size: of all batches but the last. A resumed run has the same batches, so that it draws the same bytes.
+        mark: the run's `fingerprint`.
+    """
+
+    def __init__(self, folder: Path, size: int, batch_size: int, mark: str):
+        self.folder, self.mark = Path(folder), mark
+        self.batches = [list(range(start, min(start + batch_size, size))) for start in range(0, size, batch_size)]
+
+    def begin(self, anew: bool) -> None:
+        """Makes the folder ready.
+
+        Arguments:
+            anew: forget what another run drew there.
+
+        Raises:
+            UserError: the folder holds pictures of another run, or of none.
+        """
+        rows, images = self.folder / "rows", self.folder / "images"
+        told = rows / "run.json"
+        if told.is_file():
+            if anew:
+                shutil.rmtree(rows)
+                shutil.rmtree(images, ignore_errors=True)
+            elif json.loads(told.read_text())["fingerprint"] != self.mark:
+                raise UserError(f"{self.folder} holds the samples of another run, whose settings, prompts or weights were others; "
+                                "rerun=true replaces them, hydra.run.dir=FOLDER puts these elsewhere.")
+        elif any(images.glob("*")):
+            raise UserError(f"{images} holds files that are not of a sampling run; set hydra.run.dir to another folder.")
+        for part in (rows, images):
+            part.mkdir(parents=True, exist_ok=True)
+        if not told.is_file():
+            write_whole(told, json.dumps({"fingerprint": self.mark}))
+
+    def missing(self) -> list[list[int]]:
+        """The batches that are still to be drawn."""
+        return [batch for batch in self.batches if not self.file(batch).is_file()]
+
+    def add(self, rows: Sequence[dict]) -> None:
+        """Notes a batch whose images are written."""
+        write_whole(self.file([row["index"] for row in rows]), "".join(json.dumps(row) + "\n" for row in rows))
+
+    def rows(self) -> list[dict]:
+        """One for each sample that is drawn, in order."""
+        files = (self.file(batch) for batch in self.batches)
+        return [json.loads(line) for file in files if file.is_file() for line in file.read_text().splitlines()]
+
+    def file(self, batch: Sequence[int]) -> Path:
+        return self.folder / "rows" / f"{batch[0]:05d}.jsonl"
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file that is either there in full or not at all."""
+    part = file.with_name(f"{file.name}.{os.getpid()}")
+    part.write_text(text)
+    os.replace(part, file)
