@@ -1,6 +1,7 @@
 """What a sampling run is asked for: a seed, and what the sample shall be like, for every sample."""
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from sdg.errors import UserError, integer, near, number
 __all__ = ["Request", "Requests", "read_table", "read_wishes", "weighted"]
 
 Wishes = Mapping[str, str]  # {similarity: what the sample shall be like, as the user wrote it}
+CLOCK = re.compile(r"\b\d{1,2}:\d\d$")  # the time of day at the end of a sentence
 COLUMNS = {"prompt": "text"}  # of a table of requests, where its name is not the similarity's
 
 
@@ -49,7 +51,7 @@ def weighted(wish: str) -> tuple[tuple[str, float], ...]:
     for part in wish.split("|"):
         text, colon, weight = part.strip().rpartition(":")
         # "C:/image.png", "portrait: a man", "12:30" and names of files hold colons that introduce no weight.
-        if not colon or weight != weight.strip() or "/" in weight or "\\" in weight or text[-1:].isdigit() or Path(part.strip()).is_file():
+        if not colon or weight != weight.strip() or "/" in weight or "\\" in weight or CLOCK.search(part.strip()) or Path(part.strip()).is_file():
             text, weight = part.strip(), "1"
         if not text.strip():
             raise UserError(f"{wish!r} has an empty part; write what the image shall show, such as prompt=\"a red heart | a white background\".")

@@ -263,6 +263,13 @@ class Shapes(Dataset):
         """The shape of one image, as a class."""
         return FACTORS["shape"][self.factors[index][0]]
 
+    def showing(self, factors: np.ndarray) -> torch.Tensor:
+        """New images that show these factors, (N, 5) with −1 for what chance decides: (N, 3, H, W) in [-1, 1]."""
+        rng = np.random.default_rng([self.seed, 1 << 31])
+        drawn = np.stack([rng.integers(len(values), size=len(factors)) for values in FACTORS.values()], 1)
+        images = render(np.where(factors < 0, drawn, factors), Placement.draw(len(factors), rng), self.resolution)
+        return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
     def __len__(self) -> int:
         return self.size
 

@@ -13,23 +13,31 @@ from sdg.errors import UserError, integer, number
 __all__ = ["DDIM", "DDPM", "DPMSolver", "Noise", "Past", "Step", "ddim_step", "ddpm_step", "dpm_solver_step", "sample", "steps_taken"]
 
 
+ASIDE = 0x5D6  # turns a sample's seed into that of its second stream
+
+
 class Noise:
     """Standard normal draws, every sample from a generator of its own: no sample depends on which others share its batch.
 
     The generators live on the CPU, whose stream is the same on every machine and for every device.
 
     Arguments:
-        seeds: one integer per sample.
+        seeds: one integer per sample, at least 0.
         shape: of one sample, (C, H, W).
     """
 
     def __init__(self, seeds: Iterable[int], shape: tuple[int, ...], device="cpu"):
-        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        seeds = list(seeds)
+        self.generators = {stream: [torch.Generator().manual_seed(seed ^ stream) for seed in seeds] for stream in (0, ASIDE)}
         self.shape, self.device = shape, device
 
-    def __call__(self) -> Tensor:
+    def __call__(self, stream: int = 0) -> Tensor:
         """The next draw, shape (B, C, H, W)."""
-        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators]).to(self.device)
+        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators[stream]]).to(self.device)
+
+    def aside(self) -> Tensor:
+        """A draw for guidance's own use: the sampler's noise is the same whatever guides."""
+        return self(ASIDE)
 
 
 class Past(NamedTuple):
@@ -49,7 +57,7 @@ class Step(NamedTuple):
 def steered(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None) -> Steering:
     if guide is None or s < 0:
         return Steering(denoiser.predict(x, t))
-    return guide.steer(lambda x_t: denoiser.predict(x_t, t), x, t, s, noise)
+    return guide.steer(lambda x_t: denoiser.predict(x_t, t), x, t, s, getattr(noise, "aside", noise))
 
 
 def moved_by(denoiser: Denoiser, steering: Steering, x: Tensor, t: int) -> tuple[Tensor, Tensor]:

@@ -100,7 +100,7 @@ class Schedule:
         elif spacing == "leading":
             levels = index * (self.T // count)
         else:
-            levels = (index + 1) * (self.T / count) - 1
+            levels = ((index + 1) * (self.T / count)).round() - 1
         descending = levels.round().long().flip(0).tolist()
         return list(zip(descending, [*descending[1:], -1]))
 

@@ -37,18 +37,20 @@ class Method:
         normalize: give every sample's gradient root mean square 1 before γ.
         max_norm: scale a longer gradient of a sample down to this Euclidean norm; None leaves it.
         recurrence: R; a guided step is taken R times with noise put back between.
+        recurrence_interval: the levels whose steps are repeated, as in `interval`.
     """
 
     at_clean = False  # whether the similarity is asked about x̂_0, so that a clean encoder fits, or about x_t
 
     def __init__(self, gamma: float, gamma_schedule: str = "constant", interval: Sequence[float] = (0.0, 1.0), normalize: bool = False,
-                 max_norm: float | None = None, recurrence: int = 1):
+                 max_norm: float | None = None, recurrence: int = 1, recurrence_interval: Sequence[float] = (0.0, 1.0)):
         self.gamma = number("guidance.gamma", gamma)
         self.share = GAMMA_SCHEDULES[choice("guidance.gamma_schedule", gamma_schedule, GAMMA_SCHEDULES)]
-        self.interval = checked_interval(interval)
+        self.interval = checked_interval("guidance.interval", interval)
         self.normalize = choice("guidance.normalize", normalize, (False, True))
         self.max_norm = None if max_norm is None else number("guidance.max_norm", max_norm, 0)
         self.recurrence = integer("guidance.recurrence", recurrence, 1)
+        self.recurrence_interval = checked_interval("guidance.recurrence_interval", recurrence_interval)
 
     def check(self, sampler) -> None:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
@@ -90,8 +92,10 @@ class Bound:
         return self.method.gamma * self.method.share(self.fraction(t))
 
     def active(self, t: int) -> bool:
-        low, high = self.method.interval
-        return low <= self.fraction(t) <= high
+        return self.within(self.method.interval, t)
+
+    def within(self, interval: tuple[float, float], t: int) -> bool:
+        return interval[0] <= self.fraction(t) <= interval[1]
 
     def steer(self, predict, x_t, t, s, noise):
         return self.method.steer(self, predict, x_t, t, s, noise) if self.active(t) else Steering(predict(x_t))
@@ -100,15 +104,15 @@ class Bound:
         return self.method.push(self, mean, x_t, t, s) if self.active(t) else None
 
     def repeats(self, t):
-        return self.method.recurrence if self.active(t) else 1
+        return self.method.recurrence if self.active(t) and self.within(self.method.recurrence_interval, t) else 1
 
 
-def checked_interval(interval: Sequence[float]) -> tuple[float, float]:
+def checked_interval(key: str, interval: Sequence[float]) -> tuple[float, float]:
     try:
         low, high = interval
     except (TypeError, ValueError):
-        raise UserError(f"guidance.interval must be two fractions of the noise range, such as [0.2,0.9], not {interval!r}.") from None
-    low, high = number("guidance.interval", low, 0, 1), number("guidance.interval", high, 0, 1)
+        raise UserError(f"{key} must be two fractions of the noise range, such as [0.2,0.9], not {interval!r}.") from None
+    low, high = number(key, low, 0, 1), number(key, high, 0, 1)
     if low > high:
-        raise UserError(f"guidance.interval=[{low:g},{high:g}] is empty: the first fraction must not be above the second.")
+        raise UserError(f"{key}=[{low:g},{high:g}] is empty: the first fraction must not be above the second.")
     return low, high

@@ -130,7 +130,7 @@ class Maps(Term):
         log       −Σ_j log d_j
 
     The second is, up to a factor, the log-likelihood of a Gaussian around the reference, maximised over its unknown variance. It has no
-    unit, so one weight serves every stage and encoder, and its gradient does not grow with the distance: the steps stay within bounds.
+    unit, so one weight serves every stage and encoder, and its gradient is large near the reference, not far from it, where steps are long.
 
     Arguments:
         weight: w.
@@ -200,7 +200,7 @@ class Class(Term):
     def __init__(self, encoder, text_encoder, classes: Mapping[str, Mapping[str, str]], form: str = "contrastive", weight: float | None = None):
         scale = float(encoder.logit_scale) if form != "classifier" else 1.0
         super().__init__((scale if form == "cosine" else 1.0) if weight is None else number("similarity.class.weight", weight))
-        self.form, self.scale = form, scale
+        self.form, self.scale = choice("similarity.class.form", form, ("cosine", "contrastive", "classifier")), scale
         self.order = [name for names in classes.values() for name in names]
         sizes = [len(names) for names in classes.values()]
         # Which factor each class belongs to: a class competes with those of its own factor only.

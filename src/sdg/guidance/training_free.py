@@ -13,7 +13,8 @@ __all__ = ["DPS", "FreeDoM", "LGD", "MPGD", "TFG", "Universal"]
 
 
 class TFG(Method):
-    """Training-free guidance (Ye et al. 2024, arXiv 2409.15761, alg. 1), of which the other methods here are special cases:
+    """Training-free guidance (Ye et al. 2024, arXiv 2409.15761, alg. 1): DPS, LGD and MPGD are special cases, FreeDoM and Universal
+    change one line each.
 
         F(x) = log 1/n Σ_i exp sim(x + σ_t δ_i, y),   δ_i ~ N(0, I),   σ_t = σ √(1−ᾱ_t)
         score = γ_t ρ ∇_{x_t} F(x̂_0(x_t))                                             (through the denoiser)
@@ -101,16 +102,18 @@ class LGD(TFG):
 
 
 class FreeDoM(TFG):
-    """FreeDoM (Yu et al. 2023, arXiv 2303.09833, alg. 2): DPS' direction, with a step in proportion to ε̂, and time travel.
+    """FreeDoM (Yu et al. 2023, arXiv 2303.09833, alg. 2, with the step size of the authors' code): DPS' direction, a step in proportion
+    to ε̂, and time travel.
 
         ε̂ ← ε̂ − γ_t rms(ε̂) g/rms(g),   g = ∇_{x_t} sim(x̂_0(x_t), y),   that is   score = γ_t rms(ε̂)/√(1−ᾱ_t) · g/rms(g)
 
-    γ is here the share of ε̂ that is replaced. Steps within `interval` are taken `recurrence` times. It sizes its own step, so
+    γ is here the share of ε̂ that is replaced. It sizes its own step, so
     `normalize` and `max_norm` have no place here.
     """
 
-    def __init__(self, gamma: float = 0.2, gamma_schedule: str = "constant", interval: Sequence[float] = (0.0, 1.0), recurrence: int = 2):
-        super().__init__(gamma, gamma_schedule=gamma_schedule, interval=interval, recurrence=recurrence)
+    def __init__(self, gamma: float = 0.2, gamma_schedule: str = "constant", interval: Sequence[float] = (0.0, 1.0), recurrence: int = 2,
+                 recurrence_interval: Sequence[float] = (0.0, 1.0)):
+        super().__init__(gamma, gamma_schedule=gamma_schedule, interval=interval, recurrence=recurrence, recurrence_interval=recurrence_interval)
 
     def sized(self, bound, g, x_t, x0, t):
         spread = (1 - bound.schedule.alpha_bar(t, x_t.device)).sqrt().to(x_t.dtype)

@@ -92,7 +92,8 @@ class Evaluation:
         return metrics
 
     def judged(self, judge: Judge, images: Tensor, rows: list[dict]) -> dict:
-        """Alignment, its interval, what is shared with references, the judge's ceiling on real images, and distances in its features."""
+        """Alignment, its interval, what is shared with references, the judge's ceiling on real images, and distances in its features,
+        beside those of real images that show what the wishes name."""
         device, groups = images.device, [str(wish) for wish in self.wishes]
         truth, unwanted = self.wanted.to(device), self.unwanted.to(device)
         guesses, masks, features = read(judge, images)
@@ -102,8 +103,9 @@ class Evaluation:
 
         real = self.held_out.__getitems__(list(range(min(self.options.real, len(self.held_out)))))
         seen = real["image"].to(device)
-        # The ceiling is asked what the wishes ask: "all" of real images means the factors that they name.
+        # The ceiling is asked what the wishes ask: "all" of real images means the factors that they name, if they name any.
         named = truth.max(0).values >= 0
+        named = named | ~named.any()
         ceiling = shares(torch.cat([judge.guess(part) for part in seen.split(PART)]), torch.where(named, real["factors"].to(device), -1))
         result = {"alignment": shares(guesses, truth), "judge_ceiling": ceiling}
         if was_asked[:, -1].any():
@@ -112,8 +114,11 @@ class Evaluation:
         if (unwanted >= 0).any():
             result["against"] = shares(guesses, unwanted)
         result |= like_references(judge, guesses, masks, self.wishes, self.references, self.options.bootstrap)
-        return result | {"frechet_judge": frechet_judge(judge, images, seen), "kernel_judge": kernel_judge(judge, images, seen),
-                         "diversity_judge": diversity_judge(features, groups), "position_spread": spread_within(centres(masks), groups)}
+        result |= {"frechet_judge": frechet_judge(judge, images, seen), "kernel_judge": kernel_judge(judge, images, seen)}
+        if was_asked.any():  # samples of a few wishes are not the data, however good they are
+            perfect = self.held_out.showing(truth.cpu().numpy()).to(device)
+            result |= {"frechet_judge_real": frechet_judge(judge, perfect, seen), "kernel_judge_real": kernel_judge(judge, perfect, seen)}
+        return result | {"diversity_judge": diversity_judge(features, groups), "position_spread": spread_within(centres(masks), groups)}
 
 
 def draw(file: Path, images: Tensor, wishes: list[dict], references: dict[str, Tensor], most: int, title: str, start: Tensor | None = None) -> None:
@@ -139,7 +144,7 @@ def report(metrics: dict) -> None:
             print(f"{name}: {shares(metrics[name])}")
     for kind, values in metrics.get("agreement", {}).items():
         print(f"shared with the {kind} reference: {shares(values)}")
-    print("  ".join(f"{name}: {metrics[name]:.3f}" for name in ("similarity", "frechet_judge", "diversity_judge", "seconds_per_sample") if metrics.get(name) is not None))
+    print("  ".join(f"{name}: {metrics[name]:.3f}" for name in ("similarity", "frechet_judge", "frechet_judge_real", "diversity_judge", "seconds_per_sample") if metrics.get(name) is not None))
 
 
 def clean_similarity(clip, images: Tensor, wishes: list[dict], rows: list[dict]) -> float:
