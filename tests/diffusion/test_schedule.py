@@ -111,7 +111,7 @@ def test_posterior_takes_a_level_for_each_image():
 
 
 @pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
-@pytest.mark.parametrize("count", [1, 2, 3, 7, 10, 50, 81, 333, 999, 1000])
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 10, 16, 50, 80, 81, 333, 999, 1000])
 def test_grid_equals_diffusers(spacing, count):
     if spacing == "linspace" and count == 1:
         theirs = [999]  # numpy's linspace of one point is its start, t = 0, from which pure noise cannot be denoised

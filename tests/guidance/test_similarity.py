@@ -159,6 +159,35 @@ def test_style_is_minus_the_mean_square_of_the_difference_of_grams():
     torch.testing.assert_close(found, -5 * (gram(maps) - gram(theirs)).square().flatten(1).mean(1))
 
 
+@pytest.mark.parametrize("form", ["squared", "log"])
+def test_gradient_of_style(form):
+    # G = F Fᵀ/N is symmetric, so ∇_F mean (G − G')² = 4/(C² N) (G − G') F; in log form that over the mean itself.
+    encoder, x, others = Encoder(), normal(2, 3, 2, 2).requires_grad_(), references()
+    similarity = bound({"style": Style(5.0, ["one"], form)}, [{"style": like("a")}, {"style": like("b")}], encoder, others)
+    (found,) = torch.autograd.grad(similarity(x, 60).sum(), x)
+    f = torch.einsum("dc,bchw->bdhw", encoder.mix, x.detach())
+    difference = gram(f) - gram(torch.einsum("dc,bchw->bdhw", encoder.mix, others.at(["a", "b"], 60)))
+    by_map = 4 / (16 * 16) * (difference @ f.flatten(2)).view_as(f)
+    if form == "log":
+        by_map = by_map / difference.square().flatten(1).mean(1).view(-1, 1, 1, 1)
+    torch.testing.assert_close(found, -5 * torch.einsum("dc,bdhw->bchw", encoder.mix, by_map))
+
+
+@pytest.mark.parametrize("form", ["cosine", "contrastive"])
+def test_gradient_of_class(form):
+    # With p_k = softmax_k c·cos(z, y_k): ∇ log p_y = c Σ_k (1[k = y] − p_k) ∇cos(z, y_k).
+    encoder, x = Encoder(logit_scale=4.0), normal(2, 3, 2, 2).requires_grad_()
+    similarity = bound({"class": Class(encoder, encoder, CLASSES, form)}, [{"class": like("blue")}] * 2, encoder)
+    (found,) = torch.autograd.grad(similarity(x, 40).sum(), x)
+    z = x.detach().flatten(1) @ encoder.weight
+    unit, y = F.normalize(z, dim=1), encoder.encode_text(list(CLASSES["colour"].values()))
+    of_cosine = (y - (unit @ y.T)[..., None] * unit[:, None]) / z.norm(dim=1)[:, None, None]  # (B, K, D)
+    target = torch.tensor([0.0, 1.0, 0.0], dtype=z.dtype)
+    share = target if form == "cosine" else target - (4 * unit @ y.T).softmax(1)
+    expected = 4 * (share.expand(2, 3)[..., None] * of_cosine).sum(1) @ encoder.weight.T
+    torch.testing.assert_close(found.flatten(1), expected)
+
+
 @pytest.mark.parametrize("term", [Content(Encoder(), 1.0), Structure(1.0, ["one"], "squared"), Style(1.0, ["one"], "log")])
 def test_two_references_in_one_batch_give_what_each_alone_gives(term):
     x, wishes = normal(4, 3, 2, 2), [{"it": like(name)} for name in "abba"]

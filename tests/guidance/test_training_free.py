@@ -97,7 +97,7 @@ def test_lgd_tends_to_the_exact_similarity_with_many_draws():
     method = LGD(gamma=1.0, draws=draws, smoothing=(V / (A * V + 1 - A)) ** 0.5)
     found = steering(method, x, lambda: torch.randn(3, 1, 1, 1, dtype=torch.float64, generator=generator)).score
     exact = GAIN * (Y - x0_of(x)) / (R2 + V * (1 - A) / (A * V + 1 - A))
-    torch.testing.assert_close(found, exact, rtol=0, atol=0.05)
+    torch.testing.assert_close(found, exact, rtol=0, atol=0.003)
 
 
 # --- sampling ----------------------------------------------------------------------------------------------------------------
@@ -126,9 +126,38 @@ def moments(method, step=ddpm_step):
 
 
 def test_dps_takes_the_prediction_for_the_image_and_so_is_too_sure():
+    # x̂_0 = p + g x_t moves by k (y − x̂_0), k = (1−ᾱ_t)/√ᾱ_t g/r², and the posterior's mean is c_0 x̂_0 + c_x x_t: an affine recursion.
+    mean, variance = 0.0, 1.0
+    for t, s in SCHEDULE.steps(SCHEDULE.T):
+        a, a_s, beta, small = (float(v) for v in (SCHEDULE.alpha_bar(t), SCHEDULE.alpha_bar(s), SCHEDULE.beta(t, s), SCHEDULE.posterior_variance(t, s)))
+        g = a**0.5 * V / (a * V + 1 - a)
+        k = (1 - a) / a**0.5 * g / R2 if s >= 0 else 0.0
+        c0, cx = a_s**0.5 * beta / (1 - a), (a / a_s) ** 0.5 * (1 - a_s) / (1 - a)
+        slope = c0 * (1 - k) * g + cx
+        mean, variance = slope * mean + c0 * ((1 - k) * M * (1 - g * a**0.5) + k * Y), slope**2 * variance + (small if s >= 0 else 0.0)
+    found = moments(DPS(1.0))
+    assert found == pytest.approx((mean, variance), rel=1e-4)
     # A point estimate of x_0 leaves Var[x_0 | x_t] out of p(y | x_t), so the result is narrower than the posterior.
-    mean, variance = moments(DPS(1.0))
-    assert variance < 0.95 * VARIANCE and abs(mean - MEAN) < 3 * VARIANCE**0.5
+    assert found[1] < 0.95 * VARIANCE
+
+
+def test_every_option_of_the_union_counts():
+    x, zero = points(3), lambda: torch.zeros(3, 1, 1, 1, dtype=torch.float64)
+    dps, mpgd = steering(DPS(0.3), x).score, steering(MPGD(0.3), x).shift
+    both = steering(TFG(0.3, rho=0.5, mu=0.25), x)
+    torch.testing.assert_close(both.score, 0.5 * dps)
+    torch.testing.assert_close(both.shift, 0.25 * mpgd)
+    shaped = steering(TFG(0.3, rho=0.5, mu=0.25, normalize=True), x)
+    torch.testing.assert_close(shaped.score, 0.15 * dps.sign())
+    torch.testing.assert_close(shaped.shift, 0.3 * 0.25 * (1 - A) * mpgd.sign())
+    cut = steering(TFG(0.3, rho=0.5, mu=0.25, max_norm=1e-3), x)
+    torch.testing.assert_close(cut.score, 0.15e-3 * dps.sign())
+    torch.testing.assert_close(cut.shift, 0.3 * 0.25 * (1 - A) * 1e-3 * mpgd.sign())
+    # δ = 1 in a single draw: F(x̂_0) = sim(x̂_0 + σ √(1−ᾱ)), for both parts.
+    far = steering(TFG(0.3, rho=1, mu=1, smoothing=0.8), x, lambda: zero() + 1)
+    expected = (Y - x0_of(x) - 0.8 * (1 - A) ** 0.5) / R2
+    torch.testing.assert_close(far.score, 0.3 * GAIN * expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(far.shift, 0.3 * (1 - A) * expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", [DPS, LGD, FreeDoM, Universal, MPGD, TFG])

@@ -141,7 +141,24 @@ def test_training_free_methods_take_the_clean_encoder_by_themselves(run, tiny, w
     # Two of three steps are guided; all but MPGD go back through the denoiser each time that they are taken.
     taken = 2 * {"freedom": 2, "universal": 2}.get(method, 1)
     assert cost["denoiser_forwards"] == taken + 1 and cost["denoiser_backwards"] == (0 if method == "mpgd" else taken)
-    assert cost["encoder_forwards"] == cost["encoder_backwards"] >= taken and cost["flops"] > 0 and cost["peak_memory"] > 0
+    seen = {"dps": 2, "mpgd": 2, "lgd": 2 * 4, "freedom": 4, "universal": 4 * (1 + 3), "tfg": 2 * (1 + 2)}[method]
+    assert cost["encoder_forwards"] == cost["encoder_backwards"] == seen and cost["flops"] > 0 and cost["peak_memory"] > 0
+
+
+def test_methods_side_by_side_end_in_one_table_and_one_picture(run, tiny, tmp_path):
+    paths = [o for o in without_encoder(tiny)[:-1] if not o.startswith("hydra")]
+    run("sample.py", "-m", *paths, "guidance=dps,mpgd", "encoder.weights=" + next(o for o in tiny if o.startswith("encoder.clip=")).partition("=")[2],
+        f"hydra.sweep.dir={tmp_path}/sweep")
+    with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
+        assert [row["job"] for row in csv.DictReader(file)] == ["guidance=dps", "guidance=mpgd"]
+    assert (tmp_path / "sweep" / "sweep.png").is_file() and not (tmp_path / "sweep" / "curves.png").exists()
+
+
+def test_several_references_of_the_command_line(run, tiny, tmp_path):
+    for name in "ab":
+        Image.new("L", (50, 40), ord(name)).save(tmp_path / f"{name}.png")
+    run("sample.py", *tiny, "similarity=[style]", f"similarity.style.reference=[{tmp_path}/a.png,{tmp_path}/b.png]", "samples_per_prompt=2")
+    assert [Path(row["style"]).stem for row in table(tmp_path / "run")] == list("aabb")
 
 
 def test_references_of_a_folder_get_k_samples_each_and_stand_beside_them(run, tiny, tmp_path):
