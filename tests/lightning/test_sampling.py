@@ -102,6 +102,12 @@ def test_an_unfinished_run_goes_on_at_the_next_batch_and_draws_the_same_bytes(ru
     assert [file.read_bytes() for file in images] == before
     assert [file.stat().st_mtime_ns == time for file, time in zip(images, times)] == [True, True, False, False]
     again = metrics(tmp_path / "run")
+    file = tmp_path / "run" / "metrics.json"
+    measured = file.stat().st_mtime_ns
+    run("sample.py", *tiny, "batch_size=2")  # nothing is left to do
+    assert file.stat().st_mtime_ns == measured
+    run("sample.py", *tiny, "batch_size=2", "eval.real=10")
+    assert file.stat().st_mtime_ns != measured
     assert all(again[name] == whole[name] for name in whole if name not in ("seconds_per_sample", "cost_per_sample"))
 
 

@@ -56,7 +56,7 @@ class Drawn:
         """Makes the folder ready.
 
         Arguments:
-            anew: forget what another run drew there.
+            anew: forget what was drawn there.
 
         Raises:
             UserError: the folder holds pictures of another run, or of none.
@@ -89,6 +89,21 @@ class Drawn:
         """One for each sample that is drawn, in order."""
         files = (self.file(batch) for batch in self.batches)
         return [json.loads(line) for file in files if file.is_file() for line in file.read_text().splitlines()]
+
+    def figures(self, options: Mapping) -> dict | None:
+        """The figures of a run that is drawn and measured already, with these options of `eval`; None where something is left to do."""
+        file = self.folder / "metrics.json"
+        if self.missing() or not file.is_file() or not self.measured.is_file() or json.loads(self.measured.read_text()) != dict(options):
+            return None
+        return json.loads(file.read_text())
+
+    def note_measured(self, options: Mapping) -> None:
+        """Notes that `metrics.json` is written."""
+        write_whole(self.measured, json.dumps(dict(options)))
+
+    @property
+    def measured(self) -> Path:
+        return self.folder / "rows" / "measured.json"
 
     def file(self, batch: Sequence[int]) -> Path:
         return self.folder / "rows" / f"{batch[0]:05d}.jsonl"

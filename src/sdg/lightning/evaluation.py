@@ -22,7 +22,7 @@ from sdg.metrics.judge import Judge
 from sdg.metrics.layout import centres, intersection_over_union, spread_within
 from sdg.report.grid import labelled_grid, labelled_rows
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "report"]
 
 PART = 250  # images that go through a network at once
 ROW = 10  # pictures in a row
@@ -186,14 +186,15 @@ def like_references(judge: Judge, guesses: Tensor, masks: Tensor, wishes: list[d
         return {}
     names = list(references)
     their_guesses, their_masks, _ = read(judge, torch.stack([references[name] for name in names]).to(guesses.device))
-    result: dict[str, dict] = {"agreement": {}, "agreement_interval": {}, "mask_iou": {}, "mask_iou_random": {}}
+    result: dict[str, dict] = {"agreement": {}, "agreement_interval": {}, "mask_iou": {}, "mask_iou_interval": {}, "mask_iou_random": {}}
     for kind in [k for k in wishes[0] if all(foremost(wish[k]) in references for wish in wishes)]:
         rows = torch.tensor([names.index(foremost(wish[kind])) for wish in wishes], device=guesses.device)
         result["agreement"][kind] = shares(guesses, their_guesses[rows])
         groups = [wish[kind] for wish in wishes]
         result["agreement_interval"][kind] = {factor: bootstrap_interval(guesses[:, k] == their_guesses[rows, k], groups, draws)
                                               for k, factor in enumerate(FACTORS)}
-        result["mask_iou"][kind] = intersection_over_union(masks, their_masks[rows]).mean().item()
+        overlap = intersection_over_union(masks, their_masks[rows])
+        result["mask_iou"][kind], result["mask_iou_interval"][kind] = overlap.mean().item(), bootstrap_interval(overlap, groups, draws)
         distinct = rows.unique()
         if len(distinct) > 1:
             another = distinct.roll(1)[torch.searchsorted(distinct, rows)]

@@ -9,7 +9,7 @@ from sdg.data.folder import load_image
 from sdg.data.requests import Requests
 from sdg.errors import UserError, choice, integer, number
 from sdg.lightning.drawn import Drawn, fingerprint
-from sdg.lightning.evaluation import Evaluation
+from sdg.lightning.evaluation import Evaluation, report
 from sdg.lightning.guided_sampling import GuidedSampling
 from sdg.lightning.run import flat, leave_process_group, make_trainer, run
 from sdg.lightning.terms import asked_for, build_similarity, reference_images
@@ -58,13 +58,18 @@ def sample(config: DictConfig) -> None:
             drawn.begin(choice("rerun", config.rerun, (True, False)))
             if left := len(drawn.batches) - len(drawn.missing()):
                 print(f"{left} of {len(drawn.batches)} batches are drawn already in {folder}; rerun=true draws them anew.")
+        if metrics := drawn.figures(config.eval):
+            report(metrics)
+            return
         module = GuidedSampling(denoiser, sampler, method, similarity, requests, drawn, start, config.strength, config.trajectory)
         try:
-            trainer.predict(module, return_predictions=False)
+            if drawn.missing():
+                trainer.predict(module, return_predictions=False)
         finally:
             module.progress.stop()
             leave_process_group()
         if trainer.is_global_zero:
             metrics = evaluation.run(drawn, method.gamma, device)
+            drawn.note_measured(config.eval)
             if trainer.logger:
                 trainer.logger.log_metrics({name: value for name, value in flat(metrics).items() if isinstance(value, (int, float))})

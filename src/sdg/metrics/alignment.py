@@ -47,10 +47,10 @@ def hits(guesses: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def bootstrap_interval(right: Tensor, prompts: list[str], draws: int = 1000) -> tuple[float, float]:
-    """The 95 % interval of a share, by resampling prompts: samples of one prompt are not independent.
+    """The 95 % interval of a mean, by resampling prompts: samples of one prompt are not independent.
 
     Arguments:
-        right: 0 or 1 for each sample, (B,).
+        right: 0 or 1, or another value, for each sample, (B,).
         prompts: their prompts.
         draws: number of resamplings.
     """
