@@ -23,7 +23,8 @@ from sdg.diffusion.denoiser import Denoiser  # noqa: E402
 from sdg.diffusion.samplers import DDPM, Noise, sample  # noqa: E402
 from sdg.diffusion.schedule import Schedule  # noqa: E402
 from sdg.guidance.semantic import SemanticGuidance  # noqa: E402
-from sdg.guidance.similarity import Similarity, Text, matched_levels  # noqa: E402
+from sdg.guidance.similarity import Similarity, matched_levels  # noqa: E402
+from sdg.guidance.terms import Text  # noqa: E402
 from sdg.encoders.contrastive import retrieval_top1  # noqa: E402
 from sdg.metrics.alignment import Alignment  # noqa: E402
 

@@ -41,6 +41,8 @@ from sdg.metrics.judge import Judge
     (["similarity=[content]", "similarity.content.reference=/nowhere.png"], "there is no image /nowhere.png"),
     (["similarity=[content]", "similarity.content.reference=README.md"], "cannot read the image README.md"),
     (["similarity=[content]", "similarity.content.reference=conf"], "no image in the folder conf"),
+    (["similarity=[content]", "similarity.content.reference=held-out 32"], "there is no reference 'held-out 32': held-out images are numbered from 0 to 31"),
+    (["similarity=[content]", "similarity.content.reference=held-out x"], "there is no reference 'held-out x'"),
     (["similarity=[content]", "similarity.content.weight=heavy"], "similarity.content.weight must be a finite number"),
     (["similarity=[style]", "similarity.style.stages=[layer9]"], "similarity.style.stages must be one of"),
     (["similarity=[style]", "similarity.style.stages=[]"], "similarity.style.stages is empty"),

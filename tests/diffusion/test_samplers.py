@@ -4,6 +4,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DModel
 from diffusers.schedulers import scheduling_ddpm
+from gaussian import Perfect
 from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
@@ -39,18 +40,6 @@ class Mix(nn.Module):
     def forward(self, x, t):
         level = (t.to(x.dtype) / 300).sin().view(-1, 1, 1, 1)
         return torch.tanh(nn.functional.conv2d(x, self.weight, padding=1) + level)
-
-
-class Perfect(nn.Module):
-    """E[ε | x_t] for x_0 ~ N(m, v)."""
-
-    def __init__(self, schedule, m, v):
-        super().__init__()
-        self.schedule, self.m, self.v = schedule, m, v
-
-    def forward(self, x, t):
-        a = self.schedule.alpha_bar(t)
-        return (1 - a).sqrt() * (x - a.sqrt() * self.m) / (a * self.v + 1 - a)
 
 
 class Impulses:
@@ -104,9 +93,10 @@ def tiny_unet():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
-@pytest.mark.parametrize("spacing", ["linspace", "leading"])
+@pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
 def test_unguided_ddpm_equals_diffusers(monkeypatch, kind, prediction, variance, spacing):
-    # Set alike: spacing (both end at t = 0, where diffusers adds no noise either), clipping of x̂_0 to [-1, 1], final ᾱ = 1 (DDPM's only).
+    # Set alike: spacing, clipping of x̂_0 to [-1, 1], final ᾱ = 1 (DDPM's only). Trailing steps end above t = 0, where diffusers adds a last
+    # noise to its clean image and we do not: there the result is its x̂_0.
     theirs = exact(DDPMScheduler(1000, beta_schedule=KINDS[kind], variance_type=variance, prediction_type=PREDICTIONS[prediction],
                                  clip_sample=True, timestep_spacing=spacing), 20)
     network = Mix(6 if variance == "learned_range" else 3)
@@ -117,7 +107,7 @@ def test_unguided_ddpm_equals_diffusers(monkeypatch, kind, prediction, variance,
             assert t == theirs.timesteps[i - 1]
             z = normal(2, *SHAPE, seed=i)
             monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: z)
-            y = theirs.step(network(y, torch.full((2,), t)), t, y).prev_sample
+            y = getattr(theirs.step(network(y, torch.full((2,), t)), t, y), "prev_sample" if s >= 0 else "pred_original_sample")
             x = ddpm_step(denoiser, x, t, s, lambda: z).x
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 
@@ -125,7 +115,7 @@ def test_unguided_ddpm_equals_diffusers(monkeypatch, kind, prediction, variance,
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])  # theirs steps by T // 20 off a linspace grid
 def test_unguided_ddim_equals_diffusers(kind, prediction, eta, spacing):
     # Set alike: spacing with 20 a divisor of T (diffusers steps by T // 20), clipping of x̂_0 to [-1, 1] with ε̂ moved to match,
     # final ᾱ = 1.
@@ -361,7 +351,7 @@ def test_recurrence_of_one_is_the_plain_sampler():
 def test_recurrence_of_a_perfect_model_preserves_the_marginal(recurrence, guided):
     # For x_0 ~ N(m, 1) every x_t has variance 1 and p(x_s | x_t) has variance β on any grid, so DDPM with fixed_large is exact.
     schedule, m, steps = Schedule("cosine", 200), 0.3, 10
-    denoiser = Denoiser(Perfect(schedule, m, 1.0), schedule, variance="fixed_large", clip=False)
+    denoiser = Denoiser(Perfect(schedule, m, 1.0), schedule, "x0", "fixed_large", clip=False)
     noise = Impulses(1 + 1 + (steps - 1) * (2 * recurrence - 1 if guided else 1))
     guide = Constant(score=lambda x, t: torch.zeros_like(x), repeats=recurrence) if guided else None
     mean, variance = noise.moments(sample(denoiser, DDPM(steps, "leading"), noise, guide))

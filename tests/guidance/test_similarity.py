@@ -8,7 +8,8 @@ from sdg.diffusion.schedule import Schedule
 from sdg.encoders.stages import Encoded
 from sdg.errors import UserError
 from sdg.guidance.references import References
-from sdg.guidance.similarity import Class, Content, Similarity, Structure, Style, Text, gram, matched_levels
+from sdg.guidance.similarity import Similarity, matched_levels
+from sdg.guidance.terms import Class, Content, Structure, Style, Text, gram
 
 SCHEDULE = Schedule("cosine", 100)
 CLASSES = {"shape": {"ring": "a ring", "star": "a big star"}, "colour": {"red": "a red one", "blue": "b", "green": "cc"}}

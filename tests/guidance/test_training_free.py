@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from gaussian import R2, VARIANCE, M, Perfect, V, Y, log_normal, moments
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import Prediction
@@ -10,18 +11,15 @@ from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.training_free import DPS, LGD, MPGD, TFG, FreeDoM, Universal
 
-M, V, R2, Y = 0.3, 0.25, 0.25, -0.5  # x_0 ~ N(M, V), y = x_0 + n, n ~ N(0, R2)
-VARIANCE = 1 / (1 / V + 1 / R2)
-MEAN = VARIANCE * (M / V + Y / R2)
 SCHEDULE, T, S = Schedule("linear", 1000), 400, 390
 A = float(SCHEDULE.alpha_bar(T))
 GAIN = A**0.5 * V / (A * V + 1 - A)  # ∂x̂_0/∂x_t
 
 
-def log_normal(x, level):
-    """log p(y | x_0) at a clean x, of one pixel; constants left out."""
+def at_clean(x, level):
+    """log p(y | x_0) at a clean x, added up over pixels."""
     assert level == -1, "a training-free method looks at clean images only"
-    return (-0.5 * (Y - x.double()) ** 2 / R2).flatten(1).sum(1)
+    return log_normal(Y, x.double(), R2).flatten(1).sum(1)
 
 
 def x0_of(x):
@@ -37,7 +35,7 @@ def points(n=5):
 
 
 def steering(method, x, noise=None):
-    guide = method.guide(log_normal, SCHEDULE, DDIM(10))
+    guide = method.guide(at_clean, SCHEDULE, DDIM(10))
     return guide.steer(predict, x, T, S, noise or (lambda: torch.zeros_like(x)))
 
 
@@ -55,7 +53,7 @@ def test_mpgd_moves_x0_by_bayes_rule_and_never_differentiates_the_denoiser():
         return predict(x)
     x = points()
     with torch.no_grad():
-        found = MPGD(gamma=0.5).guide(log_normal, SCHEDULE, DDIM(10)).steer(no_gradient, x, T, S, None)
+        found = MPGD(gamma=0.5).guide(at_clean, SCHEDULE, DDIM(10)).steer(no_gradient, x, T, S, None)
     torch.testing.assert_close(found.shift, 0.5 * (1 - A) * (Y - x0_of(x)) / R2, rtol=1e-5, atol=1e-6)
     assert found.score is None
 
@@ -102,29 +100,6 @@ def test_lgd_tends_to_the_exact_similarity_with_many_draws():
 
 # --- sampling ----------------------------------------------------------------------------------------------------------------
 
-class Perfect(torch.nn.Module):
-    """E[x_0 | x_t]."""
-
-    def forward(self, x, t):
-        a = SCHEDULE.alpha_bar(t)
-        return M + a.sqrt() * V * (x - a.sqrt() * M) / (a * V + 1 - a)
-
-
-def moments(method, step=ddpm_step):
-    """Mean and variance of the guided sampler's result, every step being affine."""
-    denoiser = Denoiser(Perfect(), SCHEDULE, prediction="x0", clip=False)
-    guide = method.guide(log_normal, SCHEDULE, DDPM(10))
-    x = torch.tensor([8.0, -8.0, 0.0, 0.0], dtype=torch.float64).view(4, 1, 1, 1)
-    z = torch.tensor([0.0, 0.0, 1.0, 0.0], dtype=torch.float64).view(4, 1, 1, 1)
-    mean, variance = 0.0, 1.0
-    with torch.no_grad():
-        for t, s in SCHEDULE.steps(SCHEDULE.T):
-            high, low, noisy, offset = step(denoiser, x, t, s, lambda: z, guide).x.flatten().tolist()
-            slope, coefficient = (high - low) / 16, noisy - offset
-            mean, variance = slope * mean + offset, slope**2 * variance + coefficient**2
-    return mean, variance
-
-
 def test_dps_takes_the_prediction_for_the_image_and_so_is_too_sure():
     # x̂_0 = p + g x_t moves by k (y − x̂_0), k = (1−ᾱ_t)/√ᾱ_t g/r², and the posterior's mean is c_0 x̂_0 + c_x x_t: an affine recursion.
     mean, variance = 0.0, 1.0
@@ -135,7 +110,7 @@ def test_dps_takes_the_prediction_for_the_image_and_so_is_too_sure():
         c0, cx = a_s**0.5 * beta / (1 - a), (a / a_s) ** 0.5 * (1 - a_s) / (1 - a)
         slope = c0 * (1 - k) * g + cx
         mean, variance = slope * mean + c0 * ((1 - k) * M * (1 - g * a**0.5) + k * Y), slope**2 * variance + (small if s >= 0 else 0.0)
-    found = moments(DPS(1.0))
+    found = moments(SCHEDULE, ddpm_step, DPS(1.0).guide(at_clean, SCHEDULE, DDPM(1)))
     assert found == pytest.approx((mean, variance), rel=1e-4)
     # A point estimate of x_0 leaves Var[x_0 | x_t] out of p(y | x_t), so the result is narrower than the posterior.
     assert found[1] < 0.95 * VARIANCE
@@ -163,7 +138,7 @@ def test_every_option_of_the_union_counts():
 @pytest.mark.parametrize("method", [DPS, LGD, FreeDoM, Universal, MPGD, TFG])
 @pytest.mark.parametrize("sampler", [DDPM(6), DDIM(6), DPMSolver(6)])
 def test_gamma_zero_is_unguided_bit_for_bit_and_no_sample_depends_on_its_batch(method, sampler):
-    denoiser, seeds = Denoiser(Perfect(), SCHEDULE, prediction="x0"), [3, 4, 5]
+    denoiser, seeds = Denoiser(Perfect(SCHEDULE), SCHEDULE, prediction="x0"), [3, 4, 5]
 
     def similarity(x, level):
         return x.flatten(1).tanh().sum(1)

@@ -140,7 +140,7 @@ def without_encoder(tiny):
 
 @pytest.mark.parametrize("method", ["dps", "freedom", "universal", "mpgd", "lgd", "tfg"])
 def test_training_free_methods_take_the_clean_encoder_by_themselves(run, tiny, weights, tmp_path, method):
-    run("sample.py", *without_encoder(tiny), f"encoder.weights={weights}/clip.safetensors", f"guidance={method}")
+    run("sample.py", *without_encoder(tiny), f"encoder.clip={weights}/clip.safetensors", f"guidance={method}")
     config = (tmp_path / "run" / "config.yaml").read_text()
     assert "encoder_name: clip\n" in config
     cost = metrics(tmp_path / "run")["cost_per_sample"]
@@ -152,9 +152,8 @@ def test_training_free_methods_take_the_clean_encoder_by_themselves(run, tiny, w
 
 
 def test_methods_side_by_side_end_in_one_table_and_one_picture(run, tiny, tmp_path):
-    paths = [o for o in without_encoder(tiny)[:-1] if not o.startswith("hydra")]
-    run("sample.py", "-m", *paths, "guidance=dps,mpgd", "encoder.weights=" + next(o for o in tiny if o.startswith("encoder.clip=")).partition("=")[2],
-        f"hydra.sweep.dir={tmp_path}/sweep")
+    clip = next(option for option in tiny if option.startswith("encoder.clip="))  # serves the clean encoder and the noise-aware one's text
+    run("sample.py", "-m", *without_encoder(tiny)[:-1], clip, "guidance=dps,mpgd", f"hydra.sweep.dir={tmp_path}/sweep")
     with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
         assert [row["job"] for row in csv.DictReader(file)] == ["guidance=dps", "guidance=mpgd"]
     assert (tmp_path / "sweep" / "sweep.png").is_file() and not (tmp_path / "sweep" / "curves.png").exists()

@@ -9,10 +9,10 @@ from sdg.diffusion.guide import Prediction, Steering
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
 
-__all__ = ["Bound", "Method", "Similarity", "gradient"]
+__all__ = ["Alike", "Bound", "Method", "gradient"]
 
 # sim(x, y) of x (B, C, H, W) at one of the denoiser's levels, −1 for a clean image: (B,), differentiable in x.
-Similarity = Callable[[Tensor, int], Tensor]
+Alike = Callable[[Tensor, int], Tensor]
 GAMMA_SCHEDULES = {  # γ_t/γ over u = t/(T−1), from image to noise; each has mean 1
     "constant": lambda u: 1.0,
     "towards_noise": lambda u: 2 * u,
@@ -55,7 +55,7 @@ class Method:
     def check(self, sampler) -> None:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
 
-    def guide(self, similarity: Similarity, schedule: Schedule, sampler) -> "Bound | None":
+    def guide(self, similarity: Alike, schedule: Schedule, sampler) -> "Bound | None":
         """Guidance for a batch, or None for γ = 0."""
         self.check(sampler)
         return Bound(self, similarity, schedule, sampler.has_variance) if self.gamma else None
@@ -80,7 +80,7 @@ class Method:
 class Bound:
     """A method with what it steers by: `sdg.diffusion.guide.Guide`."""
 
-    def __init__(self, method: Method, similarity: Similarity, schedule: Schedule, has_variance: bool):
+    def __init__(self, method: Method, similarity: Alike, schedule: Schedule, has_variance: bool):
         self.method, self.similarity, self.schedule, self.has_variance = method, similarity, schedule, has_variance
 
     def fraction(self, t: int) -> float:

@@ -12,7 +12,7 @@ from sdg.lightning.drawn import Drawn, fingerprint
 from sdg.lightning.evaluation import Evaluation, report
 from sdg.lightning.guided_sampling import GuidedSampling
 from sdg.lightning.run import flat, leave_process_group, make_trainer, run
-from sdg.lightning.terms import asked_for, build_similarity, reference_images
+from sdg.lightning.similarities import asked_for, build_similarity, reference_images
 
 __all__ = ["sample"]
 
@@ -57,7 +57,8 @@ def sample(config: DictConfig) -> None:
         if rank_zero_only.rank == 0:
             drawn.begin(choice("rerun", config.rerun, (True, False)))
             if left := len(drawn.batches) - len(drawn.missing()):
-                print(f"{left} of {len(drawn.batches)} batches are drawn already in {folder}; rerun=true draws them anew.")
+                asked = " The trajectory is drawn with the first batch." if config.trajectory and 0 not in {batch[0] for batch in drawn.missing()} else ""
+                print(f"{left} of {len(drawn.batches)} batches are drawn already in {folder}; rerun=true draws them anew.{asked}")
         if metrics := drawn.figures(config.eval):
             report(metrics)
             return

@@ -15,7 +15,8 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.encoders.stages import stages
 from sdg.errors import UserError, choice, integer
 from sdg.guidance.references import References
-from sdg.guidance.similarity import Class, Content, Similarity, Structure, Style, Term, Text, matched_levels
+from sdg.guidance.similarity import Similarity, Term, matched_levels
+from sdg.guidance.terms import Class, Content, Structure, Style, Text
 
 __all__ = ["asked_for", "build_similarity", "reference_images"]
 
@@ -84,8 +85,14 @@ def own_wishes(config: DictConfig, held_out) -> dict:
 def reference_images(requests: Sequence[Request], terms: Sequence[str], held_out, resolution: int) -> dict[str, Tensor]:
     """{name: image} of everything that the requests refer to."""
     names = dict.fromkeys(name for request in requests for term in terms if term in BY_REFERENCE for name, _ in weighted(request.wishes[term]))
-    return {name: held_out[int(name.removeprefix(HELD_OUT))]["image"] if name.startswith(HELD_OUT) else load_image(name, resolution)
-            for name in names}
+    return {name: held_out_image(name, held_out) if name.startswith(HELD_OUT) else load_image(name, resolution) for name in names}
+
+
+def held_out_image(name: str, held_out) -> Tensor:
+    number = name.removeprefix(HELD_OUT)
+    if not number.isdecimal() or int(number) >= len(held_out):
+        raise UserError(f"there is no reference '{name}': held-out images are numbered from 0 to {len(held_out) - 1}.")
+    return held_out[int(number)]["image"]
 
 
 def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[Request], held_out, references: dict[str, Tensor],
@@ -156,7 +163,7 @@ def load_encoders(config: DictConfig):
     if name == "clip_noisy":
         return load_clip_noisy(config.encoder.weights), load_clip(config.encoder.clip)
     if name == "clip":
-        clip = load_clip(config.encoder.weights)
+        clip = load_clip(config.encoder.clip)
         return clip, clip
     if name == "classifier_noisy":
         return load_classifier(config.encoder.weights), None
