@@ -102,7 +102,7 @@ def main(prompts: int = 32, each: int = 2, images: int = 10_000) -> None:
         guide = SemanticGuidance(gamma).guide(similarities[similarity], trained.schedule, DDPM(100))
         drawn = sample({"trained": trained, "exact": exact}[denoiser], DDPM(100), Noise([r.seed for r in requests], (3, 32, 32)), guide)
         alignment = Alignment(list(FACTORS))
-        alignment.update(judge.guess(drawn), torch.tensor([[named_factors(p).get(f, -1) for f in FACTORS] for p in sentences]))
+        alignment.update(judge(drawn).guesses(), torch.tensor([[named_factors(p).get(f, -1) for f in FACTORS] for p in sentences]))
         shares = alignment.compute()
         print(f"| {denoiser} | {similarity if gamma else '(unguided)'} | {gamma} | " + " | ".join(f"{shares[name]:.2f}" for name in [*NAMED, "all"])
               + f" | {(time.perf_counter() - began) / len(drawn):.2f} |", flush=True)

@@ -1,6 +1,7 @@
 """Shared by the tests: tiny untrained weights, and the two commands run inside this process."""
 
 import importlib.util
+import socket
 import sys
 from pathlib import Path
 
@@ -38,6 +39,13 @@ def weights(tmp_path_factory) -> Path:
     for kind, model in (("denoiser", denoiser), ("clip", clip), ("clip_noisy", noisy), ("judge", judge), ("classifier_noisy", classifier)):
         save(folder / f"{kind}.safetensors", kind, model, model.config)
     return folder
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 @pytest.fixture

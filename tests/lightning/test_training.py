@@ -122,7 +122,7 @@ def test_clip_then_noise_aware_then_judge(run, tmp_path):
     teacher, encoder = load_clip(clip / "clip.safetensors"), load_clip_noisy(noisy / "clip_noisy.safetensors")
     assert encoder.logit_scale.item() == pytest.approx(teacher.logit_scale.item())  # the temperature travels along
     assert read(noisy / "clip_noisy.safetensors", "clip_noisy")[0]["schedule"] == {"kind": "cosine", "T": 1000}
-    assert load_judge(judge / "judge.safetensors").guess(torch.zeros(2, 3, 32, 32)).shape == (2, 5)
+    assert load_judge(judge / "judge.safetensors")(torch.zeros(2, 3, 32, 32)).guesses().shape == (2, 5)
     with open(noisy / "metrics.csv") as table:
         assert {"val/top1_t400", "val/clean_top1_t400"} <= set(csv.DictReader(table).fieldnames)
 

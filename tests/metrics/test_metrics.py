@@ -1,4 +1,4 @@
-"""Alignment, its interval, the Fréchet distance and the judge, against numbers worked out by hand."""
+"""Alignment, its interval, cost, layout and the judge, against numbers worked out by hand."""
 
 import pytest
 import torch
@@ -7,23 +7,11 @@ from torch import nn
 from sdg.data.shapes import FACTORS
 from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
 from sdg.metrics.cost import Meter, Network
-from sdg.metrics.fidelity import diversity_judge, frechet_judge, kernel_judge
-from sdg.metrics.judge import Judge
+from sdg.metrics.judge import Judge, Reading
 from sdg.metrics.layout import centres, intersection_over_union, spread_within
 
 TRUTH = torch.tensor([[4, 0, -1], [4, -1, -1], [-1, 2, 1], [-1, -1, -1]])  # −1 where the prompt names nothing
 GUESSES = torch.tensor([[4, 0, 2], [3, 0, 0], [0, 2, 0], [1, 1, 1]])  # right; wrong; right and wrong; nothing asked
-
-
-class Pixels(nn.Module):
-    """In place of a judge: the features are the pixels."""
-
-    def __init__(self, num_features):
-        super().__init__()
-        self.num_features = num_features
-
-    def features(self, x):
-        return x.flatten(1)
 
 
 # --- alignment ---------------------------------------------------------------------------------------------------------------
@@ -93,57 +81,7 @@ def test_interval_is_reproducible():
     assert bootstrap_interval(right, prompts) == first
 
 
-# --- Fréchet distance --------------------------------------------------------------------------------------------------------
-
-def images(n, seed=0):
-    return torch.randn(n, 3, 1, 2, generator=torch.Generator().manual_seed(seed))
-
-
-def test_distance_of_a_set_to_itself_is_zero():
-    assert frechet_judge(Pixels(6), images(300), images(300)) == pytest.approx(0, abs=1e-6)
-
-
-def test_distance_of_shifted_features_is_the_square_of_the_shift():
-    shift = torch.tensor([1.0, 0.0, -2.0, 0.5, 0.0, 3.0]).view(3, 1, 2)
-    assert frechet_judge(Pixels(6), images(300) + shift, images(300)) == pytest.approx(shift.square().sum().item(), rel=1e-4)
-
-
-def test_distance_of_any_two_sets_is_the_closed_form():
-    # tr (C C')^½ by the eigenvalues of C^½ C' C^½, symmetric and so free of complex roots.
-    a, b = images(250).double(), (images(400, 1) @ torch.tensor([[1.0, 0.4], [0.0, 2.0]]) + 0.3).double()
-    (m, c), (n, d) = ((x.flatten(1).mean(0), x.flatten(1).T.cov()) for x in (a, b))
-    values, vectors = torch.linalg.eigh(c)
-    root = vectors @ values.sqrt().diag() @ vectors.T
-    expected = (m - n).square().sum() + c.trace() + d.trace() - 2 * torch.linalg.eigvalsh(root @ d @ root).clamp(min=0).sqrt().sum()
-    assert frechet_judge(Pixels(6), a.float(), b.float()) == pytest.approx(expected.item(), rel=1e-3)
-
-
-def test_distance_does_not_depend_on_the_batch_size():
-    distances = [frechet_judge(Pixels(6), images(60), images(70, 1) * 2, size) for size in (7, 250)]
-    assert distances[0] == pytest.approx(distances[1], rel=1e-5)
-
-
-def test_one_sample_has_no_distance():
-    assert frechet_judge(Pixels(6), images(1), images(30)) is None
-
-
-def test_kernel_distance_is_the_unbiased_estimate():
-    # Bińkowski et al. 2018, eq. 4, over all samples at once: with as many samples as a subset holds every subset is the whole set.
-    a, b = images(120).flatten(1).double(), (images(120, 1) * 1.3 + 0.2).flatten(1).double()
-    kernel = lambda x, y: (x @ y.T / 6 + 1) ** 3  # noqa: E731
-    off = lambda k: (k.sum() - k.trace()) / (120 * 119)  # noqa: E731
-    expected = off(kernel(a, a)) + off(kernel(b, b)) - 2 * kernel(a, b).mean()
-    mean, deviation = kernel_judge(Pixels(6), images(120), images(120, 1) * 1.3 + 0.2)
-    assert mean == pytest.approx(expected.item(), rel=1e-4) and deviation == pytest.approx(0, abs=1e-5)
-
-
-def test_kernel_distance_is_reproducible_and_leaves_the_global_generator_alone():
-    torch.manual_seed(3)
-    first, after = kernel_judge(Pixels(6), images(300), images(200, 1)), torch.rand(1)
-    torch.manual_seed(3)
-    assert torch.equal(torch.rand(1), after) and kernel_judge(Pixels(6), images(300), images(200, 1)) == first
-    assert kernel_judge(Pixels(6), images(99), images(200)) is None
-
+# --- cost ---------------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("passes, backwards", [(1, 0), (3, 0), (2, 2)])
 def test_cost_of_a_convolution_is_its_multiplications_and_additions(passes, backwards):
@@ -157,12 +95,6 @@ def test_cost_of_a_convolution_is_its_multiplications_and_additions(passes, back
             out.sum().backward()
     cost = meter.close(torch.randn(4, 8, 8))
     assert cost == {"net_forwards": 6 * passes, "net_backwards": 6 * backwards, "flops": 6 * (passes + backwards) * each}
-
-
-def test_diversity_is_the_mean_distance_within_groups():
-    features = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 8.0], [1.0, 1.0], [1.0, 2.0], [9.0, 9.0]])
-    assert diversity_judge(features, ["a", "a", "a", "b", "b", "c"]) == pytest.approx((5 + 8 + 5 + 1) / 4)
-    assert diversity_judge(features, list("abcdef")) is None
 
 
 # --- layout ------------------------------------------------------------------------------------------------------------------
@@ -190,7 +122,8 @@ def test_judge_reads_every_factor_off_its_features():
     torch.manual_seed(0)
     judge = Judge("resnet_tiny", {name: len(values) for name, values in FACTORS.items()}).eval()
     x = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    (logits, mask), features, guesses = judge(x), judge.features(x), judge.guess(x)
+    logits, mask, features = read = judge(x)
+    guesses = read.guesses()
     assert {name: value.shape for name, value in logits.items()} == {name: (4, len(values)) for name, values in FACTORS.items()}
     assert features.shape == (4, judge.num_features)
     head = judge.tower.get_classifier()
@@ -198,7 +131,7 @@ def test_judge_reads_every_factor_off_its_features():
     torch.testing.assert_close(torch.cat(list(logits.values()), 1), judge.tower(x))
     for column, name in zip(guesses.T, FACTORS):
         assert torch.equal(column, logits[name].argmax(1))
-    assert mask.shape == (4, 32, 32) and torch.equal(judge.mask(x), mask > 0)
+    assert mask.shape == (4, 32, 32)
 
 
 def test_judge_guesses_the_factor_that_its_last_layer_favours():
@@ -206,4 +139,11 @@ def test_judge_guesses_the_factor_that_its_last_layer_favours():
     head = judge.tower.get_classifier()
     nn.init.zeros_(head.weight)
     head.bias.data = torch.tensor([0.0, 0.0, 1.0, 5.0, 4.0])
-    assert judge.eval().guess(torch.zeros(2, 3, 32, 32)).tolist() == [[2, 0], [2, 0]]
+    assert judge.eval()(torch.zeros(2, 3, 32, 32)).guesses().tolist() == [[2, 0], [2, 0]]
+
+
+def test_likelihood_of_a_wish_is_that_of_the_factors_that_it_names():
+    logits = {"shape": torch.tensor([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]), "colour": torch.tensor([[1.0, 0.0], [0.0, 5.0]])}
+    found = Reading(logits, None, None).log_likelihood(torch.tensor([[2, 1], [-1, 0], [-1, -1]]))
+    shape, colour = (value.log_softmax(1) for value in logits.values())
+    torch.testing.assert_close(found, torch.stack([shape[:, 2] + colour[:, 1], colour[:, 0], torch.zeros(2)], 1))

@@ -1,5 +1,8 @@
 """One DataModule for every data set: a training part and a held-out part."""
 
+import hashlib
+from abc import abstractmethod
+
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, Subset
@@ -29,6 +32,10 @@ class Data(pl.LightningDataModule):
         # Not in train_dataloader: an error there leaves Lightning's changes to torch's DataLoader in place, for a sweep's next job too.
         if stage == "fit" and len(self.train) < self.batch_size:
             raise UserError(f"data.batch_size={self.batch_size} is more than the {len(self.train)} training images; lower it.")
+
+    @abstractmethod
+    def identity(self) -> dict:
+        """What its held-out images follow from; other images have another."""
 
     def train_dataloader(self) -> DataLoader:
         # torch's sampler for several processes serves one too: its order follows from seed and epoch, so that a resumed run keeps it.
@@ -64,6 +71,9 @@ class ShapesData(Data):
         self.extras = {"captions": captions, "masks": masks}
         self.sizes, self.seed, self.cache = (size, held_out), integer("data.seed", seed, 0), cache
 
+    def identity(self) -> dict:
+        return {"data": "shapes-2", "seed": self.held_out.seed, "size": len(self.held_out), "resolution": self.resolution}
+
     def prepare_data(self) -> None:
         self.setup("fit")  # renders once, on one process of each machine
 
@@ -96,3 +106,8 @@ class FolderData(Data):
         self.held_out = Subset(images, range(0, len(images), every))
         self.held_out.classes = images.classes
         self.train = Subset(images, [i for i in range(len(images)) if i % every])
+
+    def identity(self) -> dict:
+        files = [self.held_out.dataset.files[i] for i in self.held_out.indices]
+        told = "".join(f"{file} {(seen := file.stat()).st_size} {seen.st_mtime_ns}\n" for file in files)
+        return {"data": "folder", "files": hashlib.sha256(told.encode()).hexdigest(), "resolution": self.resolution}

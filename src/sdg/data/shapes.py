@@ -6,6 +6,7 @@ Because the truth is known, "does the sample show what the sentence says" can be
 
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -263,11 +264,18 @@ class Shapes(Dataset):
         """The shape of one image, as a class."""
         return FACTORS["shape"][self.factors[index][0]]
 
-    def showing(self, factors: np.ndarray) -> torch.Tensor:
-        """New images that show these factors, (N, 5) with −1 for what chance decides: (N, 3, H, W) in [-1, 1]."""
-        rng = np.random.default_rng([self.seed, 1 << 31])
-        drawn = np.stack([rng.integers(len(values), size=len(factors)) for values in FACTORS.values()], 1)
-        images = render(np.where(factors < 0, drawn, factors), Placement.draw(len(factors), rng), self.resolution)
+    def showing(self, factors: np.ndarray, keys: Sequence[int]) -> torch.Tensor:
+        """New images that show these factors, (N, 5) with −1 for what chance decides: (N, 3, H, W) in [-1, 1].
+
+        Arguments:
+            keys: of the N images; what chance decides follows from an image's own.
+        """
+        parts = []
+        for wanted, key in zip(factors, keys):
+            rng = np.random.default_rng([self.seed, 1 << 31, key])
+            drawn = np.array([[rng.integers(len(values)) for values in FACTORS.values()]])
+            parts.append(render(np.where(wanted < 0, drawn, wanted), Placement.draw(1, rng), self.resolution))
+        images = np.concatenate(parts)
         return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
     def __len__(self) -> int:

@@ -7,13 +7,16 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+import torch
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 from torch import Tensor
 
 from sdg.data.requests import Request
 from sdg.errors import UserError
 
-__all__ = ["Drawn", "fingerprint"]
+__all__ = ["Drawn", "fingerprint", "write_whole"]
 
 # What changes no sample.
 NOT_DRAWN_WITH = ("callbacks", "eval", "logger", "rerun", "trainer", "trajectory")
@@ -89,6 +92,15 @@ class Drawn:
         """One for each sample that is drawn, in order."""
         files = (self.file(batch) for batch in self.batches)
         return [json.loads(line) for file in files if file.is_file() for line in file.read_text().splitlines()]
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """These samples as they were written, (N, 3, H, W) in [-1, 1]."""
+        images = np.stack([np.asarray(Image.open(self.folder / "images" / f"{i:05d}.png")) for i in indices])
+        return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    def verdicts(self, rank: int) -> Path:
+        """Where a process notes what it read off its part of the samples."""
+        return self.folder / "rows" / f"read-{rank}.json"
 
     def figures(self, options: Mapping) -> dict | None:
         """The figures of a run that is drawn and measured already, with these options of `eval`; None where something is left to do."""

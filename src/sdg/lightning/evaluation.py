@@ -1,163 +1,243 @@
-"""The figures of a sampling run, from the files that it wrote: it does not matter which rank wrote them."""
+"""The figures of a sampling run, from the files that it wrote: every rank reads a part of them back and measures it."""
 
-import csv
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
+import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig
-from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torchmetrics import MetricCollection
 
 from sdg.checkpoints.models import load_clip, load_judge
 from sdg.data.requests import Request, weighted
 from sdg.data.shapes import FACTORS, all_named
 from sdg.errors import UserError, integer
-from sdg.lightning.drawn import Drawn
-from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
-from sdg.metrics.fidelity import diversity_judge, frechet_judge, kernel_judge
-from sdg.metrics.judge import Judge
-from sdg.metrics.layout import centres, intersection_over_union, spread_within
+from sdg.lightning.drawn import Drawn, write_whole
+from sdg.lightning.figures import figures, report, write_table
+from sdg.lightning.run import flat
+from sdg.metrics.alignment import Alignment, hits, shares
+from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall
+from sdg.metrics.inception import Inception
+from sdg.metrics.layout import centres, intersection_over_union
+from sdg.metrics.reference import of_real_images
+from sdg.metrics.retrieval import Retrieval
 from sdg.report.grid import labelled_grid, labelled_rows
 
-__all__ = ["Evaluation", "report"]
+__all__ = ["Evaluation"]
 
 PART = 250  # images that go through a network at once
 ROW = 10  # pictures in a row
 
 
-class Evaluation:
-    """Measures a run's samples; made before they are drawn, so that what it lacks is said first.
+class Evaluation(pl.LightningModule):
+    """Measures a run's samples under `Trainer.test`; made before they are drawn, so that what it lacks is said first.
 
     Arguments:
         options: `eval` of the config: who judges.
         requests: of the run.
-        held_out: real images; the judge reads the shapes' factors, so only where they are known.
+        data: the data module; its held-out images are what samples are compared with. The judge reads the shapes' factors, so it judges
+            only where they are known.
         references: {name: image} of what the requests refer to.
         resolution: side of the samples in pixels.
         start: the image that the samples started from, to show beside them.
+        gamma: γ, for the record.
 
     Raises:
         UserError: weights are missing or take images of another size, or a wish names what the data does not know.
     """
 
-    def __init__(self, options: DictConfig, requests: Sequence[Request], held_out, references: dict[str, Tensor], resolution: int,
-                 start: Tensor | None = None):
+    def __init__(self, options: DictConfig, requests: Sequence[Request], data, references: Mapping[str, Tensor], resolution: int,
+                 start: Tensor | None = None, gamma: float = 0.0):
+        super().__init__()
         integer("eval.grid", options.grid, 1)
         integer("eval.real", options.real, 2)
         integer("eval.bootstrap", options.bootstrap, 1)
-        self.options, self.held_out, self.references, self.start = options, held_out, references, start
+        self.options, self.data, self.pictures, self.start, self.gamma = options, data, dict(references), start, gamma
+        self.held_out, self.requests = data.held_out, list(requests)
         self.wishes = [dict(request.wishes) for request in requests]
-        self.judge = load_judge(options.judge) if options.judge and hasattr(held_out, "class_of") else None
-        self.clip = load_clip(options.clip) if options.clip and self.wishes[0].get("text") else None
+        self.distinct = list(dict.fromkeys(str(wish) for wish in self.wishes))
+        self.group = torch.tensor([self.distinct.index(str(wish)) for wish in self.wishes])
+        self.judge = load_judge(options.judge) if options.judge and hasattr(self.held_out, "class_of") else None
+        self.clip = load_clip(options.clip) if options.clip and (self.wishes[0].get("text") or not self.judge) else None
+        self.inception = Inception(options.inception) if options.inception else None
         for name, network in (("judge", self.judge), ("clip", self.clip)):
             if network is not None and network.resolution != resolution:
                 raise UserError(f"eval.{name} reads images of {network.resolution} pixels a side, the samples have {resolution}: train one "
                                 f"(python train.py encoder={name} data.resolution={resolution}) or go without, eval.{name}=null.")
         if self.judge:
             self.wanted, self.unwanted = named_by(self.wishes, 1), named_by(self.wishes, -1)
+            self.rivals = self.wanted[[self.group.tolist().index(k) for k in range(len(self.distinct))]]
+            self.aligned, self.against, self.found = Alignment(list(FACTORS)), Alignment(list(FACTORS)), Retrieval()
+        self.distances, self.of_showing = torch.nn.ModuleDict(), None
 
-    def run(self, drawn: Drawn, gamma: float, device) -> dict:
-        """Writes `samples.csv`, `metrics.json` and `grid.png`, prints the figures and returns what `metrics.json` holds.
+    def of(self, drawn: Drawn) -> "Evaluation":
+        """This evaluation, of that run."""
+        self.drawn = drawn
+        return self
 
-        Arguments:
-            drawn: the run's folder and what it holds.
-            gamma: γ, for the record.
-            device: where to compute.
-        """
-        folder, rows = drawn.folder, drawn.rows()
+    # --- what is measured ------------------------------------------------------------------------------------------------------
+
+    def readers(self) -> dict[str, str]:
+        """{name: the file of its weights} of the networks in whose features sets of images are compared."""
+        found = {"judge": self.options.judge} if self.judge else {"clip": self.options.clip} if self.clip else {}
+        return found | ({"inception": self.inception.file} if self.inception else {})
+
+    def read(self, name: str, images: Tensor) -> dict[str, Tensor]:
+        """What one of them reads off images, a row for each."""
+        if name == "judge":
+            read = self.judge(images)
+            return {"features": read.features, "guesses": read.guesses()}
+        return {"features": self.clip.encode_image(images) if name == "clip" else self.inception(images)}
+
+    @torch.no_grad()
+    def on_test_start(self) -> None:
+        self.real = {}
+        for turn in (True, False):  # the first process reads the real images, the others find what it kept
+            if self.trainer.is_global_zero == turn:
+                self.real = {name: of_real_images(self.held_out, self.options.real, lambda x, name=name: self.read(name, x.to(self.device)),
+                                                  self.options.cache, data=self.data.identity(), network=digest(file))
+                             for name, file in self.readers().items()}
+            self.trainer.strategy.barrier()
+        for name, real in self.real.items():
+            of = real["features"]
+            self.distances[name] = MetricCollection({"frechet": Frechet(of), "kernel": Kernel(of), "precision_recall": PrecisionRecall(of), "diversity": Diversity()}).to(self.device)
+        if self.judge and (self.wanted >= 0).any():
+            of = self.real["judge"]["features"]
+            self.of_showing = MetricCollection({"frechet": Frechet(of), "kernel": Kernel(of)}).to(self.device)
+        if self.pictures and self.judge:
+            read = self.judge(torch.stack(list(self.pictures.values())).to(self.device))
+            self.their = {name: (guesses, mask) for name, guesses, mask in zip(self.pictures, read.guesses(), read.mask > 0)}
+        if self.clip:
+            sentences = list(dict.fromkeys(foremost(wish["text"]) for wish in self.wishes if "text" in wish))
+            self.sentences = dict(zip(sentences, self.clip.encode_text(sentences))) if sentences else {}
+        self.rows: list[dict] = []
+
+    def test_dataloader(self) -> DataLoader:
+        world, rank = self.trainer.world_size, self.trainer.global_rank
+        part = min(PART, -(-len(self.wishes) // world))  # no rank goes empty-handed
+        parts = torch.arange(len(self.wishes)).split(part)
+        return DataLoader(parts[rank::world], batch_size=None)
+
+    @torch.no_grad()
+    def test_step(self, index: Tensor, number: int) -> None:
+        images, group = self.drawn.read(index.tolist()).to(self.device), self.group[index.cpu()].to(self.device)
+        rows, features = [{"index": i} for i in index.tolist()], {}
+        if self.judge:
+            features["judge"] = self.judged(images, index, rows)
+        if self.clip:
+            z = features["clip"] = self.clip.encode_image(images)
+            if self.sentences:
+                own = torch.stack([self.sentences[foremost(self.wishes[i]["text"])] for i in index.tolist()])
+                for row, cosine in zip(rows, (z * own).sum(1).tolist()):
+                    row["similarity"] = round(cosine, 4)
+        if self.inception:
+            features["inception"] = self.inception(images)
+        for name, of_samples in self.distances.items():
+            of_samples.update(features[name], index, group)
+        self.rows += rows
+
+    def judged(self, images: Tensor, index: Tensor, rows: list[dict]) -> Tensor:
+        """Notes what the judge reads off each image beside what was asked for; the features."""
+        read, at = self.judge(images), index.cpu()
+        guesses, masks, wanted = read.guesses(), read.mask > 0, self.wanted[at].to(self.device)
+        self.aligned.update(guesses, wanted)
+        self.against.update(guesses, self.unwanted[at].to(self.device))
+        if (self.rivals >= 0).any():
+            self.found.update(read.log_likelihood(self.rivals.to(self.device)), self.group[at].to(self.device))
+        right = ((guesses == wanted) | (wanted < 0)).all(1)
+        for row, guess, hit, (x, y) in zip(rows, guesses.tolist(), right.tolist(), centres(masks).tolist()):
+            row |= {factor: FACTORS[factor][value] for factor, value in zip(FACTORS, guess)} | {"all": int(hit), "x": round(x, 4), "y": round(y, 4)}
+        for kind in self.by_reference():
+            names = [foremost(self.wishes[i][kind]) for i in index.tolist()]
+            others = list(dict.fromkeys(foremost(wish[kind]) for wish in self.wishes))
+            theirs = torch.stack([self.their[name][1] for name in names])
+            overlap = intersection_over_union(masks, theirs).tolist()
+            shared = (guesses == torch.stack([self.their[name][0] for name in names])).int().tolist()
+            another = torch.stack([self.their[others[(others.index(name) + 1) % len(others)]][1] for name in names])
+            chance = intersection_over_union(masks, another).tolist() if len(others) > 1 else [None] * len(rows)
+            for row, iou, same, random in zip(rows, overlap, shared, chance):
+                row |= {f"{kind}_mask_iou": round(iou, 4), f"{kind}_mask_iou_random": random and round(random, 4)}
+                row |= {f"{kind}_{factor}": value for factor, value in zip(FACTORS, same)}
+        if self.of_showing:  # samples of a few wishes are not the data, however good they are
+            shown = self.held_out.showing(self.wanted[at].numpy(), at.tolist()).to(self.device)
+            self.of_showing.update(self.judge(shown).features, index, self.group[at].to(self.device))
+        return read.features
+
+    def by_reference(self) -> list[str]:
+        return [kind for kind in self.wishes[0] if all(foremost(wish[kind]) in self.pictures for wish in self.wishes)]
+
+    def on_test_epoch_end(self) -> None:
+        computed = {}
+        if self.judge:
+            computed = {"alignment": self.aligned.compute(), "judge_ceiling": self.ceiling()}
+            if (self.unwanted >= 0).any():
+                computed["against"] = self.against.compute()
+            if (self.rivals >= 0).any():
+                computed["retrieval_judge"] = self.found.compute() | {"among": len(self.distinct)}
+        for name, of_samples in self.distances.items():
+            computed |= named(name, of_samples.compute())
+        if self.of_showing:
+            computed |= {f"{key}_real": value for key, value in named("judge", self.of_showing.compute()).items()}
+        write_whole(self.drawn.verdicts(self.trainer.global_rank), json.dumps(self.rows))
+        self.trainer.strategy.barrier()
+        self.metrics = self.finish(computed) if self.trainer.is_global_zero else None
+
+    def ceiling(self) -> dict[str, float | None]:
+        """The judge's accuracy on real images, asked what the wishes ask: "all" means the factors that they name, if they name any."""
+        guesses, named = self.real["judge"]["guesses"], self.wanted.max(0).values >= 0
+        factors = self.held_out.__getitems__(list(range(len(guesses))))["factors"]
+        return shares(*hits(guesses, torch.where(named | ~named.any(), factors, -1)), list(FACTORS))
+
+    # --- what is written -------------------------------------------------------------------------------------------------------
+
+    def finish(self, computed: dict) -> dict:
+        """Writes `samples.csv`, `metrics.json`, `metrics.csv` and `grid.png`, prints the figures and returns what `metrics.json` holds."""
+        folder, rows = self.drawn.folder, self.drawn.rows()
         if len(rows) != len(self.wishes):
             raise UserError(f"{folder} holds {len(rows)} of {len(self.wishes)} samples: some processes wrote elsewhere. Set hydra.run.dir to one folder that all machines share.")
-        images = read_images([folder / row["file"] for row in rows]).to(device)
-        costs = [row.pop("cost") for row in rows]
-        cost = {name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} | {"peak_memory": max(c["peak_memory"] for c in costs)}
-        metrics = {"gamma": gamma, "num_samples": len(rows), "num_prompts": len({str(wish) for wish in self.wishes}),
-                   "seconds_per_sample": cost.pop("seconds"), "cost_per_sample": cost}
-        for row, wish in zip(rows, self.wishes):
-            row |= {"prompt" if kind == "text" else kind: what for kind, what in wish.items()}
-        metrics["similarity"] = clean_similarity(self.clip.to(device), images, self.wishes, rows) if self.clip else None
-        if self.judge:
-            metrics |= self.judged(self.judge.to(device), images, rows)
-
-        with open(folder / "samples.csv", "w", newline="") as file:
-            table = csv.DictWriter(file, fieldnames=rows[0].keys())
-            table.writeheader()
-            table.writerows(rows)
-        (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-        draw(folder / "grid.png", images.cpu(), self.wishes, self.references, self.options.grid, f"γ = {gamma:g}", self.start)
+        read = {row["index"]: row for rank in range(self.trainer.world_size) for row in json.loads(self.drawn.verdicts(rank).read_text())}
+        wishes = [{"prompt" if kind == "text" else kind: what for kind, what in wish.items()} for wish in self.wishes]
+        table = [row | {"gamma": self.gamma} | wish | read[row["index"]] for row, wish in zip(rows, wishes)]
+        metrics = figures(table, self.gamma, [str(wish) for wish in self.wishes], self.by_reference() if self.judge else [], computed, self.options.bootstrap)
+        write_table(folder / "samples.csv", [{key: value for key, value in row.items() if key != "cost"} for row in table])
+        write_table(folder / "metrics.csv", [flat(metrics)])
+        write_whole(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        shown = self.drawn.read(list(range(min(self.options.grid, len(rows)))))
+        draw(folder / "grid.png", shown, self.wishes, self.pictures, f"γ = {self.gamma:g}", self.start)
         report(metrics)
         print(f"picture: {folder / 'grid.png'}")
         return metrics
 
-    def judged(self, judge: Judge, images: Tensor, rows: list[dict]) -> dict:
-        """Alignment, its interval, what is shared with references, the judge's ceiling on real images, and distances in its features,
-        beside those of real images that show what the wishes name."""
-        device, groups = images.device, [str(wish) for wish in self.wishes]
-        truth, unwanted = self.wanted.to(device), self.unwanted.to(device)
-        guesses, masks, features = read(judge, images)
-        right, was_asked = hits(guesses, truth)
-        for row, guess, hit in zip(rows, guesses.tolist(), right[:, -1].tolist()):
-            row |= {factor: FACTORS[factor][value] for factor, value in zip(FACTORS, guess)} | {"all": int(hit)}
 
-        real = self.held_out.__getitems__(list(range(min(self.options.real, len(self.held_out)))))
-        seen = real["image"].to(device)
-        # The ceiling is asked what the wishes ask: "all" of real images means the factors that they name, if they name any.
-        named = truth.max(0).values >= 0
-        named = named | ~named.any()
-        ceiling = shares(torch.cat([judge.guess(part) for part in seen.split(PART)]), torch.where(named, real["factors"].to(device), -1))
-        result = {"alignment": shares(guesses, truth), "judge_ceiling": ceiling}
-        if was_asked[:, -1].any():
-            keep = was_asked[:, -1]
-            result["alignment_all_interval"] = bootstrap_interval(right[keep, -1], [g for g, k in zip(groups, keep.tolist()) if k], self.options.bootstrap)
-        if (unwanted >= 0).any():
-            result["against"] = shares(guesses, unwanted)
-        result |= like_references(judge, guesses, masks, self.wishes, self.references, self.options.bootstrap)
-        result |= {"frechet_judge": frechet_judge(judge, images, seen), "kernel_judge": kernel_judge(judge, images, seen)}
-        if was_asked.any():  # samples of a few wishes are not the data, however good they are
-            perfect = self.held_out.showing(truth.cpu().numpy()).to(device)
-            result |= {"frechet_judge_real": frechet_judge(judge, perfect, seen), "kernel_judge_real": kernel_judge(judge, perfect, seen)}
-        return result | {"diversity_judge": diversity_judge(features, groups), "position_spread": spread_within(centres(masks), groups)}
-
-
-def draw(file: Path, images: Tensor, wishes: list[dict], references: dict[str, Tensor], most: int, title: str, start: Tensor | None = None) -> None:
+def draw(file: Path, images: Tensor, wishes: list[dict], references: Mapping[str, Tensor], title: str, start: Tensor | None = None) -> None:
     """The first samples behind what they started from, or with references a row for each wish that starts with what it refers to."""
     first = [] if start is None else [(start, "start")]
     if not references:
-        shown = first + list(zip(images[:most], [" + ".join(wish.values()) for wish in wishes]))
+        shown = first + list(zip(images, [" + ".join(wish.values()) for wish in wishes]))
         labelled_grid(file, *zip(*shown), title=title)
         return
     rows: dict[str, list] = {}
-    for image, wish in zip(images[:most], wishes):
+    for image, wish in zip(images, wishes):
         row = rows.setdefault(str(wish), first + [(references[name], f"{kind} reference") for kind in wish for name, _ in weighted(wish[kind]) if name in references])
         row.append((image, " + ".join(what for kind, what in wish.items() if kind in ("text", "class"))))
     labelled_rows(file, [row[:ROW] for row in rows.values()], title)
 
 
-def report(metrics: dict) -> None:
-    """The figures in a few lines."""
-    def shares(values: dict) -> str:
-        return "  ".join(f"{name} {value:.2f}" for name, value in values.items() if value is not None)
-    for name in ("alignment", "against", "judge_ceiling"):
-        if any(value is not None for value in metrics.get(name, {}).values()):
-            print(f"{name}: {shares(metrics[name])}")
-    for kind, values in metrics.get("agreement", {}).items():
-        print(f"shared with the {kind} reference: {shares(values)}")
-    print("  ".join(f"{name}: {metrics[name]:.3f}" for name in ("similarity", "frechet_judge", "frechet_judge_real", "diversity_judge", "seconds_per_sample") if metrics.get(name) is not None))
+def named(reader: str, computed: dict) -> dict:
+    """The figures in one reader's features, under names of their own: in Inception's the Fréchet distance is FID."""
+    found = dict(computed)
+    if (both := found.pop("precision_recall", None)) is not None:
+        found |= dict(zip(("precision", "recall"), both))
+    known = {"frechet": "fid", "kernel": "kid"} if reader == "inception" else {}
+    return {known.get(key, f"{key}_{reader}"): value for key, value in found.items()}
 
 
-def clean_similarity(clip, images: Tensor, wishes: list[dict], rows: list[dict]) -> float:
-    """Mean cosine between the finished images and their sentence of most weight under the clean CLIP."""
-    parts = [weighted(wish["text"]) for wish in wishes]
-    with torch.no_grad():
-        z = torch.cat([clip.encode_image(part) for part in images.split(PART)])
-        sentences = list(dict.fromkeys(sentence for part in parts for sentence, _ in part))
-        text = dict(zip(sentences, clip.encode_text(sentences)))
-    cosines = [float(image @ text[foremost(wish["text"])]) for image, wish in zip(z, wishes)]
-    for row, cosine in zip(rows, cosines):
-        row["similarity"] = round(cosine, 4)
-    return sum(cosines) / len(cosines)
+def digest(file: str | Path) -> str:
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def foremost(wish: str) -> str:
@@ -177,45 +257,3 @@ def named_by(wishes: list[dict], sign: int) -> Tensor:
 def unambiguous(words: str) -> dict[str, int]:
     """The factors of which these words name one value."""
     return {factor: values.pop() for factor, values in all_named(words).items() if len(values) == 1}
-
-
-def like_references(judge: Judge, guesses: Tensor, masks: Tensor, wishes: list[dict], references: dict[str, Tensor], draws: int) -> dict:
-    """For each similarity to images: shares of samples whose factors are those of the reference of most weight, with intervals, and
-    how well the object's mask overlaps that reference's, beside the overlap with another reference."""
-    if not references:
-        return {}
-    names = list(references)
-    their_guesses, their_masks, _ = read(judge, torch.stack([references[name] for name in names]).to(guesses.device))
-    result: dict[str, dict] = {"agreement": {}, "agreement_interval": {}, "mask_iou": {}, "mask_iou_interval": {}, "mask_iou_random": {}}
-    for kind in [k for k in wishes[0] if all(foremost(wish[k]) in references for wish in wishes)]:
-        rows = torch.tensor([names.index(foremost(wish[kind])) for wish in wishes], device=guesses.device)
-        result["agreement"][kind] = shares(guesses, their_guesses[rows])
-        groups = [wish[kind] for wish in wishes]
-        result["agreement_interval"][kind] = {factor: bootstrap_interval(guesses[:, k] == their_guesses[rows, k], groups, draws)
-                                              for k, factor in enumerate(FACTORS)}
-        overlap = intersection_over_union(masks, their_masks[rows])
-        result["mask_iou"][kind], result["mask_iou_interval"][kind] = overlap.mean().item(), bootstrap_interval(overlap, groups, draws)
-        distinct = rows.unique()
-        if len(distinct) > 1:
-            another = distinct.roll(1)[torch.searchsorted(distinct, rows)]
-            result["mask_iou_random"][kind] = intersection_over_union(masks, their_masks[another]).mean().item()
-    return result
-
-
-def read(judge: Judge, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The judge's guesses (B, factors), masks (B, H, W) and features (B, F)."""
-    with torch.no_grad():
-        parts = [(judge.guess(part), judge.mask(part), judge.features(part)) for part in images.split(PART)]
-    return tuple(torch.cat(part) for part in zip(*parts))
-
-
-def shares(guesses: Tensor, truth: Tensor) -> dict[str, float | None]:
-    """{factor: share of images on which the guess is the truth}, None where there is no truth."""
-    alignment = Alignment(list(FACTORS)).to(guesses.device)
-    alignment.update(guesses, truth)
-    return alignment.compute()
-
-
-def read_images(files: list[Path]) -> Tensor:
-    """Images in [-1, 1], (N, 3, H, W)."""
-    return torch.from_numpy(np.stack([np.asarray(Image.open(file)) for file in files])).permute(0, 3, 1, 2).float() / 127.5 - 1

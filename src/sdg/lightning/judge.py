@@ -27,15 +27,16 @@ class Judge(TrainingModule):
     def training_step(self, batch: dict, index: int) -> Tensor:
         x = batch["image"]
         level = self.noise * torch.rand(len(x), 1, 1, 1, device=x.device)
-        logits, mask = self.model(x + level * torch.randn_like(x))
-        outline = F.binary_cross_entropy_with_logits(mask, batch["mask"].float())
-        loss = sum(F.cross_entropy(out, target) for out, target in zip(logits.values(), batch["factors"].T)) + outline
+        read = self.model(x + level * torch.randn_like(x))
+        outline = F.binary_cross_entropy_with_logits(read.mask, batch["mask"].float())
+        loss = sum(F.cross_entropy(out, target) for out, target in zip(read.logits.values(), batch["factors"].T)) + outline
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: dict, index: int) -> None:
-        right = (self.model.guess(batch["image"]) == batch["factors"]).float()
+        read = self.model(batch["image"])
+        right = (read.guesses() == batch["factors"]).float()
         for factor, share in zip(self.model.config["factors"], right.mean(0)):
             self.log(f"val/{factor}", share, sync_dist=True, batch_size=len(right))
-        self.log("val/mask_iou", intersection_over_union(self.model.mask(batch["image"]), batch["mask"]).mean(), sync_dist=True, batch_size=len(right))
+        self.log("val/mask_iou", intersection_over_union(read.mask > 0, batch["mask"]).mean(), sync_dist=True, batch_size=len(right))
         self.log("val/all", right.prod(1).mean(), prog_bar=True, sync_dist=True, batch_size=len(right))

@@ -9,7 +9,8 @@ from sdg.data.folder import load_image
 from sdg.data.requests import Requests
 from sdg.errors import UserError, choice, integer, number
 from sdg.lightning.drawn import Drawn, fingerprint
-from sdg.lightning.evaluation import Evaluation, report
+from sdg.lightning.evaluation import Evaluation
+from sdg.lightning.figures import report
 from sdg.lightning.guided_sampling import GuidedSampling
 from sdg.lightning.run import flat, leave_process_group, make_trainer, run
 from sdg.lightning.similarities import asked_for, build_similarity, reference_images
@@ -47,11 +48,10 @@ def sample(config: DictConfig) -> None:
 
         if config.compile:
             denoiser.compile()
-        evaluation = Evaluation(config.eval, requests, data.held_out, references, resolution, start)
+        evaluation = Evaluation(config.eval, requests, data, references, resolution, start, method.gamma)
         trainer = make_trainer(config, use_distributed_sampler=False)
         if len(requests) < trainer.world_size:
             raise UserError(f"{len(requests)} samples for {trainer.world_size} processes; raise num_samples or lower trainer.devices.")
-        device = trainer.strategy.root_device
         batch_size = min(config.batch_size, -(-len(requests) // trainer.world_size))
         drawn = Drawn(folder, len(requests), batch_size, fingerprint(config, requests, references | ({} if start is None else {"": start}), batch_size))
         if rank_zero_only.rank == 0:
@@ -66,11 +66,11 @@ def sample(config: DictConfig) -> None:
         try:
             if drawn.missing():
                 trainer.predict(module, return_predictions=False)
+            trainer.test(evaluation.of(drawn), verbose=False)
         finally:
             module.progress.stop()
             leave_process_group()
         if trainer.is_global_zero:
-            metrics = evaluation.run(drawn, method.gamma, device)
             drawn.note_measured(config.eval)
             if trainer.logger:
-                trainer.logger.log_metrics({name: value for name, value in flat(metrics).items() if isinstance(value, (int, float))})
+                trainer.logger.log_metrics({name: value for name, value in flat(evaluation.metrics).items() if isinstance(value, (int, float))})

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-__all__ = ["Alignment", "bootstrap_interval"]
+__all__ = ["Alignment", "bootstrap_interval", "hits", "shares"]
 
 
 class Alignment(Metric):
@@ -35,8 +35,7 @@ class Alignment(Metric):
 
     def compute(self) -> dict[str, float | None]:
         """{factor: share, …, "all": share}, None for what no prompt names."""
-        shares = zip([*self.factors, "all"], self.right.tolist(), self.asked.tolist())
-        return {name: right / asked if asked else None for name, right, asked in shares}
+        return shares(self.right[None], self.asked[None], self.factors)
 
 
 def hits(guesses: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -44,6 +43,11 @@ def hits(guesses: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
     asked, right = truth >= 0, guesses == truth
     everything, anything = (right | ~asked).all(1, keepdim=True), asked.any(1, keepdim=True)
     return torch.cat([right & asked, everything & anything], 1), torch.cat([asked, anything], 1)
+
+
+def shares(right: Tensor, asked: Tensor, factors: list[str]) -> dict[str, float | None]:
+    """What was right of what was asked for, summed over rows (B, factors + 1): {factor: share, …, "all": share}."""
+    return {name: r / a if a else None for name, r, a in zip([*factors, "all"], right.sum(0).tolist(), asked.sum(0).tolist())}
 
 
 def bootstrap_interval(right: Tensor, prompts: list[str], draws: int = 1000) -> tuple[float, float]:

@@ -1,5 +1,7 @@
 """The judge: reads the shapes' factors and outlines off an image; it never guides, so that it can measure."""
 
+from typing import NamedTuple
+
 import timm
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,24 @@ from torch import Tensor, nn
 import sdg.encoders.towers  # noqa: F401  (registers the small towers with timm)
 from sdg.encoders.stages import recorded, stages
 
-__all__ = ["Judge"]
+__all__ = ["Judge", "Reading"]
+
+
+class Reading(NamedTuple):
+    """What the judge sees: logits of every factor's values, (B, number of values), of the object's mask, (B, H, W), and features, (B, F)."""
+
+    logits: dict[str, Tensor]
+    mask: Tensor
+    features: Tensor
+
+    def guesses(self) -> Tensor:
+        """The most likely value of every factor: integers, (B, number of factors)."""
+        return torch.stack([logits.argmax(1) for logits in self.logits.values()], 1)
+
+    def log_likelihood(self, wanted: Tensor) -> Tensor:
+        """log p(factors | image) = Σ of log softmax over the factors that each of N wishes names, −1 where it names none: (B, N)."""
+        each = [logits.log_softmax(1)[:, values.clamp(min=0)] * (values >= 0) for logits, values in zip(self.logits.values(), wanted.T)]
+        return torch.stack(each).sum(0)
 
 
 class Judge(nn.Module):
@@ -32,24 +51,11 @@ class Judge(nn.Module):
         self.lateral = nn.ModuleDict({name.replace(".", "_"): nn.Conv2d(stage.channels, mask_width, 1) for name, stage in there.items()})
         self.fine = nn.Sequential(nn.Conv2d(3 + mask_width, mask_width, 3, padding=1), nn.SiLU(), nn.Conv2d(mask_width, 1, 3, padding=1))
 
-    def features(self, x: Tensor) -> Tensor:
-        """What the last layer sees, (B, F), for images (B, 3, H, W) in [-1, 1]."""
-        return self.tower.forward_head(self.tower.forward_features(x), pre_logits=True)
-
-    def forward(self, x: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Logits of every factor's values, (B, number of values), and of the object's mask, (B, H, W)."""
+    def forward(self, x: Tensor) -> Reading:
+        """Reads images (B, 3, H, W) in [-1, 1]; the features are what the last layer sees."""
         with recorded(self.tower, self.read) as maps:
-            logits = self.tower.get_classifier()(self.features(x))
+            features = self.tower.forward_head(self.tower.forward_features(x), pre_logits=True)
+        logits = self.tower.get_classifier()(features)
         sizes = self.config["factors"]
         context = sum(F.interpolate(self.lateral[name.replace(".", "_")](h), x.shape[-2:], mode="bilinear") for name, h in maps.items())
-        return dict(zip(sizes, logits.split(list(sizes.values()), 1))), self.fine(torch.cat([x, context], 1))[:, 0]
-
-    @torch.no_grad()
-    def guess(self, x: Tensor) -> Tensor:
-        """The most likely value of every factor: integers, (B, number of factors)."""
-        return torch.stack([logits.argmax(1) for logits in self(x)[0].values()], 1)
-
-    @torch.no_grad()
-    def mask(self, x: Tensor) -> Tensor:
-        """Where the object is: booleans, (B, H, W)."""
-        return self(x)[1] > 0
+        return Reading(dict(zip(sizes, logits.split(list(sizes.values()), 1))), self.fine(torch.cat([x, context], 1))[:, 0], features)

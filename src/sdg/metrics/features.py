@@ -1,0 +1,132 @@
+"""Distances between sets of images in the features of a network: every one is the same whatever rank or batch a sample was in."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+from torchmetrics.utilities.data import dim_zero_cat
+
+__all__ = ["Diversity", "Frechet", "Kernel", "OfFeatures", "PrecisionRecall"]
+
+FEW = 100  # below so many images of either set, kernel distance and precision say nothing
+SUBSET = 1000
+
+
+class OfFeatures(Metric):
+    """A figure of N samples' features, gathered over ranks and put in the order of the samples: what computes it then is told everything.
+
+    Metrics of this kind that are updated alike share one copy of the features in a `MetricCollection`.
+
+    Arguments:
+        real: features of real images to compare with, (M, F); on the CPU.
+    """
+
+    full_state_update = False
+
+    def __init__(self, real: Tensor | None = None):
+        super().__init__()
+        self.real = real
+        for name in ("features", "index", "group"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, features: Tensor, index: Tensor, group: Tensor) -> None:
+        """Adds samples.
+
+        Arguments:
+            features: (B, F).
+            index: the samples' places in the run, integers (B,).
+            group: which wish each sample answers, integers (B,).
+        """
+        self.features.append(features)
+        self.index.append(index)
+        self.group.append(group)
+
+    def compute(self):
+        order = dim_zero_cat(self.index).argsort()
+        return self.of(dim_zero_cat(self.features)[order].cpu(), dim_zero_cat(self.group)[order].cpu())
+
+    @abstractmethod
+    def of(self, features: Tensor, group: Tensor):
+        """The figure of all samples, in order."""
+
+
+class Frechet(OfFeatures):
+    """Fréchet distance ‖m − m'‖² + tr(C + C' − 2 (C C')^½) between samples and real images (Heusel et al. 2017, arXiv 1706.08500, eq. 6).
+
+    It is FID where the features are Inception's. Few samples bias it upwards: compare equal numbers. None for fewer than two of either.
+    """
+
+    def of(self, features, group):
+        if min(len(features), len(self.real)) < 2:
+            return None
+        distance = FrechetInceptionDistance(feature=AsTheyAre(features.shape[1]), sync_on_compute=False)
+        distance.update(self.real, real=True)
+        distance.update(features, real=False)
+        return float(distance.compute())
+
+
+class Kernel(OfFeatures):
+    """Kernel distance (Bińkowski et al. 2018, arXiv 1801.01401: MMD² with the kernel (x·y/d + 1)³) and its deviation over subsets of 1000.
+
+    It is KID where the features are Inception's. Unbiased, so that few samples compare with many. None for fewer than 100 of either.
+    """
+
+    def of(self, features, group):
+        size = min(len(features), len(self.real), SUBSET)
+        if size < FEW:
+            return None
+        distance = KernelInceptionDistance(feature=AsTheyAre(features.shape[1]), subset_size=size, sync_on_compute=False)
+        distance.update(self.real, real=True)
+        distance.update(features, real=False)
+        with torch.random.fork_rng(devices=[]):  # torchmetrics draws the subsets from the global generator
+            torch.manual_seed(0)
+            mean, deviation = distance.compute()
+        return float(mean), float(deviation)
+
+
+class AsTheyAre(torch.nn.Module):
+    """Takes features for images, as torchmetrics wants a network."""
+
+    def __init__(self, num_features: int):
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+class PrecisionRecall(OfFeatures):
+    """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 1–3).
+
+        f(φ, Φ) = 1 if ‖φ − φ'‖ ≤ ‖φ' − NN_k(φ', Φ)‖ for some φ' ∈ Φ, else 0
+        precision = mean of f(sample, real),   recall = mean of f(real, samples)
+
+    None for fewer than 100 of either.
+
+    Arguments:
+        k: which neighbour bounds an image's surroundings.
+    """
+
+    def __init__(self, real: Tensor | None = None, k: int = 3):
+        super().__init__(real)
+        self.k = k
+
+    def of(self, features, group):
+        return None if min(len(features), len(self.real)) < FEW else (within(features, self.real, self.k), within(self.real, features, self.k))
+
+
+def within(points: Tensor, others: Tensor, k: int, part: int = 1000) -> float:
+    """The share of points that lie within the surroundings of some other."""
+    radius = torch.cat([torch.cdist(rows, others).kthvalue(k + 1, 1).values for rows in others.split(part)])  # each is its own nearest
+    return torch.cat([(torch.cdist(rows, others) <= radius).any(1) for rows in points.split(part)]).float().mean().item()
+
+
+class Diversity(OfFeatures):
+    """Mean Euclidean distance between two samples of one wish; None where none has two."""
+
+    def of(self, features, group):
+        distances = torch.cat([torch.pdist(features[group == g]) for g in group.unique()])
+        return distances.mean().item() if len(distances) else None

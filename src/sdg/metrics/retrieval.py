@@ -1,0 +1,44 @@
+"""Is a sample recognised as what was asked for, among all that the run asked for?"""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+
+__all__ = ["Retrieval", "chance_within"]
+
+
+class Retrieval(Metric):
+    """The share of samples whose own sentence is among the k that a reader finds most fitting, out of all N sentences.
+
+    Arguments:
+        ks: the numbers k.
+    """
+
+    full_state_update = False
+
+    def __init__(self, ks: tuple[int, ...] = (1, 5)):
+        super().__init__()
+        self.ks = ks
+        self.add_state("found", torch.zeros(len(ks), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("seen", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, own: Tensor) -> None:
+        """Adds samples.
+
+        Arguments:
+            scores: how well each sentence fits, (B, N).
+            own: the place of each sample's own, integers (B,).
+        """
+        self.found += torch.stack([chance_within(scores, own, k).double().sum() for k in self.ks])
+        self.seen += len(own)
+
+    def compute(self) -> dict[str, float]:
+        """{"top1": share, "top5": share}."""
+        return {f"top{k}": (found / self.seen).item() for k, found in zip(self.ks, self.found)}
+
+
+def chance_within(scores: Tensor, own: Tensor, k: int) -> Tensor:
+    """The probability that the own sentence is among the k best where ties are broken at random, (B,): with b better ones and e
+    equally good ones, itself among them, clip((k − b)/e, 0, 1)."""
+    mine = scores.gather(1, own[:, None])
+    return ((k - (scores > mine).sum(1)) / (scores == mine).sum(1)).clamp(0, 1)
