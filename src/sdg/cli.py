@@ -17,6 +17,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sdg.errors import UserError, near
+from sdg.naming import register, sweep_name
+from sdg.report.jobs import Jobs
 
 __all__ = ["entry_point"]
 
@@ -31,37 +33,40 @@ def entry_point(config_name: str) -> Callable:
     The heavy libraries are imported by `main`, so `--help` answers at once. The exit code is 1 after any error. A job of a sweep that
     fails is named at the end; the others go on.
     """
-    failed: list[str] = []
-
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
         conf = Path(main.__code__.co_filename).resolve().parent / "conf"
 
         @functools.wraps(main)
-        def job(config: DictConfig) -> None:
+        def job(config: DictConfig) -> str | None:
             hydra_config = HydraConfig.get()
             if hydra_config.mode != RunMode.MULTIRUN:
                 with explained(conf, config_name):  # before Hydra adds lines of its own
                     main(config)
-                return
+                return None
             try:
                 main(config)
             except Exception as error:
-                message, name = explain(error, conf, config_name), " ".join(hydra_config.overrides.task)
+                message = explain(error, conf, config_name)
                 if message is None:
                     traceback.print_exc()
-                failed.append(f"{name} ({message or type(error).__name__})")
-                print(f"failed: {failed[-1]}", file=sys.stderr)
+                    message = type(error).__name__
+                print(f"failed: {' '.join(hydra_config.overrides.task)} ({message})", file=sys.stderr)
+                return message  # for `sdg.report.jobs`, which the other jobs' processes may not share with this one
+            return None
 
         @functools.wraps(main)
         def run() -> None:
             # Hydra would print its own report and exit; this makes it raise, so that one place explains.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)  # Hydra takes them before overrides only
+            register()
+            if sys.argv[1:2] and sys.argv[1] in MULTIRUN and not any(word.startswith("hydra.sweep.dir=") for word in sys.argv):
+                sys.argv.append(f"hydra.callbacks.report.sweep={sweep_name(sys.argv[2:])}")
+            Jobs.failed.clear()
             with explained(conf, config_name):
                 hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
-            if failed:
-                names, failed[:] = "; ".join(failed), []
-                sys.exit(f"error: of the sweep's jobs these failed: {names}")
+            if Jobs.failed:
+                sys.exit(f"error: of the sweep's jobs these failed: {'; '.join(Jobs.failed)}")
         return run
     return decorate
 

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sdg.report.jobs import Jobs
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -209,9 +211,12 @@ def test_two_processes_draw_the_same_samples_in_a_sweep_too(run, tiny, tmp_path)
     command = [sys.executable, "sample.py", "-m", *tiny[:-1], "trainer=ddp_cpu", "seed=0,1", f"hydra.sweep.dir={tmp_path}/two"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert np.abs(pixels(tmp_path / "one") - pixels(tmp_path / "two" / "0")).max() <= 1
-    assert [row["index"] for row in table(tmp_path / "two" / "1")] == list("0123")
-    assert len(list((tmp_path / "two" / "0" / "rows").glob("*.jsonl"))) == 2  # a batch for each process
+    first, second = (job["path"] for job in Jobs.jobs(tmp_path / "two"))
+    assert np.abs(pixels(tmp_path / "one") - pixels(first)).max() <= 1
+    assert [row["index"] for row in table(second)] == list("0123")
+    assert len(list((first / "rows").glob("*.jsonl"))) == 2  # a batch for each process
+    one, two = metrics(tmp_path / "one"), metrics(first)
+    assert two["frechet_judge"] == pytest.approx(one["frechet_judge"], rel=0.02) and two["alignment"] == one["alignment"]
 
 
 @pytest.mark.parametrize("script, says", [("sample.py", "guidance.gamma=5"), ("train.py", "encoder=clip_noisy")])

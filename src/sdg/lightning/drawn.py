@@ -9,17 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from PIL import Image
 from torch import Tensor
 
 from sdg.data.requests import Request
 from sdg.errors import UserError
+from sdg.naming import drawn_from
 
 __all__ = ["Drawn", "fingerprint", "write_whole"]
-
-# What changes no sample.
-NOT_DRAWN_WITH = ("callbacks", "eval", "logger", "rerun", "trainer", "trajectory")
 
 
 def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mapping[str, Tensor], batch_size: int) -> str:
@@ -30,9 +28,8 @@ def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mappi
         pictures: {name: image} of references and of what samples start from.
         batch_size: how many requests really share a batch.
     """
-    settings = {key: value for key, value in OmegaConf.to_container(config, resolve=True).items() if key not in NOT_DRAWN_WITH}
     weights = [config.denoiser.weights, *(config.encoder.get(key) for key in ("weights", "clip"))] if config.guidance.gamma else [config.denoiser.weights]
-    told = {"settings": settings | {"batch_size": batch_size, "precision": str(config.trainer.precision)},
+    told = {"settings": drawn_from(config), "batch_size": batch_size,
             "requests": [(request.seed, dict(request.wishes)) for request in requests],
             "weights": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in weights if file],
             "pictures": {name: hashlib.sha256(image.numpy().tobytes()).hexdigest() for name, image in pictures.items()}}

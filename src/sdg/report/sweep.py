@@ -5,68 +5,54 @@ import json
 import textwrap
 from pathlib import Path
 
-from hydra.experimental.callback import Callback
+from sdg.report.jobs import Jobs
 
-__all__ = ["SweepReport", "report"]
+__all__ = ["SweepReport"]
 
 REFERENCES = ("content", "structure", "style")
 WISHES = ("prompt", "class", *REFERENCES)
+FIGURES = ("similarity", "frechet_judge", "precision_judge", "recall_judge", "diversity_judge", "seconds_per_sample")
 COLUMNS = ("shape", "colour", "pattern", "size", "background", "all")
 
 
-class SweepReport(Callback):
-    """Called by Hydra when every job of a sweep is done."""
+class SweepReport(Jobs):
+    """Ends a sweep of sampling runs: every run lies in its own folder, found again by whatever sweep asks for it."""
 
-    def on_multirun_end(self, config, **kwargs) -> None:
-        report(Path(config.hydra.sweep.dir).resolve())
+    def report(self, folder: Path, jobs: list[dict]) -> None:
+        """Writes `sweep.csv`, `sweep.png` and, where one number was swept, `curves.png`, and prints the table.
 
-
-def report(folder: Path) -> None:
-    """Writes `sweep.csv`, `sweep.png` and, where one number was swept, `curves.png`, and prints the table.
-
-    Arguments:
-        folder: of the sweep; each job left a folder with `metrics.json` in it, and jobs without one are passed over.
-    """
-    jobs = sorted((file.parent for file in folder.glob("*/metrics.json")), key=lambda job: int(job.name) if job.name.isdigit() else 0)
-    if jobs:
-        rows = [row(job) for job in jobs]
-        with open(folder / "sweep.csv", "w", newline="") as file:
-            table = csv.DictWriter(file, fieldnames=rows[0].keys())
-            table.writeheader()
-            table.writerows(rows)
-        print_table(rows)
-        print(f"picture: {gallery(folder, jobs, [r['job'] for r in rows])}")
-        curves(folder, rows)
-    print(f"results: {folder}", flush=True)
+        Arguments:
+            folder: of the sweep.
+            jobs: those that ended well.
+        """
+        if jobs:
+            rows = table(jobs)
+            with open(folder / "sweep.csv", "w", newline="") as file:
+                lines = csv.DictWriter(file, fieldnames=rows[0].keys())
+                lines.writeheader()
+                lines.writerows(rows)
+            print_table(rows)
+            print(f"picture: {gallery(folder, [job['path'] for job in jobs], [row['job'] for row in rows])}")
+            curves(folder, rows)
+        super().report(folder, jobs)
 
 
-def overrides(job: Path) -> list[str]:
-    """What the job's command said beside the others, such as ["guidance.gamma=5"]."""
-    from omegaconf import OmegaConf
-
-    return list(OmegaConf.load(job / ".hydra" / "overrides.yaml"))
-
-
-def row(job: Path) -> dict:
-    """One line of the table."""
-    metrics = json.loads((job / "metrics.json").read_text())
-    alignment, cost = metrics.get("alignment", {}), metrics.get("cost_per_sample", {})
-    swept = [o for o in overrides(job) if o not in shared_overrides(job.parent)]
-    return {"job": " ".join(swept) or job.name} | {name: alignment.get(name) for name in COLUMNS} | {
-        name: metrics.get(name) for name in ("similarity", "frechet_judge", "diversity_judge", "seconds_per_sample")} | {
-        "gflops_per_sample": cost["flops"] / 1e9 if cost else None}
-
-
-def shared_overrides(folder: Path) -> set[str]:
-    """The overrides that all jobs, failed ones too, have in common, and so tell none apart."""
-    return set.intersection(*(set(overrides(file.parent.parent)) for file in folder.glob("*/.hydra/overrides.yaml")))
+def table(jobs: list[dict]) -> list[dict]:
+    """A line for each job: what its command said beside the others, its figures and its folder."""
+    rows = []
+    for job in jobs:
+        metrics = json.loads((job["path"] / "metrics.json").read_text())
+        alignment, cost = metrics.get("alignment", {}), metrics.get("cost_per_sample", {})
+        rows.append({"job": job["name"]} | {name: alignment.get(name) for name in COLUMNS} | {
+            name: metrics.get(name) for name in FIGURES} | {"gflops_per_sample": cost["flops"] / 1e9 if cost else None, "folder": job["folder"]})
+    return rows
 
 
 def print_table(rows: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    measured = [name for name in rows[0] if any(line[name] is not None for line in rows)]
+    measured = [name for name in rows[0] if name != "folder" and any(line[name] is not None for line in rows)]
     table = Table()
     for name in measured:
         table.add_column(name.replace("_", "\n"), no_wrap=True)  # what tells the rows apart is never cut

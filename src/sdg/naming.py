@@ -1,0 +1,41 @@
+"""Names of sampling runs, from what they draw: the same command finds the folder of its own unfinished run, whatever the clock says."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+__all__ = ["NOT_DRAWN_WITH", "drawn_from", "register", "run_name", "sweep_name"]
+
+NOT_DRAWN_WITH = ("callbacks", "eval", "hydra", "logger", "rerun", "trainer", "trajectory")  # what changes no sample
+TRAINER = ("accelerator", "devices", "num_nodes", "precision")  # but for these of a trainer's
+
+
+def drawn_from(config: DictConfig) -> dict:
+    """The settings that samples follow from, resolved."""
+    kept = OmegaConf.masked_copy(config, [key for key in config if key not in NOT_DRAWN_WITH])
+    return OmegaConf.to_container(kept, resolve=True) | {"trainer": {key: str(config.trainer[key]) for key in TRAINER}}
+
+
+def run_name(config: DictConfig) -> str:
+    """Such as `text_sdg_1f0c2b9a7d`: what alike means, how it steers, and a digest of all settings that samples follow from.
+
+    Arguments:
+        config: of the job, with Hydra's own part.
+    """
+    return f"{'+'.join(config.similarity) or 'unguided'}_{config.hydra.runtime.choices.guidance}_{digest(drawn_from(config))}"
+
+
+def sweep_name(words: Sequence[str]) -> str:
+    """Of the sweep that a command line starts, whatever the order of its words."""
+    return f"sweep_{digest(sorted(words))}"
+
+
+def digest(told) -> str:
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def register() -> None:
+    """Makes `${run_name:}` known to configs."""
+    OmegaConf.register_new_resolver("run_name", lambda *, _root_: run_name(_root_), replace=True)

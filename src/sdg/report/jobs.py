@@ -1,0 +1,57 @@
+"""What became of a sweep's jobs, wherever a launcher ran them."""
+
+import json
+import os
+from pathlib import Path
+
+from hydra.experimental.callback import Callback
+
+__all__ = ["Jobs"]
+
+
+class Jobs(Callback):
+    """Called by Hydra: in the job's own process when it ends, in the first one when all have.
+
+    A job leaves `FOLDER/jobs/0003.json` with its overrides, its folder and, if it failed, why.
+
+    Arguments:
+        sweep: name of the sweep's folder under `hydra.sweep.dir`; the entry point fills it in.
+    """
+
+    failed: list[str] = []  # of the last sweep, for the entry point to name
+
+    def __init__(self, sweep: str | None = None):
+        self.sweep = sweep
+
+    def folder(self, config) -> Path:
+        """Of the sweep."""
+        return Path(config.hydra.sweep.dir).resolve() / (self.sweep or "")
+
+    def on_multirun_start(self, config, **kwargs) -> None:
+        for file in (self.folder(config) / "jobs").glob("*.json"):  # of an earlier start
+            file.unlink()
+
+    def on_job_end(self, config, job_return, **kwargs) -> None:
+        if config.hydra.mode.name != "MULTIRUN":
+            return
+        told = {"folder": os.path.relpath(config.hydra.runtime.output_dir, self.folder(config)), "overrides": list(config.hydra.overrides.task),
+                "error": job_return.return_value}
+        file = self.folder(config) / "jobs" / f"{config.hydra.job.num:04d}.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(told))
+
+    def on_multirun_end(self, config, **kwargs) -> None:
+        jobs = self.jobs(self.folder(config))
+        Jobs.failed[:] = [f"{job['name']} ({job['error']})" for job in jobs if job["error"]]
+        self.report(self.folder(config), [job for job in jobs if not job["error"]])
+
+    @staticmethod
+    def jobs(folder: Path) -> list[dict]:
+        """What the jobs left, in order, each with its folder's path and, as its name, the overrides that not all have."""
+        found = [json.loads(file.read_text()) for file in sorted((folder / "jobs").glob("*.json"))]
+        shared = set.intersection(*(set(job["overrides"]) for job in found)) if len(found) > 1 else set()
+        return [job | {"path": (folder / job["folder"]).resolve(), "name": " ".join(o for o in job["overrides"] if o not in shared)} for job in found]
+
+    def report(self, folder: Path, jobs: list[dict]) -> None:
+        """What the jobs that ended well add up to."""
+        print(f"results: {folder}", flush=True)
