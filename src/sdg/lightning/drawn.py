@@ -5,17 +5,16 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-import torch
 from omegaconf import DictConfig
-from PIL import Image
 from torch import Tensor
 
 from sdg.data.requests import Request
 from sdg.errors import UserError
 from sdg.naming import drawn_from
+from sdg.report.pictures import Pictures
 
 __all__ = ["Drawn", "fingerprint", "write_whole"]
 
@@ -46,10 +45,11 @@ class Drawn:
         size: number of samples.
         batch_size: of all batches but the last. A resumed run has the same batches, so that it draws the same bytes.
         mark: the run's `fingerprint`.
+        kind: of `sdg.report.pictures`: how images are stored.
     """
 
-    def __init__(self, folder: Path, size: int, batch_size: int, mark: str):
-        self.folder, self.mark = Path(folder), mark
+    def __init__(self, folder: Path, size: int, batch_size: int, mark: str, kind: str = "folder"):
+        self.folder, self.mark, self.pictures = Path(folder), mark, Pictures(Path(folder), kind)
         self.batches = [list(range(start, min(start + batch_size, size))) for start in range(0, size, batch_size)]
 
     def begin(self, anew: bool) -> None:
@@ -61,7 +61,7 @@ class Drawn:
         Raises:
             UserError: the folder holds pictures of another run, or of none.
         """
-        rows, images = self.folder / "rows", self.folder / "images"
+        rows, images = self.folder / "rows", self.pictures.place
         told = rows / "run.json"
         if told.is_file():
             if anew:
@@ -74,6 +74,8 @@ class Drawn:
             raise UserError(f"{images} holds files that are not of a sampling run; set hydra.run.dir to another folder.")
         for part in (rows, images):
             part.mkdir(parents=True, exist_ok=True)
+        for torn in rows.glob("*.*.*"):  # what a killed run was writing
+            torn.unlink()
         if not told.is_file():
             write_whole(told, json.dumps({"fingerprint": self.mark}))
 
@@ -81,8 +83,15 @@ class Drawn:
         """The batches that are still to be drawn."""
         return [batch for batch in self.batches if not self.file(batch).is_file()]
 
-    def add(self, rows: Sequence[dict]) -> None:
-        """Notes a batch whose images are written."""
+    def add(self, images: Tensor, rows: Sequence[dict]) -> None:
+        """Writes a batch.
+
+        Arguments:
+            images: 8-bit, (B, 3, H, W).
+            rows: `index` and `seed` of each, what it was asked for (`wish`), and its `cost`.
+        """
+        files = self.pictures.write(images, [{key: value for key, value in row.items() if key != "cost"} for row in rows])
+        rows = [{key: value for key, value in row.items() if key != "wish"} | {"file": file} for row, file in zip(rows, files)]
         write_whole(self.file([row["index"] for row in rows]), "".join(json.dumps(row) + "\n" for row in rows))
 
     def rows(self) -> list[dict]:
@@ -92,8 +101,12 @@ class Drawn:
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """These samples as they were written, (N, 3, H, W) in [-1, 1]."""
-        images = np.stack([np.asarray(Image.open(self.folder / "images" / f"{i:05d}.png")) for i in indices])
-        return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return self.pictures.read([self.files[i] for i in indices])
+
+    @cached_property
+    def files(self) -> list[str]:
+        """Of every sample, once all are drawn."""
+        return [row["file"] for row in self.rows()]
 
     def verdicts(self, rank: int) -> Path:
         """Where a process notes what it read off its part of the samples."""

@@ -26,6 +26,7 @@ from sdg.metrics.layout import centres, intersection_over_union
 from sdg.metrics.reference import of_real_images
 from sdg.metrics.retrieval import Retrieval
 from sdg.report.grid import labelled_grid, labelled_rows
+from sdg.report.pages import run_page
 
 __all__ = ["Evaluation"]
 
@@ -210,6 +211,7 @@ class Evaluation(pl.LightningModule):
         draw(folder / "grid.png", shown, self.wishes, self.pictures, f"γ = {self.gamma:g}", self.start)
         report(metrics)
         print(f"picture: {folder / 'grid.png'}")
+        print(f"page: {run_page(folder)}")
         return metrics
 
 
@@ -229,11 +231,13 @@ def draw(file: Path, images: Tensor, wishes: list[dict], references: Mapping[str
 
 def named(reader: str, computed: dict) -> dict:
     """The figures in one reader's features, under names of their own: in Inception's the Fréchet distance is FID."""
-    found = dict(computed)
-    if (both := found.pop("precision_recall", None)) is not None:
-        found |= dict(zip(("precision", "recall"), both))
-    known = {"frechet": "fid", "kernel": "kid"} if reader == "inception" else {}
-    return {known.get(key, f"{key}_{reader}"): value for key, value in found.items()}
+    name = {"frechet": "fid", "kernel": "kid"} if reader == "inception" else {}
+    found = {name.get(key, f"{key}_{reader}"): value for key, value in computed.items() if key in ("frechet", "kernel")}
+    if computed.get("precision_recall"):
+        found |= {f"precision_{reader}": computed["precision_recall"][0], f"recall_{reader}": computed["precision_recall"][1]}
+    if computed.get("diversity"):
+        found |= {f"diversity_{reader}": computed["diversity"][0], f"diversity_{reader}_interval": computed["diversity"][1]}
+    return found
 
 
 def digest(file: str | Path) -> str:

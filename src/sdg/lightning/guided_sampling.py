@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import pytorch_lightning as pl
 import torch
-from PIL import Image
 from rich.progress import Progress
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -34,7 +33,7 @@ class GuidedSampling(pl.LightningModule):
         method: how the similarity steers.
         similarity: what alike means; None for an unguided run.
         requests: of the run.
-        drawn: the run's folder, which gets `images/00000.png`, … and knows what is there.
+        drawn: the run's folder, which gets the images and knows what is there.
         start: an image (3, H, W) that every sample starts from; None is pure noise.
         strength: how far from it.
         trajectory: how many samples of the first batch to follow from noise to image.
@@ -52,9 +51,9 @@ class GuidedSampling(pl.LightningModule):
         self.shape = (3,) + (denoiser.config["resolution"],) * 2
 
     def setup(self, stage: str) -> None:
-        # The first process's clock named the folder, and what it finds there is what all go by. Not in on_predict_start, which a process
+        # What the first process finds is what all go by. Not in on_predict_start, which a process
         # without a batch never reaches.
-        self.drawn.folder, missing = self.trainer.strategy.broadcast((self.drawn.folder, self.drawn.missing()))
+        missing = self.trainer.strategy.broadcast(self.drawn.missing())
         self.batches = missing[self.trainer.global_rank :: self.trainer.world_size]
         self.progress.disable = not self.trainer.is_global_zero
         every = -(-len(self.drawn.batches) // self.trainer.world_size)
@@ -94,12 +93,7 @@ class GuidedSampling(pl.LightningModule):
         return found
 
     def write(self, batch: list[Request], images: Tensor, cost: dict[str, float]) -> None:
-        rows = []
-        for request, image in zip(batch, to_uint8(images).permute(0, 2, 3, 1).numpy()):
-            file = f"images/{request.index:05d}.png"
-            Image.fromarray(image).save(self.drawn.folder / file)
-            rows.append({"index": request.index, "seed": request.seed, "file": file, "cost": cost})
-        self.drawn.add(rows)
+        self.drawn.add(to_uint8(images), [{"index": request.index, "seed": request.seed, "wish": dict(request.wishes), "cost": cost} for request in batch])
 
     def teardown(self, stage: str) -> None:
         self.progress.stop()

@@ -9,6 +9,7 @@ from sdg.data.folder import load_image
 from sdg.data.requests import Requests
 from sdg.errors import UserError, choice, integer, number
 from sdg.lightning.drawn import Drawn, fingerprint
+from sdg.lightning.encoder_evaluation import evaluate_encoder
 from sdg.lightning.evaluation import Evaluation
 from sdg.lightning.figures import report
 from sdg.lightning.guided_sampling import GuidedSampling
@@ -19,7 +20,10 @@ __all__ = ["sample"]
 
 
 def sample(config: DictConfig) -> None:
-    """Draws what was asked for; the run's folder ends with images, a grid, a table and the figures."""
+    """Draws what was asked for; the run's folder ends with images, a grid, a table, the figures and a page. `eval=encoder` draws nothing."""
+    if "levels" in config.eval:
+        evaluate_encoder(config)
+        return
     with run(config) as folder:
         sampler, method = instantiate(config.sampler), instantiate(config.guidance)
         method.check(sampler)
@@ -53,7 +57,7 @@ def sample(config: DictConfig) -> None:
         if len(requests) < trainer.world_size:
             raise UserError(f"{len(requests)} samples for {trainer.world_size} processes; raise num_samples or lower trainer.devices.")
         batch_size = min(config.batch_size, -(-len(requests) // trainer.world_size))
-        drawn = Drawn(folder, len(requests), batch_size, fingerprint(config, requests, references | ({} if start is None else {"": start}), batch_size))
+        drawn = Drawn(folder, len(requests), batch_size, fingerprint(config, requests, references | ({} if start is None else {"": start}), batch_size), config.images)
         if rank_zero_only.rank == 0:
             drawn.begin(choice("rerun", config.rerun, (True, False)))
             if left := len(drawn.batches) - len(drawn.missing()):

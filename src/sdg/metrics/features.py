@@ -9,6 +9,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 from torchmetrics.utilities.data import dim_zero_cat
 
+from sdg.metrics.alignment import bootstrap_interval
+
 __all__ = ["Diversity", "Frechet", "Kernel", "OfFeatures", "PrecisionRecall"]
 
 FEW = 100  # below so many images of either set, kernel distance and precision say nothing
@@ -125,8 +127,11 @@ def within(points: Tensor, others: Tensor, k: int, part: int = 1000) -> float:
 
 
 class Diversity(OfFeatures):
-    """Mean Euclidean distance between two samples of one wish; None where none has two."""
+    """Mean Euclidean distance between two samples of one wish, and its 95 % interval over wishes; None where none has two."""
 
     def of(self, features, group):
-        distances = torch.cat([torch.pdist(features[group == g]) for g in group.unique()])
-        return distances.mean().item() if len(distances) else None
+        within = {g: torch.pdist(features[group == g]) for g in group.unique().tolist()}
+        distances = torch.cat(list(within.values()))
+        if not len(distances):
+            return None
+        return distances.mean().item(), bootstrap_interval(distances, [str(g) for g, pairs in within.items() for _ in pairs])

@@ -1,0 +1,83 @@
+"""How well an encoder knows an image behind its noise, at every level: `python sample.py eval=encoder`."""
+
+import json
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.progress import track
+from torch import Tensor
+
+from sdg.checkpoints.models import load_clip, load_clip_noisy
+from sdg.diffusion.schedule import Schedule
+from sdg.encoders.contrastive import retrieval_top1
+from sdg.errors import UserError, integer
+from sdg.lightning.drawn import write_whole
+from sdg.lightning.figures import write_table
+from sdg.lightning.run import run
+from sdg.report.levels import levels_figure
+from sdg.report.page import Page
+
+__all__ = ["by_level", "evaluate_encoder"]
+
+PART = 250  # images that go through a network at once
+
+
+def evaluate_encoder(config: DictConfig) -> None:
+    """Writes `encoder.csv`, `encoder.png`, `metrics.json` and `report.html` for `encoder=clip_noisy`, beside the clean tower of its CLIP.
+
+    Raises:
+        UserError: another encoder, or levels that its schedule does not have.
+    """
+    with run(config) as folder:
+        if config.encoder_name != "clip_noisy":
+            raise UserError(f"eval=encoder measures a noise-aware encoder beside its clean one: use encoder=clip_noisy, not encoder={config.encoder_name}.")
+        noisy, clean = load_clip_noisy(config.encoder.weights), load_clip(config.encoder.clip)
+        schedule = Schedule(**noisy.config["schedule"])
+        for level in config.eval.levels:
+            integer("eval.levels", level, 0, schedule.T - 1)
+        data = instantiate(config.data)
+        data.setup("predict")
+        count = min(integer("eval.images", config.eval.images, 2), len(data.held_out))
+        if noisy.resolution != config.data.resolution:
+            raise UserError(f"data.resolution={config.data.resolution}, but the encoder reads images of {noisy.resolution} pixels a side.")
+        device = "cuda" if torch.cuda.is_available() and str(config.trainer.accelerator) != "cpu" else "cpu"
+        images = data.held_out.__getitems__(list(range(count)))["image"].to(device)
+        rows = by_level({"noise-aware": noisy.to(device), "clean": clean.to(device)}, clean, schedule, images, config.eval.levels, config.seed)
+        write_table(folder / "encoder.csv", rows)
+        write_whole(folder / "metrics.json", json.dumps(rows, indent=2) + "\n")
+        figure = levels_figure(rows)
+        figure.savefig(folder / "encoder.png", dpi=120)
+        for row in rows:
+            print(f"t = {row['t']:4d}: {row['encoder']:<11}  top-1 of {count}: {row['retrieval_top1']:.2f}  cosine to the clean image's embedding: {row['cosine']:.2f}")
+        print(f"picture: {folder / 'encoder.png'}")
+        print(f"page: {encoder_page(folder, rows, figure, count)}")
+
+
+@torch.no_grad()
+def by_level(encoders: dict, clean, schedule: Schedule, images: Tensor, levels: list[int], seed: int) -> list[dict]:
+    """At each level t, with x_t ~ q(x_t | x_0) and z' = E_clean(x_0): how often z = E(x_t, t) is nearest to its own z', and mean cos(z, z').
+
+    Arguments:
+        encoders: {name: E}.
+        clean: E_clean.
+        images: x_0, (N, 3, H, W).
+    """
+    keys, rows = torch.cat([clean.encode_image(part) for part in images.split(PART)]), []
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images.device)
+    for level in track(levels, "levels"):
+        x = schedule.q_sample(images, level, noise)
+        for name, encoder in encoders.items():
+            z = torch.cat([encoder.encode_image(part, torch.full((len(part),), level, device=x.device)) for part in x.split(PART)])
+            rows.append({"t": level, "encoder": name, "retrieval_top1": retrieval_top1(z, keys).item(), "cosine": (z * keys).sum(1).mean().item()})
+    return rows
+
+
+def encoder_page(folder: Path, rows: list[dict], figure, count: int) -> Path:
+    page = Page("A noise-aware encoder beside its clean one", f"{count} held-out images")
+    page.drawing(figure)
+    page.table(rows)
+    page.heading("Config")
+    page.text((folder / "config.yaml").read_text())
+    return page.write(folder / "report.html")

@@ -1,0 +1,91 @@
+"""Alignment, fidelity and diversity over a swept number, with intervals."""
+
+from collections.abc import Mapping, Sequence
+
+__all__ = ["curves"]
+
+FACTORS = ("shape", "colour", "pattern", "size", "background")
+FIRST = "guidance.gamma"  # of several swept numbers, the one that the curves run over
+
+
+def curves(names: Sequence[str], found: Sequence[Mapping]):
+    """A matplotlib figure, or None where no number was swept.
+
+    Arguments:
+        names: of the jobs, such as "guidance.gamma=5 sampler.steps=50".
+        found: what the `metrics.json` of each holds.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    said = [dict(word.partition("=")[::2] for word in name.split(" ")) for name in names]
+    numbers = [key for key in said[0] if all(is_number(words.get(key, "")) for words in said) and len({words[key] for words in said}) > 1]
+    if not numbers:
+        return None
+    key = FIRST if FIRST in numbers else max(numbers, key=lambda number: len({words[number] for words in said}))
+    lines: dict[str, list[tuple[float, Mapping]]] = {}
+    for words, metrics in zip(said, found):
+        rest = " ".join(f"{name}={value}" for name, value in words.items() if name != key)
+        lines.setdefault(rest, []).append((float(words[key]), metrics))
+
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12.5, 3.6), sharex=True, layout="constrained")
+    for rest, points in lines.items():
+        points.sort(key=lambda point: point[0])
+        if len(lines) == 1:
+            for factor in FACTORS:
+                line(left, points, lambda m, factor=factor: m.get("alignment", {}).get(factor), lw=1, ms=3, label=factor)
+        line(left, points, lambda m: m.get("alignment", {}).get("all"), lambda m: m.get("alignment_all_interval"), lw=2, ms=4, label=rest or "all",
+             **({"color": "black"} if len(lines) == 1 else {}))
+        fidelity = next((name for name in ("fid", "kernel_judge", "frechet_judge", "frechet_clip") if all(m.get(name) is not None for _, m in points)), None)
+        if fidelity:
+            line(middle, points, lambda m: first(m[fidelity]), lambda m: spread(m[fidelity]), lw=2, ms=4, label=rest)
+            middle.set(ylabel=SAID[fidelity])
+        diversity = next((name for name in ("diversity_judge", "diversity_clip", "diversity_inception") if all(m.get(name) is not None for _, m in points)), None)
+        if diversity:
+            line(right, points, lambda m: m[diversity], lambda m: m.get(f"{diversity}_interval"), lw=2, ms=4, label=rest)
+            right.set(ylabel=f"{diversity.replace('_', ' in ')}'s features")
+    left.set(ylim=(-0.02, 1.02), ylabel="share of samples that show it")
+    if left.lines:
+        left.legend(fontsize=7)
+    xs = sorted({x for points in lines.values() for x, _ in points})
+    left.set_xscale("symlog", linthresh=min((abs(x) for x in xs if x), default=1.0), linscale=0.4)
+    left.set_xticks(xs, [f"{x:g}" for x in xs])
+    left.minorticks_off()
+    for axis in (left, middle, right):
+        axis.set_xlabel("γ" if key == FIRST else key)
+        axis.grid(alpha=0.3)
+        axis.set_visible(bool(axis.lines))
+    return figure
+
+
+SAID = {"fid": "FID", "kernel_judge": "kernel distance in the judge's features", "frechet_judge": "Fréchet distance in the judge's features",
+        "frechet_clip": "Fréchet distance in CLIP's features"}
+
+
+def line(axis, points, value, interval=None, **style) -> None:
+    """One curve, with its intervals as a band where there are any."""
+    there = [(x, value(m), interval(m) if interval else None) for x, m in points if value(m) is not None]
+    if not there:
+        return
+    (drawn,) = axis.plot([x for x, *_ in there], [y for _, y, _ in there], marker="o", **style)
+    if all(band for *_, band in there):
+        axis.fill_between([x for x, *_ in there], [band[0] for *_, band in there], [band[1] for *_, band in there], color=drawn.get_color(), alpha=0.15, lw=0)
+
+
+def first(value) -> float:
+    return value[0] if isinstance(value, (list, tuple)) else value
+
+
+def spread(value) -> tuple[float, float] | None:
+    """One deviation around a mean that comes with it."""
+    return (value[0] - value[1], value[0] + value[1]) if isinstance(value, (list, tuple)) else None
+
+
+def is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

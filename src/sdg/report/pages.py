@@ -1,0 +1,115 @@
+"""What the pages of a run and of a sweep show."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from sdg.report.page import Page
+
+__all__ = ["run_page", "samples", "sweep_page", "wish"]
+
+REFERENCES = ("content", "structure", "style")
+WISHES = ("prompt", "class", *REFERENCES)
+ROWS, COLUMNS = 24, 12  # of a gallery, at most
+
+
+def run_page(folder: Path) -> Path:
+    """`report.html` of a sampling run: figures, the samples of each wish in a row, a trajectory, the config."""
+    from sdg.report.pictures import open_picture
+
+    metrics, drawn = json.loads((folder / "metrics.json").read_text()), samples(folder)
+    page = Page(f"{metrics['num_samples']} samples of {metrics['num_prompts']} wishes, γ = {metrics['gamma']:g}", folder.name)
+    page.heading("Figures")
+    page.table([{"figure": name, "value": first, "and": rest} for name, first, rest in lines(metrics)])
+    page.heading("Samples: a wish a row; a click enlarges")
+    rows: dict[str, list] = {}
+    for sample in drawn:
+        rows.setdefault(wish(sample), []).append(sample)
+    page.gallery(["" for _ in range(min(COLUMNS, max(map(len, rows.values()))))],
+                 [(said, [(open_picture(folder / sample["file"]), caption(sample)) for sample in row[:COLUMNS]]) for said, row in list(rows.items())[:ROWS]])
+    trajectory(page, folder)
+    config(page, folder)
+    return page.write(folder / "report.html")
+
+
+def sweep_page(folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], drawn) -> Path:
+    """`report.html` of a sweep: its table, its curves, the same samples of every job, a trajectory, the configs' common part.
+
+    Arguments:
+        jobs: as `sdg.report.jobs` tells of them.
+        rows: of the table.
+        drawn: the curves, a matplotlib figure or None.
+    """
+    from sdg.report.pictures import open_picture
+
+    page = Page(f"{len(jobs)} runs", folder.name)
+    page.heading("Table: a click on a head sorts")
+    page.table(rows)
+    if drawn is not None:
+        page.heading("Curves, with 95 % intervals over wishes; of the kernel distance one deviation")
+        page.drawing(drawn)
+    page.heading("The same seeds in every run; a click enlarges")
+    every = [{sample["index"]: sample for sample in samples(job["path"])} for job in jobs]
+    first = list(every[0].values())
+    shown = first[:: max(1, len(first) // COLUMNS)][:COLUMNS]
+    page.gallery([wish(sample) for sample in shown],
+                 [(job["name"].replace("guidance.gamma=", "γ = "), [(open_picture(job["path"] / own[sample["index"]]["file"]), f"{job['name']}: {caption(own[sample['index']])}")
+                                                                    if sample["index"] in own else None for sample in shown]) for job, own in zip(jobs, every)])
+    for job in jobs:
+        if (job["path"] / "trajectory.png").is_file():
+            trajectory(page, job["path"], f" of {job['name']}")
+            break
+    config(page, jobs[0]["path"], f" of the first run, {jobs[0]['name']}" if len(jobs) > 1 else "")
+    return page.write(folder / "report.html")
+
+
+def lines(metrics: Mapping):
+    """(name, value, what belongs to it) of every figure, in few lines: an interval stands beside its figure."""
+    for name, value in metrics.items():
+        if value is None or name.endswith("_interval") or name in ("gamma", "num_samples", "num_prompts"):
+            continue
+        if isinstance(value, dict):
+            for part, inner in value.items():
+                if inner is not None and not isinstance(inner, dict):
+                    yield f"{name}: {part}", inner, interval(metrics.get(f"{name}_{part}_interval"))
+                elif isinstance(inner, dict):
+                    for factor, share in inner.items():
+                        yield f"{name}: {part}, {factor}", share, interval(metrics.get(f"{name}_interval", {}).get(part, {}).get(factor))
+        elif isinstance(value, list):
+            yield name, value[0], f"± {value[1]:.3g}"
+        else:
+            yield name, value, interval(metrics.get(f"{name}_interval"))
+
+
+def interval(found) -> str | None:
+    return f"95 %: {found[0]:.3g} to {found[1]:.3g}" if isinstance(found, list) else None
+
+
+def trajectory(page: Page, folder: Path, of: str = "") -> None:
+    if (folder / "trajectory.png").is_file():
+        page.heading(f"From noise to image{of}: the predicted image at each step")
+        page.picture(folder / "trajectory.png", "predicted images, from noise to image")
+
+
+def config(page: Page, folder: Path, of: str = "") -> None:
+    page.heading(f"Config{of}")
+    page.text((folder / "config.yaml").read_text())
+
+
+def caption(sample: Mapping) -> str:
+    """What a sample was asked for and what the judge saw."""
+    seen = " ".join(sample[name] for name in ("size", "pattern", "colour", "shape") if sample.get(name))
+    background = f" on {sample['background']}" if sample.get("background") else ""
+    return f"{wish(sample)} | seed {sample['seed']}" + (f" | the judge sees: {seen}{background}" if seen else "")
+
+
+def samples(job: Path) -> list[dict]:
+    """A run's table."""
+    with open(job / "samples.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def wish(sample: Mapping) -> str:
+    """What a sample was asked to be like, in few words."""
+    return " + ".join(Path(sample[name]).name if name in REFERENCES else sample[name] for name in WISHES if sample.get(name))
