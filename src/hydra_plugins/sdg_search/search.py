@@ -68,7 +68,7 @@ class Search(Sweeper):
             print(f"{done} of {self.trials} trials of the study {study.study_name} are done already.")
         for start in range(done, self.trials, self.parallel):
             asked = [study.ask(space) for _ in range(min(self.parallel, self.trials - start))]
-            jobs = [[*rest, *(f"{key}={value}" for key, value in trial.params.items())] for trial in asked]
+            jobs = [[*rest, *overrides(trial.params)] for trial in asked]
             for trial, job in zip(asked, self.launcher.launch(jobs, initial_job_idx=asked[0].number)):
                 self.tell(study, trial, job)
         self.name_the_best(study)
@@ -98,9 +98,14 @@ class Search(Sweeper):
         best = max(within, key=lambda trial: trial.value)
         print(f"best of {len(done)} trials{' with ' + bounds if bounds else ''}: {self.maximize} = {best.value:.3f}"
               + "".join(f", {name} = {value:.3g}" for name, value in best.user_attrs["figures"].items())
-              + ": python sample.py " + " ".join(f"{key}={value}" for key, value in best.params.items()))
+              + ": python sample.py " + " ".join(overrides(best.params)))
 
 
+
+
+def overrides(params: Mapping) -> list[str]:
+    """As the command line says them; numbers to four digits, which is finer than any effect."""
+    return [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()]
 
 
 def figure(metrics: Mapping, name: str) -> float | None:

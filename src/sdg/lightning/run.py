@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from sdg.errors import integer
 
-__all__ = ["flat", "leave_process_group", "make_trainer", "run"]
+__all__ = ["flat", "leave_process_group", "make_trainer", "numbers", "run"]
 
 RECORDED = ("torch", "pytorch-lightning", "hydra-core", "timm", "open_clip_torch", "diffusers", "torchmetrics", "safetensors", "numpy")
 LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")  # which Lightning sets for its processes
@@ -64,6 +64,12 @@ def flat(config, prefix: str = "") -> dict:
     if not isinstance(config, dict):
         return {prefix[:-1]: config}
     return {key: value for name, part in config.items() for key, value in flat(part, f"{prefix}{name}.").items()}
+
+
+def numbers(metrics: dict) -> dict[str, float]:
+    """The numbers among nested figures, with dotted keys; of a pair, the first."""
+    firsts = {key: value[0] if isinstance(value, (list, tuple)) and value else value for key, value in flat(metrics).items()}
+    return {key: value for key, value in firsts.items() if isinstance(value, (int, float))}
 
 
 @contextmanager

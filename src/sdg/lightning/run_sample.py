@@ -13,7 +13,8 @@ from sdg.lightning.encoder_evaluation import evaluate_encoder
 from sdg.lightning.evaluation import Evaluation
 from sdg.lightning.figures import report
 from sdg.lightning.guided_sampling import GuidedSampling
-from sdg.lightning.run import flat, leave_process_group, make_trainer, run
+from sdg.report.publish import publish
+from sdg.lightning.run import leave_process_group, make_trainer, numbers, run
 from sdg.lightning.similarities import asked_for, build_similarity, reference_images
 
 __all__ = ["sample"]
@@ -77,4 +78,5 @@ def sample(config: DictConfig) -> None:
         if trainer.is_global_zero:
             drawn.note_measured(config.eval)
             if trainer.logger:
-                trainer.logger.log_metrics({name: value for name, value in flat(evaluation.metrics).items() if isinstance(value, (int, float))})
+                weights = [config.encoder.weights] if similarity and "weights" in config.encoder else []
+                publish(trainer.logger, folder, numbers(evaluation.metrics), "samples.csv", weights)

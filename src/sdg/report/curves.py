@@ -51,8 +51,9 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
         left.legend(fontsize=7)
     xs = sorted({x for points in lines.values() for x, _ in points})
     left.set_xscale("symlog", linthresh=min((abs(x) for x in xs if x), default=1.0), linscale=0.4)
-    left.set_xticks(xs, [f"{x:g}" for x in xs])
-    left.minorticks_off()
+    if len(xs) <= 12:
+        left.set_xticks(xs, [f"{x:g}" for x in xs])
+        left.minorticks_off()
     for axis in (left, middle, right):
         axis.set_xlabel("γ" if key == FIRST else key)
         axis.grid(alpha=0.3)

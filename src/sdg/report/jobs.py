@@ -43,7 +43,7 @@ class Jobs(Callback):
     def on_multirun_end(self, config, **kwargs) -> None:
         jobs = self.jobs(self.folder(config))
         Jobs.failed[:] = [f"{job['name']} ({job['error']})" for job in jobs if job["error"]]
-        self.report(self.folder(config), [job for job in jobs if not job["error"]])
+        self.report(self.folder(config), [job for job in jobs if not job["error"]], config)
 
     @staticmethod
     def jobs(folder: Path) -> list[dict]:
@@ -52,6 +52,6 @@ class Jobs(Callback):
         shared = set.intersection(*(set(job["overrides"]) for job in found)) if len(found) > 1 else set()
         return [job | {"path": (folder / job["folder"]).resolve(), "name": " ".join(o for o in job["overrides"] if o not in shared)} for job in found]
 
-    def report(self, folder: Path, jobs: list[dict]) -> None:
+    def report(self, folder: Path, jobs: list[dict], config) -> None:
         """What the jobs that ended well add up to."""
         print(f"results: {folder}", flush=True)

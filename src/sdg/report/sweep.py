@@ -18,12 +18,13 @@ COLUMNS = ("shape", "colour", "pattern", "size", "background", "all")
 class SweepReport(Jobs):
     """Ends a sweep of sampling runs: every run lies in its own folder, found again by whatever sweep asks for it."""
 
-    def report(self, folder: Path, jobs: list[dict]) -> None:
+    def report(self, folder: Path, jobs: list[dict], config) -> None:
         """Writes `sweep.csv`, `sweep.png`, `report.html` and, where a number was swept, `curves.png`, and prints the table.
 
         Arguments:
             folder: of the sweep.
             jobs: those that ended well.
+            config: of the sweep.
         """
         if jobs:
             names, found = [job["name"] for job in jobs], [json.loads((job["path"] / "metrics.json").read_text()) for job in jobs]
@@ -38,7 +39,13 @@ class SweepReport(Jobs):
             if drawn is not None:
                 drawn.savefig(folder / "curves.png", dpi=120)
             print(f"page: {sweep_page(folder, jobs, rows, drawn)}")
-        super().report(folder, jobs)
+            if config.logger:
+                from hydra.utils import instantiate
+
+                from sdg.report.publish import publish
+
+                publish(instantiate(config.logger, save_dir=str(folder)), folder, {"runs": len(jobs)}, "sweep.csv")
+        super().report(folder, jobs, config)
 
 
 def row(job: dict, metrics: dict) -> dict:

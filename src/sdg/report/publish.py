@@ -1,0 +1,41 @@
+"""A finished run or sweep, told to a logger: figures, pictures, the table, the page, and what guided it."""
+
+import csv
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
+
+__all__ = ["publish"]
+
+
+def publish(logger: Logger, folder: Path, figures: Mapping[str, float], table: str, weights: Iterable[str | Path] = ()) -> None:
+    """Logs what lies in a folder; each logger takes what it can show.
+
+    Arguments:
+        figures: numbers by name.
+        table: file of the .csv.
+        weights: files kept as an artifact, so that a run can be traced to what guided it.
+    """
+    logger.log_metrics(dict(figures))
+    pictures = [file for name in ("grid.png", "sweep.png", "curves.png", "trajectory.png") if (file := folder / name).is_file()]
+    if isinstance(logger, TensorBoardLogger):
+        for file in pictures:
+            logger.experiment.add_image(file.stem, np.asarray(Image.open(file).convert("RGB")), dataformats="HWC")
+    if isinstance(logger, WandbLogger):
+        import wandb
+
+        for file in pictures:
+            logger.log_image(file.stem, [str(file)])
+        with open(folder / table, newline="") as file:
+            head, *rows = csv.reader(file)
+        logger.log_table(Path(table).stem, columns=head, data=rows)
+        if (folder / "report.html").is_file():
+            logger.experiment.log({"report": wandb.Html((folder / "report.html").read_text(), inject=False)})
+        for file in map(Path, weights):
+            artifact = wandb.Artifact(file.stem, type="weights")
+            artifact.add_file(str(file))
+            logger.experiment.log_artifact(artifact)
+    logger.finalize("success")

@@ -1,0 +1,117 @@
+"""Killed at any moment, the same command goes on and ends with the same bytes: single runs, sweeps, searches."""
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sdg.report.jobs import Jobs
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMED = ("seconds", "peak_memory")  # what no two runs share
+
+
+def command(tmp_path, name, *overrides):
+    return [sys.executable, str(ROOT / "sample.py"), *overrides, f"hydra.{'sweep' if '-m' in overrides else 'run'}.dir={tmp_path}/{name}"]
+
+
+def untimed(value):
+    if isinstance(value, dict):
+        return {key: untimed(inner) for key, inner in value.items() if not key.startswith(TIMED)}
+    return value
+
+
+def results(folder):
+    """What a run leaves that must not depend on interruptions."""
+    images = {file.name: file.read_bytes() for place in ("images", "shards") for file in (folder / place).glob("*")}
+    return images, (folder / "samples.csv").read_text(), untimed(json.loads((folder / "metrics.json").read_text()))
+
+
+def killed(words, seconds):
+    """Starts a command and kills it; whether it was still running."""
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    return process.wait() == -signal.SIGKILL
+
+
+def whole(words):
+    began = time.monotonic()
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return time.monotonic() - began, done.stdout
+
+
+@pytest.fixture
+def small(tiny):
+    """A run of twenty batches, long enough to be hit in every phase."""
+    return [option for option in tiny if not option.startswith(("hydra", "num_samples", "sampler"))] + ["sampler.steps=20", "num_samples=40", "batch_size=2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("images", ["folder", "shards"])
+def test_a_run_killed_five_times_ends_like_an_undisturbed_one(small, tmp_path, images):
+    options = ["eval=full", f"images={images}", *small, "samples_per_prompt=4", "data.held_out=128", f"eval.cache={tmp_path}/real"]
+    seconds, _ = whole(command(tmp_path, "whole", *options))
+    moments = random.Random(0)
+    hits = sum(killed(command(tmp_path, "torn", *options), moments.uniform(0.4, 0.9) * seconds) for _ in range(5))
+    assert hits >= 3 and list((tmp_path / "torn" / "rows").glob("*.jsonl"))
+    whole(command(tmp_path, "torn", *options))
+    assert results(tmp_path / "torn") == results(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one_and_repeats_nothing(small, tmp_path):
+    options = ["-m", *small, "num_samples=12", f"eval.cache={tmp_path}/real", "guidance.gamma=0,2,5,10"]
+    seconds, _ = whole(command(tmp_path, "whole", *options))
+    moments = random.Random(1)
+    hits = sum(killed(command(tmp_path, "torn", *options), moments.uniform(0.3, 0.9) * seconds) for _ in range(5))
+    assert hits >= 3
+    whole(command(tmp_path, "torn", *options))
+    pairs = list(zip(Jobs.jobs(tmp_path / "whole"), Jobs.jobs(tmp_path / "torn"), strict=True))
+    assert len(pairs) == 4
+    for undisturbed, torn in pairs:
+        assert torn["overrides"] == undisturbed["overrides"] and results(torn["path"]) == results(undisturbed["path"])
+    before = {job["path"]: (job["path"] / "metrics.json").stat().st_mtime_ns for _, job in pairs}
+    _, said = whole(command(tmp_path, "torn", *options))
+    assert said.count("batches are drawn already") == 4
+    assert before == {job["path"]: (job["path"] / "metrics.json").stat().st_mtime_ns for _, job in pairs}  # nothing was measured again either
+
+
+@pytest.mark.slow
+def test_a_search_goes_on_where_it_was_killed(small, tmp_path):
+    pytest.importorskip("optuna")
+    options = ["-m", "hydra/sweeper=search", *small, "num_samples=4", f"eval.cache={tmp_path}/real", "hydra.sweeper.trials=6", "hydra.sweeper.at_most.frechet_judge=1000",
+               f"hydra.sweeper.storage=sqlite:///{tmp_path}/search.db", "guidance.gamma=tag(log,interval(1,50))", "sampler.steps=2,3"]
+    words = command(tmp_path, "sweep", *options)
+    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while len(list((tmp_path / "sweep").glob("*/metrics.json"))) < 2:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    _, said = whole(words)
+    assert "of 6 trials" in said and "best of 6 trials with frechet_judge ≤ 1000: alignment.all = " in said
+    with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
+        found = [dict(word.split("=") for word in row["job"].split()) for row in csv.DictReader(file)]
+    assert all(1 <= float(job["guidance.gamma"]) <= 50 and job["sampler.steps"] in ("2", "3") for job in found)
+    _, said = whole(words)
+    assert "6 of 6 trials" in said and "HYDRA] Launching" not in said
+
+
+def test_the_same_command_finds_its_own_folder_whatever_else_changes(run, tiny, tmp_path, monkeypatch, capsys):
+    options = [option for option in tiny if not option.startswith(("hydra", "num_samples"))] + ["hydra.run.dir=null"]
+
+    def folder(*more):
+        run("sample.py", *options[:-1], "num_samples=1", *more, f"hydra.run.dir={tmp_path}/${{run_name:}}")
+        return Path(capsys.readouterr().out.rstrip().rpartition("results: ")[2])
+    first = folder()
+    assert first.name.startswith("text_sdg_") and first == folder("eval.grid=1") == folder("logger=none", "trajectory=1")  # these change no sample
+    others = {folder("guidance.gamma=1"), folder("seed=1"), folder("images=shards"), folder("sampler=ddim", "sampler.steps=3")}
+    assert len(others | {first}) == 5
