@@ -6,7 +6,10 @@ import torch.multiprocessing as mp
 from ranks import collection, of_rank
 from torchmetrics.image.fid import FrechetInceptionDistance
 
+from sdg.errors import UserError
 from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall
+from sdg.metrics.inception import Inception
+from sdg.metrics.perceptual import FILE, Perceptual, pairs_within
 from sdg.metrics.reference import of_real_images
 from sdg.metrics.retrieval import Retrieval, chance_within
 
@@ -176,3 +179,58 @@ def test_real_images_are_read_once_until_data_network_or_number_change(tmp_path)
         images.asked = images.asked[:550]
     assert len(list(tmp_path.glob("*.safetensors"))) == 4
     assert len(read(data="a", network="n", count=10_000)) == 600
+
+
+# --- networks that others trained ---------------------------------------------------------------------------------------------
+
+@pytest.mark.slow
+def test_lpips_of_pairs_is_torchmetrics(monkeypatch, tmp_path):
+    import torchvision
+    from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "hub" / "checkpoints" / FILE)
+    one, other = (torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1 for seed in (0, 1))
+    metric = Perceptual()
+    assert metric.compute() is None
+    metric.update(one[:4], other[:4])
+    metric.update(one[4:], other[4:])
+    assert metric.compute() == pytest.approx(float(learned_perceptual_image_patch_similarity(one, other, net_type="alex")), rel=1e-5)
+    same = Perceptual()
+    same.update(one, one)
+    assert same.compute() == pytest.approx(0, abs=1e-7)
+
+
+def test_pairs_are_those_of_one_wish():
+    assert pairs_within(torch.tensor([1, 0, 1, 1, 2])).tolist() == [[0, 2], [0, 3], [2, 3]]
+    assert pairs_within(torch.arange(3)).shape == (0, 2)
+
+
+@pytest.mark.slow
+def test_inception_of_a_file_gives_its_2048_features(tmp_path):
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    torch.manual_seed(0)
+    made = object.__new__(FeatureExtractorInceptionV3)
+    monkey = torch.load
+    try:  # its constructor wants weights: those that it starts with are as good as any
+        torch.load = lambda *_, **__: made.state_dict()
+        made.__init__("made", ["2048"], feature_extractor_weights_path=__file__)
+    finally:
+        torch.load = monkey
+    file = tmp_path / "inception.pth"
+    torch.save(made.state_dict(), file)
+    x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    found = Inception(str(file))(x)
+    torch.testing.assert_close(found, made.eval()(((x + 1) * 127.5).round().to(torch.uint8))[0])
+    assert found.shape == (3, 2048)
+
+
+def test_inception_without_its_file_says_where_to_get_it(tmp_path):
+    with pytest.raises(UserError, match=r"eval\.inception: there is no file .*pt_inception-2015-12-05-6726825d\.pth"):
+        Inception(str(tmp_path / "nowhere.pth"))
+    (tmp_path / "wrong.pth").write_text("no weights")
+    with pytest.raises(UserError, match="does not hold torch-fidelity's Inception-v3"):
+        Inception(str(tmp_path / "wrong.pth"))

@@ -15,7 +15,7 @@ from torchmetrics import MetricCollection
 from sdg.checkpoints.models import load_clip, load_judge
 from sdg.data.requests import Request, weighted
 from sdg.data.shapes import FACTORS, all_named
-from sdg.errors import UserError, integer
+from sdg.errors import UserError, choice, integer
 from sdg.lightning.drawn import Drawn, write_whole
 from sdg.lightning.figures import figures, report, write_table
 from sdg.lightning.run import flat
@@ -23,6 +23,7 @@ from sdg.metrics.alignment import Alignment, hits, shares
 from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall
 from sdg.metrics.inception import Inception
 from sdg.metrics.layout import centres, intersection_over_union
+from sdg.metrics.perceptual import Perceptual, pairs_within
 from sdg.metrics.reference import of_real_images
 from sdg.metrics.retrieval import Retrieval
 from sdg.report.grid import labelled_grid, labelled_rows
@@ -65,6 +66,7 @@ class Evaluation(pl.LightningModule):
         self.judge = load_judge(options.judge) if options.judge and hasattr(self.held_out, "class_of") else None
         self.clip = load_clip(options.clip) if options.clip and (self.wishes[0].get("text") or not self.judge) else None
         self.inception = Inception(options.inception) if options.inception else None
+        self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
         for name, network in (("judge", self.judge), ("clip", self.clip)):
             if network is not None and network.resolution != resolution:
                 raise UserError(f"eval.{name} reads images of {network.resolution} pixels a side, the samples have {resolution}: train one "
@@ -117,14 +119,18 @@ class Evaluation(pl.LightningModule):
             self.sentences = dict(zip(sentences, self.clip.encode_text(sentences))) if sentences else {}
         self.rows: list[dict] = []
 
-    def test_dataloader(self) -> DataLoader:
+    def test_dataloader(self) -> list[DataLoader]:
+        """This rank's parts of the samples, and of the pairs of samples of one wish."""
         world, rank = self.trainer.world_size, self.trainer.global_rank
         part = min(PART, -(-len(self.wishes) // world))  # no rank goes empty-handed
-        parts = torch.arange(len(self.wishes)).split(part)
-        return DataLoader(parts[rank::world], batch_size=None)
+        parts = [torch.arange(len(self.wishes)).split(part)] + ([pairs_within(self.group).split(PART)] if self.lpips else [])
+        return [DataLoader(each[rank::world], batch_size=None) for each in parts]
 
     @torch.no_grad()
-    def test_step(self, index: Tensor, number: int) -> None:
+    def test_step(self, index: Tensor, number: int, of_pairs: int = 0) -> None:
+        if of_pairs:
+            self.lpips.update(*(self.drawn.read(side.tolist()).to(self.device) for side in index.T))
+            return
         images, group = self.drawn.read(index.tolist()).to(self.device), self.group[index.cpu()].to(self.device)
         rows, features = [{"index": i} for i in index.tolist()], {}
         if self.judge:
@@ -181,6 +187,8 @@ class Evaluation(pl.LightningModule):
                 computed["retrieval_judge"] = self.found.compute() | {"among": len(self.distinct)}
         for name, of_samples in self.distances.items():
             computed |= named(name, of_samples.compute())
+        if self.lpips:
+            computed["diversity_lpips"] = self.lpips.compute()
         if self.of_showing:
             computed |= {f"{key}_real": value for key, value in named("judge", self.of_showing.compute()).items()}
         write_whole(self.drawn.verdicts(self.trainer.global_rank), json.dumps(self.rows))
