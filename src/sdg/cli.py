@@ -116,6 +116,8 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
         known = config_keys(conf, config_name)
+        if key[1] in known:
+            return f"'{key[1]}' is a setting of another choice of {key[1].partition('.')[0]}; `--cfg job` prints those of this command."
         hint = near(key[1], known)
         return f"there is no setting '{key[1]}'{hint or '.'} `--cfg job` prints them all{'' if hint else '; put + before a new one'}."
     if any(sign in text for sign in GRAMMAR_SIGNS):
