@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
 
-.PHONY: help setup demo test slow weights clean
+.PHONY: help setup demo test slow study weights clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ test: setup      ## the tests, without the slow ones
 
 slow: setup      ## the slow tests: the figures of the shipped weights, the notebook
 	$(RUN) -m pytest -m slow
+
+study: setup     ## the central experiment: docs/study.md; 45 minutes on two cores
+	$(RUN) benchmarks/study.py outputs/study
 
 weights: setup   ## train all shipped weights anew; hours on a CPU
 	$(RUN) train.py half=true hydra.run.dir=outputs/weights/denoiser
