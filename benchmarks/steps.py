@@ -18,8 +18,8 @@ sys.path.insert(0, str(ROOT / "src"))
 from sdg.metrics.alignment import bootstrap_interval  # noqa: E402
 
 STEPS = (10, 25, 50, 100, 250, 1000)
-SAMPLERS = ("ddpm", "ddim", "dpm_solver")
-GAMMAS = (5, 15, 30)
+SAMPLERS = {"ddpm": {"sampler": "ddpm"}, "ddim, η = 0": {"sampler": "ddim"}, "ddim, η = 1": {"sampler": "ddim", "sampler__eta": 1}, "dpm_solver": {"sampler": "dpm_solver"}}
+GAMMAS = (5, 10, 20, 50)
 WITHIN = 0.05
 
 
@@ -39,12 +39,12 @@ def main(folder: str, prompts: int = 32, each: int = 16, most: int = 1000) -> No
     for steps in (n for n in STEPS if n <= most):
         for sampler in SAMPLERS:
             if steps <= 100:
-                trials = {gamma: sample(within(folder, f"{sampler}-{steps}-tune-{gamma}"), sampler=sampler, sampler__steps=steps, guidance__gamma=gamma,
-                                        num_samples=64, samples_per_prompt=2, **TUNING)["alignment"]["all"] for gamma in GAMMAS}
+                trials = {gamma: sample(within(folder, f"{sampler}-{steps}-tune-{gamma}"), sampler__steps=steps, guidance__gamma=gamma, num_samples=64, samples_per_prompt=2,
+                                        **SAMPLERS[sampler], **TUNING)["alignment"]["all"] for gamma in GAMMAS}
                 gammas[sampler] = max(trials, key=trials.get)
             k = each if steps <= 100 else min(each, max(4, each * 100 // steps))
             run = within(folder, f"{sampler}-{steps}")
-            m = sample(run, sampler=sampler, sampler__steps=steps, guidance__gamma=gammas[sampler], num_samples=prompts * k, samples_per_prompt=k)
+            m = sample(run, sampler__steps=steps, guidance__gamma=gammas[sampler], num_samples=prompts * k, samples_per_prompt=k, **SAMPLERS[sampler])
             shares[steps, sampler] = by_prompt(run)
             low, high = m["alignment_all_interval"]
             kernel = f"{m['kernel_judge'][0]:.2f}" if m["kernel_judge"] else ""
