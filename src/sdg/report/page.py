@@ -17,7 +17,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; vertical-align: bottom; }
 th:first-child, td:first-child { text-align: left; }
 table.sortable th { cursor: pointer; }
-.gallery td { padding: 2px; border: 0; text-align: center; vertical-align: middle; } .gallery td:first-child { padding-right: .8rem; max-width: 16rem; white-space: normal; }
+.gallery td { padding: 2px; border: 0; text-align: center; vertical-align: middle; } .gallery td:first-child { padding-right: .8rem; min-width: 4.5rem; max-width: 16rem; white-space: normal; }
 .gallery th { font-weight: normal; font-size: .75rem; white-space: normal; max-width: 6rem; text-align: center; border: 0; }
 .gallery img { width: 84px; height: 84px; cursor: zoom-in; }
 img.pixels { image-rendering: pixelated; } svg, .picture { max-width: 100%; height: auto; }

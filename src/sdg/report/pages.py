@@ -56,7 +56,7 @@ def sweep_page(folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], d
     page.gallery([wish(sample) for sample in shown],
                  [(job["name"].replace("guidance.gamma=", "γ = "), [(open_picture(job["path"] / own[sample["index"]]["file"]), f"{job['name']}: {caption(own[sample['index']])}")
                                                                     if sample["index"] in own else None for sample in shown]) for job, own in zip(jobs, every)])
-    for job in jobs:
+    for job in reversed(jobs):  # the last is mostly the strongest
         if (job["path"] / "trajectory.png").is_file():
             trajectory(page, job["path"], f" of {job['name']}")
             break
