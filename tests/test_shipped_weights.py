@@ -48,6 +48,13 @@ def test_guidance_at_the_default_settings(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_guidance_in_its_score_form(run, tmp_path):
+    run("sample.py", "experiment=[evaluate,score]", f"hydra.run.dir={tmp_path}/run")
+    found = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert found["alignment"]["all"] >= 0.75 and found["alignment"]["background"] >= 0.95 and found["cost_per_sample"]["denoiser_forwards"] == 50
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "settings"), [("shape", ["experiment=brief"]), ("pattern", ["experiment=brief"]), ("colour", []), ("background", [])])
 def test_prompts_that_name_one_factor(run, tmp_path, factor, settings):
     run("sample.py", *settings, f"named=[{factor}]", "num_samples=128", f"hydra.run.dir={tmp_path}/run")
