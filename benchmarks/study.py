@@ -95,9 +95,9 @@ def main(folder: str, prompts: int = 32, each: int = 4) -> None:
 
     study.say("## Number of steps\n\nWith the γ that was best for each sampler and number of steps on other captions.")
     rows = []
-    for sampler, settings in STEPS.items():
+    for sampler, (settings, noise) in STEPS.items():
         for number, gamma in settings.items():
-            ((_, m),) = study.sweep(f"steps_{sampler}_{number}", f"sampler={sampler}", f"sampler.steps={number}", f"guidance.gamma={gamma}")
+            ((_, m),) = study.sweep(f"steps_{sampler}_{number}".replace(" ", "_"), f"sampler={sampler.split()[0]}", f"sampler.steps={number}", f"guidance.gamma={gamma}", *noise)
             rows.append((f"{sampler}, {number} steps, γ = {gamma}", m))
     study.table(rows)
     study.say(f"Written in {(time.monotonic() - began) / 60:.0f} minutes, less what an earlier start had drawn.")
@@ -105,8 +105,8 @@ def main(folder: str, prompts: int = 32, each: int = 4) -> None:
     print(f"results: {DOCS}")
 
 
-METHODS = {}  # guidance: (steps of equal FLOPs, γ, η)
-STEPS = {}  # sampler: {steps: γ}
+METHODS = {"dps": (29, 50, 1), "lgd": (20, 50, 1)}  # guidance: (steps of equal FLOPs, γ, η)
+STEPS = {"ddpm": ({50: 100, 100: 30}, []), "ddim": ({50: 20, 100: 20}, []), "ddim with noise": ({25: 20, 50: 20, 100: 20}, ["sampler.eta=1"])}  # {steps: γ}
 
 
 if __name__ == "__main__":
