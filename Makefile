@@ -24,7 +24,7 @@ test: setup      ## the tests, without the slow ones
 slow: setup      ## the slow tests: the figures of the shipped weights, the notebook
 	$(RUN) -m pytest -m slow
 
-study: setup     ## the central experiment: docs/study.md; 45 minutes on two cores
+study: setup     ## the central experiment: docs/study.md
 	$(RUN) benchmarks/study.py outputs/study
 
 weights: setup   ## train all shipped weights anew; hours on a CPU

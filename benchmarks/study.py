@@ -1,6 +1,6 @@
-"""The central experiment, on two cores within 45 minutes: `make study` writes docs/study.md with its figures and pictures.
+"""The central experiment: `make study` writes docs/study.md with its figures and pictures.
 
-Planned before it was run, in passes of the denoiser and the encoder for a sample: every cell is 32 held-out prompts × 4 samples. The
+Every cell is 32 held-out prompts × 4 samples. The
 settings of each method are those that `benchmarks/methods.py` and `benchmarks/steps.py` chose on other captions.
 
     python benchmarks/study.py FOLDER [prompts=32] [samples of each=4]

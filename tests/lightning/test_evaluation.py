@@ -52,6 +52,13 @@ def test_shares_and_retrieval_are_those_of_the_table(run, tiny, weights, tmp_pat
     assert {row["gamma"] for row in rows} == {str(found["gamma"])} and found["retrieval_judge"]["among"] == 2
 
 
+def test_a_wish_that_names_nothing_is_neither_right_nor_wrong(run, tiny, tmp_path):
+    for name, prompt in (("nothing", "an object"), ("colour", "a red object")):
+        run("sample.py", *tiny[:-1], f"prompt={prompt}", f"hydra.run.dir={tmp_path}/{name}")
+    assert {row["all"] for row in table(tmp_path / "nothing")} == {""} and "alignment_all_interval" not in metrics(tmp_path / "nothing")
+    assert {row["all"] for row in table(tmp_path / "colour")} <= {"0", "1"} and "alignment_all_interval" in metrics(tmp_path / "colour")
+
+
 def test_shards_hold_what_a_folder_holds(run, tiny, tmp_path):
     for kind in ("folder", "shards"):
         run("sample.py", *tiny[:-1], "batch_size=3", f"images={kind}", f"hydra.run.dir={tmp_path}/{kind}")

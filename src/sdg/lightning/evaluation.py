@@ -59,10 +59,9 @@ class Evaluation(pl.LightningModule):
         integer("eval.real", options.real, 2)
         integer("eval.bootstrap", options.bootstrap, 1)
         self.options, self.data, self.pictures, self.start, self.gamma = options, data, dict(references), start, gamma
-        self.held_out, self.requests = data.held_out, list(requests)
-        self.wishes = [dict(request.wishes) for request in requests]
-        self.distinct = list(dict.fromkeys(str(wish) for wish in self.wishes))
-        self.group = torch.tensor([self.distinct.index(str(wish)) for wish in self.wishes])
+        self.held_out, self.wishes = data.held_out, [dict(request.wishes) for request in requests]
+        self.distinct = {wish: k for k, wish in enumerate(dict.fromkeys(str(wish) for wish in self.wishes))}
+        self.group = torch.tensor([self.distinct[str(wish)] for wish in self.wishes])
         self.judge = load_judge(options.judge) if options.judge and hasattr(self.held_out, "class_of") else None
         self.clip = load_clip(options.clip) if options.clip and (self.wishes[0].get("text") or not self.judge) else None
         self.inception = Inception(options.inception) if options.inception else None
@@ -73,7 +72,7 @@ class Evaluation(pl.LightningModule):
                                 f"(python train.py encoder={name} data.resolution={resolution}) or go without, eval.{name}=null.")
         if self.judge:
             self.wanted, self.unwanted = named_by(self.wishes, 1), named_by(self.wishes, -1)
-            self.rivals = self.wanted[[self.group.tolist().index(k) for k in range(len(self.distinct))]]
+            self.rivals = self.wanted.new_empty(len(self.distinct), len(FACTORS)).index_copy(0, self.group, self.wanted)
             self.aligned, self.against, self.found = Alignment(list(FACTORS)), Alignment(list(FACTORS)), Retrieval()
         self.distances, self.of_showing = torch.nn.ModuleDict(), None
 
@@ -155,9 +154,9 @@ class Evaluation(pl.LightningModule):
         self.against.update(guesses, self.unwanted[at].to(self.device))
         if (self.rivals >= 0).any():
             self.found.update(read.log_likelihood(self.rivals.to(self.device)), self.group[at].to(self.device))
-        right = ((guesses == wanted) | (wanted < 0)).all(1)
-        for row, guess, hit, (x, y) in zip(rows, guesses.tolist(), right.tolist(), centres(masks).tolist()):
-            row |= {factor: FACTORS[factor][value] for factor, value in zip(FACTORS, guess)} | {"all": int(hit), "x": round(x, 4), "y": round(y, 4)}
+        right, asked = (each[:, -1].tolist() for each in hits(guesses, wanted))
+        for row, guess, hit, was, (x, y) in zip(rows, guesses.tolist(), right, asked, centres(masks).tolist()):
+            row |= {factor: FACTORS[factor][value] for factor, value in zip(FACTORS, guess)} | {"all": int(hit) if was else None, "x": round(x, 4), "y": round(y, 4)}
         for kind in self.by_reference():
             names = [foremost(self.wishes[i][kind]) for i in index.tolist()]
             others = list(dict.fromkeys(foremost(wish[kind]) for wish in self.wishes))

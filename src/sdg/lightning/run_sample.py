@@ -14,7 +14,7 @@ from sdg.lightning.evaluation import Evaluation
 from sdg.lightning.figures import report
 from sdg.lightning.guided_sampling import GuidedSampling
 from sdg.report.publish import publish
-from sdg.lightning.run import leave_process_group, make_trainer, numbers, run
+from sdg.lightning.run import make_trainer, numbers, run
 from sdg.lightning.similarities import asked_for, build_similarity, reference_images
 
 __all__ = ["sample"]
@@ -74,7 +74,6 @@ def sample(config: DictConfig) -> None:
             trainer.test(evaluation.of(drawn), verbose=False)
         finally:
             module.progress.stop()
-            leave_process_group()
         if trainer.is_global_zero:
             drawn.note_measured(config.eval)
             if trainer.logger:
