@@ -17,7 +17,8 @@ from runs import ROOT, sample, within
 
 sys.path.insert(0, str(ROOT / "src"))
 
-from sdg.data.shapes import FACTORS, Shapes, describe  # noqa: E402
+from sdg.data.captions import FACTORS, describe  # noqa: E402
+from sdg.data.shapes import Shapes  # noqa: E402
 from sdg.metrics.alignment import bootstrap_interval  # noqa: E402
 
 NAMES = list(FACTORS)

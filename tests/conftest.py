@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from sdg.checkpoints.models import build_denoiser
 from sdg.checkpoints.weights import save
-from sdg.data.shapes import FACTORS, WORDS
+from sdg.data.captions import FACTORS, WORDS
 from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder

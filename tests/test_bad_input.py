@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from sdg.checkpoints.weights import save
-from sdg.data.shapes import FACTORS
+from sdg.data.captions import FACTORS
 from sdg.metrics.judge import Judge
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
-from sdg.data.shapes import WORDS
+from sdg.data.captions import WORDS
 from sdg.encoders.clip import CLIP, Normalise
 from sdg.encoders.tokenizer import WordTokenizer
 from sdg.errors import UserError

@@ -7,7 +7,7 @@ import torch
 
 from sdg.checkpoints.models import load_clip, load_clip_noisy, load_denoiser
 from sdg.data.requests import weighted
-from sdg.data.shapes import FACTORS, zero_shot_caption
+from sdg.data.captions import FACTORS, zero_shot_caption
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, sample
 from sdg.guidance.method import gradient
 from sdg.guidance.references import References

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from sdg.checkpoints.models import load_judge
-from sdg.data.shapes import FACTORS
+from sdg.data.captions import FACTORS
 from sdg.lightning import evaluation
 from sdg.report.pictures import Pictures, open_picture
 

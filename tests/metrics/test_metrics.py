@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from sdg.data.shapes import FACTORS
+from sdg.data.captions import FACTORS
 from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
 from sdg.metrics.cost import Meter, Network
 from sdg.metrics.judge import Judge, Reading

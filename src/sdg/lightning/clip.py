@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from sdg.data.shapes import FACTORS, zero_shot_caption
+from sdg.data.captions import FACTORS, zero_shot_caption
 from sdg.encoders.clip import CLIP as Encoder
 from sdg.encoders.contrastive import contrastive_loss
 from sdg.lightning.training import TrainingModule

@@ -14,7 +14,7 @@ from torchmetrics import MetricCollection
 
 from sdg.checkpoints.models import load_clip, load_judge
 from sdg.data.requests import Request, weighted
-from sdg.data.shapes import FACTORS, all_named
+from sdg.data.captions import FACTORS, all_named
 from sdg.errors import UserError, choice, integer
 from sdg.lightning.drawn import Drawn, write_whole
 from sdg.lightning.figures import figures, report, write_table

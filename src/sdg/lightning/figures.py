@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from sdg.data.shapes import FACTORS
+from sdg.data.captions import FACTORS
 from sdg.lightning.drawn import write_whole
 from sdg.metrics.alignment import bootstrap_interval
 from sdg.metrics.layout import spread_within

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sdg.checkpoints.models import build_denoiser, fill, load_clip
 from sdg.checkpoints.weights import read
-from sdg.data.shapes import FACTORS, WORDS
+from sdg.data.captions import FACTORS, WORDS
 from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder

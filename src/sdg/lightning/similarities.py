@@ -10,7 +10,7 @@ from torch import Tensor
 from sdg.checkpoints.models import load_classifier, load_clip, load_clip_noisy
 from sdg.data.folder import image_files, load_image
 from sdg.data.requests import Request, read_table, read_wishes, weighted
-from sdg.data.shapes import FACTORS
+from sdg.data.captions import FACTORS
 from sdg.diffusion.denoiser import Denoiser
 from sdg.encoders.stages import stages
 from sdg.errors import UserError, choice, integer
