@@ -174,6 +174,18 @@ def test_gradient_of_style(form):
     torch.testing.assert_close(found, -5 * torch.einsum("dc,bdhw->bchw", encoder.mix, by_map))
 
 
+def test_gradient_of_style_by_the_diagonal():
+    # diag G = Σ F²/N, so ∇_F mean (g − g')² = 4/(C N) (g − g') F.
+    encoder, x, others = Encoder(), normal(2, 3, 2, 2).requires_grad_(), references()
+    similarity = bound({"style": Style(5.0, ["one"], "squared", "diagonal")}, [{"style": like("a")}, {"style": like("b")}], encoder, others)
+    value = similarity(x, 60)
+    (found,) = torch.autograd.grad(value.sum(), x)
+    f, theirs = (torch.einsum("dc,bchw->bdhw", encoder.mix, image) for image in (x.detach(), others.at(["a", "b"], 60)))
+    difference = (f.square() - theirs.square()).sum((2, 3)) / 16
+    torch.testing.assert_close(value.detach(), -5 * difference.square().mean(1))
+    torch.testing.assert_close(found, -5 * torch.einsum("dc,bdhw->bchw", encoder.mix, 4 / (4 * 16) * difference[..., None, None] * f))
+
+
 @pytest.mark.parametrize("form", ["cosine", "contrastive"])
 def test_gradient_of_class(form):
     # With p_k = softmax_k c·cos(z, y_k): ∇ log p_y = c Σ_k (1[k = y] − p_k) ∇cos(z, y_k).
@@ -266,9 +278,9 @@ def test_one_pass_serves_all_terms_and_a_clean_image_is_told_the_least_noise():
     assert encoder.passes == [(1, [40]), (1, [0])]
 
 
-@pytest.mark.parametrize("make", [lambda: Structure("x", ["one"], "log"), lambda: Style(1.0, [], "log"), lambda: Style(1.0, ["one"], "logg"), lambda: Content(Encoder(), float("nan")), lambda: Text(Encoder(), Encoder(), ["a"], True)])
+@pytest.mark.parametrize("make", [lambda: Structure("x", ["one"], "log"), lambda: Style(1.0, [], "log"), lambda: Style(1.0, ["one"], "logg"), lambda: Style(1.0, ["one"], "log", "diag"), lambda: Content(Encoder(), float("nan")), lambda: Text(Encoder(), Encoder(), ["a"], True)])
 def test_impossible_terms_are_refused_by_name(make):
-    with pytest.raises(UserError, match=r"similarity\.(structure\.weight|style\.stages|style\.form|content\.weight|text\.weight)"):
+    with pytest.raises(UserError, match=r"similarity\.(structure\.weight|style\.stages|style\.form|style\.gram|content\.weight|text\.weight)"):
         make()
 
 

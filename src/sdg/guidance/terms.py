@@ -91,9 +91,8 @@ class Maps(Term):
         super().__init__(number(f"{key}.weight", weight), named(f"{key}.stages", stages))
         self.form = choice(f"{key}.form", form, ("squared", "log"))
 
-    @staticmethod
     @abstractmethod
-    def read(maps: Tensor) -> Tensor:
+    def read(self, maps: Tensor) -> Tensor:
         """What is compared of a stage's maps."""
 
     def compare(self, x, pairs, references):
@@ -107,19 +106,29 @@ class Structure(Maps):
 
     name = "structure"
 
-    @staticmethod
-    def read(maps):
+    def read(self, maps):
         return maps
 
 
 class Style(Maps):
-    """read = their Gram matrices, mean over C² (ibid., eq. 11): keeps texture and colour, frees layout."""
+    """read = their Gram matrices G, mean over C² (ibid., eq. 11): keeps texture and colour, frees layout; or diag G, mean over C.
+
+    The diagonal is how strong each channel is. What stands off it, which channels are strong in the same places, tells the edges of
+    the object from its texture, and so its shape.
+
+    Arguments:
+        gram: "full" or "diagonal".
+    """
 
     name = "style"
 
-    @staticmethod
-    def read(maps):
-        return gram(maps)
+    def __init__(self, weight: float, stages: Sequence[str], form: str, gram: str = "full"):
+        super().__init__(weight, stages, form)
+        self.gram = choice("similarity.style.gram", gram, ("full", "diagonal"))
+
+    def read(self, maps):
+        g = gram(maps)
+        return g if self.gram == "full" else g.diagonal(dim1=1, dim2=2)
 
 
 def gram(maps: Tensor) -> Tensor:

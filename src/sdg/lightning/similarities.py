@@ -120,7 +120,8 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
         elif kind == "content":
             terms[kind] = Content(image, options.weight, options.noised)
         elif kind in ("structure", "style"):
-            terms[kind] = {"structure": Structure, "style": Style}[kind](options.weight, options.stages, options.form)
+            form = options.weight, options.stages, options.form
+            terms[kind] = Structure(*form) if kind == "structure" else Style(*form, options.gram)
             for stage in terms[kind].stages:
                 choice(f"similarity.{kind}.stages", stage, list(stages(image.tower)))
         else:
