@@ -14,7 +14,7 @@ from runs import TUNING, sample, within
 
 ROWS = {  # guidance, and γ from weak to strong; the same number for each
     "sdg": ("sdg", (5, 10, 20, 50, 100)), "sdg, the paper's step": ("sdg", (10, 20, 50, 100, 200)), "dps": ("dps", (10, 20, 50, 100, 200)),
-    "lgd": ("lgd", (20, 50, 100, 200, 500)), "freedom": ("freedom", (0.02, 0.06, 0.2, 0.6, 1.8)), "universal": ("universal", (2, 5, 10, 20, 50)),
+    "lgd": ("lgd", (50, 100, 200, 500, 1000)), "freedom": ("freedom", (0.02, 0.06, 0.2, 0.6, 1.8)), "universal": ("universal", (2, 5, 10, 20, 50)),
     "mpgd": ("mpgd", (1, 2, 5, 10, 20)), "tfg": ("tfg", (1, 2, 5, 10, 20)),
 }
 # For a method that moves x̂_0, DDIM with η = 1 is DDPM.

@@ -41,6 +41,23 @@ def weights(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def inception(tmp_path_factory):
+    """A file of untrained weights of torch-fidelity's Inception-v3, and the network that it was made from."""
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    torch.manual_seed(0)
+    made, load = object.__new__(FeatureExtractorInceptionV3), torch.load
+    try:  # its constructor wants weights: those that it starts with are as good as any
+        torch.load = lambda *_, **__: made.state_dict()
+        made.__init__("made", ["2048"], feature_extractor_weights_path=__file__)
+    finally:
+        torch.load = load
+    file = tmp_path_factory.mktemp("inception") / "inception.pth"
+    torch.save(made.state_dict(), file)
+    return file, made
+
+
 @pytest.fixture
 def free_port() -> int:
     with socket.socket() as listener:

@@ -6,11 +6,17 @@ import tarfile
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 from PIL import Image
+from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from sdg.checkpoints.models import load_judge
 from sdg.data.captions import FACTORS
+from sdg.data.shapes import Shapes
 from sdg.lightning import evaluation
+from sdg.metrics import perceptual
+from sdg.metrics.features import Frechet
 from sdg.report.pictures import Pictures, open_picture
 
 
@@ -57,6 +63,23 @@ def test_a_wish_that_names_nothing_is_neither_right_nor_wrong(run, tiny, tmp_pat
         run("sample.py", *tiny[:-1], f"prompt={prompt}", f"hydra.run.dir={tmp_path}/{name}")
     assert {row["all"] for row in table(tmp_path / "nothing")} == {""} and "alignment_all_interval" not in metrics(tmp_path / "nothing")
     assert {row["all"] for row in table(tmp_path / "colour")} <= {"0", "1"} and "alignment_all_interval" in metrics(tmp_path / "colour")
+
+
+@pytest.mark.slow
+def test_inception_and_lpips_measure_a_run_when_their_weights_are_there(run, tiny, inception, tmp_path, monkeypatch):
+    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(torchvision.models.alexnet(weights=None).state_dict(), tmp_path / "hub" / "checkpoints" / perceptual.FILE)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    run("sample.py", *tiny, "samples_per_prompt=2", f"eval.inception={inception[0]}", "eval.lpips=true", f"eval.cache={tmp_path}/real")
+    found, images = metrics(tmp_path / "run"), Pictures(tmp_path / "run", "folder").read([row["file"] for row in table(tmp_path / "run")])
+    of_pair = LearnedPerceptualImagePatchSimilarity(net_type="alex")
+    assert found["diversity_lpips"] == pytest.approx((of_pair(images[:1], images[1:2]) + of_pair(images[2:3], images[3:])).item() / 2, rel=1e-4)
+    features, real = inception[1](((images + 1) * 127.5).round().to(torch.uint8))[0], Shapes(32, 1)
+    theirs = inception[1](torch.from_numpy(real.images).permute(0, 3, 1, 2))[0]
+    distance = Frechet(theirs)
+    distance.update(features, torch.arange(4), torch.arange(4))
+    assert found["fid"] == pytest.approx(float(distance.compute()), rel=1e-2)
 
 
 def test_shards_hold_what_a_folder_holds(run, tiny, tmp_path):

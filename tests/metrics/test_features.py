@@ -209,19 +209,8 @@ def test_pairs_are_those_of_one_wish():
 
 
 @pytest.mark.slow
-def test_inception_of_a_file_gives_its_2048_features(tmp_path):
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    torch.manual_seed(0)
-    made = object.__new__(FeatureExtractorInceptionV3)
-    monkey = torch.load
-    try:  # its constructor wants weights: those that it starts with are as good as any
-        torch.load = lambda *_, **__: made.state_dict()
-        made.__init__("made", ["2048"], feature_extractor_weights_path=__file__)
-    finally:
-        torch.load = monkey
-    file = tmp_path / "inception.pth"
-    torch.save(made.state_dict(), file)
+def test_inception_of_a_file_gives_its_2048_features(inception):
+    file, made = inception
     x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
     found = Inception(str(file))(x)
     torch.testing.assert_close(found, made.eval()(((x + 1) * 127.5).round().to(torch.uint8))[0])

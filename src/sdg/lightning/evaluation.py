@@ -126,8 +126,8 @@ class Evaluation(pl.LightningModule):
         return [DataLoader(each[rank::world], batch_size=None) for each in parts]
 
     @torch.no_grad()
-    def test_step(self, index: Tensor, number: int, of_pairs: int = 0) -> None:
-        if of_pairs:
+    def test_step(self, index: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
+        if dataloader_idx:  # pairs
             self.lpips.update(*(self.drawn.read(side.tolist()).to(self.device) for side in index.T))
             return
         images, group = self.drawn.read(index.tolist()).to(self.device), self.group[index.cpu()].to(self.device)
