@@ -31,7 +31,7 @@ def publish(logger: Logger, folder: Path, figures: Mapping[str, float], table: s
             logger.log_image(file.stem, [str(file)])
         with open(folder / table, newline="") as file:
             head, *rows = csv.reader(file)
-        logger.log_table(Path(table).stem, columns=head, data=rows)
+        logger.log_table(Path(table).stem, columns=head, data=list(zip(*map(typed, zip(*rows)))))
         if (folder / "report.html").is_file():
             logger.experiment.log({"report": wandb.Html((folder / "report.html").read_text(), inject=False)})
         for file in map(Path, weights):
@@ -39,3 +39,11 @@ def publish(logger: Logger, folder: Path, figures: Mapping[str, float], table: s
             artifact.add_file(str(file))
             logger.experiment.log_artifact(artifact)
     logger.finalize("success")
+
+
+def typed(column: tuple[str, ...]) -> list:
+    """A column of a .csv as numbers, None where it is empty, if it holds nothing else; else as it is."""
+    try:
+        return [float(cell) if cell else None for cell in column]
+    except ValueError:
+        return list(column)
