@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdg.checkpoints.models import load_clip, load_clip_noisy
+from sdg.checkpoints.models import load_clip, load_clip_noisy, load_judge
 from sdg.data.shapes import Shapes
 from sdg.diffusion.schedule import Schedule
 from sdg.encoders.contrastive import retrieval_top1
@@ -36,6 +36,13 @@ def test_noise_aware_encoder_finds_the_image_behind_the_noise():
         return retrieval_top1(encoder.encode_image(schedule.q_sample(x0, t, noise), t), keys)
     assert top1(noisy, 400) >= 0.92 and top1(noisy, 800) >= 0.35
     assert top1(clip, 600) < 0.3 and top1(clip, 800) < 0.05
+
+
+@torch.no_grad()
+def test_judge_sees_where_the_object_is():
+    data = Shapes(500, seed=1, masks=True)
+    found, truth = load_judge(WEIGHTS / "judge.safetensors")(data.__getitems__(list(range(500)))["image"]).mask > 0, torch.from_numpy(data.masks)
+    assert ((found & truth).sum((1, 2)) / (found | truth).sum((1, 2))).mean() >= 0.95
 
 
 @pytest.mark.slow
