@@ -32,7 +32,7 @@ def parts():
         wishes = {kind: [weighted(WISHES[kind][row]) for row in rows] for kind in kinds}
         classes = {name: {value: zero_shot_caption(name, value) for value in values} for name, values in FACTORS.items()}
         terms = {"text": lambda: Text(encoder, clip, [sentence for wish in wishes["text"] for sentence, _ in wish]), "content": lambda: Content(encoder),
-                 "structure": lambda: Structure(50.0, ["layer2"], "squared"), "style": lambda: Style(2.0, ["act1"], "log"),
+                 "structure": lambda: Structure(50.0, ["layer2"], "squared"), "style": lambda: Style(2.0, ["act1"], "log", "energies"),
                  "class": lambda: Class(encoder, clip, classes)}
         levels = matched_levels(denoiser.schedule, encoder.config.get("schedule"))
         return Similarity(encoder, {kind: terms[kind]() for kind in kinds}, levels, References(images, denoiser.schedule, 0)).to(wishes)

@@ -174,16 +174,19 @@ def test_gradient_of_style(form):
     torch.testing.assert_close(found, -5 * torch.einsum("dc,bdhw->bchw", encoder.mix, by_map))
 
 
-def test_gradient_of_style_by_the_diagonal():
-    # diag G = Σ F²/N, so ∇_F mean (g − g')² = 4/(C N) (g − g') F.
+def test_gradient_of_style_by_energies():
+    # With e_c = Σ F_c²/P and r_c = log(e_c + ε ē): ∂r_c/∂F_k = (1[c = k] + ε/C) 2 F_k / (P (e_c + ε ē)).
     encoder, x, others = Encoder(), normal(2, 3, 2, 2).requires_grad_(), references()
-    similarity = bound({"style": Style(5.0, ["one"], "squared", "diagonal")}, [{"style": like("a")}, {"style": like("b")}], encoder, others)
+    similarity = bound({"style": Style(5.0, ["one"], "squared", "energies")}, [{"style": like("a")}, {"style": like("b")}], encoder, others)
     value = similarity(x, 60)
     (found,) = torch.autograd.grad(value.sum(), x)
     f, theirs = (torch.einsum("dc,bchw->bdhw", encoder.mix, image) for image in (x.detach(), others.at(["a", "b"], 60)))
-    difference = (f.square() - theirs.square()).sum((2, 3)) / 16
+    raised, other = (e + 0.01 * e.mean(1, keepdim=True) for e in (maps.square().sum((2, 3)) / 4 for maps in (f, theirs)))
+    difference = raised.log() - other.log()
     torch.testing.assert_close(value.detach(), -5 * difference.square().mean(1))
-    torch.testing.assert_close(found, -5 * torch.einsum("dc,bdhw->bchw", encoder.mix, 4 / (4 * 16) * difference[..., None, None] * f))
+    share = torch.einsum("bc,bck->bk", difference / raised, torch.eye(4, dtype=f.dtype).expand(2, 4, 4) + 0.01 / 4)
+    by_map = 2 / 4 * share[..., None, None] * 2 / 4 * f
+    torch.testing.assert_close(found, -5 * torch.einsum("dc,bdhw->bchw", encoder.mix, by_map))
 
 
 @pytest.mark.parametrize("form", ["cosine", "contrastive"])
@@ -278,9 +281,9 @@ def test_one_pass_serves_all_terms_and_a_clean_image_is_told_the_least_noise():
     assert encoder.passes == [(1, [40]), (1, [0])]
 
 
-@pytest.mark.parametrize("make", [lambda: Structure("x", ["one"], "log"), lambda: Style(1.0, [], "log"), lambda: Style(1.0, ["one"], "logg"), lambda: Style(1.0, ["one"], "log", "diag"), lambda: Content(Encoder(), float("nan")), lambda: Text(Encoder(), Encoder(), ["a"], True)])
+@pytest.mark.parametrize("make", [lambda: Structure("x", ["one"], "log"), lambda: Style(1.0, [], "log"), lambda: Style(1.0, ["one"], "logg"), lambda: Style(1.0, ["one"], "log", "grams"), lambda: Content(Encoder(), float("nan")), lambda: Text(Encoder(), Encoder(), ["a"], True)])
 def test_impossible_terms_are_refused_by_name(make):
-    with pytest.raises(UserError, match=r"similarity\.(structure\.weight|style\.stages|style\.form|style\.gram|content\.weight|text\.weight)"):
+    with pytest.raises(UserError, match=r"similarity\.(structure\.weight|style\.stages|style\.form|style\.statistics|content\.weight|text\.weight)"):
         make()
 
 

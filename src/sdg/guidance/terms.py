@@ -10,7 +10,9 @@ from torch import Tensor
 from sdg.errors import UserError, choice, near, number
 from sdg.guidance.similarity import Term
 
-__all__ = ["Class", "Content", "Structure", "Style", "Text", "gram"]
+__all__ = ["Class", "Content", "Structure", "Style", "Text", "gram", "log_energies"]
+
+FLOOR = 0.01  # ε of `log_energies`
 
 
 class Text(Term):
@@ -111,24 +113,32 @@ class Structure(Maps):
 
 
 class Style(Maps):
-    """read = their Gram matrices G, mean over C² (ibid., eq. 11): keeps texture and colour, frees layout; or diag G, mean over C.
+    """Keeps texture and colour, frees layout, by one of two statistics of the maps F.
 
-    The diagonal is how strong each channel is. What stands off it, which channels are strong in the same places, tells the edges of
-    the object from its texture, and so its shape.
+        gram       read = G(F), mean over C² (ibid., eq. 11)
+        energies   read = log(e + ε ē), mean over C, of each channel's energy e_c = mean of F_c² over H, W; ē = mean_c e_c, ε = 0.01
+
+    The Gram matrix's few strong channels tell how much of the image the object covers and which way its edges run, and so its shape.
+    The logarithm lets every channel, those of the texture too, count alike.
 
     Arguments:
-        gram: "full" or "diagonal".
+        statistics: of the two.
     """
 
     name = "style"
 
-    def __init__(self, weight: float, stages: Sequence[str], form: str, gram: str = "full"):
+    def __init__(self, weight: float, stages: Sequence[str], form: str, statistics: str = "gram"):
         super().__init__(weight, stages, form)
-        self.gram = choice("similarity.style.gram", gram, ("full", "diagonal"))
+        self.statistics = choice("similarity.style.statistics", statistics, ("gram", "energies"))
 
     def read(self, maps):
-        g = gram(maps)
-        return g if self.gram == "full" else g.diagonal(dim1=1, dim2=2)
+        return gram(maps) if self.statistics == "gram" else log_energies(maps)
+
+
+def log_energies(maps: Tensor) -> Tensor:
+    """log(e + ε ē) of each image by itself, (B, C), for maps (B, C, H, W); ε keeps a channel that is all but silent from counting."""
+    e = maps.square().mean((2, 3))
+    return (e + FLOOR * e.mean(1, keepdim=True)).log()
 
 
 def gram(maps: Tensor) -> Tensor:

@@ -121,7 +121,7 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
             terms[kind] = Content(image, options.weight, options.noised)
         elif kind in ("structure", "style"):
             form = options.weight, options.stages, options.form
-            terms[kind] = Structure(*form) if kind == "structure" else Style(*form, options.gram)
+            terms[kind] = Structure(*form) if kind == "structure" else Style(*form, options.statistics)
             for stage in terms[kind].stages:
                 choice(f"similarity.{kind}.stages", stage, list(stages(image.tower)))
         else:
