@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from sdg.checkpoints.models import load_clip, load_clip_noisy, load_denoiser
-from sdg.data.requests import weighted
 from sdg.data.captions import FACTORS, zero_shot_caption
+from sdg.data.requests import weighted
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, sample
 from sdg.guidance.method import gradient
 from sdg.guidance.references import References
