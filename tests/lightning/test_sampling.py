@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import wandb
 from PIL import Image
 
 from sdg.report.jobs import Jobs
@@ -75,6 +76,15 @@ def test_a_sweep_ends_in_one_table_and_two_pictures(run, tiny, tmp_path, capsys)
         assert [row["job"] for row in csv.DictReader(file)] == ["guidance.gamma=0", "guidance.gamma=5"]
     assert (folder / "sweep.png").is_file() and (folder / "curves.png").is_file()
     assert capsys.readouterr().out.rstrip().endswith(f"results: {folder}")
+
+
+def test_every_job_of_a_sweep_has_a_wandb_run_of_its_own(run, tiny, tmp_path, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    run("sample.py", "-m", *tiny[:-1], "logger=wandb", "guidance.gamma=0,5", f"hydra.sweep.dir={tmp_path}/sweep")
+    wandb.finish()
+    runs = [next((folder / "wandb").glob("offline-run-*")) for folder in (tmp_path / "sweep", *(job["path"] for job in Jobs.jobs(tmp_path / "sweep")))]
+    assert len({run.name.rpartition("-")[2] for run in runs}) == 3
+    assert [len(list(run.glob("files/media/images/*.png"))) for run in runs] == [2, 1, 1]  # sweep.png and curves.png; a grid each
 
 
 def test_a_sweep_by_reference_names_the_references(run, tiny, tmp_path):

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import TensorBoardLogger
 
+from sdg.lightning.loggers import wandb_logger
 from sdg.report.publish import publish
 
 
@@ -36,7 +37,8 @@ def test_wandb_has_figures_picture_table_page_and_weights(finished, tmp_path, mo
     import wandb
 
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))  # where it stages artifacts
-    logger = WandbLogger(project="sdg", save_dir=str(tmp_path), offline=True)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    logger = wandb_logger("sdg", "run", str(tmp_path))
     publish(logger, finished, {"alignment.all": 0.5}, "samples.csv", [finished / "clip_noisy.safetensors"])
     run = logger.experiment
     assert run.summary["alignment.all"] == 0.5

@@ -1,11 +1,19 @@
-"""Weights & Biases without a prompt."""
+"""Weights & Biases without a prompt, and a run of its own for every job."""
+
+import sys
 
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 
-__all__ = ["wandb_logger"]
+__all__ = ["end_wandb_run", "wandb_logger"]
 
 
 def wandb_logger(project: str, name: str, save_dir: str) -> WandbLogger:
     """A W&B logger: online when this machine is logged in, else offline, for `wandb sync` to upload later."""
     return WandbLogger(project=project, name=name, save_dir=save_dir, mode="online" if wandb.login(prompt=False) else "offline")
+
+
+def end_wandb_run() -> None:
+    """Ends the job's W&B run, as failed if it did: the next job of a sweep, in the same process, would go on in it."""
+    if wandb.run is not None:
+        wandb.finish(exit_code=int(sys.exc_info()[0] is not None))

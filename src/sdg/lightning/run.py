@@ -19,6 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from sdg.errors import integer
+from sdg.lightning.loggers import end_wandb_run
 
 __all__ = ["flat", "make_trainer", "numbers", "run"]
 
@@ -43,6 +44,7 @@ def run(config: DictConfig) -> Iterator[Path]:
         try:
             yield folder
         finally:
+            end_wandb_run()
             leave_process_group()
             for key in set(LAUNCHER) - given:  # the next job of a sweep launches its own processes
                 os.environ.pop(key, None)
