@@ -105,7 +105,8 @@ def main(folder: str, prompts: int = 32, each: int = 4) -> None:
     print(f"results: {DOCS}")
 
 
-METHODS = {"dps": (29, 50, 1), "lgd": (20, 50, 1)}  # guidance: (steps of equal FLOPs, γ, η)
+# guidance: (steps of equal FLOPs, γ, η)
+METHODS = {"dps": (29, 50, 1), "lgd": (20, 500, 1), "freedom": (15, 0.6, 1), "universal": (10, 20, 1), "mpgd": (50, 10, 0), "tfg": (22, 10, 1)}
 STEPS = {"ddpm": ({50: 100, 100: 30}, []), "ddim": ({50: 20, 100: 20}, []), "ddim with noise": ({25: 20, 50: 20, 100: 20}, ["sampler.eta=1"])}  # {steps: γ}
 
 
