@@ -27,7 +27,7 @@ HELD_OUT_SEED = 1
 # which the paper's step, the default, serves better.
 AS_IT_IS = {"content": {"similarity__content__noised": "false"}}
 STEP = {"experiment": None, "guidance__gamma": 100}
-LIGHT = {"similarity__style__weight": 1, "similarity__style__stages": "[layer1]"}
+LIGHT = {"similarity__style__weight": 1, "similarity__style__stages": "[layer1]", "similarity__style__statistics": "energies"}
 BRIEF = {"prompt": {"similarity__text__rivals": "held_out"}}  # for a sentence that names little
 STYLED = BRIEF | {"style": {"similarity__style__weight": 3}}
 

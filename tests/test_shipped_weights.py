@@ -72,7 +72,7 @@ def test_prompts_that_name_one_factor(run, tmp_path, factor, settings):
 @pytest.mark.parametrize(("kind", "settings", "least"), [
     ("content", ["similarity.content.noised=false", "guidance.gamma=100"], {"shape": 0.75, "colour": 0.90}),
     ("structure", ["experiment=score"], {"shape": 0.75}),
-    ("style", ["experiment=score", "similarity.style.weight=1", "similarity.style.stages=[layer1]"], {"colour": 0.90, "pattern": 0.70})])
+    ("style", ["experiment=score", "similarity.style.weight=1", "similarity.style.stages=[layer1]", "similarity.style.statistics=energies"], {"colour": 0.90, "pattern": 0.70})])
 def test_references(run, tmp_path, kind, settings, least):
     run("sample.py", f"similarity=[{kind}]", *settings, "num_samples=128", "samples_per_prompt=4", f"hydra.run.dir={tmp_path}/run")
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -190,6 +190,18 @@ def test_sample_runs_every_step_with_the_draws_in_order():
     assert torch.equal(images, x.clamp(-1, 1)) and told == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_sample_hands_the_second_order_solver_its_previous_prediction():
+    denoiser, noise = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), Noise([3], SHAPE)
+    sampler = DPMSolver(7)
+    images, past = sample(denoiser, sampler, Noise([3], SHAPE)), None
+    with torch.no_grad():
+        x = first_order = noise()
+        for t, s in denoiser.schedule.steps(7, sampler.spacing):
+            step, first_order = dpm_solver_step(denoiser, x, t, s, noise, None, past), dpm_solver_step(denoiser, first_order, t, s, noise).x
+            x, past = step.x, Past(t, step.x0)
+    assert torch.equal(images, x.clamp(-1, 1)) and not torch.allclose(images, first_order.clamp(-1, 1), atol=1e-3)
+
+
 # --- guidance enters ---------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])

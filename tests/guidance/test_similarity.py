@@ -287,6 +287,15 @@ def test_impossible_terms_are_refused_by_name(make):
         make()
 
 
+def test_the_encoder_is_told_its_own_level_for_the_denoisers():
+    encoder = Encoder()
+    terms = {"text": Text(encoder, encoder, ["a"]), "content": Content(encoder)}
+    similarity = Similarity(encoder, terms, torch.arange(100).flip(0), references()).to({"text": [like("a")] * 2, "content": [like("b")] * 2})
+    for level in (40, 3):
+        similarity(normal(2, 3, 2, 2), level)
+    assert encoder.passes == [(2, [59, 59]), (1, [59]), (2, [96, 96]), (1, [96])]
+
+
 # --- levels ------------------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("encoder", [None, {"kind": "cosine", "T": 1000}])

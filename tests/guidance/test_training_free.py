@@ -153,6 +153,30 @@ def test_gamma_zero_is_unguided_bit_for_bit_and_no_sample_depends_on_its_batch(m
     torch.testing.assert_close(images(0.5, 1), guided, rtol=0, atol=1e-4)
 
 
+def test_draws_of_a_method_are_not_those_of_the_sampler():
+    denoiser, sampler = Denoiser(Perfect(SCHEDULE), SCHEDULE, prediction="x0"), DDPM(6)
+    guide = LGD(1.0).guide(lambda x, level: 0 * x.flatten(1).sum(1), SCHEDULE, sampler)  # it draws, and moves nothing
+    assert torch.equal(sample(denoiser, sampler, Noise([3, 4], (3, 4, 4)), guide), sample(denoiser, sampler, Noise([3, 4], (3, 4, 4))))
+
+
+def test_outside_of_the_interval_no_method_looks_at_x0():
+    guide = DPS(1.0, interval=[0.5, 1.0], recurrence=3, recurrence_interval=[0.7, 0.8]).guide(at_clean, SCHEDULE, DDIM(10))
+    outside, inside = (guide.steer(predict, points(), t, t - 10, None) for t in (400, 600))
+    assert outside.score is None and outside.shift is None and inside.score.any()
+    assert [guide.repeats(t) for t in (400, 600, 750)] == [1, 1, 3]
+
+
+@pytest.mark.parametrize("method", [DPS(3.0), MPGD(3.0)])
+def test_sim_is_read_in_fp32_whatever_surrounds_it(method):
+    def similarity(x, level):
+        product = x.flatten(1) @ torch.eye(1)
+        assert product.dtype == torch.float32  # autocast would have made it bfloat16
+        return -product.square().sum(1)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = method.guide(similarity, SCHEDULE, DDIM(10)).steer(lambda x: Prediction((2 * x).bfloat16(), None), points().float(), T, S, None)
+    assert (found.score if found.shift is None else found.shift).any()
+
+
 def test_freedom_has_no_other_size_than_its_own():
     with pytest.raises(TypeError, match="normalize"):
         FreeDoM(normalize=True)

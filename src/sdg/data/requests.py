@@ -15,6 +15,7 @@ __all__ = ["Request", "Requests", "read_table", "read_wishes", "weighted"]
 
 Wishes = Mapping[str, str]  # {similarity: what the sample shall be like, as the user wrote it}
 CLOCK = re.compile(r"\b\d{1,2}:\d\d$")  # the time of day at the end of a sentence
+HELD_OUT = re.compile(r"held-out \d+:")  # an image by its number
 COLUMNS = {"prompt": "text"}  # of a table of requests, where its name is not the similarity's
 
 
@@ -51,14 +52,15 @@ def weighted(wish: str) -> tuple[tuple[str, float], ...]:
     for part in wish.split("|"):
         text, colon, weight = part.strip().rpartition(":")
         # "C:/image.png", "portrait: a man", "12:30" and names of files hold colons that introduce no weight.
-        if not colon or weight != weight.strip() or "/" in weight or "\\" in weight or CLOCK.search(part.strip()) or Path(part.strip()).is_file():
+        clock = CLOCK.search(part.strip()) and not HELD_OUT.match(part.strip())
+        if not colon or weight != weight.strip() or "/" in weight or "\\" in weight or clock or Path(part.strip()).is_file():
             text, weight = part.strip(), "1"
         if not text.strip():
             raise UserError(f"{wish!r} has an empty part; write what the image shall show, such as prompt=\"a red heart | a white background\".")
         try:
             parts.append((text.strip(), number("the weight", float(weight))))
         except (ValueError, UserError):
-            raise UserError(f"the weight '{weight}' in {wish!r} is not a number; write it behind the colon, as in \"a red heart | a ring:-0.5\".") from None
+            raise UserError(f"the weight '{weight}' in {wish!r} is not a number; write it behind the colon, as in \"a red heart | a ring:-0.5\", or a space behind a colon of the sentence's own.") from None
     return tuple(parts)
 
 
@@ -87,7 +89,11 @@ def read_wishes(given: Mapping[str, Sequence[str] | None], table: str | None, nu
                 raise UserError(f"similarity.{name} is given twice: on the command line and in {table}.")
         said |= rows
     for name, values in said.items():
-        for value in values:
+        if not values:
+            raise UserError(f"{'prompt' if name == 'text' else f'similarity.{name}'}: the list is empty.")
+        for row, value in enumerate(values, 1):
+            if not value.strip() and table is not None and name in rows:
+                raise UserError(f"prompts: {table} says nothing for {name} in row {row}.")
             if not value.strip():
                 raise UserError("prompt is empty; write what the images shall show, such as prompt=\"a red heart\"." if name == "text" else f"similarity.{name}: nothing is named.")
     counts = {len(values) for values in said.values() if len(values) > 1}

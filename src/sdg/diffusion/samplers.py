@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import Guide, Prediction, Steering
+from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, integer, number
 
 __all__ = ["DDIM", "DDPM", "DPMSolver", "Noise", "Past", "Step", "ddim_step", "ddpm_step", "dpm_solver_step", "sample", "steps_taken"]
@@ -164,9 +165,10 @@ class DPMSolver:
     step = staticmethod(dpm_solver_step)
 
 
-def steps_taken(steps: int, strength: float) -> int:
-    """How many of a sampler's last steps a start from an image takes."""
-    return max(1, round(strength * steps))
+def steps_taken(schedule: Schedule, sampler, strength: float = 1.0) -> list[tuple[int, int]]:
+    """The steps (t, s) of a run: all of a sampler's, or the last share of them, at least one, for a start from an image."""
+    steps = schedule.steps(sampler.steps, sampler.spacing)
+    return steps[-max(1, round(strength * len(steps))):]
 
 
 @torch.no_grad()
@@ -188,9 +190,8 @@ def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guide | None = None
     Raises:
         UserError: the samples are no longer finite, as with a γ that is far too large.
     """
-    steps, x, past = denoiser.schedule.steps(sampler.steps, sampler.spacing), noise(), None
+    steps, x, past = steps_taken(denoiser.schedule, sampler, 1.0 if start is None else strength), noise(), None
     if start is not None:
-        steps = steps[-steps_taken(len(steps), strength):]
         x = denoiser.schedule.q_sample(start, steps[0][0], x)
     for done, (t, s) in enumerate(steps, 1):
         repeats = guide.repeats(t) if guide is not None and s >= 0 else 1
@@ -200,6 +201,6 @@ def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guide | None = None
                 x = denoiser.schedule.renoise(step.x, s, t, noise())
         x, past = step.x, Past(t, step.x0)
         if not x.isfinite().all():
-            raise UserError(f"the samples overflowed at step {done} of {len(steps)}; lower guidance.gamma.")
+            raise UserError(f"the samples overflowed at step {done} of {len(steps)}; " + ("lower guidance.gamma." if guide else "are these the denoiser's weights?"))
         on_step(done, step)
     return x.clamp(-1, 1)

@@ -55,6 +55,13 @@ class Method:
     def check(self, sampler) -> None:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
 
+    def check_steps(self, steps: Sequence[tuple[int, int]], T: int) -> None:
+        """Raises a `UserError` where γ is not 0 and still none of these steps (t, s) is guided; one to the image itself never is."""
+        if self.gamma and not any(s >= 0 and within(self.interval, t, T) for t, s in steps):
+            low, high = self.interval
+            raise UserError(f"none of the {len(steps)} steps would be guided: the last one never is, and guidance.interval=[{low:g},{high:g}] holds no other. "
+                            "Take more sampler.steps, a larger strength or a wider interval, or guidance.gamma=0.")
+
     def guide(self, similarity: Alike, schedule: Schedule, sampler) -> "Bound | None":
         """Guidance for a batch, or None for γ = 0."""
         self.check(sampler)
@@ -83,19 +90,12 @@ class Bound:
     def __init__(self, method: Method, similarity: Alike, schedule: Schedule, has_variance: bool):
         self.method, self.similarity, self.schedule, self.has_variance = method, similarity, schedule, has_variance
 
-    def fraction(self, t: int) -> float:
-        """u = t/(T−1), the place of a level in the noise range."""
-        return t / max(1, self.schedule.T - 1)
-
     def gamma(self, t: int) -> float:
         """γ_t."""
-        return self.method.gamma * self.method.share(self.fraction(t))
+        return self.method.gamma * self.method.share(fraction(t, self.schedule.T))
 
     def active(self, t: int) -> bool:
-        return self.within(self.method.interval, t)
-
-    def within(self, interval: tuple[float, float], t: int) -> bool:
-        return interval[0] <= self.fraction(t) <= interval[1]
+        return within(self.method.interval, t, self.schedule.T)
 
     def steer(self, predict, x_t, t, s, noise):
         return self.method.steer(self, predict, x_t, t, s, noise) if self.active(t) else Steering(predict(x_t))
@@ -104,7 +104,16 @@ class Bound:
         return self.method.push(self, mean, x_t, t, s) if self.active(t) else None
 
     def repeats(self, t):
-        return self.method.recurrence if self.active(t) and self.within(self.method.recurrence_interval, t) else 1
+        return self.method.recurrence if self.active(t) and within(self.method.recurrence_interval, t, self.schedule.T) else 1
+
+
+def fraction(t: int, T: int) -> float:
+    """u = t/(T−1), the place of a level in the noise range."""
+    return t / max(1, T - 1)
+
+
+def within(interval: tuple[float, float], t: int, T: int) -> bool:
+    return interval[0] <= fraction(t, T) <= interval[1]
 
 
 def checked_interval(key: str, interval: Sequence[float]) -> tuple[float, float]:

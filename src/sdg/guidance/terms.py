@@ -118,8 +118,7 @@ class Style(Maps):
         gram       read = G(F), mean over C² (ibid., eq. 11)
         energies   read = log(e + ε ē), mean over C, of each channel's energy e_c = mean of F_c² over H, W; ē = mean_c e_c, ε = 0.01
 
-    The Gram matrix's few strong channels tell how much of the image the object covers and which way its edges run, and so its shape.
-    The logarithm lets every channel, those of the texture too, count alike.
+    In the Gram matrix a few strong channels outweigh the others; with the logarithm every channel counts alike.
 
     Arguments:
         statistics: of the two.

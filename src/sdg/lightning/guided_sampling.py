@@ -46,7 +46,7 @@ class GuidedSampling(pl.LightningModule):
         self.encoder = similarity.encoder if similarity else None  # named here, it moves to the device with this module
         self.requests, self.drawn = requests, drawn
         self.start, self.strength, self.trajectory = start, strength, trajectory
-        self.steps = sampler.steps if start is None else steps_taken(sampler.steps, strength)
+        self.steps = len(steps_taken(denoiser.schedule, sampler, 1.0 if start is None else strength))
         self.progress = Progress()
         self.shape = (3,) + (denoiser.config["resolution"],) * 2
 

@@ -7,15 +7,16 @@ from pytorch_lightning.utilities import rank_zero_only
 from sdg.checkpoints.models import load_denoiser
 from sdg.data.folder import load_image
 from sdg.data.requests import Requests
+from sdg.diffusion.samplers import steps_taken
 from sdg.errors import UserError, choice, integer, number
 from sdg.lightning.drawn import Drawn, fingerprint
 from sdg.lightning.encoder_evaluation import evaluate_encoder
 from sdg.lightning.evaluation import Evaluation
 from sdg.lightning.figures import report
 from sdg.lightning.guided_sampling import GuidedSampling
-from sdg.report.publish import publish
 from sdg.lightning.run import make_trainer, numbers, run
 from sdg.lightning.similarities import asked_for, build_similarity, reference_images
+from sdg.report.publish import publish
 
 __all__ = ["sample"]
 
@@ -44,6 +45,7 @@ def sample(config: DictConfig) -> None:
         start = None if config.init_image is None else load_image(config.init_image, resolution)
         if start is not None and not 0 < number("strength", config.strength) <= 1:
             raise UserError(f"strength must be above 0 and at most 1, not {config.strength!r}.")
+        method.check_steps(steps_taken(denoiser.schedule, sampler, 1.0 if start is None else config.strength), denoiser.schedule.T)
         if config.trajectory > config.batch_size:
             raise UserError(f"trajectory={config.trajectory} samples are followed within one batch; batch_size={config.batch_size} is less.")
         references = reference_images(requests, list(config.similarity), data.held_out, resolution)
@@ -64,12 +66,12 @@ def sample(config: DictConfig) -> None:
             if left := len(drawn.batches) - len(drawn.missing()):
                 asked = " The trajectory is drawn with the first batch." if config.trajectory and 0 not in {batch[0] for batch in drawn.missing()} else ""
                 print(f"{left} of {len(drawn.batches)} batches are drawn already in {folder}; rerun=true draws them anew.{asked}")
-        if metrics := drawn.figures(config.eval):
+        if not config.rerun and (metrics := drawn.figures(config.eval)):  # a process that is ahead of the first one must not see what that one will draw anew
             report(metrics)
             return
         module = GuidedSampling(denoiser, sampler, method, similarity, requests, drawn, start, config.strength, config.trajectory)
         try:
-            if drawn.missing():
+            if config.rerun or drawn.missing():
                 trainer.predict(module, return_predictions=False)
             trainer.test(evaluation.of(drawn), verbose=False)
         finally:

@@ -75,9 +75,8 @@ def own_wishes(config: DictConfig, held_out) -> dict:
         return i
     offers = {kind: lambda i: f"{HELD_OUT}{within(i)}" for kind in BY_REFERENCE}
     if hasattr(held_out, "caption"):
-        for name in config.named:
-            choice("named", name, list(FACTORS))
-        offers["text"] = lambda i: held_out.caption(within(i), 0, config.named)
+        named = None if config.named is None else [choice("named", name, list(FACTORS)) for name in listed(config.named)]
+        offers["text"] = lambda i: held_out.caption(within(i), 0, named)
         offers["class"] = lambda i: held_out.class_of(within(i))
     return offers
 
