@@ -102,7 +102,7 @@ def main(folder: str, wishes: int = 32, each: int = 16, offset: int = 0) -> None
         table.add("unguided", unguided, ["content"], *readings)
         for label, columns in ((f"{name}: the first alone", one), (f"{name}: the second alone", other), (name, together)):
             if columns:
-                options = {key: value for kind in ("all", *columns) for key, value in settings.get(kind, {}).items()}
+                options = {key: value for kind in columns for key, value in settings.get(kind, {}).items()}
                 table.add(label, table.run(label, columns, **options), list(columns), *readings)
 
     like_a = [("colour and shape", w.value("a", "colour", "shape")), ("colour, shape, pattern, background", w.value("a", "colour", "shape", "pattern", "background"))]

@@ -58,8 +58,7 @@ def main(folder: str, prompts: int = 32, each: int = 16, most: int = 1000) -> No
         low, _ = bootstrap_interval(difference, list(longest))
         if low >= -WITHIN:
             enough.append((steps, sampler, difference.mean().item(), low))
-    table.append("\nThe fewest steps within 5 points of the longest DDPM run: " + (
-        "{0}, {1} (difference {2:+.2f}, interval from {3:+.2f}).".format(*min(enough)) if enough else "none."))
+    table.append("\nThe fewest steps within 5 points of the longest DDPM run: {0}, {1} (difference {2:+.2f}, interval from {3:+.2f}).".format(*min(enough)))
     (folder / "steps.md").write_text("\n".join(table) + "\n")
     print(table[-1], f"\nresults: {folder}")
 

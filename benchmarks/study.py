@@ -1,7 +1,7 @@
 """The central experiment: `make study` writes docs/study.md with its figures and pictures.
 
-Every cell is 32 held-out prompts × 4 samples. The
-settings of each method are those that `benchmarks/methods.py` and `benchmarks/steps.py` chose on other captions.
+Every cell is 32 held-out prompts × 4 samples. The settings of each method are those that `benchmarks/methods.py` and
+`benchmarks/steps.py` chose on other captions.
 
     python benchmarks/study.py FOLDER [prompts=32] [samples of each=4]
 """

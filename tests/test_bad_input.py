@@ -115,8 +115,8 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
 
 @pytest.mark.parametrize("overrides, said", [
     (["encoder=clop"], "did you mean 'clip'"),
-    (["data=folder"], "data.folder"),
-    (["data=folder", "data.folder=/nowhere"], "there is no folder '/nowhere'"),
+    (["data=folder"], "data.root"),
+    (["data=folder", "data.root=/nowhere"], "there is no folder '/nowhere'"),
     (["ckpt_path=/nowhere.ckpt"], "there is no file /nowhere.ckpt"),
     (["data.batch_size=512", "data.size=64", "data.held_out=32", "data.cache=null", "trainer.max_steps=1"], "data.batch_size=512 is more than the 64"),
     (["data.resolution=30", "data.cache=null"], "must be a multiple of"),
@@ -133,7 +133,7 @@ def test_a_folder_without_labels_has_no_classes(refusal, tiny, tmp_path):
     for name in ("a", "b", "c"):
         Image.new("RGB", (32, 32)).save(tmp_path / f"{name}.png")
     tiny = [o for o in tiny if not o.startswith("data.")]
-    assert "this data has no classes" in refusal("sample.py", *tiny, "data=folder", f"data.folder={tmp_path}", "similarity=[class]", "similarity.class.name=heart")
+    assert "this data has no classes" in refusal("sample.py", *tiny, "data=folder", f"data.root={tmp_path}", "similarity=[class]", "similarity.class.name=heart")
 
 
 def test_pictures_that_no_run_left_are_not_replaced(refusal, tiny, tmp_path):

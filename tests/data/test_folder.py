@@ -1,120 +1,198 @@
-"""A user's own images, in the forms that they come in."""
+"""What a folder says of its images, which of them are held out, and what becomes of those that cannot be read."""
+
+import json
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
 
+from sdg.data.annotations import captions_of, labels_of
+from sdg.data.datamodule import FolderData
 from sdg.data.folder import ImageFolder
+from sdg.data.image import load_image
 from sdg.errors import UserError
 
-RED, BLUE = (200, 20, 40), (30, 60, 220)
+
+def make(folder, *names, size=(16, 16)):
+    for k, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", size, 10 * k).save(folder / name)
+    return [folder / name for name in sorted(names)]
 
 
-def load(folder, resolution=16):
-    return ImageFolder(str(folder), resolution)[0]["image"]
+# --- captions ----------------------------------------------------------------------------------------------------------------
+
+def test_captions_stand_in_a_text_file_beside_an_image(tmp_path):
+    files = make(tmp_path, "a.png", "b/c.jpg")
+    (tmp_path / "a.txt").write_text("a red house\n\n a house  \n")
+    (tmp_path / "b" / "c.txt").write_text("\ufeffa tree", encoding="utf-8")
+    assert captions_of(tmp_path, files) == [["a red house", "a house"], ["a tree"]]
 
 
-def value(colour):
-    return torch.tensor(colour).view(3, 1, 1) / 127.5 - 1
+@pytest.mark.parametrize("column", ["text", "caption"])
+@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+def test_captions_stand_in_metadata_as_in_hugging_faces_imagefolder(tmp_path, suffix, column):
+    files = make(tmp_path, "a.png", "b/c.jpg")
+    rows = [{"file_name": "a.png", column: "a house, red"}, {"file_name": "b/c.jpg", column: "a tree"}]
+    text = "".join(json.dumps(row) + "\n" for row in rows) if suffix == "jsonl" else f'file_name,{column}\na.png,"a house, red"\nb/c.jpg,a tree\n'
+    (tmp_path / f"metadata.{suffix}").write_text(text)
+    assert captions_of(tmp_path, files) == [["a house, red"], ["a tree"]]
 
 
-@pytest.mark.parametrize("mode, colour, seen", [("RGB", RED, RED), ("RGBA", (*RED, 255), RED), ("RGBA", (*RED, 0), (255, 255, 255)),
-                                                ("L", 90, (90, 90, 90)),
-                                                ("LA", (90, 255), (90, 90, 90)), ("1", 1, (255, 255, 255))])
-def test_colour_modes_become_three_channels_from_minus_one_to_one(tmp_path, mode, colour, seen):
-    Image.new(mode, (20, 20), colour).save(tmp_path / "image.png")
-    image = load(tmp_path)
-    assert image.shape == (3, 16, 16) and image.dtype == torch.float32
-    torch.testing.assert_close(image, value(seen).expand(3, 16, 16))
+def test_metadata_of_a_sub_folder_names_files_from_there_and_may_list_several_captions(tmp_path):
+    files = make(tmp_path, "train/a.png")
+    (tmp_path / "train" / "metadata.jsonl").write_text('{"file_name": "a.png", "text": ["one", "two"]}\n')
+    assert captions_of(tmp_path, files) == [["one", "two"]]
 
 
-def test_sixteen_bit_greyscale_keeps_its_brightness(tmp_path):
-    Image.fromarray(np.full((20, 20), 257 * 90, np.uint16)).save(tmp_path / "image.png")  # 90 of 255
-    torch.testing.assert_close(load(tmp_path), value((90, 90, 90)).expand(3, 16, 16), rtol=0, atol=0.01)
+def test_a_file_beside_the_image_goes_before_metadata(tmp_path):
+    files = make(tmp_path, "a.png")
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "far"}\n')
+    (tmp_path / "a.txt").write_text("near")
+    assert captions_of(tmp_path, files) == [["near"]]
 
 
-def test_palette_image_keeps_its_colours(tmp_path):
-    picture = Image.new("RGB", (32, 32), RED)
-    picture.paste(BLUE, (16, 0, 32, 32))
-    picture.quantize(4).save(tmp_path / "image.png")
-    with Image.open(tmp_path / "image.png") as file:
-        assert file.mode == "P"
-    image = load(tmp_path)
-    torch.testing.assert_close(image[:, :, :4], value(RED).expand(3, 16, 4), rtol=0, atol=0.02)
-    torch.testing.assert_close(image[:, :, -4:], value(BLUE).expand(3, 16, 4), rtol=0, atol=0.02)
+def test_an_image_without_a_caption_is_named_and_the_remedy_too(tmp_path):
+    files = make(tmp_path, "a.png", "b.png")
+    (tmp_path / "a.txt").write_text("a house")
+    with pytest.raises(UserError, match=r'1 of 2 images .* such as b\.png; write it into b\.txt .*\{"file_name": "b\.png", "text": "…"\}'):
+        captions_of(tmp_path, files)
 
 
-@pytest.mark.parametrize("orientation, red_side", [(1, "top"), (3, "bottom"), (6, "right"), (8, "left")])
-def test_exif_rotation_is_obeyed(tmp_path, orientation, red_side):
-    picture = Image.new("RGB", (32, 32), BLUE)
-    picture.paste(RED, (0, 0, 32, 16))  # the stored top half
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    picture.save(tmp_path / "image.jpg", exif=exif, quality=95, subsampling=0)
-    red = load(tmp_path)[0] > 0
-    sides = {"top": red[0], "bottom": red[-1], "left": red[:, 0], "right": red[:, -1]}
-    assert sides[red_side].all() and sum(bool(side.all()) for side in sides.values()) == 1
+@pytest.mark.parametrize("text, message", [('{"file_name": "a.png"}', "row 1: a file_name and a text or caption"), ("[1]", "row 1"), ("{", "cannot read .*metadata.jsonl")])
+def test_metadata_that_cannot_be_read_is_refused_by_name(tmp_path, text, message):
+    files = make(tmp_path, "a.png")
+    (tmp_path / "metadata.jsonl").write_text(text)
+    with pytest.raises(UserError, match=message):
+        captions_of(tmp_path, files)
 
 
-@pytest.mark.parametrize("size, scaled, box", [((60, 20), (30, 10), (10, 0, 20, 10)), ((20, 60), (10, 30), (0, 10, 10, 20)),
-                                               ((40, 20), (20, 10), (5, 0, 15, 10))])
-def test_oblong_image_is_scaled_to_its_shorter_side_and_cropped_to_the_centre(tmp_path, size, scaled, box):
-    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), dtype=np.uint8))
-    picture.save(tmp_path / "image.png")
-    expected = np.array(picture.resize(scaled, Image.Resampling.BICUBIC).crop(box), np.float32)
-    torch.testing.assert_close(load(tmp_path, 10), torch.from_numpy(expected).permute(2, 0, 1) / 127.5 - 1, rtol=0, atol=0.02)
+def test_batches_bring_captions_any_of_an_images_own(tmp_path):
+    make(tmp_path, "a.png", "b.png")
+    (tmp_path / "a.txt").write_text("one\ntwo\nthree")
+    (tmp_path / "b.txt").write_text("else")
+    folder = ImageFolder(tmp_path, 16, captions=True)
+    drawn = [folder.__getitems__([0, 1])["caption"] for _ in range(50)]
+    assert {first for first, _ in drawn} == {"one", "two", "three"} and {second for _, second in drawn} == {"else"}
+    assert folder.captions_of(0) == ["one", "two", "three"]
 
 
-def test_image_of_the_right_size_is_not_resampled(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(tmp_path / "image.png")
-    torch.testing.assert_close(load(tmp_path), torch.from_numpy(pixels).permute(2, 0, 1) / 127.5 - 1)
+# --- labels ------------------------------------------------------------------------------------------------------------------
+
+def test_labels_are_the_first_folder_or_what_stands_before_an_underscore(tmp_path):
+    files = make(tmp_path, "cat/x/tabby_1.png", "dog/b_2.png")
+    assert labels_of(tmp_path, files, "folders") == labels_of(tmp_path, files, True) == ["cat", "dog"]
+    assert labels_of(tmp_path, files, "names") == ["tabby", "b"]
 
 
-def test_small_image_is_enlarged(tmp_path):
-    Image.new("RGB", (3, 5), RED).save(tmp_path / "image.png")
-    torch.testing.assert_close(load(tmp_path), value(RED).expand(3, 16, 16))
+@pytest.mark.parametrize("how, message", [("folders", "a.png has no class; put each class in a folder"), ("names", "a.png has no class; write it before an underscore")])
+def test_an_image_without_a_label_is_named(tmp_path, how, message):
+    with pytest.raises(UserError, match=message):
+        labels_of(tmp_path, make(tmp_path, "a.png"), how)
 
 
-def test_files_are_found_in_subfolders_in_order_and_other_files_passed_over(tmp_path):
-    (tmp_path / "b").mkdir()
-    for name, grey in (("c.PNG", 3), ("a.jpeg", 1), ("b/x.webp", 2)):
-        Image.new("L", (16, 16), grey).save(tmp_path / name)
-    (tmp_path / "notes.txt").write_text("not an image")
-    folder = ImageFolder(str(tmp_path), 16)
-    assert [file.relative_to(tmp_path).as_posix() for file in folder.files] == ["a.jpeg", "b/x.webp", "c.PNG"]
-    batch = folder.__getitems__([2, 0])["image"]
-    assert batch.shape == (2, 3, 16, 16) and torch.equal(batch[0], folder[2]["image"]) and torch.equal(batch[1], folder[0]["image"])
+def test_a_labelled_folder_gives_classes(tmp_path):
+    make(tmp_path, "dog/a.png", "cat/a.png", "cat/b.png")
+    folder = ImageFolder(tmp_path, 16, labels="folders")
+    assert folder.classes == {"class": {"cat": "a photo of a cat", "dog": "a photo of a dog"}}
+    assert folder.__getitems__([0, 2])["factors"].tolist() == [[0], [1]]
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "gif", "bmp", "tif"])
-@pytest.mark.parametrize("damage", ["truncated", "other bytes", "empty"])
-def test_file_that_cannot_be_read_is_refused_by_name(tmp_path, suffix, damage):
-    file = tmp_path / f"broken.{suffix}"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(file)
-    whole = file.read_bytes()
-    file.write_bytes({"truncated": whole[: len(whole) // 2], "other bytes": b"hello " * 50, "empty": b""}[damage])
-    with pytest.raises(UserError, match=rf"broken\.{suffix}"):
-        load(tmp_path)
+# --- crops -------------------------------------------------------------------------------------------------------------------
+
+def test_a_random_crop_lies_within_the_image_and_shows_most_of_its_shorter_side(tmp_path):
+    # Every pixel's red and green are its place, so that a crop's corners tell where it was cut.
+    x, y = np.meshgrid(np.arange(100), np.arange(60))
+    Image.fromarray(np.stack([x, y, 0 * x], 2).astype(np.uint8)).save(tmp_path / "a.png")
+    torch.manual_seed(0)
+    seen = [(load_image(tmp_path / "a.png", 32, "random") + 1) * 127.5 for _ in range(40)]
+    left, right, top, bottom = (torch.tensor([image[c, i, j].item() for image in seen]) for c, i, j in ((0, 0, 0), (0, 0, -1), (1, 0, 0), (1, -1, 0)))
+    side = (right - left) * 32 / 31
+    torch.testing.assert_close(side, (bottom - top) * 32 / 31, rtol=0, atol=2.5)  # squares stay squares
+    assert side.min() > 0.8 * 60 - 2 and side.max() < 60 + 2 and side.std() > 2
+    assert left.min() >= 0 and right.max() < 100 and left.max() - left.min() > 20 and top.max() - top.min() > 4
 
 
-def test_missing_folder_is_refused_by_name(tmp_path):
-    with pytest.raises(UserError, match="no folder.*nowhere"):
-        ImageFolder(str(tmp_path / "nowhere"))
-    Image.new("L", (16, 16)).save(tmp_path / "file.png")
-    with pytest.raises(UserError, match="no folder.*file.png"):
-        ImageFolder(str(tmp_path / "file.png"))
+def test_training_images_are_mirrored_every_other_time_and_held_out_ones_never(tmp_path):
+    ramp = np.tile(np.arange(0, 256, 16, dtype=np.uint8), (16, 1))
+    for name in range(8):
+        Image.fromarray(ramp).save(tmp_path / f"{name}.png")
+    data = FolderData(str(tmp_path), 16, 0.5, flip=True, crop="random")
+    torch.manual_seed(0)
+    mirrored = [bool(data.train[0]["image"][0, 0, 0] > 0) for _ in range(60)]
+    assert 15 < sum(mirrored) < 45
+    assert all(torch.equal(data.held_out[0]["image"], load_image(tmp_path / "0.png", 16)) for _ in range(5))
 
 
-def test_folder_without_an_image_is_refused(tmp_path):
-    (tmp_path / "notes.txt").write_text("not an image")
-    with pytest.raises(UserError, match=r"no image in.*\.png"):
-        ImageFolder(str(tmp_path))
+# --- the split ---------------------------------------------------------------------------------------------------------------
+
+def test_the_split_stays_put_when_files_are_added(tmp_path):
+    make(tmp_path, *(f"{i}.png" for i in range(60)))
+    before = FolderData(str(tmp_path), 16, 0.25)
+    make(tmp_path, *(f"new{i}.png" for i in range(40)))
+    after = FolderData(str(tmp_path), 16, 0.25)
+
+    def names(part):
+        return {part.dataset.files[i].name for i in part.indices}
+    assert names(before.held_out) <= names(after.held_out) and names(before.train) <= names(after.train)
+    assert not names(after.held_out) & names(after.train) and len(names(after.held_out) | names(after.train)) == 100
+    assert 10 <= len(after.held_out) <= 40
 
 
-@pytest.mark.parametrize("resolution", [0, 4, 2048, 32.5])
-def test_impossible_resolution_is_refused(tmp_path, resolution):
-    Image.new("L", (16, 16)).save(tmp_path / "image.png")
-    with pytest.raises(UserError, match="data.resolution"):
-        ImageFolder(str(tmp_path), resolution)
+def test_a_folder_of_two_has_one_of_each(tmp_path):
+    make(tmp_path, "a.png", "b.png")
+    data = FolderData(str(tmp_path), 16, 0.001)
+    assert len(data.held_out) == len(data.train) == 1
+
+
+def test_the_held_out_part_offers_what_the_folder_knows(tmp_path):
+    make(tmp_path, "cat/a.png", "dog/b.png")
+    (tmp_path / "cat" / "a.txt").write_text("a cat")
+    (tmp_path / "dog" / "b.txt").write_text("a dog")
+    held_out = FolderData(str(tmp_path), 16, 0.001, captions=True, labels="folders").held_out
+    assert held_out.caption(0, 0, ["shape"]) == held_out.caption(0, 7) == "a cat" and held_out.class_of(0) == "cat"
+    silent = FolderData(str(tmp_path), 16, 0.001).held_out
+    assert not hasattr(silent, "caption") and not hasattr(silent, "class_of")
+
+
+# --- files that cannot be read -----------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_broken_files_are_named_skipped_and_counted(tmp_path, workers, capfd):
+    make(tmp_path, *(f"{i}.png" for i in range(9)))
+    for name in ("3.png", "8.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    folder = ImageFolder(tmp_path, 16, max_broken=2)
+    batches = list(DataLoader(folder, 3, num_workers=workers, collate_fn=lambda batch: batch))
+    first = [(batch["image"][:, 0, 0, 0] + 1) * 127.5 for batch in batches]
+    assert torch.cat(first).round().tolist() == [0, 10, 20, 40, 40, 50, 60, 70, 0]  # the next that can be read took their places
+    assert folder.told() == "2 of 9 images could not be read and were skipped: 3.png, 8.png."
+    said = capfd.readouterr().err
+    assert said.count("skipped: cannot read the image") == 2 and "3.png" in said and "8.png" in said
+
+
+def test_more_broken_files_than_allowed_end_the_run(tmp_path):
+    make(tmp_path, *(f"{i}.png" for i in range(4)))
+    for name in ("0.png", "1.png", "2.png"):
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(UserError, match=r"0\.png.*Or skip it: data\.max_broken=1"):
+        ImageFolder(tmp_path, 16)[0]
+    with pytest.raises(UserError, match=r"2\.png.*With it 3 images cannot be read; data\.max_broken=2"):
+        ImageFolder(tmp_path, 16, max_broken=2)[0]
+    assert ImageFolder(tmp_path, 16, max_broken=3)[0]["image"].mean() > -1
+    (tmp_path / "3.png").write_bytes(b"")
+    with pytest.raises(UserError, match="none of the 4 images of a part of"):
+        ImageFolder(tmp_path, 16, max_broken=4)[0]
+
+
+def test_a_broken_file_is_replaced_by_one_of_its_own_part(tmp_path):
+    make(tmp_path, *(f"{i}.png" for i in range(12)))
+    data = FolderData(str(tmp_path), 16, 0.5)
+    first = {part: part.indices[0] for part in (data.train, data.held_out)}
+    for place in first.values():
+        (tmp_path / data.images.files[place].name).write_bytes(b"")
+    for part in (data.train, data.held_out):
+        assert torch.equal(part[0]["image"], load_image(data.images.files[part.indices[1]], 16))
+    assert "2 of 12 images" in data.images.told()

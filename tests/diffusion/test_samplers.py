@@ -213,7 +213,7 @@ def test_constant_gradient_moves_a_ddpm_step_by_variance_times_gradient(variance
     guide = SemanticGuidance(gamma=3.0).guide(similarity, denoiser.schedule, DDPM())
     with torch.no_grad():
         moved = ddpm_step(denoiser, x, 50, 40, lambda: z, guide).x - ddpm_step(denoiser, x, 50, 40, lambda: z).x
-        expected = denoiser.reverse(denoiser.predict(x, 50), x, 50, 40).variance * 3.0 * g
+        expected = denoiser.reverse(denoiser.predict(x, 50), x, 50, 40).variance * 3.0 * g  # Σ knows no x̂_0
     torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-12)  # γg is rounded to fp32, the step is not
 
 

@@ -7,7 +7,7 @@ import torch
 
 from sdg.checkpoints.models import load_clip, load_clip_noisy, load_denoiser
 from sdg.data.captions import FACTORS, zero_shot_caption
-from sdg.data.requests import weighted
+from sdg.data.wishes import weighted
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, sample
 from sdg.guidance.method import gradient
 from sdg.guidance.references import References
@@ -35,7 +35,7 @@ def parts():
                  "structure": lambda: Structure(50.0, ["layer2"], "squared"), "style": lambda: Style(2.0, ["act1"], "log", "energies"),
                  "class": lambda: Class(encoder, clip, classes)}
         levels = matched_levels(denoiser.schedule, encoder.config.get("schedule"))
-        return Similarity(encoder, {kind: terms[kind]() for kind in kinds}, levels, References(images, denoiser.schedule, 0)).to(wishes)
+        return Similarity(encoder, {kind: terms[kind]() for kind in kinds}, levels, References(images, denoiser.schedule, 0)).bind(wishes)
     return denoiser, clip, noisy, similarity
 
 

@@ -39,7 +39,7 @@ class Encoder:
 def bound(terms, wishes, encoder=None, references=None):
     """sim of a batch; `wishes` gives each sample's targets as {term: [(target, weight), …]}."""
     per_term = {name: [wish[name] for wish in wishes] for name in terms}
-    return Similarity(encoder or Encoder(), terms, torch.arange(100), references).to(per_term)
+    return Similarity(encoder or Encoder(), terms, torch.arange(100), references).bind(per_term)
 
 
 def references(**images):
@@ -290,7 +290,7 @@ def test_impossible_terms_are_refused_by_name(make):
 def test_the_encoder_is_told_its_own_level_for_the_denoisers():
     encoder = Encoder()
     terms = {"text": Text(encoder, encoder, ["a"]), "content": Content(encoder)}
-    similarity = Similarity(encoder, terms, torch.arange(100).flip(0), references()).to({"text": [like("a")] * 2, "content": [like("b")] * 2})
+    similarity = Similarity(encoder, terms, torch.arange(100).flip(0), references()).bind({"text": [like("a")] * 2, "content": [like("b")] * 2})
     for level in (40, 3):
         similarity(normal(2, 3, 2, 2), level)
     assert encoder.passes == [(2, [59, 59]), (1, [59]), (2, [96, 96]), (1, [96])]

@@ -186,3 +186,9 @@ def test_freedom_has_no_other_size_than_its_own():
 def test_impossible_settings_are_refused_by_name(options, knob):
     with pytest.raises(UserError, match=rf"guidance\.{knob}"):
         TFG(**options)
+
+
+@pytest.mark.parametrize("method, knob", [(DPS, "rho"), (DPS, "mu"), (LGD, "mu"), (MPGD, "rho"), (Universal, "rho"), (FreeDoM, "draws")])
+def test_a_method_has_no_other_methods_knobs(method, knob):
+    with pytest.raises(TypeError, match=knob):
+        method(1.0, **{knob: 1})

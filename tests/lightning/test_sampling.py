@@ -12,6 +12,8 @@ import pytest
 import wandb
 from PIL import Image
 
+from sdg.checkpoints.models import load_clip_noisy
+from sdg.checkpoints.weights import save
 from sdg.report.jobs import Jobs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,8 +54,19 @@ def test_batch_size_changes_no_sample(run, tiny, tmp_path):
     assert [(row["seed"], row["prompt"]) for row in table(tmp_path / "1")] == [(row["seed"], row["prompt"]) for row in table(tmp_path / "3")]
 
 
-def test_prompt_of_one_sentence(run, tiny, tmp_path):
-    run("sample.py", *tiny, "prompt=a striped red heart", "sampler=ddim", "sampler.steps=3")
+def test_an_encoder_of_another_schedule_is_told_its_own_levels(run, tiny, weights, tmp_path, refusal):
+    encoder = load_clip_noisy(weights / "clip_noisy.safetensors")
+
+    def of(kind, T):
+        return "encoder.weights=" + str(save(tmp_path / f"{kind}{T}.safetensors", "clip_noisy", encoder, encoder.config | {"schedule": {"kind": kind, "T": T}}))
+    run("sample.py", *tiny, of("linear", 500))
+    assert metrics(tmp_path / "run")["num_samples"] == 4 and pixels(tmp_path / "run").std() > 0
+    assert "the encoder's schedule (linear, T=20) has no level" in refusal("sample.py", *tiny, of("linear", 20))
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpm_solver"])
+def test_prompt_of_one_sentence(run, tiny, tmp_path, sampler):
+    run("sample.py", *tiny, "prompt=a striped red heart", f"sampler={sampler}", "sampler.steps=3")
     assert {row["prompt"] for row in table(tmp_path / "run")} == {"a striped red heart"}
     assert metrics(tmp_path / "run")["alignment"]["background"] is None
 
@@ -90,6 +103,11 @@ def test_every_job_of_a_sweep_has_a_wandb_run_of_its_own(run, tiny, tmp_path, mo
 def test_a_sweep_by_reference_names_the_references(run, tiny, tmp_path):
     run("sample.py", *tiny[:-1], "guidance.gamma=0,1", "-m", "similarity=[content]", f"hydra.sweep.dir={tmp_path}/sweep")  # -m may stand anywhere
     assert {file.name for file in (tmp_path / "sweep").iterdir()} >= {"sweep.csv", "sweep.png", "curves.png"}
+    with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
+        unguided, guided = csv.DictReader(file)
+    (job,) = (job["path"] for job in Jobs.jobs(tmp_path / "sweep") if job["name"].endswith("=1"))
+    assert float(guided["same_shape"]) == metrics(job)["agreement"]["content"]["shape"] and float(guided["mask_iou"]) == metrics(job)["mask_iou"]["content"]
+    assert unguided["same_shape"] and Path(tmp_path / "sweep" / "report.html").read_text().count('<td>reference</td>') == 1
 
 
 def test_a_failed_job_of_a_sweep_is_named_and_the_others_are_kept(run, tiny, tmp_path, capsys):
@@ -142,7 +160,7 @@ def test_an_unguided_run_of_data_without_captions_needs_no_prompt(run, tiny, tmp
     for i in range(3):
         Image.new("RGB", (40, 40), (i, 2 * i, 3 * i)).save(tmp_path / "data" / f"{i}.png")
     kept = [o for o in without_encoder(tiny) if not o.startswith("data.")]
-    run("sample.py", *kept, "data=folder", f"data.folder={tmp_path}/data", "guidance.gamma=0", "encoder=none")
+    run("sample.py", *kept, "data=folder", f"data.root={tmp_path}/data", "guidance.gamma=0", "encoder=none")
     assert len(pixels(tmp_path / "run")) == 4 and metrics(tmp_path / "run")["similarity"] is None
 
 
@@ -189,6 +207,13 @@ def test_references_of_a_folder_get_k_samples_each_and_stand_beside_them(run, ti
     found = metrics(tmp_path / "run")
     assert set(found["agreement"]) == set(found["mask_iou"]) == {"content", "style"} and found["similarity"] is None
     assert all(0 <= value <= 1 for value in found["mask_iou"].values()) and found["diversity_judge"] > 0
+    kept = json.loads((tmp_path / "run" / "references.json").read_text())
+    assert list(kept) == [f"{tmp_path}/references/a.png", "held-out 2", f"{tmp_path}/references/b.png", "held-out 3"]
+    for name, colour in (("a", (0, 0, 255)), ("b", (255, 0, 0))):
+        with Image.open(tmp_path / "run" / kept[f"{tmp_path}/references/{name}.png"]) as picture:
+            assert picture.size == (32, 32) and picture.getpixel((16, 16)) == colour
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count("<th>reference</th>") == 2 and page.count('alt="content reference"') == page.count('alt="style reference"') == 2
     # Two references and two samples are encoded at each of the two guided steps: four samples twice, four distinct references twice.
     assert found["cost_per_sample"]["encoder_forwards"] == 2 + 2 and found["cost_per_sample"]["encoder_backwards"] == 2
 
@@ -203,7 +228,7 @@ def test_all_similarities_at_once(run, tiny, tmp_path):
 def test_a_noisy_classifier_guides_to_a_class(run, tiny, weights, tmp_path):
     run("sample.py", *without_encoder(tiny), "encoder=classifier_noisy", f"encoder.weights={weights}/classifier_noisy.safetensors",
         "similarity=[class]", "similarity.class.form=classifier", "similarity.class.name=[heart,red]")
-    assert [row["class"] for row in table(tmp_path / "run")] == ["heart", "red"]
+    assert [row["class"] for row in table(tmp_path / "run")] == ["heart", "heart", "red", "red"]
 
 
 def test_an_image_to_start_from_and_a_trajectory(run, tiny, tmp_path):

@@ -151,12 +151,38 @@ def test_a_folder_of_images_trains_the_denoiser_and_the_noise_aware_encoder(run,
     (tmp_path / "images").mkdir()
     for i in range(40):
         Image.fromarray(generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "images" / f"{i}.png")
-    data = ["data=folder", f"data.folder={tmp_path}/images", "data.batch_size=16", "data.num_workers=0", "trainer.max_steps=2", "trainer.val_check_interval=2"]
+    data = ["data=folder", f"data.root={tmp_path}/images", "data.batch_size=16", "data.num_workers=0", "trainer.max_steps=2", "trainer.val_check_interval=2"]
     run("train.py", *data, *UNET, f"hydra.run.dir={tmp_path}/denoiser")
     run("train.py", "encoder=clip_noisy", f"encoder.clip={weights}/clip.safetensors", *data, f"hydra.run.dir={tmp_path}/noisy")
     assert (tmp_path / "denoiser" / "denoiser.safetensors").is_file() and (tmp_path / "noisy" / "clip_noisy.safetensors").is_file()
-    with pytest.raises(SystemExit, match="needs captions"):
+    with pytest.raises(SystemExit, match="40 of 40 images .* have no caption"):
         run("train.py", "encoder=clip", *data, f"hydra.run.dir={tmp_path}/clip")
+
+
+def test_captions_of_a_folder_train_a_clip_that_guides(run, tiny, tmp_path, capsys, refusal):
+    generator, words = np.random.default_rng(0), ("dawn", "dusk", "rain")
+    (tmp_path / "images").mkdir()
+    for i in range(40):
+        Image.fromarray(generator.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(tmp_path / "images" / f"{i}.png")
+        (tmp_path / "images" / f"{i}.txt").write_text(f"The harbour at {words[i % 3]}, it's {i % 7} o'clock.")
+    (tmp_path / "images" / "7.png").write_bytes(b"broken")
+    data = ["data=folder", f"data.root={tmp_path}/images", "data.held_out=0.3", "data.num_workers=0"]
+    train = [*data, "data.batch_size=16", "trainer.max_steps=2", "trainer.val_check_interval=1", "logger=csv"]
+    run("train.py", "encoder=clip", *train, f"hydra.run.dir={tmp_path}/clip")
+    assert "1 of 40 images could not be read and were skipped: 7.png." in capsys.readouterr().out
+    assert "val/top1" in (tmp_path / "clip" / "metrics.csv").read_text().splitlines()[0]
+    clip = load_clip(tmp_path / "clip" / "clip.safetensors")
+    assert {"harbour", "it's", "o'clock", "dusk", "6"} <= set(clip.config["words"]) and clip.config["model"]["text_cfg"]["vocab_size"] == len(clip.config["words"]) + 3
+    run("train.py", "encoder=clip_noisy", f"encoder.clip={tmp_path}/clip/clip.safetensors", *train, f"hydra.run.dir={tmp_path}/noisy")
+    kept = [option for option in tiny if option.startswith(("denoiser", "sampler", "num_samples"))]
+    sample = [*kept, *data, f"encoder.weights={tmp_path}/noisy/clip_noisy.safetensors", f"encoder.clip={tmp_path}/clip/clip.safetensors", f"eval.clip={tmp_path}/clip/clip.safetensors",
+              f"eval.cache={tmp_path}/real", f"hydra.run.dir={tmp_path}/run"]
+    run("sample.py", *sample, "data.captions=true")
+    table = (tmp_path / "run" / "samples.csv").read_text()
+    assert table.count("The harbour at") == 4 and json.loads((tmp_path / "run" / "metrics.json").read_text())["similarity"] is not None
+    assert "does not know the word 'sunset'" in refusal("sample.py", *sample, "prompt=sunset")
+    long = [*train, "encoder.model.text_cfg.context_length=6", f"hydra.run.dir={tmp_path}/long"]
+    assert "has 7 words; the encoder takes at most 4" in refusal("train.py", "encoder=clip", *long)
 
 
 @pytest.mark.parametrize("logger, left", [("tensorboard", "tensorboard/events.out*"), ("wandb", "wandb/offline-run-*")])

@@ -1,26 +1,31 @@
 """From a plain config, or a weight file, to a model. Configs name sizes and kinds, never classes, so a file cannot choose code to run."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
 from diffusers import UNet2DModel
-from torch import nn
+from diffusers.models.attention_processor import Attention
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from torch import Tensor, nn
 
+from sdg.checkpoints.pretrained import Found, open_denoiser, tensors_of
+from sdg.checkpoints.sdg_code import from_sdg_code, is_sdg_code
 from sdg.checkpoints.weights import read
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder
-from sdg.errors import UserError
+from sdg.errors import UserError, integer
 from sdg.metrics.judge import Judge
 
-__all__ = ["build_denoiser", "fill", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge"]
+__all__ = ["build_denoiser", "denoiser_of", "fill", "is_noisy_clip", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge"]
 
 
 def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
     """A diffusers UNet2DModel and a schedule as `conf/denoiser` and `conf/schedule` describe them."""
-    options = {key: value for key, value in denoiser.items() if key != "network"}
+    options = {key: value for key, value in denoiser.items() if key not in ("network", "heads")}
     patch, network = options.get("patch", 1), denoiser["network"]
     halvings = len(network["block_out_channels"]) - 1
     if resolution % (patch * 2**halvings):
@@ -28,15 +33,56 @@ def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
     channels = 3 * patch**2
     outputs = channels * (2 if options.get("variance") == "learned_range" else 1)
     unet = UNet2DModel(sample_size=resolution // patch, in_channels=channels, out_channels=outputs, **network)
+    embed_time(unet, network)
+    if denoiser.get("heads"):
+        set_heads(unet, denoiser["heads"])
     model = Denoiser(unet, Schedule(**schedule), **options)
     model.config = {"denoiser": denoiser, "schedule": model.schedule.config, "resolution": resolution}
     return model
 
 
-def load_denoiser(file: str | Path) -> Denoiser:
-    """The denoiser of a weight file."""
-    config, tensors = read(file, "denoiser")
-    return frozen(build_denoiser(**config), tensors, file)
+def embed_time(unet: UNet2DModel, network: dict) -> None:
+    """Makes the sinusoid of t a fourth as wide as its embedding, as in ADM; diffusers' is as wide as the first level, which need not be that."""
+    embedding = network.get("time_embedding_dim")
+    if embedding and embedding != 4 * network["block_out_channels"][0]:
+        unet.time_proj = Timesteps(embedding // 4, unet.config.flip_sin_to_cos, unet.config.freq_shift)
+        unet.time_embedding = TimestepEmbedding(embedding // 4, embedding)
+
+
+def set_heads(unet: UNet2DModel, heads: int) -> None:
+    """Gives every attention this many heads, whatever its width: diffusers' arguments fix their width instead."""
+    for module in unet.modules():
+        if isinstance(module, Attention):
+            if module.inner_dim % heads:
+                raise UserError(f"{heads} attention heads do not divide {module.inner_dim} channels.")
+            module.heads, module.sliceable_head_dim, module.scale = heads, heads, (module.inner_dim // heads) ** -0.5
+
+
+def denoiser_of(found: Found) -> Denoiser:
+    """A denoiser as some file has it, in eval mode, taking no gradient."""
+    return frozen(build_denoiser(**found.config), found.tensors, found.path)
+
+
+def load_denoiser(path: str | Path, label: int | None = None, asked: Mapping | None = None, tell: Callable[[str], None] = lambda line: None) -> Denoiser:
+    """The denoiser of a weight file, of this project or another.
+
+    Arguments:
+        path, asked: as of `open_denoiser`.
+        label: the class, of a class-conditional one.
+        tell: is told, a line each, what was settled and who says so.
+
+    Raises:
+        UserError: it cannot be opened, or its class is missing, or there are none, or not so many.
+    """
+    found = open_denoiser(path, asked)
+    for name, (value, source) in found.told.items():
+        tell(f"denoiser: {name} = {value}   [{source}]")
+    denoiser = denoiser_of(found)
+    if classes := denoiser.network.config.num_class_embeds:
+        denoiser.label = integer("denoiser.label", label, 0, classes - 1)
+    elif label is not None:
+        raise UserError(f"denoiser.label={label}: {path} holds an unconditional denoiser, without classes.")
+    return denoiser
 
 
 def load_clip(file: str | Path) -> CLIP:
@@ -46,10 +92,18 @@ def load_clip(file: str | Path) -> CLIP:
 
 
 def load_clip_noisy(file: str | Path) -> NoiseAwareEncoder:
-    """The noise-aware image encoder of a weight file."""
-    config, tensors = read(file, "clip_noisy")
+    """The noise-aware image encoder of a weight file, or of a noisy CLIP of the SDG authors' code."""
+    config, tensors = from_sdg_code(tensors_of(Path(file))[0]) if is_noisy_clip(file) else read(file, "clip_noisy")
     tower = CLIP(**config["clip"]).tower
     return frozen(NoiseAwareEncoder(tower, **config), tensors, file)
+
+
+def is_noisy_clip(path: str | Path) -> bool:
+    """Whether a file holds a noisy CLIP of the SDG authors' code."""
+    if not Path(path).is_file():
+        return False
+    tensors, header = tensors_of(Path(path))
+    return header is None and is_sdg_code(tensors)
 
 
 def load_classifier(file: str | Path) -> NoisyClassifier:

@@ -1,5 +1,6 @@
 """One DataModule for every data set: a training part and a held-out part."""
 
+import copy
 import hashlib
 from abc import abstractmethod
 
@@ -7,11 +8,12 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, DistributedSampler, Subset
 
+from sdg.data.emoji import CLDR, Emoji
 from sdg.data.folder import ImageFolder
 from sdg.data.shapes import Shapes
 from sdg.errors import UserError, integer, number
 
-__all__ = ["FolderData", "ShapesData"]
+__all__ = ["EmojiData", "FolderData", "ShapesData"]
 
 
 def whole(batch):
@@ -85,29 +87,93 @@ class ShapesData(Data):
         super().setup(stage)
 
 
-class FolderData(Data):
-    """Images of a folder; every k-th file, in the order of names, is held out.
+class Split(Data):
+    """A set of images, a share of which is held out as each image itself decides, so that none changes sides when others are added.
 
     Arguments:
-        folder: searched with its subfolders.
-        resolution: side to which images are scaled and cropped.
-        held_out: the fraction that is held out.
-        captions: refused, there are none.
-        labels: give the sub-folders as classes.
+        images: with `is_held_out`, `plain`, and what they know of themselves.
+        held_out: the share.
     """
 
-    def __init__(self, folder: str, resolution: int = 32, held_out: float = 0.05, captions: bool = False, labels: bool = False, batch_size: int = 64, num_workers: int = 0):
-        super().__init__(resolution, batch_size, num_workers)
-        if captions:
-            raise UserError("training a CLIP needs captions, and a folder of images has none; make a trained one noise-aware with encoder=clip_noisy.")
-        number("data.held_out", held_out, 0.001, 0.5)
-        images = ImageFolder(folder, resolution, labels)
-        every = max(2, round(1 / held_out))
-        self.held_out = Subset(images, range(0, len(images), every))
-        self.held_out.classes = images.classes
-        self.train = Subset(images, [i for i in range(len(images)) if i % every])
+    def __init__(self, images, held_out: float, batch_size: int, num_workers: int):
+        super().__init__(images.resolution, batch_size, num_workers)
+        self.images, share = images, number("data.held_out", held_out, 0.001, 0.5)
+        apart = [images.is_held_out(i, share) for i in range(len(images))]
+        if not any(apart):
+            apart[0] = True
+        self.held_out = Part(images.plain(), [i for i, out in enumerate(apart) if out])
+        self.train = Part(images, [i for i, out in enumerate(apart) if not out])
+
+    @property
+    def captions(self) -> list[str]:
+        """All of them.
+
+        Raises:
+            UserError: they are not known.
+        """
+        if not self.images.knows_captions:
+            raise UserError("training a CLIP needs captions: leave data.captions=true.")
+        return [caption for i in range(len(self.images)) for caption in self.images.captions_of(i)]
+
+
+class Part(Subset):
+    """Some images, with what is known of them."""
+
+    def __init__(self, images, indices: list[int]):
+        images = copy.copy(images)
+        images.among = indices
+        super().__init__(images, indices)
+        self.classes = images.classes
+        if images.knows_captions:
+            self.caption = self.caption_of
+        if images.classes:
+            self.class_of = self.label_of
+
+    def caption_of(self, index: int, variant: int = 0, named=None) -> str:
+        said = self.dataset.captions_of(self.indices[index])
+        return said[variant % len(said)]
+
+    def label_of(self, index: int) -> str:
+        return self.dataset.labels[self.indices[index]]
+
+
+class FolderData(Split):
+    """Images of a folder.
+
+    Arguments:
+        root: searched with its sub-folders.
+        resolution: side to which images are scaled and cropped.
+        held_out: the fraction that is held out.
+        captions, labels, max_broken: as of `ImageFolder`.
+        crop, flip: of training images; held-out ones are the centre, as they are.
+    """
+
+    def __init__(self, root: str, resolution: int = 32, held_out: float = 0.05, captions: bool = False, labels: bool | str = False, crop: str = "centre", flip: bool = False,
+                 max_broken: int = 10, batch_size: int = 64, num_workers: int = 0):
+        super().__init__(ImageFolder(root, resolution, captions, labels, crop, flip, max_broken), held_out, batch_size, num_workers)
 
     def identity(self) -> dict:
-        files = [self.held_out.dataset.files[i] for i in self.held_out.indices]
+        files = [self.images.files[i] for i in self.held_out.indices]
         told = "".join(f"{file} {(seen := file.stat()).st_size} {seen.st_mtime_ns}\n" for file in files)
         return {"data": "folder", "files": hashlib.sha256(told.encode()).hexdigest(), "resolution": self.resolution}
+
+    def teardown(self, stage: str) -> None:
+        if told := self.images.told():
+            print(told)
+
+
+class EmojiData(Split):
+    """The emoji of an installed colour font.
+
+    Arguments:
+        resolution, captions, flip, font, cldr, cache: as of `Emoji`.
+        held_out: the fraction that is held out, each with all its tones of skin.
+    """
+
+    def __init__(self, resolution: int = 64, held_out: float = 0.05, captions: bool = False, flip: bool = False, font: str | None = None, cldr: str = CLDR,
+                 cache: str | None = None, batch_size: int = 64, num_workers: int = 0):
+        super().__init__(Emoji(resolution, captions, flip, font, cldr, cache), held_out, batch_size, num_workers)
+
+    def identity(self) -> dict:
+        names = "\n".join(self.images.emoji[i].text for i in self.held_out.indices)
+        return {"data": "emoji", "font": self.images.mark, "names": hashlib.sha256(names.encode()).hexdigest(), "resolution": self.resolution}

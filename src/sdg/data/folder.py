@@ -1,44 +1,60 @@
 """A folder of the user's own images."""
 
+import copy
+import hashlib
+import itertools
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch.utils.data import Dataset
 
-from sdg.errors import UserError, integer
+from sdg.data.annotations import LABELS, captions_of, labels_of
+from sdg.data.image import SUFFIXES, image_files, load_image
+from sdg.errors import UserError, choice, integer
 
-__all__ = ["ImageFolder", "image_files", "load_image"]
+__all__ = ["ImageFolder"]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+CROPS = ("centre", "random")
 
 
 class ImageFolder(Dataset):
-    """Every image under a folder, scaled so that its shorter side is `resolution`, then cropped to the centre square.
+    """Every image under a folder, scaled so that its shorter side is `resolution`, then cropped to a square.
 
-    Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}, and with `labels` {`factors`: integers (B, 1)}: the
-    class of an image is the first folder on its way from the root.
+    Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}, with `captions` {`caption`: B sentences}, any of an
+    image's own, and with `labels` {`factors`: integers (B, 1)}.
+
+    A file that cannot be read is named once, and the next one of `among` that can takes its place.
+
+    Arguments:
+        root: the folder.
+        resolution: side in pixels.
+        captions: give captions: see `captions_of`.
+        labels: give classes, by `folders` or `names`: see `labels_of`.
+        crop, flip: of `load_image`.
+        max_broken: how many files may be unreadable.
 
     Raises:
-        UserError: no such folder, no image in it, or a file that cannot be read.
+        UserError: no such folder, no image in it, a caption or class is missing, or more files than allowed cannot be read.
     """
 
-    def __init__(self, folder: str, resolution: int = 32, labels: bool = False):
-        root = Path(folder).expanduser()
-        if not root.is_dir():
-            raise UserError(f"data.folder: there is no folder {folder!r}; set data.folder=PATH.")
-        self.resolution = integer("data.resolution", resolution, 8, 1024)
-        self.files = image_files(root)
+    def __init__(self, root: str, resolution: int = 32, captions: bool = False, labels: bool | str = False, crop: str = "centre", flip: bool = False, max_broken: int = 0):
+        self.root = Path(str(root)).expanduser()
+        if not self.root.is_dir():
+            raise UserError(f"data.root: there is no folder {str(root)!r}; set data.root=PATH.")
+        self.resolution, self.max_broken = integer("data.resolution", resolution, 8, 1024), integer("data.max_broken", max_broken, 0)
+        self.crop, self.flip = choice("data.crop", crop, CROPS), choice("data.flip", flip, (False, True))
+        self.files = image_files(self.root)
         if not self.files:
-            raise UserError(f"data.folder: no image in {folder!r} (looked for {' '.join(sorted(SUFFIXES))}).")
-
-        self.labels = [file.relative_to(root).parts[0] for file in self.files] if labels else None
-        if labels and any((root / label).is_file() for label in self.labels):
-            raise UserError(f"data.labels=true: {folder!r} has images outside of sub-folders; put each class in a folder of its own.")
+            raise UserError(f"data.root: no image in {str(root)!r} (looked for {' '.join(sorted(SUFFIXES))}).")
+        self.captions = captions_of(self.root, self.files) if captions else None
+        self.labels = labels_of(self.root, self.files, labels) if choice("data.labels", labels, LABELS) else None
         names = sorted(set(self.labels or ()))
         self.classes = {"class": {name: f"a photo of a {name}" for name in names}} if labels else {}
         self.factors = torch.tensor([[names.index(label)] for label in self.labels]) if labels else None
+        self.among: Sequence[int] = range(len(self.files))  # what may stand in for one another: a part of a split sets its own
+        self.broken = torch.zeros(len(self.files), dtype=torch.bool).share_memory_()  # workers tell it to one another
 
     def __len__(self) -> int:
         return len(self.files)
@@ -46,38 +62,48 @@ class ImageFolder(Dataset):
     def __getitem__(self, index: int) -> dict:
         return {name: values[0] for name, values in self.__getitems__([index]).items()}
 
-    def __getitems__(self, indices) -> dict:
-        batch = {"image": torch.stack([load_image(self.files[i], self.resolution) for i in indices])}
-        return batch if self.factors is None else batch | {"factors": self.factors[list(indices)]}
+    def __getitems__(self, indices: Sequence[int]) -> dict:
+        read = [self.readable(i) for i in indices]
+        places, batch = [place for place, _ in read], {"image": torch.stack([image for _, image in read])}
+        if self.captions is not None:
+            batch["caption"] = [said[int(torch.randint(len(said), ()))] for said in (self.captions[i] for i in places)]
+        return batch if self.factors is None else batch | {"factors": self.factors[places]}
 
+    def readable(self, index: int) -> tuple[int, torch.Tensor]:
+        """The image of this place, or else of the next of `among` that can be read, and its place."""
+        for place in itertools.chain([index], (i for i in self.among if i > index), (i for i in self.among if i < index)):
+            if self.broken[place]:
+                continue
+            try:
+                return place, load_image(self.files[place], self.resolution, self.crop, self.flip)
+            except UserError as error:
+                self.broken[place] = True
+                count = int(self.broken.sum())
+                if count > self.max_broken:
+                    raise UserError(f"{error} Or skip it: data.max_broken={count}." if count == 1 else f"{error} With it {count} images cannot be read; data.max_broken={self.max_broken}.") from error
+                print(f"skipped: {error}", file=sys.stderr)
+        raise UserError(f"none of the {len(self.among)} images of a part of {self.root} can be read.")
 
-def load_image(file: str | Path, resolution: int) -> torch.Tensor:
-    """One image file of any size and mode as (3, resolution, resolution) in [-1, 1]: upright, in RGB, its centre square.
+    @property
+    def knows_captions(self) -> bool:
+        return self.captions is not None
 
-    Raises:
-        UserError: it is missing or cannot be read.
-    """
-    try:
-        with Image.open(Path(file).expanduser()) as opened:
-            image = ImageOps.fit(as_rgb(ImageOps.exif_transpose(opened)), (resolution,) * 2, Image.Resampling.BICUBIC)
-    except FileNotFoundError as error:
-        where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
-        raise UserError(f"there is no image {file}{where}.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"cannot read the image {file}: {error}. Remove or replace it.") from error
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float().div_(127.5).sub_(1)
+    def captions_of(self, index: int) -> list[str]:
+        """The captions of one image."""
+        return self.captions[index]
 
+    def plain(self) -> "ImageFolder":
+        """The same images, neither cropped at random nor mirrored; both know what the other could not read."""
+        other = copy.copy(self)
+        other.crop, other.flip = "centre", False
+        return other
 
-def image_files(folder: str | Path) -> list[Path]:
-    """Every image file under a folder, in the order of names."""
-    return sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in SUFFIXES)
+    def is_held_out(self, index: int, share: float) -> bool:
+        """Whether a file belongs to the held-out share: its name under the root alone decides, so that it stays when files are added."""
+        name = self.files[index].relative_to(self.root).as_posix()
+        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") < share * 2**64
 
-
-def as_rgb(image: Image.Image) -> Image.Image:
-    """RGB from any mode: transparency shows white, and 16-bit greyscale, which pillow would clip at 255, is scaled."""
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("RGB")
+    def told(self) -> str | None:
+        """What was skipped, in a sentence; None for nothing."""
+        lost = [self.files[i].relative_to(self.root).as_posix() for i in self.broken.nonzero().flatten().tolist()]
+        return f"{len(lost)} of {len(self)} images could not be read and were skipped: {', '.join(lost)}." if lost else None

@@ -4,8 +4,6 @@ Five factors (shape, colour, pattern, size, background) are drawn uniformly; pos
 Because the truth is known, "does the sample show what the sentence says" can be measured.
 """
 
-import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +13,8 @@ import torch
 from torch.utils.data import Dataset
 
 from sdg.data.captions import FACTORS, describe, zero_shot_caption
-from sdg.errors import UserError, integer
+from sdg.data.rendered import rendered
+from sdg.errors import integer
 
 __all__ = ["Placement", "Shapes", "render", "render_masks"]
 
@@ -156,14 +155,11 @@ class Shapes(Dataset):
     def _cached(self, name: str, draw) -> np.ndarray:
         """What `draw` gives for every image, from the cache's file if there is one."""
         file = Path(self.cache) / f"shapes-2-{self.resolution}px-seed{self.seed}-{self.size}{name}.npy" if self.cache else None
-        if file is not None and file.exists():
-            return np.load(file, mmap_mode="r")
-        sizes = [min(BLOCK, self.size - start) for start in range(0, self.size, BLOCK)]
-        drawn = np.concatenate([draw(factors[:n], placement.first(n), self.resolution) for n, (factors, placement) in zip(sizes, self._blocks())])
-        if file is None:
-            return drawn
-        save_atomically(file, drawn)
-        return np.load(file, mmap_mode="r")
+
+        def drawn() -> np.ndarray:
+            sizes = [min(BLOCK, self.size - start) for start in range(0, self.size, BLOCK)]
+            return np.concatenate([draw(factors[:n], placement.first(n), self.resolution) for n, (factors, placement) in zip(sizes, self._blocks())])
+        return rendered(file, drawn)
 
     def _blocks(self) -> list[tuple[np.ndarray, Placement]]:
         return [self._block(b) for b in range(-(-self.size // BLOCK))]
@@ -210,14 +206,3 @@ class Shapes(Dataset):
     def __getitem__(self, index: int) -> dict:
         batch = self.__getitems__([index])
         return {key: value[0] for key, value in batch.items()}
-
-
-def save_atomically(file: Path, array: np.ndarray) -> None:
-    """Writes beside the target, then renames: another process sees the whole file or none."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".part", delete=False) as part:
-            np.save(part, array)
-        os.replace(part.name, file)
-    except OSError as error:
-        raise UserError(f"cannot write the rendered data to {file.parent}: {error.strerror}. Set data.cache to a folder that can be written.") from error

@@ -18,11 +18,10 @@ VARIANCES = ("fixed_small", "fixed_large", "learned_range")
 
 
 class Reverse(NamedTuple):
-    """p_θ(x_s | x_t) = N(mean, variance), elementwise, with the x̂_0 that it was built from."""
+    """p_θ(x_s | x_t) = N(mean, variance), elementwise."""
 
     mean: Tensor
     variance: Tensor
-    x0: Tensor
 
 
 class Denoiser(nn.Module):
@@ -36,13 +35,15 @@ class Denoiser(nn.Module):
         variance: `fixed_small` (β̃), `fixed_large` (β) or `learned_range` (Nichol & Dhariwal 2021, eq. 15).
         clip: keep x̂_0 within [-1, 1].
         patch: the network sees blocks of patch × patch pixels as channels (space to depth), at a patch² th of the positions.
+        time_scale: what a level is multiplied by before the network sees it; improved-diffusion's models of 4000 levels see t/4.
+        label: the class that a class-conditional network is told; None for a network without classes.
         max_weight: w; a network that predicts x_0 learns it with weight min(1/(1−ᾱ_t), w). Below w that is the error of v.
     """
 
     def __init__(self, network: nn.Module, schedule: Schedule, prediction: str = "epsilon", variance: str = "fixed_small",
-                 clip: bool = True, patch: int = 1, max_weight: float = 1.0):
+                 clip: bool = True, patch: int = 1, max_weight: float = 1.0, time_scale: float = 1.0, label: int | None = None):
         super().__init__()
-        self.network, self.schedule, self.clip, self.patch = network, schedule, clip, patch
+        self.network, self.schedule, self.clip, self.patch, self.time_scale, self.label = network, schedule, clip, patch, time_scale, label
         self.max_weight = number("denoiser.max_weight", max_weight, 1)
         self.prediction = choice("denoiser.prediction", prediction, PREDICTIONS)
         self.variance = choice("denoiser.variance", variance, VARIANCES)
@@ -50,7 +51,9 @@ class Denoiser(nn.Module):
     def forward(self, x: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor | None]:
         """The network's output for x_t, (B, C, H, W), and with `learned_range` the interpolation weights in [-1, 1], else None."""
         levels = torch.full((len(x),), t, device=x.device) if isinstance(t, int) else t
-        out = self.network(F.pixel_unshuffle(x, self.patch), levels)
+        levels = levels if self.time_scale == 1 else levels * self.time_scale
+        labels = () if self.label is None else (torch.full((len(x),), self.label, device=x.device),)
+        out = self.network(F.pixel_unshuffle(x, self.patch), levels, *labels)
         out = F.pixel_shuffle(getattr(out, "sample", out), self.patch).to(x.dtype)
         return out.chunk(2, 1) if self.variance == "learned_range" else (out, None)
 
@@ -64,20 +67,21 @@ class Denoiser(nn.Module):
         return x0.clamp(-1, 1) if self.clip else x0
 
     def reverse(self, prediction: Prediction, x: Tensor, t: int | Tensor, s: int | Tensor) -> Reverse:
-        """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) with Σ as `variance` says; Σ is given elementwise."""
-        return self._reverse(self.bounded(prediction.x0), x, t, s, prediction.weight)
+        """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) of this x̂_0 as it is, with Σ, elementwise, as `variance` says.
 
-    def _reverse(self, x0: Tensor, x: Tensor, t, s, weight: Tensor | None) -> Reverse:
+            Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (weight + 1)/2
+        """
+        x0, weight = prediction
         mean, small = self.schedule.posterior(x0, x, t, s)
         large = self.schedule.beta(t, s, x.device)
         if self.variance == "learned_range":
             # At s = −1 the posterior's variance is 0 and has no logarithm; the next level's stands in, as in the paper's code.
-            low = torch.where(small > 0, small, self.schedule.posterior(x0, x, 1, 0)[1] if self.schedule.T > 1 else large).log()
+            low = torch.where(small > 0, small, self.schedule.posterior_variance(1, 0, x.device) if self.schedule.T > 1 else large).log()
             fraction = (weight + 1) / 2
             variance = (fraction * large.log().to(x.dtype) + (1 - fraction) * low.to(x.dtype)).exp()
         else:
             variance = (small if self.variance == "fixed_small" else large).to(x.dtype).expand_as(mean)
-        return Reverse(mean, variance, x0)
+        return Reverse(mean, variance)
 
     def _x0(self, x: Tensor, t: int | Tensor, out: Tensor) -> Tensor:
         a = self.schedule.alpha_bar(t, x.device)
@@ -107,7 +111,7 @@ class Denoiser(nn.Module):
             simple = simple * (1 / (1 - a)).clamp(max=self.max_weight).flatten().to(x.dtype)
         if weight is None:
             return simple
-        predicted = self._reverse(self._x0(x, t, out.detach()), x, t, t - 1, weight)
+        predicted = self.reverse(Prediction(self._x0(x, t, out.detach()), weight), x, t, t - 1)
         return simple + 0.001 * self.schedule.T * self._bound(x0, x, t, predicted)
 
     def _bound(self, x0: Tensor, x: Tensor, t: Tensor, p: Reverse) -> Tensor:

@@ -14,7 +14,7 @@ from sdg.errors import UserError, integer, number
 __all__ = ["DDIM", "DDPM", "DPMSolver", "Noise", "Past", "Step", "ddim_step", "ddpm_step", "dpm_solver_step", "sample", "steps_taken"]
 
 
-ASIDE = 0x5D6  # turns a sample's seed into that of its second stream
+ASIDE = 0x5D6  # turns a sample's seed into that of its second stream, guidance's own: the sampler's noise is the same whatever guides
 
 
 class Noise:
@@ -33,12 +33,8 @@ class Noise:
         self.shape, self.device = shape, device
 
     def __call__(self, stream: int = 0) -> Tensor:
-        """The next draw, shape (B, C, H, W)."""
+        """The next draw of the sampler's stream, 0, or of `ASIDE`, shape (B, C, H, W)."""
         return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators[stream]]).to(self.device)
-
-    def aside(self) -> Tensor:
-        """A draw for guidance's own use: the sampler's noise is the same whatever guides."""
-        return self(ASIDE)
 
 
 class Past(NamedTuple):
@@ -58,7 +54,7 @@ class Step(NamedTuple):
 def steered(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None) -> Steering:
     if guide is None or s < 0:
         return Steering(denoiser.predict(x, t))
-    return guide.steer(lambda x_t: denoiser.predict(x_t, t), x, t, s, getattr(noise, "aside", noise))
+    return guide.steer(lambda x_t: denoiser.predict(x_t, t), x, t, s, lambda: noise(ASIDE))
 
 
 def moved_by(denoiser: Denoiser, steering: Steering, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
@@ -72,18 +68,28 @@ def moved_by(denoiser: Denoiser, steering: Steering, x: Tensor, t: int) -> tuple
 
 
 def ddpm_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: Past | None = None) -> Step:
-    """x_s = μ_θ(x_t, t) + Σ γ∇sim + Σ^½ z, the guided ancestral step; the step to s = −1 is neither guided nor noised.
+    """The guided ancestral step (Liu et al. 2022, arXiv 2112.05744, alg. 1; unguided Ho et al. 2020, arXiv 2006.11239, alg. 2):
+
+        x_s = μ_θ(x_t, t) + Σ γ∇sim + Σ^½ z
+
+    A `Steering` of the prediction acts before: the score moves x̂_0, and μ_θ with it; a shift is added to x_s, √ᾱ_s times, as in DDIM.
+    The step to s = −1 is neither guided nor noised: x_s = x̂_0.
 
     Arguments:
         x: x_t, shape (B, C, H, W).
+        t: the level of `x`, 0 … T−1.
+        s: the next, less noisy one, −1 … t−1.
         noise: gives z ~ N(0, I), shape of `x`.
         guide: guidance; None is the unguided sampler.
         past: not used; one step needs no other.
+
+    Returns:
+        x_s, and the x̂_0 that it was made from, both shaped as `x`.
     """
     z = noise()
     steering = steered(denoiser, x, t, s, noise, guide)
     x0, shifted = moved_by(denoiser, steering, x, t)
-    mean, variance, _ = denoiser.reverse(Prediction(x0, steering.prediction.weight), x, t, s)
+    mean, variance = denoiser.reverse(Prediction(x0, steering.prediction.weight), x, t, s)
     if s < 0:
         return Step(mean, x0)
     moved = mean + denoiser.schedule.alpha_bar(s, x.device).sqrt().to(x.dtype) * (shifted - x0)
@@ -95,7 +101,14 @@ def ddpm_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[],
 
 def ddim_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: Past | None = None,
               eta: float = 0.0) -> Step:
-    """x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z with σ = η √β̃ (Song et al. 2021, arXiv 2010.02502, eq. 12)."""
+    """x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z with σ = η √β̃ (Song et al. 2021, arXiv 2010.02502, eq. 12).
+
+    Guidance's score moves x̂_0 and, with it, ε̂; its shift moves x̂_0 alone.
+
+    Arguments:
+        eta: η in [0, 1]; 0 is deterministic, 1 has DDPM's noise.
+        others, and what is returned: as of `ddpm_step`.
+    """
     z = noise()
     x0, shifted = moved_by(denoiser, steered(denoiser, x, t, s, noise, guide), x, t)
     a = denoiser.schedule.alpha_bar(s, x.device)
@@ -113,6 +126,14 @@ def dpm_solver_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callab
 
     The first step and the last, where λ_s is infinite and x_s = x̂_0, are of first order. A shift of x̂_0 is no part of what is
     extrapolated: it is added to the result, √ᾱ_s times, as in the other samplers.
+
+    Arguments:
+        noise: not drawn from, but for guidance's own use.
+        past: the step before; None makes this one of first order.
+        others: as of `ddpm_step`.
+
+    Returns:
+        x_s, and the x̂_0 to extrapolate from at the next step.
     """
     x0, shifted = moved_by(denoiser, steered(denoiser, x, t, s, noise, guide), x, t)
     if s < 0:
@@ -132,7 +153,12 @@ def dpm_solver_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callab
 
 
 class DDPM:
-    """Ancestral sampling on a respaced grid."""
+    """Ancestral sampling on a respaced grid.
+
+    Arguments:
+        steps: of the grid, at most T.
+        spacing: `linspace`, `leading` or `trailing`: see `Schedule.steps`.
+    """
 
     has_variance = True
 
@@ -143,7 +169,12 @@ class DDPM:
 
 
 class DDIM:
-    """DDIM on a respaced grid; η = 0 is deterministic, η = 1 has DDPM's noise."""
+    """DDIM on a respaced grid.
+
+    Arguments:
+        steps, spacing: as of `DDPM`.
+        eta: η in [0, 1]; 0 is deterministic, 1 has DDPM's noise.
+    """
 
     has_variance = False
 
@@ -155,7 +186,11 @@ class DDIM:
 
 
 class DPMSolver:
-    """DPM-Solver++(2M), deterministic; good from about 20 steps."""
+    """DPM-Solver++(2M), deterministic; good from about 20 steps.
+
+    Arguments:
+        steps, spacing: as of `DDPM`.
+    """
 
     has_variance = False
 
@@ -181,7 +216,8 @@ def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guide | None = None
         noise: every sample's own source.
         guide: guidance, or None. Where it repeats a step, q(x_t | x_s) lies between (Lugmayr et al. 2022, arXiv 2201.09865).
         start: images in [-1, 1], shape (B, C, H, W), to start from, noised by q (SDEdit: Meng et al. 2022, arXiv 2108.01073).
-        strength: with `start`, the share of the steps that are taken, in (0, 1]: how far it may be left.
+        strength: with `start`, the share of the steps that are taken, in (0, 1]: how far it may be left. The level that these begin
+            at depends on the sampler's spacing: with 10 steps and 0.6 it is 555 of 0 … 999 by linspace, 599 by trailing.
         on_step: told how many steps are done, and the last one.
 
     Returns:

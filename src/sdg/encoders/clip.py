@@ -13,7 +13,7 @@ from sdg.encoders.stages import Encoded, recorded
 from sdg.encoders.tokenizer import WordTokenizer
 from sdg.errors import UserError
 
-__all__ = ["CLIP", "Normalise"]
+__all__ = ["CLIP", "Normalise", "tokens"]
 
 BPE_SIZE = 49408  # tokens of open_clip's BPE
 
@@ -30,22 +30,26 @@ class Normalise(nn.Module):
         return ((x + 1) / 2 - self.mean) / self.std
 
 
+def tokens(words: Sequence[str]) -> int:
+    """How many tokens a tokenizer of these words has; of none, open_clip's."""
+    return len(words) + 3 if words else BPE_SIZE
+
+
 class CLIP(nn.Module):
     """An image tower and a text tower whose embeddings agree for an image and its caption (Radford et al. 2021, arXiv 2103.00020).
 
     Arguments:
-        model: what open_clip's CustomTextCLIP takes: `embed_dim`, `vision_cfg` (any timm tower, or open_clip's own) and `text_cfg`.
+        model: what open_clip's CustomTextCLIP takes: `embed_dim`, `vision_cfg` (any timm tower, or open_clip's own), `text_cfg` and `quick_gelu`.
         words: vocabulary of a word tokenizer; empty takes open_clip's BPE.
     """
 
     def __init__(self, model: dict, words: list[str] = ()):
         super().__init__()
         self.config = {"model": model, "words": list(words)}
-        if words and model["text_cfg"]["vocab_size"] < len(words) + 3:
-            raise UserError(f"encoder.model.text_cfg.vocab_size={model['text_cfg']['vocab_size']} is too small for {len(words)} words; it must be at least {len(words) + 3}.")
-        if not words and model["text_cfg"]["vocab_size"] < BPE_SIZE:
-            raise UserError(f"encoder.tokenizer=bpe needs encoder.model.text_cfg.vocab_size={BPE_SIZE}, not {model['text_cfg']['vocab_size']}.")
-        self.towers = CustomTextCLIP(model["embed_dim"], dict(model["vision_cfg"]), dict(model["text_cfg"]))
+        if model["text_cfg"]["vocab_size"] < tokens(words):
+            raise UserError(f"encoder.model.text_cfg.vocab_size={model['text_cfg']['vocab_size']} is too small for "
+                            f"{f'{len(words)} words' if words else 'encoder.tokenizer=bpe'}; it must be at least {tokens(words)}.")
+        self.towers = CustomTextCLIP(model["embed_dim"], dict(model["vision_cfg"]), dict(model["text_cfg"]), quick_gelu=model.get("quick_gelu", False))
         length = self.towers.context_length
         self.tokenizer = WordTokenizer(words, length) if words else SimpleTokenizer(context_length=length)
         self.normalise = Normalise()

@@ -39,7 +39,7 @@ class Stage(NamedTuple):
 
 
 def stages(tower: nn.Module) -> dict[str, Stage]:
-    """The stages of a tower from image to embedding: timm's own names, or open_clip's layer1 … layer4 and resblocks.0 ….
+    """The stages of a tower from image to embedding: timm's own names, or open_clip's stem, layer1 … layer4 and resblocks.0 ….
 
     A tower that is neither has none.
     """
@@ -49,7 +49,8 @@ def stages(tower: nn.Module) -> dict[str, Stage]:
         return {info["module"]: Stage(trunk.get_submodule(info["module"]), info["num_chs"], prefix) for info in trunk.feature_info}
     if hasattr(trunk, "transformer"):
         return {f"resblocks.{i}": Stage(block, block.attn.embed_dim, 1) for i, block in enumerate(trunk.transformer.resblocks)}
-    return {name: Stage(layer, layer[-1].conv3.out_channels) for name, layer in trunk.named_children() if name.startswith("layer")}
+    stem = {"stem": Stage(trunk.avgpool, trunk.conv3.out_channels)} if hasattr(trunk, "attnpool") else {}
+    return stem | {name: Stage(layer, layer[-1].conv3.out_channels) for name, layer in trunk.named_children() if name.startswith("layer")}
 
 
 @contextmanager

@@ -1,11 +1,25 @@
 """Sentences to integers, for encoders that know a few words."""
 
+import re
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor
 
 from sdg.errors import UserError, near
 
-__all__ = ["WordTokenizer"]
+__all__ = ["WordTokenizer", "vocabulary"]
+
+WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+def words_of(sentence: str) -> list[str]:
+    return WORD.findall(sentence.lower())
+
+
+def vocabulary(sentences: Iterable[str]) -> list[str]:
+    """All their words."""
+    return sorted({word for sentence in sentences for word in words_of(sentence)})
 
 
 class WordTokenizer:
@@ -28,7 +42,7 @@ class WordTokenizer:
         """
         tokens = torch.zeros(len(sentences), self.context_length, dtype=torch.long)
         for row, sentence in zip(tokens, sentences):
-            words = sentence.lower().replace(",", " ").replace(".", " ").split()
+            words = words_of(sentence)
             if not words:
                 raise UserError("a prompt is empty; write what the image shall show, such as prompt=\"a red heart\".")
             for word in words:

@@ -1,8 +1,11 @@
 """HOW it steers: semantic diffusion guidance itself."""
 
+from functools import lru_cache
+
 from torch import Tensor
 
 from sdg.diffusion.guide import Steering
+from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice
 from sdg.guidance.method import Bound, Method, gradient
 
@@ -46,7 +49,8 @@ class SemanticGuidance(Method):
         return bound.gamma(t) * self.shaped(gradient(lambda x: bound.similarity(x * scale, level), x))
 
 
-def own_level(schedule, t: int, s: int) -> tuple[float, int]:
+@lru_cache(4096)  # of a run's steps
+def own_level(schedule: Schedule, t: int, s: int) -> tuple[float, int]:
     """What makes μ_θ a draw of some level: a scale and that level.
 
     x_s = μ_θ + √β̃ z, so μ_θ holds √ᾱ_s x_0 and noise of variance 1−ᾱ_s−β̃; times (1−β̃)^−½ that is a draw of the level with ᾱ = ᾱ_s/(1−β̃).

@@ -83,7 +83,7 @@ class Similarity:
         t = self.levels[max(level, 0)].to(x.device).expand(len(x))  # a clean image is told the least noise there is
         return self.encoder.encode(x, t, self.stages)
 
-    def to(self, wishes: Mapping[str, Sequence[Targets]], device="cpu") -> Callable[[Tensor, int], Tensor]:
+    def bind(self, wishes: Mapping[str, Sequence[Targets]], device="cpu") -> Callable[[Tensor, int], Tensor]:
         """sim(x, y) of a batch: of samples (B, C, H, W) at one of the denoiser's levels, −1 for clean ones.
 
         Arguments:

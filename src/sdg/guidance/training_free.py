@@ -12,35 +12,31 @@ from sdg.guidance.method import Bound, Method, gradient
 __all__ = ["DPS", "FreeDoM", "LGD", "MPGD", "TFG", "Universal"]
 
 
-class TFG(Method):
-    """Training-free guidance (Ye et al. 2024, arXiv 2409.15761, alg. 1): DPS, LGD and MPGD are special cases, FreeDoM and Universal
-    change one line each.
+class TrainingFree(Method):
+    """What they share, as Training-free guidance unites them (Ye et al. 2024, arXiv 2409.15761, alg. 1).
 
         F(x) = log 1/n Σ_i exp sim(x + σ_t δ_i, y),   δ_i ~ N(0, I),   σ_t = σ √(1−ᾱ_t)
         score = γ_t ρ ∇_{x_t} F(x̂_0(x_t))                                             (through the denoiser)
         shift = Δ_m,   Δ_0 = 0,   Δ_{i+1} = Δ_i + γ_t μ (1−ᾱ_t) ∇F(x̂_0 + Δ_i)          (not through it)
 
-    The score is added to the model's, the shift to x̂_0 while ε̂ stays; a guided step is taken R times. The factor 1−ᾱ_t is the
-    variance of x_0 given x_t for data of variance 1, so that γ μ = 1 is one step of Bayes' rule. sim is asked about x̂_0 as it is
-    predicted, not clipped to [-1, 1]: a clipped pixel would have no gradient where it is most wrong.
-
-    Arguments:
-        gamma: γ.
-        rho: ρ, of the gradient through the denoiser.
-        mu: μ, of the gradient at x̂_0.
-        iterations: m.
-        smoothing: σ; 0 is no smoothing.
-        draws: n, of δ.
-        options: `Method`'s.
+    The score is added to the model's, the shift to x̂_0 while ε̂ stays; a guided step is taken R times. In a DDPM step the paper's step
+    sizes are ρ_t = γ_t ρ β_{t|s} and μ_t = γ_t μ (1−ᾱ_t). The factor 1−ᾱ_t is the variance of x_0 given x_t for data of variance 1, so
+    that γ μ = 1 is one step of Bayes' rule. sim is asked about x̂_0 as it is predicted, not clipped to [-1, 1]: a clipped pixel would
+    have no gradient where it is most wrong.
     """
 
     at_clean = True
+    rho, mu, iterations, smoothing, draws = 1.0, 0.0, 1, 0.0, 1
 
-    def __init__(self, gamma: float = 1.0, rho: float = 1.0, mu: float = 0.0, iterations: int = 1, smoothing: float = 0.0, draws: int = 1, **options):
-        super().__init__(gamma, **options)
-        self.rho, self.mu = number("guidance.rho", rho, 0), number("guidance.mu", mu, 0)
-        self.iterations, self.draws = integer("guidance.iterations", iterations, 1), integer("guidance.draws", draws, 1)
-        self.smoothing = number("guidance.smoothing", smoothing, 0)
+    def set_knobs(self, **knobs) -> None:
+        """Those of the five that a method leaves to its user.
+
+        Raises:
+            UserError: out of range.
+        """
+        for name, value in knobs.items():
+            check, low = (integer, 1) if name in ("iterations", "draws") else (number, 0)
+            setattr(self, name, check(f"guidance.{name}", value, low))
 
     def smoothed(self, bound: Bound, t: int, noise):
         """F, with its δ drawn once."""
@@ -79,17 +75,32 @@ def through_denoiser(similarity, predict, x_t: Tensor):
     return type(prediction)(*(None if part is None else part.detach() for part in prediction)), g
 
 
-class DPS(TFG):
+class TFG(TrainingFree):
+    """The union: every knob of the formula. DPS, LGD and MPGD are special cases, FreeDoM and Universal change one line each.
+
+    Arguments:
+        gamma: γ.
+        rho: ρ, of the gradient through the denoiser.
+        mu: μ, of the gradient at x̂_0.
+        iterations: m.
+        smoothing: σ; 0 is no smoothing.
+        draws: n, of δ.
+        options: `Method`'s.
+    """
+
+    def __init__(self, gamma: float = 1.0, rho: float = 1.0, mu: float = 0.0, iterations: int = 1, smoothing: float = 0.0, draws: int = 1, **options):
+        super().__init__(gamma, **options)
+        self.set_knobs(rho=rho, mu=mu, iterations=iterations, smoothing=smoothing, draws=draws)
+
+
+class DPS(TrainingFree):
     """Diffusion posterior sampling (Chung et al. 2023, arXiv 2209.14687, eq. 7): ∇ log p(y | x_t) ≈ ∇_{x_t} log p(y | x̂_0(x_t)).
 
         score = γ_t ∇_{x_t} sim(x̂_0(x_t), y)
     """
 
-    def __init__(self, gamma: float = 1.0, **options):
-        super().__init__(gamma, **options)
 
-
-class LGD(TFG):
+class LGD(TrainingFree):
     """Loss-guided diffusion with Monte Carlo (Song et al. 2023, ICML, eq. 8): x_0 given x_t is N(x̂_0, r_t²) instead of a point.
 
         score = γ_t ∇_{x_t} log 1/n Σ_i exp sim(x̂_0(x_t) + r_t δ_i, y),   r_t = σ √(1−ᾱ_t)
@@ -98,17 +109,17 @@ class LGD(TFG):
     """
 
     def __init__(self, gamma: float = 1.0, draws: int = 4, smoothing: float = 1.0, **options):
-        super().__init__(gamma, draws=draws, smoothing=smoothing, **options)
+        super().__init__(gamma, **options)
+        self.set_knobs(draws=draws, smoothing=smoothing)
 
 
-class FreeDoM(TFG):
+class FreeDoM(TrainingFree):
     """FreeDoM (Yu et al. 2023, arXiv 2303.09833, alg. 2, with the step size of the authors' code): DPS' direction, a step in proportion
     to ε̂, and time travel.
 
         ε̂ ← ε̂ − γ_t rms(ε̂) g/rms(g),   g = ∇_{x_t} sim(x̂_0(x_t), y),   that is   score = γ_t rms(ε̂)/√(1−ᾱ_t) · g/rms(g)
 
-    γ is here the share of ε̂ that is replaced. It sizes its own step, so
-    `normalize` and `max_norm` have no place here.
+    γ is here the share of ε̂ that is replaced. It sizes its own step, so `normalize` and `max_norm` have no place here.
     """
 
     def __init__(self, gamma: float = 0.2, gamma_schedule: str = "constant", interval: Sequence[float] = (0.0, 1.0), recurrence: int = 2,
@@ -125,16 +136,17 @@ def rms(x: Tensor) -> Tensor:
     return x.square().flatten(1).mean(1).sqrt().view(-1, 1, 1, 1)
 
 
-class Universal(TFG):
+class Universal(TrainingFree):
     """Universal guidance (Bansal et al. 2023, arXiv 2302.07121, alg. 1): DPS, then a few steps of ascent at x̂_0, then time travel.
 
-        score = γ_t ∇_{x_t} sim(x̂_0(x_t), y) + √ᾱ_t/(1−ᾱ_t) Δ,   Δ = Δ_m of TFG
+        score = γ_t ∇_{x_t} sim(x̂_0(x_t), y) + √ᾱ_t/(1−ᾱ_t) Δ,   Δ = Δ_m as above
 
     The second term is the paper's ε̂ ← ε̂ − √(ᾱ_t/(1−ᾱ_t)) Δ: here ε̂ moves with x̂_0, so that x_t stays explained.
     """
 
     def __init__(self, gamma: float = 1.0, mu: float = 1.0, iterations: int = 3, recurrence: int = 2, **options):
-        super().__init__(gamma, mu=mu, iterations=iterations, recurrence=recurrence, **options)
+        super().__init__(gamma, recurrence=recurrence, **options)
+        self.set_knobs(mu=mu, iterations=iterations)
 
     def combined(self, bound, steering, t):
         if steering.shift is None:
@@ -143,11 +155,10 @@ class Universal(TFG):
         return Steering(steering.prediction, steering.score + (a.sqrt() / (1 - a)).to(steering.shift.dtype) * steering.shift)
 
 
-class MPGD(TFG):
+class MPGD(TrainingFree):
     """Manifold preserving guided diffusion (He et al. 2023, arXiv 2311.16424, alg. 1): x̂_0 moves, the denoiser is not differentiated.
 
         x̂_0 ← x̂_0 + γ_t (1−ᾱ_t) ∇_{x̂_0} sim(x̂_0, y),   ε̂ stays
     """
 
-    def __init__(self, gamma: float = 1.0, **options):
-        super().__init__(gamma, rho=0.0, mu=1.0, **options)
+    rho, mu = 0.0, 1.0

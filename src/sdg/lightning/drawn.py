@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sdg.data.requests import Request
 from sdg.errors import UserError
+from sdg.lightning.denoiser import denoiser_path
 from sdg.naming import drawn_from
 from sdg.report.pictures import Pictures
 
@@ -27,12 +28,22 @@ def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mappi
         pictures: {name: image} of references and of what samples start from.
         batch_size: how many requests really share a batch.
     """
-    weights = [config.denoiser.weights, *(config.encoder.get(key) for key in ("weights", "clip"))] if config.guidance.gamma else [config.denoiser.weights]
+    weights = [denoiser_path(config), *(config.encoder.get(key) for key in ("weights", "clip") if config.guidance.gamma)]
     told = {"settings": drawn_from(config), "batch_size": batch_size,
             "requests": [(request.seed, dict(request.wishes)) for request in requests],
-            "weights": [hashlib.sha256(Path(file).read_bytes()).hexdigest() for file in weights if file],
+            "weights": [content(file) for file in weights if file],
             "pictures": {name: hashlib.sha256(image.numpy().tobytes()).hexdigest() for name, image in pictures.items()}}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def content(path: str) -> str:
+    """A digest of a file, or of the files of a folder; the name itself of what lies on a hub."""
+    place, told = Path(path).expanduser(), hashlib.sha256()
+    if not place.exists():
+        return str(path)
+    for file in [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file()):
+        told.update(file.read_bytes())
+    return told.hexdigest()
 
 
 class Drawn:

@@ -11,10 +11,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MetricCollection
+from torchvision.transforms.functional import to_pil_image
 
 from sdg.checkpoints.models import load_clip, load_judge
-from sdg.data.requests import Request, weighted
 from sdg.data.captions import FACTORS, all_named
+from sdg.data.requests import Request
+from sdg.data.wishes import foremost, weighted
 from sdg.errors import UserError, choice, integer
 from sdg.lightning.drawn import Drawn, write_whole
 from sdg.lightning.figures import figures, report, write_table
@@ -26,7 +28,7 @@ from sdg.metrics.layout import centres, intersection_over_union
 from sdg.metrics.perceptual import Perceptual, pairs_within
 from sdg.metrics.reference import of_real_images
 from sdg.metrics.retrieval import Retrieval
-from sdg.report.grid import labelled_grid, labelled_rows
+from sdg.report.grid import labelled_grid, labelled_rows, to_uint8
 from sdg.report.pages import run_page
 
 __all__ = ["Evaluation"]
@@ -62,7 +64,7 @@ class Evaluation(pl.LightningModule):
         self.held_out, self.wishes = data.held_out, [dict(request.wishes) for request in requests]
         self.distinct = {wish: k for k, wish in enumerate(dict.fromkeys(str(wish) for wish in self.wishes))}
         self.group = torch.tensor([self.distinct[str(wish)] for wish in self.wishes])
-        self.judge = load_judge(options.judge) if options.judge and hasattr(self.held_out, "class_of") else None
+        self.judge = load_judge(options.judge) if options.judge and hasattr(self.held_out, "showing") else None
         self.clip = load_clip(options.clip) if options.clip and (self.wishes[0].get("text") or not self.judge) else None
         self.inception = Inception(options.inception) if options.inception else None
         self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
@@ -215,11 +217,23 @@ class Evaluation(pl.LightningModule):
         write_table(folder / "metrics.csv", [flat(metrics)])
         write_whole(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
         shown = self.drawn.read(list(range(min(self.options.grid, len(rows)))))
+        self.keep_references(folder)
         draw(folder / "grid.png", shown, self.wishes, self.pictures, f"γ = {self.gamma:g}", self.start)
         report(metrics)
         print(f"picture: {folder / 'grid.png'}")
         print(f"page: {run_page(folder)}")
         return metrics
+
+
+    def keep_references(self, folder: Path) -> None:
+        """`references/0.png` …, and `references.json`, {wish: the picture that it refers to most}, for pages to show."""
+        places = {name: f"references/{k}.png" for k, name in enumerate(self.pictures)}
+        for name, place in places.items():
+            (folder / place).parent.mkdir(exist_ok=True)
+            to_pil_image(to_uint8(self.pictures[name])).save(folder / place)
+        refers = {what: places[foremost(what)] for wish in self.wishes for what in wish.values() if foremost(what) in places}
+        if refers:
+            write_whole(folder / "references.json", json.dumps(refers))
 
 
 def draw(file: Path, images: Tensor, wishes: list[dict], references: Mapping[str, Tensor], title: str, start: Tensor | None = None) -> None:
@@ -249,11 +263,6 @@ def named(reader: str, computed: dict) -> dict:
 
 def digest(file: str | Path) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
-
-
-def foremost(wish: str) -> str:
-    """Its part of most weight."""
-    return max(weighted(wish), key=lambda part: part[1])[0]
 
 
 def named_by(wishes: list[dict], sign: int) -> Tensor:

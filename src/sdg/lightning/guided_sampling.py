@@ -9,7 +9,8 @@ from rich.progress import Progress
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sdg.data.requests import Request, weighted
+from sdg.data.requests import Request
+from sdg.data.wishes import weighted
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import Noise, Step, sample, steps_taken
 from sdg.guidance.method import Method
@@ -70,7 +71,7 @@ class GuidedSampling(pl.LightningModule):
         noise, guide = Noise([request.seed for request in batch], self.shape, self.device), None
         if self.similarity:
             wishes = {name: [weighted(request.wishes[name]) for request in batch] for name in self.similarity.terms}
-            guide = self.method.guide(self.similarity.to(wishes, self.device), self.denoiser.schedule, self.sampler)
+            guide = self.method.guide(self.similarity.bind(wishes, self.device), self.denoiser.schedule, self.sampler)
         followed = Trajectory(self.drawn.folder) if self.trajectory and batch[0].index == 0 else None
 
         def on_step(done: int, step: Step) -> None:

@@ -4,11 +4,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
-from sdg.checkpoints.models import load_denoiser
-from sdg.data.folder import load_image
+from sdg.data.image import load_image
 from sdg.data.requests import Requests
 from sdg.diffusion.samplers import steps_taken
 from sdg.errors import UserError, choice, integer, number
+from sdg.lightning.denoiser import chosen_denoiser
 from sdg.lightning.drawn import Drawn, fingerprint
 from sdg.lightning.encoder_evaluation import evaluate_encoder
 from sdg.lightning.evaluation import Evaluation
@@ -37,10 +37,10 @@ def sample(config: DictConfig) -> None:
         data.setup("predict")
         wishes, each = asked_for(config, data.held_out, guided=bool(method.gamma))
         requests = Requests(wishes, each, config.seed)
-        denoiser = load_denoiser(config.denoiser.weights)
+        denoiser = chosen_denoiser(config)
         resolution = denoiser.config["resolution"]
         if resolution != config.data.resolution:
-            raise UserError(f"data.resolution={config.data.resolution}, but the denoiser draws {resolution} pixels a side.")
+            raise UserError(f"data.resolution={config.data.resolution}, but the denoiser draws {resolution} pixels a side; set data.resolution={resolution}.")
         integer("sampler.steps", sampler.steps, 1, denoiser.schedule.T)
         start = None if config.init_image is None else load_image(config.init_image, resolution)
         if start is not None and not 0 < number("strength", config.strength) <= 1:
@@ -76,6 +76,7 @@ def sample(config: DictConfig) -> None:
             trainer.test(evaluation.of(drawn), verbose=False)
         finally:
             module.progress.stop()
+            data.teardown("test")
         if trainer.is_global_zero:
             drawn.note_measured(config.eval)
             if trainer.logger:

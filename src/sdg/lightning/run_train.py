@@ -14,9 +14,11 @@ from sdg.checkpoints.models import build_denoiser, fill, load_clip
 from sdg.checkpoints.weights import read
 from sdg.data.captions import FACTORS, WORDS
 from sdg.encoders.classifier import NoisyClassifier
-from sdg.encoders.clip import CLIP
+from sdg.encoders.clip import CLIP, tokens
 from sdg.encoders.noise_aware import NoiseAwareEncoder
+from sdg.encoders.tokenizer import vocabulary
 from sdg.errors import UserError, choice
+from sdg.lightning.denoiser import chosen_denoiser
 from sdg.lightning.run import flat, make_trainer, run
 from sdg.metrics.judge import Judge
 from sdg.report.card import processor, write_card
@@ -100,13 +102,23 @@ def training_parts(config: DictConfig) -> dict:
 
 
 def ddpm(config: DictConfig, plain: dict) -> pl.LightningModule:
-    denoiser = build_denoiser(plain["denoiser"], plain["schedule"], config.data.resolution)
+    if "network" not in plain["denoiser"]:  # it has one already, to fine-tune
+        denoiser = chosen_denoiser(config).requires_grad_(True).train()
+        if denoiser.config["resolution"] != config.data.resolution:
+            raise UserError(f"data.resolution={config.data.resolution}, but this denoiser draws {denoiser.config['resolution']} pixels a side; set data.resolution={denoiser.config['resolution']}.")
+    else:
+        denoiser = build_denoiser(plain["denoiser"], plain["schedule"], config.data.resolution)
     return instantiate(config.module, denoiser=denoiser, **training_parts(config), _convert_="all")
 
 
 def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
-    tokenizer = choice("encoder.tokenizer", config.encoder.tokenizer, ("words", "bpe"))
-    encoder = CLIP(plain["encoder"]["model"], WORDS if tokenizer == "words" else ())
+    tokenizer, model = choice("encoder.tokenizer", config.encoder.tokenizer, ("words", "bpe")), plain["encoder"]["model"]
+    captions = getattr(instantiate(config.data), "captions", [])  # of other data than the shapes, whose words are known
+    words = () if tokenizer == "bpe" else vocabulary(captions) or WORDS
+    if model["text_cfg"]["vocab_size"] is None:
+        model["text_cfg"]["vocab_size"] = tokens(words)
+    encoder = CLIP(model, words)
+    encoder.tokenizer(captions)  # says now, not after an epoch, that one is too long
     return instantiate(config.module, clip=encoder, **training_parts(config), _convert_="all")
 
 
@@ -133,7 +145,7 @@ def classifier_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
     teacher, data = clean_teacher(config), instantiate(config.data)
     data.setup("validate")
     if not getattr(data.held_out, "classes", None):
-        raise UserError("a classifier needs labels: use data=shapes, or data=folder with a sub-folder for each class and data.labels=true.")
+        raise UserError("a classifier needs labels: use data=shapes, or data=folder with a sub-folder for each class and data.labels=folders.")
     model = NoisyClassifier(teacher.config, plain["schedule"], {factor: list(names) for factor, names in data.held_out.classes.items()})
     model.encoder.tower.load_state_dict(NoiseAwareEncoder(teacher.tower, teacher.config, plain["schedule"]).tower.state_dict())
     return instantiate(config.module, classifier=model, **training_parts(config), _convert_="all")

@@ -8,9 +8,10 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.checkpoints.models import load_classifier, load_clip, load_clip_noisy
-from sdg.data.folder import image_files, load_image
-from sdg.data.requests import Request, read_table, read_wishes, weighted
 from sdg.data.captions import FACTORS
+from sdg.data.image import image_files, load_image
+from sdg.data.requests import Request
+from sdg.data.wishes import read_table, read_wishes, weighted
 from sdg.diffusion.denoiser import Denoiser
 from sdg.encoders.stages import stages
 from sdg.errors import UserError, choice, integer
@@ -21,7 +22,8 @@ from sdg.guidance.terms import Class, Content, Structure, Style, Text
 __all__ = ["asked_for", "build_similarity", "reference_images"]
 
 RIVALS = 256  # held-out captions
-BY_REFERENCE = ("content", "structure", "style")
+TERMS = {"text": Text, "content": Content, "structure": Structure, "style": Style, "class": Class}
+BY_REFERENCE = [kind for kind, term in TERMS.items() if term.by_reference]
 HELD_OUT = "held-out "  # with a number: a reference from the data's held-out part
 
 
@@ -71,12 +73,13 @@ def own_wishes(config: DictConfig, held_out) -> dict:
     def within(i: int) -> int:
         i += integer("offset", config.offset, 0)
         if i >= len(held_out):
-            raise UserError(f"num_samples={config.num_samples} needs {i + 1} held-out images, but there are {len(held_out)}; raise data.held_out or samples_per_prompt.")
+            raise UserError(f"this run needs {i + 1} held-out images, but there are {len(held_out)}; lower num_samples, or raise data.held_out or samples_per_prompt.")
         return i
     offers = {kind: lambda i: f"{HELD_OUT}{within(i)}" for kind in BY_REFERENCE}
     if hasattr(held_out, "caption"):
         named = None if config.named is None else [choice("named", name, list(FACTORS)) for name in listed(config.named)]
         offers["text"] = lambda i: held_out.caption(within(i), 0, named)
+    if hasattr(held_out, "class_of"):
         offers["class"] = lambda i: held_out.class_of(within(i))
     return offers
 
@@ -119,8 +122,8 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
         elif kind == "content":
             terms[kind] = Content(image, options.weight, options.noised)
         elif kind in ("structure", "style"):
-            form = options.weight, options.stages, options.form
-            terms[kind] = Structure(*form) if kind == "structure" else Style(*form, options.statistics)
+            common = options.weight, options.stages, options.form
+            terms[kind] = Structure(*common) if kind == "structure" else Style(*common, options.statistics)
             for stage in terms[kind].stages:
                 choice(f"similarity.{kind}.stages", stage, list(stages(image.tower)))
         else:
@@ -153,7 +156,7 @@ def class_term(config: DictConfig, image, text, held_out) -> Class:
             raise UserError(f"similarity.class.form=classifier needs encoder=classifier_noisy, not encoder={config.encoder_name}.")
         return Class(image, None, {factor: dict.fromkeys(names) for factor, names in image.classes.items()}, "classifier", options.weight)
     if not getattr(held_out, "classes", None):
-        raise UserError("this data has no classes; use similarity=[text], or data=folder with data.labels=true.")
+        raise UserError("this data has no classes; use similarity=[text], or data=folder with data.labels=folders.")
     return Class(image, text, held_out.classes, options.form, options.weight)
 
 

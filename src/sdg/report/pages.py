@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdg.report.page import Page
 
-__all__ = ["run_page", "samples", "sweep_page", "wish"]
+__all__ = ["referred", "run_page", "samples", "sweep_page", "wish"]
 
 REFERENCES = ("content", "structure", "style")
 WISHES = ("prompt", "class", *REFERENCES)
@@ -25,9 +25,14 @@ def run_page(folder: Path) -> Path:
     page.heading("Samples: a wish a row; a click enlarges")
     rows: dict[str, list] = {}
     for sample in drawn:
-        rows.setdefault(wish(sample), []).append(sample)
-    page.gallery(["" for _ in range(min(COLUMNS, max(map(len, rows.values()))))],
-                 [(said, [(open_picture(folder / sample["file"]), caption(sample)) for sample in row[:COLUMNS]]) for said, row in list(rows.items())[:ROWS]])
+        rows.setdefault(wish(sample, whole=True), []).append(sample)
+    shown = []
+    for row in list(rows.values())[:ROWS]:
+        beside = [(open_picture(file), f"{kind} reference") for kind, file in referred(folder, row[0]).items()]
+        shown.append((wish(row[0]), beside, [(open_picture(folder / sample["file"]), caption(sample)) for sample in row[:COLUMNS]]))
+    refers = max(len(beside) for _, beside, _ in shown)
+    page.gallery(["reference"] * refers + [""] * max(len(images) for _, _, images in shown),
+                 [(said, [*beside, *[None] * (refers - len(beside)), *images]) for said, beside, images in shown])
     trajectory(page, folder)
     config(page, folder)
     return page.write(folder / "report.html")
@@ -53,7 +58,9 @@ def sweep_page(folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], d
     every = [{sample["index"]: sample for sample in samples(job["path"])} for job in jobs]
     first = list(every[0].values())
     shown = first[:: max(1, len(first) // COLUMNS)][:COLUMNS]
+    kept = [next(iter(referred(jobs[0]["path"], sample).values()), None) for sample in shown]
     page.gallery([wish(sample) for sample in shown],
+                 ([("reference", [(open_picture(file), file.name) if file else None for file in kept])] if any(kept) else []) +
                  [(job["name"].replace("guidance.gamma=", "γ = "), [(open_picture(job["path"] / own[sample["index"]]["file"]), f"{job['name']}: {caption(own[sample['index']])}")
                                                                     if sample["index"] in own else None for sample in shown]) for job, own in zip(jobs, every)])
     for job in reversed(jobs):  # the last is mostly the strongest
@@ -110,6 +117,13 @@ def samples(job: Path) -> list[dict]:
         return list(csv.DictReader(file))
 
 
-def wish(sample: Mapping) -> str:
-    """What a sample was asked to be like, in few words."""
-    return " + ".join(Path(sample[name]).name if name in REFERENCES else sample[name] for name in WISHES if sample.get(name))
+def referred(job: Path, sample: Mapping) -> dict[str, Path]:
+    """{similarity: picture of what a sample refers to}, as its run kept them."""
+    file = job / "references.json"
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    return {kind: job / kept[sample[kind]] for kind in REFERENCES if sample.get(kind) in kept}
+
+
+def wish(sample: Mapping, whole: bool = False) -> str:
+    """What a sample was asked to be like, in few words: of a file its name alone, unless `whole`."""
+    return " + ".join(Path(sample[name]).name if name in REFERENCES and not whole else sample[name] for name in WISHES if sample.get(name))

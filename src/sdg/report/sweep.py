@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdg.report.curves import curves
 from sdg.report.jobs import Jobs
-from sdg.report.pages import samples, sweep_page, wish
+from sdg.report.pages import referred, samples, sweep_page, wish
 
 __all__ = ["SweepReport"]
 
@@ -51,7 +51,9 @@ class SweepReport(Jobs):
 def row(job: dict, metrics: dict) -> dict:
     """A job's line of the table: what its command said beside the others, its figures and its folder."""
     alignment, cost = metrics.get("alignment", {}), metrics.get("cost_per_sample", {})
-    return {"job": job["name"]} | {name: alignment.get(name) for name in COLUMNS} | {name: metrics.get(name) for name in FIGURES} | {
+    alike, overlap = (next(iter(metrics.get(name, {}).values()), None) for name in ("agreement", "mask_iou"))  # with the first of a wish's references
+    return {"job": job["name"]} | {name: alignment.get(name) for name in COLUMNS} | {f"same_{name}": (alike or {}).get(name) for name in COLUMNS[:-1]} | {
+        "mask_iou": overlap} | {name: metrics.get(name) for name in FIGURES} | {
         "gflops_per_sample": cost["flops"] / 1e9 if cost else None, "folder": job["folder"]}
 
 
@@ -65,13 +67,13 @@ def print_table(rows: list[dict]) -> None:
         table.add_column(name.replace("_", "\n"), no_wrap=True)  # what tells the rows apart is never cut
     for line in rows:
         table.add_row(*("" if line[name] is None else f"{line[name]:.3g}" if isinstance(line[name], float) else str(line[name]) for name in measured))
-    console = Console()
+    console = Console(markup=False)  # similarity=[text] is no style
     console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
     console.print(table)
 
 
 def gallery(folder: Path, jobs: list[Path], names: list[str], columns: int = 12) -> Path:
-    """The same samples in every job, a row a job: what the swept setting does to each."""
+    """The same samples in every job, a row a job, below what they refer to: what the swept setting does to each."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -83,13 +85,18 @@ def gallery(folder: Path, jobs: list[Path], names: list[str], columns: int = 12)
     drawn = [{sample["index"]: sample for sample in samples(job)} for job in jobs]
     first = list(drawn[0].values())
     shown = first[:: max(1, len(first) // columns)][:columns]
-    figure, axes = plt.subplots(len(jobs), len(shown), figsize=(1.15 * len(shown) + 1.3, 1.15 * len(jobs) + 0.7), squeeze=False, layout="constrained")
-    for line, job, own, name in zip(axes, jobs, drawn, names):
-        for axis, sample in zip(line, shown):
+    rows = [(name.replace("guidance.gamma=", "γ = "), [job / own[sample["index"]]["file"] if sample["index"] in own else None for sample in shown])
+            for job, own, name in zip(jobs, drawn, names)]
+    references = [next(iter(referred(jobs[0], sample).values()), None) for sample in shown]
+    if any(references):
+        rows.insert(0, ("reference", references))
+    figure, axes = plt.subplots(len(rows), len(shown), figsize=(1.15 * len(shown) + 1.3, 1.15 * len(rows) + 0.7), squeeze=False, layout="constrained")
+    for line, (name, files) in zip(axes, rows):
+        for axis, file in zip(line, files):
             axis.set(xticks=[], yticks=[])
-            if sample["index"] in own:
-                axis.imshow(np.asarray(open_picture(job / own[sample["index"]]["file"])), interpolation="nearest")
-        line[0].set_ylabel(name.replace("guidance.gamma=", "γ = "), rotation=0, ha="right", va="center", fontsize=9)
+            if file:
+                axis.imshow(np.asarray(open_picture(file)), interpolation="nearest")
+        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
     for axis, sample in zip(axes[0], shown):
         axis.set_title(textwrap.fill(wish(sample), 17), fontsize=6)
     figure.savefig(folder / "sweep.png", dpi=120)

@@ -1,0 +1,44 @@
+"""A denoiser as a folder that diffusers' `DDPMPipeline.from_pretrained` opens, where that is exact."""
+
+from pathlib import Path
+
+from sdg.diffusion.denoiser import Denoiser
+from sdg.errors import UserError
+
+__all__ = ["save_pipeline", "unlike"]
+
+PREDICTIONS = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
+
+
+def unlike(denoiser: Denoiser) -> str | None:
+    """Why a `DDPMPipeline` would not draw what this denoiser draws; None where it would."""
+    options = denoiser.config["denoiser"]
+    if denoiser.patch != 1:
+        return f"it sees patches of {denoiser.patch} × {denoiser.patch} pixels, which UNet2DModel does not"
+    if options.get("heads"):
+        return f"it has {options['heads']} attention heads at several widths, and UNet2DModel's config can only say how wide a head is"
+    if denoiser.time_scale != 1:
+        return f"its network sees t times {denoiser.time_scale:g}, and DDPMPipeline gives t itself"
+    if denoiser.network.config.num_class_embeds:
+        return "it is class-conditional, and DDPMPipeline gives no class"
+    if denoiser.network.time_proj.num_channels != denoiser.network.config.block_out_channels[0]:
+        return "its embedding of t is wider than its first level, and UNet2DModel's config cannot say so"
+    return None
+
+
+def save_pipeline(denoiser: Denoiser, folder: str | Path) -> Path:
+    """Writes `model_index.json`, `unet/` with safetensors, and `scheduler/`.
+
+    Raises:
+        UserError: the pipeline would not draw what this denoiser draws.
+    """
+    from diffusers import DDPMPipeline, DDPMScheduler
+
+    if reason := unlike(denoiser):
+        raise UserError(f"this denoiser cannot be a diffusers folder: {reason}. Convert it to a .safetensors file of this project instead.")
+    schedule = denoiser.schedule
+    betas = ({"beta_schedule": "linear", "beta_start": 1e-4 * 1000 / schedule.T, "beta_end": 0.02 * 1000 / schedule.T} if schedule.kind == "linear"
+             else {"beta_schedule": "squaredcos_cap_v2"})
+    scheduler = DDPMScheduler(schedule.T, prediction_type=PREDICTIONS[denoiser.prediction], variance_type=denoiser.variance, clip_sample=denoiser.clip, **betas)
+    DDPMPipeline(denoiser.network, scheduler).save_pretrained(folder)
+    return Path(folder)

@@ -1,0 +1,71 @@
+"""What is said of the images of a folder: captions and labels, where people keep them."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from sdg.errors import UserError
+
+__all__ = ["LABELS", "captions_of", "labels_of"]
+
+METADATA = ("metadata.jsonl", "metadata.csv")  # of Hugging Face's imagefolder, in the folder or in any below
+TEXT = ("text", "caption", "captions", "prompt")  # the column that is the caption: the first of these that there is
+LABELS = (False, "folders", "names", True)  # true: folders
+
+
+def captions_of(root: Path, files: Sequence[Path]) -> list[list[str]]:
+    """The captions of every image, one or several: lines of a .txt beside it, else what a metadata file says of it.
+
+    Raises:
+        UserError: an image has none, or a metadata file cannot be read.
+    """
+    said = {}
+    for name in METADATA:
+        for file in sorted(root.rglob(name)):
+            said |= metadata(file)
+    found, silent = [], []
+    for file in files:
+        beside = file.with_suffix(".txt")
+        lines = [line.strip() for line in beside.read_text(encoding="utf-8-sig").splitlines() if line.strip()] if beside.is_file() else said.get(file.resolve(), [])
+        found.append(lines)
+        if not lines:
+            silent.append(file)
+    if silent:
+        raise UserError(f"data.captions=true: {len(silent)} of {len(files)} images under {root} have no caption, such as {silent[0].relative_to(root)}; write it into "
+                        f"{silent[0].with_suffix('.txt').name} beside it, or into metadata.jsonl as {{\"file_name\": \"{silent[0].relative_to(root).as_posix()}\", \"text\": \"…\"}}.")
+    return found
+
+
+def metadata(file: Path) -> dict[Path, list[str]]:
+    """{image: captions} of a metadata file; its names are relative to its own folder."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+        rows = [json.loads(line) for line in text.splitlines() if line.strip()] if file.suffix == ".jsonl" else list(csv.DictReader(text.splitlines()))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"cannot read {file}: {error}.") from error
+    found: dict[Path, list[str]] = {}
+    for number, row in enumerate(rows, 1):
+        column = next((name for name in TEXT if isinstance(row, dict) and row.get(name)), None)
+        if column is None or not row.get("file_name"):
+            raise UserError(f"{file}, row {number}: a file_name and a {' or '.join(TEXT)} are needed.")
+        said = row[column] if isinstance(row[column], list) else [row[column]]
+        found.setdefault((file.parent / row["file_name"]).resolve(), []).extend(str(caption).strip() for caption in said)
+    return found
+
+
+def labels_of(root: Path, files: Sequence[Path], how: str | bool) -> list[str]:
+    """The class of every image: the first folder on its way from the root, or, as guided-diffusion reads names, what stands before the first _.
+
+    Raises:
+        UserError: an image has none.
+    """
+    found, how = [], "folders" if how is True else how
+    for file in files:
+        inside = file.relative_to(root)
+        label = inside.parts[0] if how == "folders" and len(inside.parts) > 1 else file.stem.partition("_")[0] if how == "names" and "_" in file.stem else ""
+        if not label:
+            where = "put each class in a folder of its own" if how == "folders" else "write it before an underscore, as in cat_0001.png"
+            raise UserError(f"data.labels={how}: the image {inside} has no class; {where}.")
+        found.append(label)
+    return found

@@ -1,0 +1,61 @@
+"""Image files of any size, format and mode, as a user expects them: upright, in RGB, square."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from sdg.errors import UserError
+
+__all__ = ["image_files", "load_image"]
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+ZOOM = 0.8  # the least share of the shorter side that a random crop shows, guided-diffusion's
+
+
+def load_image(file: str | Path, resolution: int, crop: str = "centre", flip: bool = False) -> torch.Tensor:
+    """One image file as (3, resolution, resolution) in [-1, 1].
+
+    Arguments:
+        crop: `centre`, the whole shorter side; or `random`, a square of 0.8 to all of it, anywhere, from torch's generator.
+        flip: mirror every other time.
+
+    Raises:
+        UserError: it is missing or cannot be read.
+    """
+    try:
+        with Image.open(Path(file).expanduser()) as opened:
+            image = as_rgb(ImageOps.exif_transpose(opened))
+            square = image.resize((resolution,) * 2, Image.Resampling.BICUBIC, random_box(*image.size)) if crop == "random" else \
+                ImageOps.fit(image, (resolution,) * 2, Image.Resampling.BICUBIC)
+    except FileNotFoundError as error:
+        where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
+        raise UserError(f"there is no image {file}{where}.") from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"cannot read the image {file}: {error}. Remove or replace it.") from error
+    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float().div_(127.5).sub_(1)
+    return pixels.flip(2) if flip and torch.rand(()) < 0.5 else pixels
+
+
+def random_box(width: int, height: int) -> tuple[float, float, float, float]:
+    """A square within an image: left, upper, right, lower."""
+    zoom, x, y = torch.rand(3).tolist()
+    side = min(width, height) * (ZOOM + (1 - ZOOM) * zoom)
+    left, upper = x * (width - side), y * (height - side)
+    return left, upper, left + side, upper + side
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """Every image file under a folder, in the order of names."""
+    return sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in SUFFIXES)
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """RGB from any mode: transparency shows white, and 16-bit greyscale, which pillow would clip at 255, is scaled."""
+    if image.mode.startswith("I"):
+        image = Image.fromarray((np.asarray(image).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
