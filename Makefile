@@ -36,4 +36,4 @@ weights: setup   ## train all shipped weights anew; hours on a CPU
 	for kind in denoiser clip clip_noisy judge; do cp outputs/weights/$$kind/$$kind.safetensors outputs/weights/$$kind/$$kind.md weights/; done
 
 clean:           ## forget the environment, the runs and the rendered data
-	rm -rf $(VENV) outputs data/shapes
+	rm -rf $(VENV) outputs data/shapes data/emoji

@@ -92,8 +92,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
         chain.append(link)
         link = link.__cause__ or link.__context__
     for link in chain:
-        if isinstance(link, UserError):
-            return str(link)
+        if isinstance(link, UserError):  # from a DataLoader's worker it brings that process's traceback along
+            return str(link).rpartition(f"{UserError.__module__}.UserError: ")[2].strip()
     for link in chain:
         if isinstance(link, MissingConfigException):
             group, _, word = str(link.missing_cfg_file).rpartition("/")

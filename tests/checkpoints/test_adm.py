@@ -90,6 +90,8 @@ def test_a_layout_of_no_family_asks_for_what_it_cannot_tell():
     (lambda p: p.update({"out.2.weight": torch.zeros(4, 32, 3, 3)}), "take 3 channels and give 4"),
     (lambda p: p.update({"input_blocks.0.0.weight": torch.zeros(32, 6, 3, 3)}), "take 6 channels.*Upsamplers are not supported"),
     (lambda p: p.update({"extra": torch.zeros(1)}), "1 tensors that an ADM U-Net of their layout has not, such as extra"),
+    (lambda p: [p.pop(name) for name in list(p) if name.startswith("output_blocks.")], "have no output_blocks.0.0.in_layers.0.weight"),
+    (lambda p: p.pop("input_blocks.3.0.out_layers.3.weight"), "have no input_blocks.3.0.out_layers.3.weight"),
     (lambda p: p.update({"output_blocks.4.0.in_layers.0.weight": torch.zeros(1)}), "which no ADM U-Net has"),
 ])
 def test_weights_of_another_structure_are_refused(change, message):
@@ -97,6 +99,13 @@ def test_weights_of_another_structure_are_refused(change, message):
     change(p)
     with pytest.raises(UserError, match=message):
         from_adm(p, {"resolution": 8, "schedule": "linear", "T": 1000, "qkv": "heads_first", "head_width": 16}, "x.pt")
+
+
+def test_a_variance_that_the_file_has_not_is_refused():
+    p = random_weights(Net(32, (1, 2), 1, (1,), head_width=16), dtype=torch.float32)
+    learned = p["out.2.weight"].shape[0] == 6
+    with pytest.raises(UserError, match="denoiser.variance=.* learned"):
+        from_adm(p, {"resolution": 8, "schedule": "linear", "T": 1000, "qkv": "heads_first", "head_width": 16, "variance": "fixed_small" if learned else "learned_range"}, "x.pt")
 
 
 def test_heads_that_do_not_divide_a_width_are_refused():

@@ -59,6 +59,14 @@ def test_learned_variance_and_classes_of_a_diffusers_folder(tmp_path, x):
             load_denoiser(tmp_path, label=label)
 
 
+def test_an_embedding_of_t_of_another_width_keeps_diffusers_sinusoid(tmp_path, x):
+    network = unet(time_embedding_dim=96)
+    DDPMPipeline(network, DDPMScheduler()).save_pretrained(tmp_path)
+    t = torch.tensor([3, 400])
+    with torch.no_grad():
+        torch.testing.assert_close(load_denoiser(tmp_path)(x, t)[0], network(x, t).sample)
+
+
 @pytest.mark.parametrize("suffix", ["pt", "safetensors", "ema.pt"])
 def test_an_adm_file_of_either_format(tmp_path, x, suffix):
     p, file, t = random_weights(NET, dtype=torch.float32), tmp_path / f"adm.{suffix}", torch.tensor([3, 400])
@@ -152,10 +160,12 @@ def test_a_pretrained_denoiser_samples(run, tiny, tmp_path, refusal, capsys):
     assert "denoiser=pretrained needs denoiser.path=FILE" in refusal("sample.py", *options[:-1])
 
 
-def test_a_pretrained_denoiser_is_fine_tuned(run, tmp_path):
+def test_a_pretrained_denoiser_is_fine_tuned(run, tmp_path, refusal):
     torch.save(random_weights(NET, dtype=torch.float32), tmp_path / "adm.pt")
-    run("train.py", "denoiser=pretrained", f"denoiser.path={tmp_path}/adm.pt", *(f"denoiser.{word}" for word in WORDS), "data.resolution=8", "data.size=8", "data.held_out=8",
-        "data.cache=null", "data.batch_size=4", "trainer.max_steps=1", "logger=none", f"hydra.run.dir={tmp_path}/run")
+    command = ["train.py", "denoiser=pretrained", f"denoiser.path={tmp_path}/adm.pt", *(f"denoiser.{word}" for word in WORDS), "data.resolution=8", "data.size=8", "data.held_out=8",
+               "data.cache=null", "data.batch_size=4", "trainer.max_steps=1", "logger=none", f"hydra.run.dir={tmp_path}/run"]
+    assert "schedule=linear: this denoiser brings the schedule" in refusal(*command, "schedule=linear")
+    run(*command)
     before, after = open_denoiser(tmp_path / "adm.pt", SAID).tensors, open_denoiser(tmp_path / "run" / "denoiser.safetensors")
     assert after.config["schedule"] == {"kind": "linear", "T": 1000} and any(not torch.equal(value, after.tensors[name]) for name, value in before.items())
 
@@ -192,8 +202,13 @@ def test_what_is_no_denoiser_is_refused_in_a_sentence(tmp_path, weights, monkeyp
     (tmp_path / "clip" / "config.json").write_text(json.dumps({"_class_name": "UNet2DConditionModel", "in_channels": 4, "sample_size": 64}))
     (tmp_path / "clip" / "scheduler_config.json").write_text("{}")
     DDPMPipeline(unet(), DDPMScheduler(beta_schedule="scaled_linear")).save_pretrained(tmp_path / "scaled")
+    DDPMPipeline(unet(time_embedding_type="fourier"), DDPMScheduler()).save_pretrained(tmp_path / "fourier")
+    DDPMPipeline(unet(out_channels=6), DDPMScheduler()).save_pretrained(tmp_path / "six")
+    DDPMPipeline(unet(), DDPMScheduler()).save_pretrained(tmp_path / "broken")
+    (tmp_path / "broken" / "scheduler" / "scheduler_config.json").write_text("{")
     for path, message in ((tmp_path / "none.pt", "no weights at .*none.pt"), ("weights/denoisr.safetensors", "no weights at weights/denoisr"), (tmp_path / "list.pt", "holds no state dict"), (tmp_path / "cut.safetensors", "damaged"),
                           (tmp_path / "empty", r"has no config.json, nor unet/config.json"), (tmp_path / "clip", "describes a UNet2DConditionModel for 4 channels"),
+                          (tmp_path / "fourier", "time_embedding_type=fourier"), (tmp_path / "six", "out_channels=6 and a scheduler with variance_type=fixed_small"), (tmp_path / "broken", "scheduler_config.json is no JSON"),
                           (tmp_path / "scaled", "neither those of a linear schedule"), ("nobody/nothing", "no such model could be fetched.*hf download nobody/nothing")):
         with pytest.raises(UserError, match=message):
             open_denoiser(path)
@@ -201,6 +216,14 @@ def test_what_is_no_denoiser_is_refused_in_a_sentence(tmp_path, weights, monkeyp
         open_denoiser(weights / "denoiser.safetensors", {"T": 4000, "qkv": None})
     with pytest.raises(UserError, match="denoiser.label=3: .* holds an unconditional denoiser"):
         load_denoiser(weights / "denoiser.safetensors", label=3)
+
+
+def test_convert_overwrites_nothing_and_writes_no_pickle(tmp_path, weights):
+    (tmp_path / "there.safetensors").write_text("mine")
+    for name, message in (("there.safetensors", "is there already"), ("out.pt", "never a pickle")):
+        with pytest.raises(SystemExit, match=message):
+            main(["convert", str(weights / "denoiser.safetensors"), str(tmp_path / name)])
+    assert (tmp_path / "there.safetensors").read_text() == "mine" and not (tmp_path / "out.pt").exists()
 
 
 def test_a_settings_typo_of_the_command_names_the_near_match(weights):

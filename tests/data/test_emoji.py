@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -28,6 +29,12 @@ def cldr(tmp_path_factory):
         (folder / part / "en.xml").write_text("<ldml><annotations>" + "".join(
             f'<annotation cp="{text}">{keywords}</annotation><annotation cp="{text}" type="tts">{name}</annotation>' for text, (name, keywords) in annotations.items()) + "</annotations></ldml>")
     return str(folder)
+
+
+def test_a_font_without_colour_is_refused(cldr):
+    plain = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    with pytest.raises(UserError, match="DejaVuSans.ttf draws no emoji in colour"):
+        Emoji(16, font=str(plain), cldr=cldr)
 
 
 def test_names_and_keywords_become_captions(cldr):

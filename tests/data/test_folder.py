@@ -1,6 +1,7 @@
 """What a folder says of its images, which of them are held out, and what becomes of those that cannot be read."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch.utils.data import DataLoader
 from sdg.data.annotations import captions_of, labels_of
 from sdg.data.datamodule import FolderData
 from sdg.data.folder import ImageFolder
-from sdg.data.image import load_image
+from sdg.data.image import image_files, load_image
 from sdg.errors import UserError
 
 
@@ -67,6 +68,41 @@ def test_metadata_that_cannot_be_read_is_refused_by_name(tmp_path, text, message
     (tmp_path / "metadata.jsonl").write_text(text)
     with pytest.raises(UserError, match=message):
         captions_of(tmp_path, files)
+
+
+def test_line_ends_within_a_caption_and_blank_captions(tmp_path):
+    files = make(tmp_path, "a.png", "b.png")
+    (tmp_path / "metadata.csv").write_text('file_name,text\r\na.png,"a house\nby a\u2028lake"\r\nb.png,a tree\r\n', encoding="utf-8", newline="")
+    assert captions_of(tmp_path, files) == [["a house\nby a\u2028lake"], ["a tree"]]
+    (tmp_path / "metadata.csv").unlink()
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a\u2028house"}\n{"file_name": "b.png", "text": [" ", "a tree"]}\n', encoding="utf-8")
+    assert captions_of(tmp_path, files) == [["a\u2028house"], ["a tree"]]
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a house"}\n{"file_name": "b.png", "text": "  "}\n')
+    with pytest.raises(UserError, match="1 of 2 images .* have no caption, such as b.png"):
+        captions_of(tmp_path, files)
+    (tmp_path / "b.txt").write_bytes("un café".encode("latin-1"))
+    with pytest.raises(UserError, match=r"b\.txt is not UTF-8"):
+        captions_of(tmp_path, files)
+
+
+def test_hidden_files_and_folders_with_a_pictures_name_are_no_images_and_a_dangling_link_is_broken(tmp_path):
+    make(tmp_path, "a.png", "._a.png", ".thumbnails/a.png", "b.png/c.png")
+    (tmp_path / "d.png").symlink_to(tmp_path / "gone.png")
+    assert [file.relative_to(tmp_path).as_posix() for file in image_files(tmp_path)] == ["a.png", "b.png/c.png", "d.png"]
+    with pytest.raises(UserError, match="there is no image .*d.png"):
+        ImageFolder(tmp_path, 16).__getitems__([0, 1, 2])
+
+
+def test_a_name_that_is_no_unicode_is_taken(tmp_path, capfd):
+    make(tmp_path, "a.png")
+    os.link(tmp_path / "a.png", os.fsencode(tmp_path) + b"/caf\xe9.png")
+    (tmp_path / "c.png").write_bytes(b"no image")
+    os.link(tmp_path / "c.png", os.fsencode(tmp_path) + b"/d\xe9.png")
+    data = FolderData(tmp_path, 16, batch_size=2)
+    assert len(data.images) == 4
+    data.images.plain().__getitems__(range(4))
+    data.teardown("test")
+    assert "2 of 4 images could not be read and were skipped: c.png, d\\udce9.png" in capfd.readouterr().out
 
 
 def test_batches_bring_captions_any_of_an_images_own(tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdg.data.wishes import foremost, read_wishes, weighted
+from sdg.data.wishes import foremost, read_wishes, verbatim, weighted
 from sdg.errors import UserError
 
 
@@ -23,6 +23,8 @@ def read(prompts=None, table=None, num_samples=None, each=None, held_out=None):
     ("C:/pictures/a.png", (("C:/pictures/a.png", 1.0),)),
     ("portrait: a man", (("portrait: a man", 1.0),)),
     ("a clock at 12:30", (("a clock at 12:30", 1.0),)),
+    ("a sign \\| a wall:2 | a ring", (("a sign | a wall", 2.0), ("a ring", 1.0))),
+    ("a" * 5000, (("a" * 5000, 1.0),)),
 ])
 def test_parts_stand_between_bars_and_weights_behind_colons(wish, parts):
     assert weighted(wish) == parts
@@ -32,6 +34,11 @@ def test_parts_stand_between_bars_and_weights_behind_colons(wish, parts):
 def test_a_part_without_words_or_a_weight_that_is_no_number_is_refused(wish, said):
     with pytest.raises(UserError, match=said):
         weighted(wish)
+
+
+@pytest.mark.parametrize("sentence", ["a red heart", "Matthew 5:3", "cat | dog", "|", "ratio 3:banana", "a ring:-0.5"])
+def test_a_sentence_of_the_data_is_taken_as_it_stands(sentence):
+    assert weighted(verbatim(sentence)) == ((sentence, 1.0),)
 
 
 def test_the_foremost_part_has_the_most_weight():

@@ -15,6 +15,7 @@ from PIL import Image
 from sdg.checkpoints.models import load_clip_noisy
 from sdg.checkpoints.weights import save
 from sdg.report.jobs import Jobs
+from sdg.report.pages import compared
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -108,6 +109,18 @@ def test_a_sweep_by_reference_names_the_references(run, tiny, tmp_path):
     (job,) = (job["path"] for job in Jobs.jobs(tmp_path / "sweep") if job["name"].endswith("=1"))
     assert float(guided["same_shape"]) == metrics(job)["agreement"]["content"]["shape"] and float(guided["mask_iou"]) == metrics(job)["mask_iou"]["content"]
     assert unguided["same_shape"] and Path(tmp_path / "sweep" / "report.html").read_text().count('<td>reference</td>') == 1
+
+
+def test_a_sweep_over_references_shows_each_above_its_own_row(run, tiny, tmp_path):
+    for name in "ab":
+        Image.new("RGB", (8, 8), "red" if name == "a" else "blue").save(tmp_path / f"{name}.png")
+    run("sample.py", "-m", *tiny[:-1], "similarity=[content]", f"similarity.content.reference={tmp_path}/a.png,{tmp_path}/b.png", f"hydra.sweep.dir={tmp_path}/sweep")
+    heads, rows = compared(Jobs.jobs(tmp_path / "sweep"))
+    assert all(head.startswith("seed ") for head in heads) and [name for name, _ in rows[1::2]] == [f"similarity.content.reference={name}.png" for name in "ab"]
+    assert [name for name, _ in rows[::2]] == ["reference"] * 2 and len(rows) == 4
+    for (_, references), name in zip(rows[::2], "ab"):
+        with Image.open(references[0][0]) as kept:
+            assert kept.convert("RGB").getpixel((3, 3)) == {"a": (255, 0, 0), "b": (0, 0, 255)}[name]
 
 
 def test_a_failed_job_of_a_sweep_is_named_and_the_others_are_kept(run, tiny, tmp_path, capsys):

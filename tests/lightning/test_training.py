@@ -181,6 +181,12 @@ def test_captions_of_a_folder_train_a_clip_that_guides(run, tiny, tmp_path, caps
     table = (tmp_path / "run" / "samples.csv").read_text()
     assert table.count("The harbour at") == 4 and json.loads((tmp_path / "run" / "metrics.json").read_text())["similarity"] is not None
     assert "does not know the word 'sunset'" in refusal("sample.py", *sample, "prompt=sunset")
+    # With another word the rows of the embedding would mean other words.
+    (tmp_path / "images" / "3.txt").write_text("The harbour at noon.")
+    again = ["train.py", "encoder=clip", *train, "trainer.max_steps=4", f"ckpt_path={tmp_path}/clip/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path}/again"]
+    assert "resume with the data and the settings that it began with" in refusal(*again)
+    # What a worker of the loader finds out reaches the user as one line too.
+    assert "7.png" in refusal("train.py", "encoder=clip", *train, "data.num_workers=1", "data.max_broken=0", f"hydra.run.dir={tmp_path}/worker")
     long = [*train, "encoder.model.text_cfg.context_length=6", f"hydra.run.dir={tmp_path}/long"]
     assert "has 7 words; the encoder takes at most 4" in refusal("train.py", "encoder=clip", *long)
 

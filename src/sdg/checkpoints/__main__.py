@@ -10,7 +10,7 @@ import safetensors
 from sdg.checkpoints.models import denoiser_of, is_noisy_clip, load_clip_noisy
 from sdg.checkpoints.pipeline import save_pipeline, unlike
 from sdg.checkpoints.pretrained import ASKED, Found, Unsettled, open_denoiser
-from sdg.checkpoints.weights import KEY, save
+from sdg.checkpoints.weights import header, save
 from sdg.encoders.stages import stages
 from sdg.errors import UserError, near
 
@@ -66,15 +66,11 @@ def ours(file: Path) -> list[tuple[str, object, str]] | None:
     """Rows about a file of this project, of whatever kind; None for another one."""
     if not file.is_file() or file.suffix != ".safetensors":
         return None
-    try:
-        with safetensors.safe_open(str(file), "pt") as handle:
-            header = json.loads((handle.metadata() or {}).get(KEY, "null"))
-            sizes = [handle.get_slice(name).get_shape() for name in handle.keys()]
-    except (OSError, safetensors.SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"the weights {file} are damaged or no safetensors file ({error}).") from error
-    if header is None:
+    if (said := header(file)) is None:
         return None
-    return [("file", f"this project's, a {header['kind']}", ""), ("parameters", f"{count(sizes):,}", ""), *((name, plain(value), "") for name, value in header["config"].items())]
+    with safetensors.safe_open(str(file), "pt") as handle:
+        sizes = [handle.get_slice(name).get_shape() for name in handle.keys()]
+    return [("file", f"this project's, a {said['kind']}", ""), ("parameters", f"{count(sizes):,}", ""), *((name, plain(value), "") for name, value in said["config"].items())]
 
 
 def noisy_clip(path: str) -> list[tuple[str, object, str]] | None:
@@ -107,7 +103,15 @@ def plain(value) -> str:
 
 
 def convert(path: str, out: str, asked: dict) -> None:
-    """Writes a denoiser as `out` says, a .safetensors of this project or a diffusers folder; a noisy CLIP as a .safetensors."""
+    """Writes a denoiser as `out` says, a .safetensors of this project or a diffusers folder; a noisy CLIP as a .safetensors.
+
+    Raises:
+        UserError: `out` is there already, or has another file's ending.
+    """
+    if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
+        raise UserError(f"{out} is there already; give another name, or remove it.")
+    if Path(out).suffix in (".pt", ".pth", ".bin", ".ckpt"):
+        raise UserError(f"{out}: convert writes FILE.safetensors, or a folder for diffusers; never a pickle.")
     if is_noisy_clip(path):
         encoder = load_clip_noisy(path)
         if not out.endswith(".safetensors"):

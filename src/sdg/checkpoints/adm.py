@@ -106,8 +106,13 @@ def layout_of(tensors: Mapping[str, Tensor]) -> Layout:
     Raises:
         UserError: it is none of an ADM U-Net, or one of another structure.
     """
-    if not {"time_embed.0.weight", "input_blocks.0.0.weight", "out.2.weight"} <= tensors.keys():
-        raise UserError("these weights have no time_embed, input_blocks and out, so they are no ADM (guided-diffusion, improved-diffusion) denoiser.")
+    def shape(name: str) -> torch.Size:
+        if name not in tensors:
+            raise UserError(f"these weights have no {name}, so they are no ADM (guided-diffusion, improved-diffusion) denoiser.")
+        return tensors[name].shape
+
+    for needed in ("time_embed.0.weight", "input_blocks.0.0.weight", "input_blocks.1.0.emb_layers.1.weight", "output_blocks.0.0.in_layers.0.weight", "out.2.weight"):
+        shape(needed)
     ends = {side: 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith(f"{side}_blocks.")) for side in ("input", "output")}
     # A level ends with an upsampler behind its last block: a convolution of its own, or a second residual block.
     upsamplers = {found[1] for name in tensors if (found := re.match(r"output_blocks\.(\d+)\.[12]\.(conv|in_layers\.0)\.weight$", name))}
@@ -116,16 +121,16 @@ def layout_of(tensors: Mapping[str, Tensor]) -> Layout:
         raise UserError(f"these weights have {ends['input']} input blocks, {every} output blocks and {levels} levels, which no ADM U-Net has.")
     blocks = every // levels - 1
     firsts = [1 + level * (blocks + 1) for level in range(levels)]
-    image, out = tensors["input_blocks.0.0.weight"].shape[1], tensors["out.2.weight"].shape[0]
+    image, out = shape("input_blocks.0.0.weight")[1], shape("out.2.weight")[0]
     if image != 3 or out not in (3, 6):
         raise UserError(f"these weights take {image} channels and give {out}: a model of RGB images takes 3 and gives 3, or 6 with a learned variance. Upsamplers are not supported.")
-    widths = tuple(tensors[f"input_blocks.{first}.0.out_layers.3.weight"].shape[0] for first in firsts)
+    widths = tuple(shape(f"input_blocks.{first}.0.out_layers.3.weight")[0] for first in firsts)
     return Layout(
-        channels=tensors["time_embed.0.weight"].shape[1], widths=widths, blocks=blocks,
+        channels=shape("time_embed.0.weight")[1], widths=widths, blocks=blocks,
         attention=tuple(level for level, first in enumerate(firsts) if f"input_blocks.{first}.1.qkv.weight" in tensors),
-        scale_shift=tensors["input_blocks.1.0.emb_layers.1.weight"].shape[0] == 2 * widths[0],
+        scale_shift=shape("input_blocks.1.0.emb_layers.1.weight")[0] == 2 * widths[0],
         resnet_resampling=levels > 1 and f"input_blocks.{blocks + 1}.0.in_layers.0.weight" in tensors,
-        learned=out == 6, classes=tensors["label_emb.weight"].shape[0] if "label_emb.weight" in tensors else None)
+        learned=out == 6, classes=shape("label_emb.weight")[0] if "label_emb.weight" in tensors else None)
 
 
 def family_of(layout: Layout) -> Family | None:

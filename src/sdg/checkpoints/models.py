@@ -25,7 +25,7 @@ __all__ = ["build_denoiser", "denoiser_of", "fill", "is_noisy_clip", "load_class
 
 def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
     """A diffusers UNet2DModel and a schedule as `conf/denoiser` and `conf/schedule` describe them."""
-    options = {key: value for key, value in denoiser.items() if key not in ("network", "heads")}
+    options = {key: value for key, value in denoiser.items() if key not in ("network", "heads", "sinusoid")}
     patch, network = options.get("patch", 1), denoiser["network"]
     halvings = len(network["block_out_channels"]) - 1
     if resolution % (patch * 2**halvings):
@@ -33,7 +33,8 @@ def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
     channels = 3 * patch**2
     outputs = channels * (2 if options.get("variance") == "learned_range" else 1)
     unet = UNet2DModel(sample_size=resolution // patch, in_channels=channels, out_channels=outputs, **network)
-    embed_time(unet, network)
+    if denoiser.get("sinusoid"):
+        embed_time(unet, denoiser["sinusoid"])
     if denoiser.get("heads"):
         set_heads(unet, denoiser["heads"])
     model = Denoiser(unet, Schedule(**schedule), **options)
@@ -41,12 +42,10 @@ def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
     return model
 
 
-def embed_time(unet: UNet2DModel, network: dict) -> None:
-    """Makes the sinusoid of t a fourth as wide as its embedding, as in ADM; diffusers' is as wide as the first level, which need not be that."""
-    embedding = network.get("time_embedding_dim")
-    if embedding and embedding != 4 * network["block_out_channels"][0]:
-        unet.time_proj = Timesteps(embedding // 4, unet.config.flip_sin_to_cos, unet.config.freq_shift)
-        unet.time_embedding = TimestepEmbedding(embedding // 4, embedding)
+def embed_time(unet: UNet2DModel, width: int) -> None:
+    """Makes the sinusoid of t this wide; diffusers' arguments make it as wide as the first level."""
+    unet.time_proj = Timesteps(width, unet.config.flip_sin_to_cos, unet.config.freq_shift)
+    unet.time_embedding = TimestepEmbedding(width, unet.time_embedding.linear_1.out_features)
 
 
 def set_heads(unet: UNet2DModel, heads: int) -> None:
@@ -102,8 +101,8 @@ def is_noisy_clip(path: str | Path) -> bool:
     """Whether a file holds a noisy CLIP of the SDG authors' code."""
     if not Path(path).is_file():
         return False
-    tensors, header = tensors_of(Path(path))
-    return header is None and is_sdg_code(tensors)
+    tensors, ours = tensors_of(Path(path))
+    return ours is None and is_sdg_code(tensors)
 
 
 def load_classifier(file: str | Path) -> NoisyClassifier:

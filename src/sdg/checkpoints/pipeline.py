@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
+from sdg.checkpoints.pretrained import PREDICTIONS
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
 
 __all__ = ["save_pipeline", "unlike"]
-
-PREDICTIONS = {"epsilon": "epsilon", "x0": "sample", "v": "v_prediction"}
 
 
 def unlike(denoiser: Denoiser) -> str | None:
@@ -39,6 +38,7 @@ def save_pipeline(denoiser: Denoiser, folder: str | Path) -> Path:
     schedule = denoiser.schedule
     betas = ({"beta_schedule": "linear", "beta_start": 1e-4 * 1000 / schedule.T, "beta_end": 0.02 * 1000 / schedule.T} if schedule.kind == "linear"
              else {"beta_schedule": "squaredcos_cap_v2"})
-    scheduler = DDPMScheduler(schedule.T, prediction_type=PREDICTIONS[denoiser.prediction], variance_type=denoiser.variance, clip_sample=denoiser.clip, **betas)
+    prediction = next(theirs for theirs, ours in PREDICTIONS.items() if ours == denoiser.prediction)
+    scheduler = DDPMScheduler(schedule.T, prediction_type=prediction, variance_type=denoiser.variance, clip_sample=denoiser.clip, **betas)
     DDPMPipeline(denoiser.network, scheduler).save_pretrained(folder)
     return Path(folder)

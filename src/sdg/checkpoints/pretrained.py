@@ -7,17 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-import safetensors
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from sdg.checkpoints.adm import Layout, converted, family_of, layout_of, network_of
-from sdg.checkpoints.weights import KEY, read
+from sdg.checkpoints.weights import header, read
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
 
-__all__ = ["ASKED", "Found", "Unsettled", "open_denoiser", "tensors_of"]
+__all__ = ["ASKED", "PREDICTIONS", "Found", "Unsettled", "open_denoiser", "tensors_of"]
 
 ASKED = ("resolution", "schedule", "T", "heads", "head_width", "qkv", "time_scale", "variance")  # what a user may say of an ADM file
 WRAPPERS = ("ema", "model_ema", "state_dict", "model")  # under which training scripts keep the weights
@@ -72,8 +71,8 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> Found:
     if not place.exists() and not HUB.match(str(path)):
         raise UserError(f"no weights at {path}; train them (`python train.py --help` lists how) or set the path of a file or folder that exists.")
     if place.is_file():
-        tensors, header = tensors_of(place)
-        if header is not None:
+        tensors, ours = tensors_of(place)
+        if ours is not None:
             if said:
                 raise UserError(f"{path} says everything itself; leave out {', '.join(f'denoiser.{name}' for name in said)}.")
             config, tensors = read(place, "denoiser")
@@ -84,15 +83,11 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> Found:
     return from_diffusers(place if place.is_dir() else fetched(str(path)))
 
 
-def tensors_of(file: Path) -> tuple[dict[str, Tensor], str | None]:
+def tensors_of(file: Path) -> tuple[dict[str, Tensor], dict | None]:
     """The tensors of a .safetensors or a pickle, which is read without running code; and our own header, None where there is none."""
     if file.suffix == ".safetensors":
-        try:
-            with safetensors.safe_open(str(file), "pt") as handle:
-                header = (handle.metadata() or {}).get(KEY)
-            return load_file(str(file)), header
-        except (OSError, safetensors.SafetensorError) as error:
-            raise UserError(f"the weights {file} are damaged or no safetensors file ({error}).") from error
+        said = header(file)
+        return load_file(str(file)), said
     try:
         found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:  # pickle, zip and torch each have errors of their own
@@ -133,11 +128,13 @@ def from_adm(tensors: Mapping[str, Tensor], said: Mapping, path: str) -> Found:
     resolution = integer("denoiser.resolution", settle("resolution", family and family.resolution), 1)
     time_scale = number("denoiser.time_scale", settle("time_scale", family.time_scale if family else 1.0))
     variance = settle("variance", "learned_range", "the file") if layout.learned else settle("variance", "fixed_large", "the usual")
+    if (variance == "learned_range") != layout.learned:
+        raise UserError(f"denoiser.variance={variance}, but {path} {'learned its variance' if layout.learned else 'learned none'}; {'leave it out' if layout.learned else 'set fixed_large or fixed_small'}.")
     named = converted(tensors, layout, heads, head_width, qkv)
     widths = {layout.widths[level] for level in layout.attention} | {layout.widths[-1]}
     if heads and len(widths) == 1:  # as many heads everywhere are then heads of one width everywhere
         heads, head_width = None, widths.pop() // heads
-    denoiser = {"prediction": "epsilon", "variance": variance, "clip": True, "time_scale": time_scale, "heads": heads,
+    denoiser = {"prediction": "epsilon", "variance": variance, "clip": True, "time_scale": time_scale, "heads": heads, "sinusoid": None if layout.channels == layout.widths[0] else layout.channels,
                 "network": network_of(layout, head_width or 32)}
     return Found(path, {"denoiser": denoiser, "schedule": schedule.config, "resolution": resolution},
                  {f"network.{name}": value for name, value in named.items()}, f"an ADM U-Net, {described(layout)}", told)
@@ -155,8 +152,8 @@ def from_diffusers(folder: Path) -> Found:
     """A folder with a `UNet2DModel` and a scheduler's config, as diffusers writes it: beside each other or in folders of their own."""
     from diffusers import DDPMScheduler, UNet2DModel
 
-    model, options = inside(folder, "unet", "config.json"), json.loads(inside(folder, "scheduler", "scheduler_config.json").read_text())
-    said = json.loads(model.read_text())
+    model = inside(folder, "unet", "config.json")
+    said, options = described_in(model), described_in(inside(folder, "scheduler", "scheduler_config.json"))
     size = said.get("sample_size")
     if said.get("_class_name") != "UNet2DModel" or said.get("in_channels", 3) != 3 or not isinstance(size, int):
         raise UserError(f"{model} describes a {said.get('_class_name')} for {said.get('in_channels')} channels and the size {size}; a UNet2DModel of square RGB images is needed.")
@@ -165,9 +162,12 @@ def from_diffusers(folder: Path) -> Found:
     if variance is None or prediction is None or "beta_schedule" not in options:
         raise UserError(f"{folder}: a scheduler with beta_schedule={options.get('beta_schedule')}, prediction_type={options.get('prediction_type')} and "
                         f"variance_type={options.get('variance_type')} is not known here.")
+    for key, known in {"time_embedding_type": ("positional", "learned"), "class_embed_type": (None,), "out_channels": (6 if variance == "learned_range" else 3,)}.items():
+        if said.get(key, known[0]) not in known:
+            raise UserError(f"{model}: a network with {key}={said[key]} and a scheduler with variance_type={options.get('variance_type', 'fixed_small')} is not known here.")
     try:
         network = UNet2DModel.from_pretrained(model.parent, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"the weights beside {model} cannot be read ({str(error).splitlines()[0]}).") from error
     schedule = same_schedule(DDPMScheduler.from_config(options).alphas_cumprod, folder)
     arguments = {key: list(value) if isinstance(value, tuple) else value for key, value in network.config.items() if not key.startswith("_")}
@@ -178,6 +178,17 @@ def from_diffusers(folder: Path) -> Found:
     return Found(str(folder), {"denoiser": denoiser, "schedule": schedule.config, "resolution": size},
                  {f"network.{name}": value for name, value in network.state_dict().items()}, "a diffusers UNet2DModel",
                  {"resolution": (size, "config.json")} | {name: (value, "scheduler_config.json") for name, value in told.items()})
+
+
+def described_in(file: Path) -> dict:
+    """A config as diffusers writes it."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} is no JSON ({error}).") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{file} holds no settings, but a {type(found).__name__}.")
+    return found
 
 
 def inside(folder: Path, part: str, name: str) -> Path:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sdg.errors import UserError
 
-__all__ = ["read", "save"]
+__all__ = ["header", "read", "save"]
 
 KEY = "sdg"
 
@@ -30,6 +30,24 @@ def save(file: str | Path, kind: str, module: nn.Module, config: dict, half: boo
     return Path(file)
 
 
+def header(file: str | Path) -> dict | None:
+    """What this project's safetensors say of themselves, {`kind`, `config`}; None for another's.
+
+    Raises:
+        UserError: it cannot be read, or it is damaged.
+    """
+    try:
+        with safetensors.safe_open(str(file), "pt") as handle:
+            found = json.loads((handle.metadata() or {}).get(KEY, "null"))
+    except OSError as error:
+        raise UserError(f"cannot read the weights {file}: {error.strerror or error}.") from error
+    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
+        raise UserError(f"the weights {file} are damaged or no safetensors file ({error}); fetch or train them again.") from error
+    if found is not None and not (isinstance(found, dict) and {"kind", "config"} <= found.keys()):
+        raise UserError(f"the weights {file} have no valid `{KEY}` header; train or export them again.")
+    return found
+
+
 def read(file: str | Path, kind: str) -> tuple[dict, dict]:
     """The config and the tensors of a weight file.
 
@@ -39,16 +57,9 @@ def read(file: str | Path, kind: str) -> tuple[dict, dict]:
     file = Path(file)
     if not file.is_file():
         raise UserError(f"no weights at {file}; train them (`python train.py --help` lists how) or set the path of a file that exists.")
-    try:
-        with safetensors.safe_open(str(file), "pt") as handle:
-            header = json.loads((handle.metadata() or {}).get(KEY, "null"))
-        tensors = load_file(str(file))
-    except OSError as error:
-        raise UserError(f"cannot read the weights {file}: {error.strerror or error}.") from error
-    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"the weights {file} are damaged or no safetensors file ({error}); fetch or train them again.") from error
-    if not isinstance(header, dict) or not {"kind", "config"} <= header.keys():
-        raise UserError(f"the weights {file} have no valid `{KEY}` header, so they were not written by this project; train or export them with it.")
-    if header["kind"] != kind:
-        raise UserError(f"the weights {file} hold a {header['kind']}, but a {kind} is needed here.")
-    return header["config"], tensors
+    said = header(file)
+    if said is None:
+        raise UserError(f"the weights {file} have no `{KEY}` header, so they were not written by this project; train or export them with it.")
+    if said["kind"] != kind:
+        raise UserError(f"the weights {file} hold a {said['kind']}, but a {kind} is needed here.")
+    return said["config"], load_file(str(file))

@@ -1,6 +1,7 @@
 """What is said of the images of a folder: captions and labels, where people keep them."""
 
 import csv
+import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ def captions_of(root: Path, files: Sequence[Path]) -> list[list[str]]:
     found, silent = [], []
     for file in files:
         beside = file.with_suffix(".txt")
-        lines = [line.strip() for line in beside.read_text(encoding="utf-8-sig").splitlines() if line.strip()] if beside.is_file() else said.get(file.resolve(), [])
+        lines = [line.strip() for line in text_of(beside).split("\n") if line.strip()] if beside.is_file() else said.get(file.resolve(), [])
         found.append(lines)
         if not lines:
             silent.append(file)
@@ -37,12 +38,22 @@ def captions_of(root: Path, files: Sequence[Path]) -> list[list[str]]:
     return found
 
 
+def text_of(file: Path) -> str:
+    """A file's text, its lines ended by line feeds alone."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file} is not UTF-8 text; save it as such.") from error
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}.") from error
+
+
 def metadata(file: Path) -> dict[Path, list[str]]:
     """{image: captions} of a metadata file; its names are relative to its own folder."""
+    text = text_of(file)
     try:
-        text = file.read_text(encoding="utf-8-sig")
-        rows = [json.loads(line) for line in text.splitlines() if line.strip()] if file.suffix == ".jsonl" else list(csv.DictReader(text.splitlines()))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        rows = [json.loads(line) for line in text.split("\n") if line.strip()] if file.suffix == ".jsonl" else list(csv.DictReader(io.StringIO(text, newline="")))
+    except (csv.Error, json.JSONDecodeError) as error:
         raise UserError(f"cannot read {file}: {error}.") from error
     found: dict[Path, list[str]] = {}
     for number, row in enumerate(rows, 1):
@@ -50,7 +61,7 @@ def metadata(file: Path) -> dict[Path, list[str]]:
         if column is None or not row.get("file_name"):
             raise UserError(f"{file}, row {number}: a file_name and a {' or '.join(TEXT)} are needed.")
         said = row[column] if isinstance(row[column], list) else [row[column]]
-        found.setdefault((file.parent / row["file_name"]).resolve(), []).extend(str(caption).strip() for caption in said)
+        found.setdefault((file.parent / row["file_name"]).resolve(), []).extend(words for caption in said if (words := str(caption).strip()))
     return found
 
 

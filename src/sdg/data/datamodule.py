@@ -64,11 +64,10 @@ class ShapesData(Data):
         cache: folder of rendered images.
         captions: give captions with the images.
         masks: give the object's masks with the images.
-        labels: the factors are known whatever is said here.
     """
 
     def __init__(self, resolution: int = 32, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
-                 cache: str | None = None, captions: bool = False, masks: bool = False, labels: bool = True, batch_size: int = 64, num_workers: int = 0):
+                 cache: str | None = None, captions: bool = False, masks: bool = False, batch_size: int = 64, num_workers: int = 0):
         super().__init__(resolution, batch_size, num_workers)
         self.extras = {"captions": captions, "masks": masks}
         self.sizes, self.seed, self.cache = (size, held_out), integer("data.seed", seed, 0), cache
@@ -91,14 +90,14 @@ class Split(Data):
     """A set of images, a share of which is held out as each image itself decides, so that none changes sides when others are added.
 
     Arguments:
-        images: with `is_held_out`, `plain`, and what they know of themselves.
+        images: with `plain`, and the `mark` of each that decides; those with one mark stand on one side.
         held_out: the share.
     """
 
     def __init__(self, images, held_out: float, batch_size: int, num_workers: int):
         super().__init__(images.resolution, batch_size, num_workers)
         self.images, share = images, number("data.held_out", held_out, 0.001, 0.5)
-        apart = [images.is_held_out(i, share) for i in range(len(images))]
+        apart = [int.from_bytes(hashlib.sha256(images.mark(i)).digest()[:8], "big") < share * 2**64 for i in range(len(images))]
         if not any(apart):
             apart[0] = True
         self.held_out = Part(images.plain(), [i for i, out in enumerate(apart) if out])
@@ -176,4 +175,4 @@ class EmojiData(Split):
 
     def identity(self) -> dict:
         names = "\n".join(self.images.emoji[i].text for i in self.held_out.indices)
-        return {"data": "emoji", "font": self.images.mark, "names": hashlib.sha256(names.encode()).hexdigest(), "resolution": self.resolution}
+        return {"data": "emoji", "font": self.images.font_mark, "names": hashlib.sha256(names.encode()).hexdigest(), "resolution": self.resolution}

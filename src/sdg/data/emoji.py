@@ -65,15 +65,17 @@ class Emoji(Dataset):
     def __init__(self, resolution: int = 64, captions: bool = False, flip: bool = False, font: str | None = None, cldr: str = CLDR, cache: str | None = None):
         self.resolution, self.with_captions, self.flip = integer("data.resolution", resolution, 8, 128), captions, choice("data.flip", flip, (False, True))
         self.file = font_file(font)
-        self.mark = hashlib.sha256(self.file.read_bytes()).hexdigest()[:12]
+        self.font_mark = hashlib.sha256(self.file.read_bytes()).hexdigest()[:12]
         self.font = opened(self.file)
-        self.emoji = self.drawable(named_emoji(Path(cldr)), cache)
-        place = Path(cache) / f"emoji-{self.mark}-{digest(self.emoji)}-{self.resolution}px.npy" if cache else None
+        self.emoji = self.drawable(named_emoji(Path(cldr).expanduser()), cache)
+        place = Path(cache) / f"emoji-{self.font_mark}-{digest(self.emoji)}-{self.resolution}px.npy" if cache else None
         self.images = rendered(place, lambda: np.stack([np.asarray(self.draw(emoji.text)) for emoji in self.emoji]))
 
     def drawable(self, every: list[Named], cache: str | None) -> list[Named]:
         """Those that the font draws as one picture."""
-        one, nothing = self.font.getlength("\U0001F600"), self.picture(UNASSIGNED).tobytes()
+        one, nothing, face = self.font.getlength("\U0001F600"), self.picture(UNASSIGNED).tobytes(), np.asarray(self.picture("\U0001F600"))[..., :3]
+        if (face == face[..., :1]).all():
+            raise UserError(f"data.font: {self.file} draws no emoji in colour; give another font.")
 
         def single(text: str) -> bool:
             if self.font.getlength(text) != one:
@@ -83,7 +85,7 @@ class Emoji(Dataset):
 
         def has() -> np.ndarray:
             return np.array([single(emoji.text) for emoji in every])
-        found = [emoji for emoji, drawn in zip(every, rendered(Path(cache) / f"emoji-{self.mark}-{digest(every)}.npy" if cache else None, has)) if drawn]
+        found = [emoji for emoji, drawn in zip(every, rendered(Path(cache) / f"emoji-{self.font_mark}-{digest(every)}.npy" if cache else None, has)) if drawn]
         if not found:
             raise UserError(f"data.font: {self.file} draws no emoji in colour; give another font.")
         return found
@@ -130,9 +132,9 @@ class Emoji(Dataset):
         other.flip = False
         return other
 
-    def is_held_out(self, index: int, share: float) -> bool:
-        """Whether an emoji belongs to the held-out share: it and its skin tones stand on the same side, whatever the font."""
-        return int.from_bytes(hashlib.sha256(self.emoji[index].base.encode()).digest()[:8], "big") < share * 2**64
+    def mark(self, index: int) -> bytes:
+        """What decides on which side of a split an emoji stands: the same for all its tones of skin, whatever the font."""
+        return self.emoji[index].base.encode()
 
 
 def named_emoji(cldr: Path) -> list[Named]:

@@ -1,8 +1,8 @@
 """A folder of the user's own images."""
 
 import copy
-import hashlib
 import itertools
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,12 +98,11 @@ class ImageFolder(Dataset):
         other.crop, other.flip = "centre", False
         return other
 
-    def is_held_out(self, index: int, share: float) -> bool:
-        """Whether a file belongs to the held-out share: its name under the root alone decides, so that it stays when files are added."""
-        name = self.files[index].relative_to(self.root).as_posix()
-        return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") < share * 2**64
+    def mark(self, index: int) -> bytes:
+        """What decides on which side of a split a file stands: its name under the root alone, so that it stays when files are added."""
+        return os.fsencode(self.files[index].relative_to(self.root).as_posix())
 
     def told(self) -> str | None:
         """What was skipped, in a sentence; None for nothing."""
-        lost = [self.files[i].relative_to(self.root).as_posix() for i in self.broken.nonzero().flatten().tolist()]
+        lost = [ascii(self.files[i].relative_to(self.root).as_posix())[1:-1] for i in self.broken.nonzero().flatten().tolist()]
         return f"{len(lost)} of {len(self)} images could not be read and were skipped: {', '.join(lost)}." if lost else None

@@ -47,8 +47,8 @@ def random_box(width: int, height: int) -> tuple[float, float, float, float]:
 
 
 def image_files(folder: str | Path) -> list[Path]:
-    """Every image file under a folder, in the order of names."""
-    return sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in SUFFIXES)
+    """Every image file under a folder, in the order of names, but for hidden ones, such as macOS's ._a.jpg."""
+    return sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in SUFFIXES and not f.is_dir() and not any(part.startswith(".") for part in f.relative_to(folder).parts))
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -1,13 +1,15 @@
 """What samples shall be like, as users write it: on the command line, in a file, or left to held-out data."""
 
 import csv
+import io
+import os.path
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sdg.errors import UserError, integer, near, number
 
-__all__ = ["foremost", "read_table", "read_wishes", "weighted"]
+__all__ = ["foremost", "read_table", "read_wishes", "verbatim", "weighted"]
 
 CLOCK = re.compile(r"\b\d{1,2}:\d\d$")  # the time of day at the end of a sentence
 HELD_OUT = re.compile(r"held-out \d+:")  # an image by its number
@@ -16,18 +18,19 @@ SAMPLES = 16  # of a run that says nothing of their number
 
 
 def weighted(wish: str) -> tuple[tuple[str, float], ...]:
-    """Parts and their weights: "a red heart | a ring:-0.5" is (("a red heart", 1.0), ("a ring", -0.5)).
+    r"""Parts and their weights: "a red heart | a ring:-0.5" is (("a red heart", 1.0), ("a ring", -0.5)); \| is a bar of the sentence's own.
 
     Raises:
         UserError: an empty part, or a weight that is no finite number.
     """
     parts = []
-    for part in wish.split("|"):
-        text, colon, weight = part.strip().rpartition(":")
+    for part in re.split(r"(?<!\\)\|", wish):
+        part = part.replace("\\|", "|").strip()
+        text, colon, weight = part.rpartition(":")
         # "C:/image.png", "portrait: a man", "12:30" and names of files hold colons that introduce no weight.
-        clock = CLOCK.search(part.strip()) and not HELD_OUT.match(part.strip())
-        if not colon or weight != weight.strip() or "/" in weight or "\\" in weight or clock or Path(part.strip()).is_file():
-            text, weight = part.strip(), "1"
+        clock = CLOCK.search(part) and not HELD_OUT.match(part)
+        if not colon or weight != weight.strip() or "/" in weight or "\\" in weight or clock or os.path.isfile(part):  # False for what is too long for a name
+            text, weight = part, "1"
         if not text.strip():
             raise UserError(f"{wish!r} has an empty part; write what the image shall show, such as prompt=\"a red heart | a white background\".")
         try:
@@ -35,6 +38,15 @@ def weighted(wish: str) -> tuple[tuple[str, float], ...]:
         except (ValueError, UserError):
             raise UserError(f"the weight '{weight}' in {wish!r} is not a number; write it behind the colon, as in \"a red heart | a ring:-0.5\", or a space behind a colon of the sentence's own.") from None
     return tuple(parts)
+
+
+def verbatim(sentence: str) -> str:
+    """The wish for a sentence as it stands, whatever colons and bars it has."""
+    wish = sentence.replace("|", "\\|")
+    try:
+        return wish if weighted(wish) == ((sentence, 1.0),) else f"{wish}:1"
+    except UserError:
+        return f"{wish}:1"
 
 
 def foremost(wish: str) -> str:
@@ -108,10 +120,10 @@ def read_table(file: Path, key: str = "prompts") -> dict[str, list[str]]:
     except UnicodeDecodeError as error:
         raise UserError(f"{key}: {file} is not UTF-8 text.") from error
     if file.suffix.lower() == ".csv":
-        rows = list(csv.DictReader(text.splitlines()))
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         columns = {COLUMNS.get(name, name): [(row[name] or "") for row in rows] for name in (rows[0] if rows else ()) if name is not None}
     else:
-        columns = {"text": [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]}
+        columns = {"text": [line.strip() for line in text.split("\n") if line.strip() and not line.lstrip().startswith("#")]}
     if not columns or not next(iter(columns.values())):
         raise UserError(f"{key}: {file} has no sentence; write one a line.")
     return columns

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from sdg.errors import integer
 from sdg.lightning.loggers import end_wandb_run
 
-__all__ = ["flat", "make_trainer", "numbers", "run"]
+__all__ = ["differences", "flat", "make_trainer", "numbers", "run"]
 
 RECORDED = ("torch", "pytorch-lightning", "hydra-core", "timm", "open_clip_torch", "diffusers", "torchmetrics", "safetensors", "numpy")
 LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")  # which Lightning sets for its processes
@@ -66,6 +66,14 @@ def flat(config, prefix: str = "") -> dict:
     if not isinstance(config, dict):
         return {prefix[:-1]: config}
     return {key: value for name, part in config.items() for key, value in flat(part, f"{prefix}{name}.").items()}
+
+
+def differences(one: dict, other: dict) -> Iterator[tuple[str, object, object]]:
+    """(dotted key, its value here, there) wherever two configs differ; None for what one has not."""
+    one, other = (flat(json.loads(json.dumps(config))) for config in (one, other))  # a tuple is a list
+    for key in sorted(one.keys() | other.keys()):
+        if one.get(key) != other.get(key):
+            yield key, one.get(key), other.get(key)
 
 
 def numbers(metrics: dict) -> dict[str, float]:

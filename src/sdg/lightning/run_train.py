@@ -19,7 +19,7 @@ from sdg.encoders.noise_aware import NoiseAwareEncoder
 from sdg.encoders.tokenizer import vocabulary
 from sdg.errors import UserError, choice
 from sdg.lightning.denoiser import chosen_denoiser
-from sdg.lightning.run import flat, make_trainer, run
+from sdg.lightning.run import differences, make_trainer, run
 from sdg.metrics.judge import Judge
 from sdg.report.card import processor, write_card
 
@@ -51,10 +51,8 @@ def train(config: DictConfig) -> None:
 def start_from(model, file: str, kind: str) -> None:
     """Fills the model with a file's weights, and says where the file's config is another."""
     config, tensors = read(file, kind)
-    theirs, ours = flat(config), flat(model.config)
-    for key in sorted(theirs.keys() | ours.keys()):
-        if theirs.get(key) != ours.get(key):
-            print(f"init: {file} was trained with {key}={theirs.get(key)}, this run has {ours.get(key)}")
+    for key, theirs, ours in differences(config, model.config):
+        print(f"init: {file} was trained with {key}={theirs}, this run has {ours}")
     fill(model, tensors, file)
 
 
@@ -103,6 +101,8 @@ def training_parts(config: DictConfig) -> dict:
 
 def ddpm(config: DictConfig, plain: dict) -> pl.LightningModule:
     if "network" not in plain["denoiser"]:  # it has one already, to fine-tune
+        if said := [word for word in HydraConfig.get().overrides.task if word.lstrip("+~").startswith(("schedule=", "schedule."))]:
+            raise UserError(f"{said[0]}: this denoiser brings the schedule that it was trained with; leave that out.")
         denoiser = chosen_denoiser(config).requires_grad_(True).train()
         if denoiser.config["resolution"] != config.data.resolution:
             raise UserError(f"data.resolution={config.data.resolution}, but this denoiser draws {denoiser.config['resolution']} pixels a side; set data.resolution={denoiser.config['resolution']}.")

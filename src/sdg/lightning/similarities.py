@@ -11,7 +11,7 @@ from sdg.checkpoints.models import load_classifier, load_clip, load_clip_noisy
 from sdg.data.captions import FACTORS
 from sdg.data.image import image_files, load_image
 from sdg.data.requests import Request
-from sdg.data.wishes import read_table, read_wishes, weighted
+from sdg.data.wishes import read_table, read_wishes, verbatim, weighted
 from sdg.diffusion.denoiser import Denoiser
 from sdg.encoders.stages import stages
 from sdg.errors import UserError, choice, integer
@@ -78,9 +78,9 @@ def own_wishes(config: DictConfig, held_out) -> dict:
     offers = {kind: lambda i: f"{HELD_OUT}{within(i)}" for kind in BY_REFERENCE}
     if hasattr(held_out, "caption"):
         named = None if config.named is None else [choice("named", name, list(FACTORS)) for name in listed(config.named)]
-        offers["text"] = lambda i: held_out.caption(within(i), 0, named)
+        offers["text"] = lambda i: verbatim(held_out.caption(within(i), 0, named))
     if hasattr(held_out, "class_of"):
-        offers["class"] = lambda i: held_out.class_of(within(i))
+        offers["class"] = lambda i: verbatim(held_out.class_of(within(i)))
     return offers
 
 

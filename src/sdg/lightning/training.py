@@ -1,5 +1,6 @@
 """What every trained module shares: its optimizer and the weight file that it ends in."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sdg.checkpoints.weights import save
 from sdg.errors import UserError
+from sdg.lightning.run import differences
 
 __all__ = ["TrainingModule", "warmup_cosine"]
 
@@ -34,6 +36,11 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) 
             return (step + 1) / rise
         return (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total_steps - rise)))) / 2
     return LambdaLR(optimizer, share)
+
+
+def shortened(value) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) < 60 else f"{text[:60]}… ({len(value)})"
 
 
 class TrainingModule(pl.LightningModule):
@@ -67,6 +74,16 @@ class TrainingModule(pl.LightningModule):
         callback = self.trainer.checkpoint_callback
         if callback is not None and self.global_step == self.trainer.max_steps:
             self.trainer.save_checkpoint(Path(callback.dirpath) / "last.ckpt")
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["config"] = json.loads(json.dumps(self.model.config))
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        """Raises:
+            UserError: the checkpoint is of another model; with other words or classes its rows would change their meaning.
+        """
+        for key, theirs, ours in differences(checkpoint.get("config", self.model.config), self.model.config):
+            raise UserError(f"the checkpoint's model has {key} = {shortened(theirs)}, this run's {shortened(ours)}: resume with the data and the settings that it began with, or start anew with init=FILE.")
 
     def gather(self, z: Tensor) -> Tensor:
         """Every rank's embeddings, (ranks, N, D), with gradient."""

@@ -2,12 +2,13 @@
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sdg.report.page import Page
 
-__all__ = ["referred", "run_page", "samples", "sweep_page", "wish"]
+__all__ = ["compared", "run_page", "sweep_page", "wish"]
 
 REFERENCES = ("content", "structure", "style")
 WISHES = ("prompt", "class", *REFERENCES)
@@ -55,20 +56,36 @@ def sweep_page(folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], d
         page.heading("Curves, with 95 % intervals over wishes; of the kernel distance one deviation")
         page.drawing(drawn)
     page.heading("The same seeds in every run; a click enlarges")
-    every = [{sample["index"]: sample for sample in samples(job["path"])} for job in jobs]
-    first = list(every[0].values())
-    shown = first[:: max(1, len(first) // COLUMNS)][:COLUMNS]
-    kept = [next(iter(referred(jobs[0]["path"], sample).values()), None) for sample in shown]
-    page.gallery([wish(sample) for sample in shown],
-                 ([("reference", [(open_picture(file), file.name) if file else None for file in kept])] if any(kept) else []) +
-                 [(job["name"].replace("guidance.gamma=", "γ = "), [(open_picture(job["path"] / own[sample["index"]]["file"]), f"{job['name']}: {caption(own[sample['index']])}")
-                                                                    if sample["index"] in own else None for sample in shown]) for job, own in zip(jobs, every)])
+    heads, pictures = compared(jobs)
+    page.gallery(heads, [(name, [cell and (open_picture(cell[0]), cell[1]) for cell in cells]) for name, cells in pictures])
     for job in reversed(jobs):  # the last is mostly the strongest
         if (job["path"] / "trajectory.png").is_file():
             trajectory(page, job["path"], f" of {job['name']}")
             break
     config(page, jobs[0]["path"], f" of the first run, {jobs[0]['name']}" if len(jobs) > 1 else "")
     return page.write(folder / "report.html")
+
+
+def compared(jobs: Sequence[Mapping]) -> tuple[list[str], list[tuple[str, list[tuple[Path, str] | None]]]]:
+    """The same samples of every job: what each is, and rows (name, (picture, caption) of each, None where a job has it not).
+
+    A row of references stands above the rows that share it.
+    """
+    every = [{sample["index"]: sample for sample in samples(job["path"])} for job in jobs]
+    first = list(every[0].values())
+    shown = first[:: max(1, len(first) // COLUMNS)][:COLUMNS]
+    said = [{wish(own[sample["index"]]) for own in every if sample["index"] in own} for sample in shown]
+    heads = [wish(sample) if len(wishes) == 1 else f"seed {sample['seed']}" for sample, wishes in zip(shown, said)]
+    rows, above = [], None
+    for job, own in zip(jobs, every):
+        here = [own.get(sample["index"]) for sample in shown]
+        asked = [sample and {kind: sample.get(kind) for kind in REFERENCES} for sample in here]
+        kept = [sample and next(iter(referred(job["path"], sample).values()), None) for sample in here]
+        if asked != above and any(kept):
+            rows.append(("reference", [file and (file, file.name) for file in kept]))
+        above = asked
+        rows.append((re.sub(r"[^\s=,[]*/", "", job["name"]).replace("guidance.gamma=", "γ\u00a0=\u00a0"), [sample and (job["path"] / sample["file"], f"{job['name']}: {caption(sample)}") for sample in here]))
+    return heads, rows
 
 
 def lines(metrics: Mapping):

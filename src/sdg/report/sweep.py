@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdg.report.curves import curves
 from sdg.report.jobs import Jobs
-from sdg.report.pages import referred, samples, sweep_page, wish
+from sdg.report.pages import compared, sweep_page
 
 __all__ = ["SweepReport"]
 
@@ -34,7 +34,7 @@ class SweepReport(Jobs):
                 lines.writeheader()
                 lines.writerows(rows)
             print_table(rows)
-            print(f"picture: {gallery(folder, [job['path'] for job in jobs], names)}")
+            print(f"picture: {gallery(folder, jobs)}")
             drawn = curves(names, found)
             if drawn is not None:
                 drawn.savefig(folder / "curves.png", dpi=120)
@@ -72,7 +72,7 @@ def print_table(rows: list[dict]) -> None:
     console.print(table)
 
 
-def gallery(folder: Path, jobs: list[Path], names: list[str], columns: int = 12) -> Path:
+def gallery(folder: Path, jobs: list[dict]) -> Path:
     """The same samples in every job, a row a job, below what they refer to: what the swept setting does to each."""
     import matplotlib
 
@@ -82,23 +82,16 @@ def gallery(folder: Path, jobs: list[Path], names: list[str], columns: int = 12)
 
     from sdg.report.pictures import open_picture
 
-    drawn = [{sample["index"]: sample for sample in samples(job)} for job in jobs]
-    first = list(drawn[0].values())
-    shown = first[:: max(1, len(first) // columns)][:columns]
-    rows = [(name.replace("guidance.gamma=", "γ = "), [job / own[sample["index"]]["file"] if sample["index"] in own else None for sample in shown])
-            for job, own, name in zip(jobs, drawn, names)]
-    references = [next(iter(referred(jobs[0], sample).values()), None) for sample in shown]
-    if any(references):
-        rows.insert(0, ("reference", references))
-    figure, axes = plt.subplots(len(rows), len(shown), figsize=(1.15 * len(shown) + 1.3, 1.15 * len(rows) + 0.7), squeeze=False, layout="constrained")
-    for line, (name, files) in zip(axes, rows):
-        for axis, file in zip(line, files):
+    heads, rows = compared(jobs)
+    figure, axes = plt.subplots(len(rows), len(heads), figsize=(1.15 * len(heads) + 1.3, 1.15 * len(rows) + 0.7), squeeze=False, layout="constrained")
+    for line, (name, cells) in zip(axes, rows):
+        for axis, cell in zip(line, cells):
             axis.set(xticks=[], yticks=[])
-            if file:
-                axis.imshow(np.asarray(open_picture(file)), interpolation="nearest")
-        line[0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
-    for axis, sample in zip(axes[0], shown):
-        axis.set_title(textwrap.fill(wish(sample), 17), fontsize=6)
+            if cell:
+                axis.imshow(np.asarray(open_picture(cell[0])), interpolation="nearest")
+        line[0].set_ylabel("\n".join(word if len(word) <= 20 else word.replace("=", " =\n", 1) for word in name.split(" ")), rotation=0, ha="right", va="center", fontsize=9)
+    for axis, head in zip(axes[0], heads):
+        axis.set_title(textwrap.fill(head, 17), fontsize=6)
     figure.savefig(folder / "sweep.png", dpi=120)
     plt.close(figure)
     return folder / "sweep.png"
