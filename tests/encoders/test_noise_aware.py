@@ -146,8 +146,8 @@ def test_modulation_is_one_plus_a_times_the_norm_plus_b_for_each_channel(norm, s
 
 def test_tower_without_norms_is_refused():
     tower = nn.Sequential(nn.Flatten(), nn.Linear(12, 4))
-    with pytest.raises(UserError, match="no BatchNorm2d, GroupNorm or LayerNorm"):
-        NoiseAwareEncoder(tower, {}, SCHEDULE)
+    with pytest.raises(UserError, match="no BatchNorm2d, GroupNorm, LayerNorm or RMSNorm"):
+        NoiseAwareEncoder(tower, {"model": {}}, SCHEDULE)
 
 
 def test_weights_and_config_rebuild_the_encoder():

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import open_clip
 import pytest
 import torch
 from PIL import Image
@@ -133,7 +134,7 @@ def test_fine_tuning_never_touches_the_teacher_and_sees_no_captions(weights):
     from sdg.lightning import NoiseAwareFinetuning
 
     clip = load_clip(weights / "clip.safetensors")
-    module = NoiseAwareFinetuning(clip, {"kind": "cosine", "T": 1000}, 32, 32, 100.0, 1.0, [0],
+    module = NoiseAwareFinetuning(clip, 32, {"kind": "cosine", "T": 1000}, 32, 32, 100.0, 1.0, [0],
                                   optimizer=partial(torch.optim.SGD, lr=0.1), lr_schedule=None)
     module.log_dict, module.gather = lambda *args, **kwargs: None, lambda z: z[None]
     before = {name: value.clone() for name, value in clip.state_dict().items()}
@@ -214,3 +215,22 @@ def test_two_processes_train(weights, tmp_path, overrides):
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("results: ") == 1
     assert len(list((tmp_path / "run").glob("*.safetensors"))) == 1
+
+
+def test_a_clip_of_open_clips_becomes_noise_aware_at_the_denoisers_resolution_and_guides(run, tiny, tmp_path, monkeypatch):
+    model = {"embed_dim": 16, "vision_cfg": {"image_size": 16, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8},
+             "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "ViT-small", model)
+    torch.save(open_clip.create_model("ViT-small").state_dict(), tmp_path / "clip.pt")
+    named = ["encoder.name=ViT-small", f"encoder.pretrained={tmp_path}/clip.pt"]
+    run("train.py", "encoder=clip_noisy", *named, *SMALL, "trainer.max_steps=2", "encoder.freeze=[resblocks.0]", "encoder.checkpointing=true", f"hydra.run.dir={tmp_path}/noisy")
+    encoder = load_clip_noisy(tmp_path / "noisy" / "clip_noisy.safetensors")
+    theirs = torch.load(tmp_path / "clip.pt")
+    assert encoder.resolution == 32 and encoder.tower.positional_embedding.shape == (17, 32) and theirs["visual.positional_embedding"].shape == (5, 32)
+    moved = [(encoder.tower.transformer.resblocks[i].mlp.c_fc.weight - theirs[f"visual.transformer.resblocks.{i}.mlp.c_fc.weight"]).abs().max() for i in (0, 1)]
+    assert moved[0] < 1e-6 < 1e-4 < moved[1]  # the average of equal weights is rounded
+    kept = [option for option in tiny if not option.startswith(("encoder.", "eval.clip"))]
+    for extra in ([f"encoder.weights={tmp_path}/noisy/clip_noisy.safetensors"], ["encoder=clip", "guidance=dps"]):
+        run("sample.py", *kept, *named, *extra, f"eval.clip='ViT-small:{tmp_path}/clip.pt'", "prompt=a red heart", "rerun=true")
+        figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
+        assert -1 <= figures["similarity"] <= 1 and figures["cost_per_sample"]["encoder_backwards"] >= 2

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import open_clip
+import timm
 import torch
 from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from torch import Tensor, nn
 
+from sdg.checkpoints.clips import clip_by_name
 from sdg.checkpoints.pretrained import Found, open_denoiser, tensors_of
 from sdg.checkpoints.sdg_code import from_sdg_code, is_sdg_code
 from sdg.checkpoints.weights import read
@@ -17,10 +20,11 @@ from sdg.diffusion.schedule import Schedule
 from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder
+from sdg.encoders.towers import image_tower
 from sdg.errors import UserError, integer
 from sdg.metrics.judge import Judge
 
-__all__ = ["build_denoiser", "denoiser_of", "fill", "is_noisy_clip", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge"]
+__all__ = ["build_denoiser", "chosen_clip", "denoiser_of", "fill", "is_noisy_clip", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge"]
 
 
 def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
@@ -84,8 +88,20 @@ def load_denoiser(path: str | Path, label: int | None = None, asked: Mapping | N
     return denoiser
 
 
+def chosen_clip(encoder: Mapping) -> CLIP:
+    """The clean CLIP that `conf/encoder` names: open_clip's or timm's `name` with its `pretrained` weights, else the file `clip`."""
+    if encoder.get("name") is None:
+        if encoder.get("pretrained") is not None:
+            raise UserError(f"encoder.pretrained={encoder['pretrained']} are weights of which model? Set encoder.name too, such as encoder.name=RN50.")
+        return load_clip(encoder["clip"])
+    return clip_by_name(str(encoder["name"]), encoder.get("pretrained") and str(encoder["pretrained"]))
+
+
 def load_clip(file: str | Path) -> CLIP:
-    """The clean CLIP of a weight file, both towers."""
+    """The clean CLIP of a weight file, both towers; or of `NAME:PRETRAINED`, such as ViT-B-32:openai, as `clip_by_name` takes them."""
+    name, colon, pretrained = str(file).partition(":")
+    if colon and not Path(file).exists() and (name in open_clip.list_models() or timm.is_model(name)):
+        return clip_by_name(name, pretrained)
     config, tensors = read(file, "clip")
     return frozen(CLIP(**config), tensors, file)
 
@@ -93,8 +109,7 @@ def load_clip(file: str | Path) -> CLIP:
 def load_clip_noisy(file: str | Path) -> NoiseAwareEncoder:
     """The noise-aware image encoder of a weight file, or of a noisy CLIP of the SDG authors' code."""
     config, tensors = from_sdg_code(tensors_of(Path(file))[0]) if is_noisy_clip(file) else read(file, "clip_noisy")
-    tower = CLIP(**config["clip"]).tower
-    return frozen(NoiseAwareEncoder(tower, **config), tensors, file)
+    return frozen(NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config), tensors, file)
 
 
 def is_noisy_clip(path: str | Path) -> bool:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder
 from sdg.encoders.stages import Encoded, recorded
+from sdg.encoders.towers import image_tower
 
 __all__ = ["NoisyClassifier"]
 
@@ -24,7 +24,7 @@ class NoisyClassifier(nn.Module):
     def __init__(self, clip: dict, schedule: dict, classes: Mapping[str, Sequence[str]], width: int = 128, hidden: int = 512):
         super().__init__()
         self.config = {"clip": clip, "schedule": schedule, "classes": {factor: list(names) for factor, names in classes.items()}, "width": width, "hidden": hidden}
-        self.encoder = NoiseAwareEncoder(CLIP(**clip).tower, clip, schedule, width, hidden)
+        self.encoder = NoiseAwareEncoder(image_tower(clip["model"]), clip, schedule, width, hidden)
         self.head = nn.Linear(clip["model"]["embed_dim"], sum(map(len, classes.values())))
 
     @property

@@ -1,16 +1,18 @@
 """CLIP: E(x) for images and E(y) for sentences, on one unit sphere."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, SimpleTokenizer
 from open_clip.model import CustomTextCLIP
+from open_clip.tokenizer import HFTokenizer
 from torch import Tensor, nn
 
-import sdg.encoders.towers  # noqa: F401  (registers the small towers with timm)
 from sdg.encoders.stages import Encoded, recorded
 from sdg.encoders.tokenizer import WordTokenizer
+from sdg.encoders.towers import image_tower
 from sdg.errors import UserError
 
 __all__ = ["CLIP", "Normalise", "tokens"]
@@ -19,15 +21,28 @@ BPE_SIZE = 49408  # tokens of open_clip's BPE
 
 
 class Normalise(nn.Module):
-    """From [-1, 1] to CLIP's own mean and deviation; inside the encoder, so that the gradient passes through."""
+    """From [-1, 1] to the mean and deviation that a CLIP was trained with, OpenAI's by default; inside the encoder, so that the gradient passes through."""
 
-    def __init__(self):
+    def __init__(self, mean: Sequence[float] = OPENAI_DATASET_MEAN, std: Sequence[float] = OPENAI_DATASET_STD):
         super().__init__()
-        self.register_buffer("mean", torch.tensor(OPENAI_DATASET_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(OPENAI_DATASET_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    @classmethod
+    def of(cls, model: Mapping) -> "Normalise":
+        """That of a CLIP's config."""
+        return cls(**{name: model[name] for name in ("mean", "std") if name in model})
 
     def forward(self, x: Tensor) -> Tensor:
         return ((x + 1) / 2 - self.mean) / self.std
+
+
+class ImageTower(nn.Module):
+    """An image tower without a text tower, with the temperature that trained CLIPs end at."""
+
+    def __init__(self, visual: nn.Module):
+        super().__init__()
+        self.visual, self.logit_scale = visual, nn.Parameter(torch.tensor(100.0).log())
 
 
 def tokens(words: Sequence[str]) -> int:
@@ -39,20 +54,45 @@ class CLIP(nn.Module):
     """An image tower and a text tower whose embeddings agree for an image and its caption (Radford et al. 2021, arXiv 2103.00020).
 
     Arguments:
-        model: what open_clip's CustomTextCLIP takes: `embed_dim`, `vision_cfg` (any timm tower, or open_clip's own), `text_cfg` and `quick_gelu`.
-        words: vocabulary of a word tokenizer; empty takes open_clip's BPE.
+        model: what open_clip's CustomTextCLIP takes: `embed_dim`, `vision_cfg` (any timm tower, or open_clip's own), `text_cfg`, `quick_gelu`,
+            `init_logit_bias`; and the `mean` and `std` of its images. `text_cfg` None leaves an image tower alone.
+        words: vocabulary of a word tokenizer; empty takes open_clip's BPE, or the Hugging Face tokenizer that `text_cfg` names.
     """
 
     def __init__(self, model: dict, words: list[str] = ()):
         super().__init__()
         self.config = {"model": model, "words": list(words)}
-        if model["text_cfg"]["vocab_size"] < tokens(words):
-            raise UserError(f"encoder.model.text_cfg.vocab_size={model['text_cfg']['vocab_size']} is too small for "
-                            f"{f'{len(words)} words' if words else 'encoder.tokenizer=bpe'}; it must be at least {tokens(words)}.")
-        self.towers = CustomTextCLIP(model["embed_dim"], dict(model["vision_cfg"]), dict(model["text_cfg"]), quick_gelu=model.get("quick_gelu", False))
-        length = self.towers.context_length
-        self.tokenizer = WordTokenizer(words, length) if words else SimpleTokenizer(context_length=length)
-        self.normalise = Normalise()
+        text = model["text_cfg"]
+        if text is None:
+            self.towers = ImageTower(image_tower(model))
+        else:
+            if not text.get("hf_tokenizer_name") and text["vocab_size"] < tokens(words):
+                raise UserError(f"encoder.model.text_cfg.vocab_size={text['vocab_size']} is too small for "
+                                f"{f'{len(words)} words' if words else 'encoder.tokenizer=bpe'}; it must be at least {tokens(words)}.")
+            self.towers = CustomTextCLIP(model["embed_dim"], dict(model["vision_cfg"]), dict(text), model.get("quick_gelu", False), init_logit_bias=model.get("init_logit_bias"))
+            self.towers.visual = image_tower(model)
+        self.normalise = Normalise.of(model)
+
+    @cached_property
+    def tokenizer(self):
+        """From sentences to tokens; made when it is first asked for, because some come from a hub.
+
+        Raises:
+            UserError: this CLIP has no text tower, or its tokenizer cannot be had.
+        """
+        text = self.config["model"]["text_cfg"]
+        if text is None:
+            raise UserError("this encoder is an image tower without its text tower; use similarity=[content], [structure] or [style], or a CLIP with both.")
+        if self.config["words"]:
+            return WordTokenizer(self.config["words"], self.towers.context_length)
+        if not (name := text.get("hf_tokenizer_name")):
+            return SimpleTokenizer(context_length=self.towers.context_length)
+        try:
+            return HFTokenizer(name, self.towers.context_length, **text.get("tokenizer_kwargs", {}))
+        except ImportError as error:
+            raise UserError(f"the tokenizer of this CLIP, {name}, needs: pip install transformers sentencepiece.") from error
+        except (OSError, ValueError) as error:
+            raise UserError(f"the tokenizer of this CLIP cannot be had; offline, fetch it elsewhere (hf download {name}) and bring its cache along ({str(error).splitlines()[0]}).") from error
 
     @property
     def logit_scale(self) -> Tensor:
@@ -75,12 +115,15 @@ class CLIP(nn.Module):
             return Encoded(self.encode_image(x, t), maps)
 
     def encode_image(self, x: Tensor, t: Tensor | None = None) -> Tensor:
-        """Unit embeddings, (B, D), of images (B, 3, H, W) in [-1, 1]. A clean encoder is told no level: `t` changes nothing."""
+        """Unit embeddings, (B, D), of images (B, 3, H, W) in [-1, 1], scaled to the tower's own size. A clean encoder is told no level: `t` changes nothing."""
+        if x.shape[-1] != self.resolution:
+            x = F.interpolate(x, size=(self.resolution,) * 2, mode="bicubic", antialias=True)
         return F.normalize(self.towers.visual(self.normalise(x)), dim=-1)
 
     def encode_text(self, sentences: list[str]) -> Tensor:
         """Unit embeddings, (N, D), of N sentences."""
-        return F.normalize(self.towers.text(self.tokenizer(sentences).to(self.normalise.mean.device)), dim=-1)
+        tokens = self.tokenizer(sentences)
+        return F.normalize(self.towers.text(tokens.to(self.normalise.mean.device)), dim=-1)
 
     def forward(self, x: Tensor, sentences: list[str]) -> tuple[Tensor, Tensor]:
         """Both embeddings of pairs, (B, D) each."""

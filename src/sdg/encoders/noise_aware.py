@@ -2,22 +2,24 @@
 
 import copy
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.embeddings import Timesteps
-from timm.layers import LayerNorm2d, LayerNormAct2d
+from timm.layers import LayerNorm2d, LayerNormAct2d, RmsNorm
 from torch import Tensor, nn
 
 from sdg.encoders.clip import Normalise
-from sdg.encoders.stages import Encoded, recorded
+from sdg.encoders.recompute import recomputed
+from sdg.encoders.stages import Encoded, recorded, weights_of
 from sdg.errors import UserError
 
 __all__ = ["NoiseAwareEncoder", "TimeConditionedNorm"]
 
 NORMS_OF_MAPS = (nn.BatchNorm2d, nn.GroupNorm, LayerNorm2d, LayerNormAct2d)  # channels on axis 1
 SHORTCUTS = ("downsample", "shortcut")  # parts of names in timm
-NORMS_OF_TOKENS = (nn.LayerNorm,)  # channels last
+NORMS_OF_TOKENS = (nn.LayerNorm, nn.RMSNorm, RmsNorm)  # channels last
 
 
 class TimeConditionedNorm(nn.Module):
@@ -51,15 +53,17 @@ class NoiseAwareEncoder(nn.Module):
         schedule: config of the noise schedule that t refers to.
         width: of the sinusoidal embedding.
         hidden: width of the network behind it.
+
+    With `checkpointing` a gradient takes a forward pass more, and much less memory.
     """
 
     def __init__(self, tower: nn.Module, clip: dict, schedule: dict, width: int = 128, hidden: int = 512):
         super().__init__()
-        self.config = {"clip": clip, "schedule": schedule, "width": width, "hidden": hidden}
-        self.tower, self.normalise = copy.deepcopy(tower).requires_grad_(True), Normalise()  # the clean one may be frozen
+        self.config, self.checkpointing = {"clip": clip, "schedule": schedule, "width": width, "hidden": hidden}, False
+        self.tower, self.normalise = copy.deepcopy(tower).requires_grad_(True), Normalise.of(clip["model"])  # the clean one may be frozen
         self.norms = [wrap(self.tower, name) for name in modulated_norms(self.tower)]
         if not self.norms:
-            raise UserError("this image tower has no BatchNorm2d, GroupNorm or LayerNorm that could be told t; choose another tower.")
+            raise UserError("this image tower has no BatchNorm2d, GroupNorm, LayerNorm or RMSNorm that could be told t; choose another tower.")
         self.sizes = [2 * norm.channels for norm in self.norms]
         self.time = nn.Sequential(
             Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0),
@@ -87,13 +91,23 @@ class NoiseAwareEncoder(nn.Module):
         """Embeddings, (B, D), as long as they come."""
         for norm, modulation in zip(self.norms, self.time(t).split(self.sizes, -1)):
             norm.modulation = modulation
-        z = self.tower(self.normalise(x))
+        with recomputed(self.tower, TimeConditionedNorm) if self.checkpointing and torch.is_grad_enabled() else nullcontext():
+            z = self.tower(self.normalise(x))
         for norm in self.norms:
             norm.modulation = None  # it holds the graph, with which no copy of this encoder could be made
         return z
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return self.encode_image(x, t)
+
+    def freeze(self, stages: Sequence[str]) -> None:
+        """Leaves these stages' weights as they are; what tells them t is trained, and BatchNorm's statistics follow the noised images.
+
+        Raises:
+            UserError: the tower has no such stage.
+        """
+        for parameter in weights_of(self.tower, stages):
+            parameter.requires_grad_(False)
 
 
 def modulated_norms(tower: nn.Module) -> list[str]:

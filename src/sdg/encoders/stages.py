@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import Parameter
 
 from sdg.errors import choice
 
-__all__ = ["Encoded", "Stage", "recorded", "stages"]
+__all__ = ["Encoded", "Stage", "blocks", "recorded", "stages", "weights_of"]
 
 
 class Encoded(NamedTuple):
@@ -51,6 +52,29 @@ def stages(tower: nn.Module) -> dict[str, Stage]:
         return {f"resblocks.{i}": Stage(block, block.attn.embed_dim, 1) for i, block in enumerate(trunk.transformer.resblocks)}
     stem = {"stem": Stage(trunk.avgpool, trunk.conv3.out_channels)} if hasattr(trunk, "attnpool") else {}
     return stem | {name: Stage(layer, layer[-1].conv3.out_channels) for name, layer in trunk.named_children() if name.startswith("layer")}
+
+
+def weights_of(tower: nn.Module, names: Sequence[str]) -> list[Parameter]:
+    """The weights of these stages; of one that has none itself, such as a stem's pooling, all that stand before it.
+
+    Raises:
+        UserError: a stage that the tower lacks.
+    """
+    there, found = stages(tower), []
+    for name in names:
+        module = there[choice("encoder.freeze", name, list(there))].module
+        own = list(module.parameters())
+        for child in () if own else getattr(tower, "trunk", tower).children():
+            if child is module:
+                break
+            own.extend(child.parameters())
+        found.extend(own)
+    return found
+
+
+def blocks(tower: nn.Module) -> list[nn.Module]:
+    """What a tower's stages consist of: residual blocks, or a stage as a whole where it is no sequence."""
+    return [block for stage in stages(tower).values() for block in (stage.module if isinstance(stage.module, nn.Sequential) else [stage.module])]
 
 
 @contextmanager

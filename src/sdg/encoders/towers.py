@@ -1,13 +1,90 @@
-"""Small image towers for small images, in timm's registry beside its large ones."""
+"""Image towers: open_clip's and timm's, at any resolution, and small ones for small images in timm's registry."""
 
+import math
+from collections.abc import Mapping
 from functools import partial
 
-from timm.layers import GroupNorm
+import timm
+import torch
+from open_clip.model import _build_vision_tower
+from timm.layers import GroupNorm, resample_abs_pos_embed
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from timm.models.resnet import BasicBlock, ResNet
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["resnet_small", "resnet_tiny"]
+from sdg.errors import UserError
+
+__all__ = ["at_resolution", "image_tower", "resnet_small", "resnet_tiny"]
+
+OWN_HEAD = "own"  # `timm_proj` of a timm tower whose own pooling and head give the embedding
+PREFIXES = (0, 1, 2, 4, 5)  # tokens that stand for no place: none, a class token, registers
+
+
+
+class TimmTower(nn.Module):
+    """A timm model whose own head is the projection, as timm keeps the image towers of CLIPs."""
+
+    def __init__(self, name: str, embed_dim: int):
+        super().__init__()
+        self.trunk = timm.create_model(name, num_classes=embed_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.trunk(x)
+
+
+def image_tower(model: Mapping) -> nn.Module:
+    """The image tower of a CLIP's config, from normalised images to embeddings, with untrained weights.
+
+    Raises:
+        UserError: it cannot be built for images of `vision_cfg.image_size`.
+    """
+    vision = dict(model["vision_cfg"])
+    if vision.get("timm_proj") == OWN_HEAD:
+        tower = TimmTower(vision["timm_model_name"], model["embed_dim"])
+    else:
+        tower = _build_vision_tower(model["embed_dim"], vision, model.get("quick_gelu", False))
+    size, trunk = vision["image_size"], getattr(tower, "trunk", None)
+    if hasattr(trunk, "set_input_size") and trunk.default_cfg["input_size"][-1] != size:
+        try:
+            trunk.set_input_size(img_size=size)
+        except (AssertionError, ValueError) as error:
+            raise UserError(f"the image tower {vision['timm_model_name']} takes no images of {size} pixels a side ({error}).") from error
+    return tower
+
+
+def at_resolution(model: Mapping, tower: nn.Module, resolution: int) -> tuple[dict, nn.Module]:
+    """A CLIP's config and image tower for images of another size: the same weights, the embeddings of positions interpolated (bicubic).
+
+    Arguments:
+        model: as of `CLIP`.
+        tower: its image tower.
+        resolution: side of the images.
+
+    Raises:
+        UserError: the tower does not take images of that size.
+    """
+    other = dict(model) | {"vision_cfg": dict(model["vision_cfg"]) | {"image_size": resolution}}
+    if resolution == model["vision_cfg"]["image_size"]:
+        return other, tower
+    try:
+        resized = image_tower(other)
+        there = resized.state_dict()
+        resized.load_state_dict({name: value if value.shape == there[name].shape else interpolated(value, there[name].shape) for name, value in tower.state_dict().items()})
+        with torch.no_grad():
+            resized.eval()(torch.zeros(1, 3, resolution, resolution))
+    except (AssertionError, KeyError, RuntimeError, ValueError) as error:
+        raise UserError(f"this image tower takes no images of {resolution} pixels a side, only multiples of what its deepest stage or patch covers ({str(error).splitlines()[0]}).") from error
+    return other, resized
+
+
+def interpolated(positions: Tensor, shape: torch.Size) -> Tensor:
+    """Embeddings of a square grid's positions, (…, prefix + n², D), for another grid, (…, prefix + m², D)."""
+    for prefix in PREFIXES:
+        old, new = math.isqrt(positions.shape[-2] - prefix), math.isqrt(shape[-2] - prefix)
+        if positions.ndim > 1 and positions.shape[-1] == shape[-1] and (old**2, new**2) == (positions.shape[-2] - prefix, shape[-2] - prefix):
+            return resample_abs_pos_embed(positions.reshape(1, *positions.shape[-2:]), [new, new], [old, old], num_prefix_tokens=prefix).view(shape)
+    raise ValueError(f"a tensor of shape {tuple(positions.shape)} cannot become {tuple(shape)}")
+
 
 CONFIG = {"input_size": (3, 32, 32), "pool_size": (2, 2), "first_conv": "conv1.0", "classifier": "fc"}
 default_cfgs = generate_default_cfgs({"resnet_tiny.untrained": CONFIG, "resnet_small.untrained": CONFIG})

@@ -21,6 +21,7 @@ from sdg.errors import UserError, choice, integer
 from sdg.lightning.drawn import Drawn, write_whole
 from sdg.lightning.figures import figures, report, write_table
 from sdg.lightning.run import flat
+from sdg.lightning.similarities import scales
 from sdg.metrics.alignment import Alignment, hits, shares
 from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall
 from sdg.metrics.inception import Inception
@@ -69,7 +70,7 @@ class Evaluation(pl.LightningModule):
         self.inception = Inception(options.inception) if options.inception else None
         self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
         for name, network in (("judge", self.judge), ("clip", self.clip)):
-            if network is not None and network.resolution != resolution:
+            if network is not None and network.resolution != resolution and not (name == "clip" and scales(network)):
                 raise UserError(f"eval.{name} reads images of {network.resolution} pixels a side, the samples have {resolution}: train one "
                                 f"(python train.py encoder={name} data.resolution={resolution}) or go without, eval.{name}=null.")
         if self.judge:

@@ -1,5 +1,7 @@
 """Making a CLIP image tower noise-aware: no captions, no labels."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,8 @@ from sdg.diffusion.schedule import Schedule
 from sdg.encoders.clip import CLIP
 from sdg.encoders.contrastive import contrastive_loss, retrieval_top1
 from sdg.encoders.noise_aware import NoiseAwareEncoder
-from sdg.errors import number
+from sdg.encoders.towers import at_resolution
+from sdg.errors import choice, number
 from sdg.lightning.training import TrainingModule
 
 __all__ = ["NoiseAwareFinetuning"]
@@ -23,20 +26,29 @@ class NoiseAwareFinetuning(TrainingModule):
     The first part tells images apart and lets z drift from z' where no image of the batch is: a sentence's embedding, which lies beside
     all images, is then misread even at t = 0. The second, ours, holds z at z'; its minimum is the direction of E[z' | x_t].
 
+    The teacher sees x_0 at its own resolution, the copy x_t at the denoiser's.
+
     Validation is retrieval: is z' of its own image the nearest to z among the first 500 held-out ones of a process? Over t, beside
     the clean encoder.
 
     Arguments:
         clip: the clean teacher; it is frozen.
+        resolution: side of the noised images.
         schedule: config of q.
         width, hidden: of the network that reads t.
         scale: c.
         cosine_weight: w; 0 is the paper's loss.
         levels: at which validation retrieves.
+        freeze: stages whose weights stay.
+        checkpointing: compute the tower's blocks again for the gradient instead of keeping their insides.
     """
 
-    def __init__(self, clip: CLIP, schedule: dict, width: int, hidden: int, scale: float, cosine_weight: float, levels: list[int], **training):
-        encoder = NoiseAwareEncoder(clip.towers.visual, clip.config, schedule, width, hidden)
+    def __init__(self, clip: CLIP, resolution: int, schedule: dict, width: int, hidden: int, scale: float, cosine_weight: float, levels: list[int],
+                 freeze: Sequence[str] = (), checkpointing: bool = False, **training):
+        model, tower = at_resolution(clip.config["model"], clip.tower, resolution)
+        encoder = NoiseAwareEncoder(tower, clip.config | {"model": model}, schedule, width, hidden)
+        encoder.freeze(freeze)
+        encoder.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
         encoder.logit_scale.copy_(clip.logit_scale.detach())
         super().__init__("clip_noisy", encoder.train(), **training)
         self.teacher = clip.eval().requires_grad_(False)

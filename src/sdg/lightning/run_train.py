@@ -10,13 +10,14 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from sdg.checkpoints.models import build_denoiser, fill, load_clip
+from sdg.checkpoints.models import build_denoiser, chosen_clip, fill
 from sdg.checkpoints.weights import read
 from sdg.data.captions import FACTORS, WORDS
 from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP, tokens
 from sdg.encoders.noise_aware import NoiseAwareEncoder
 from sdg.encoders.tokenizer import vocabulary
+from sdg.encoders.towers import at_resolution
 from sdg.errors import UserError, choice
 from sdg.lightning.denoiser import chosen_denoiser
 from sdg.lightning.run import differences, make_trainer, run
@@ -112,6 +113,8 @@ def ddpm(config: DictConfig, plain: dict) -> pl.LightningModule:
 
 
 def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
+    if config.encoder.name is not None:  # one that somebody trained, to fine-tune
+        return instantiate(config.module, clip=chosen_clip(config.encoder).requires_grad_(True).train(), **training_parts(config), _convert_="all")
     tokenizer, model = choice("encoder.tokenizer", config.encoder.tokenizer, ("words", "bpe")), plain["encoder"]["model"]
     captions = getattr(instantiate(config.data), "captions", [])  # of other data than the shapes, whose words are known
     words = () if tokenizer == "bpe" else vocabulary(captions) or WORDS
@@ -122,16 +125,9 @@ def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
     return instantiate(config.module, clip=encoder, **training_parts(config), _convert_="all")
 
 
-def clean_teacher(config: DictConfig) -> CLIP:
-    teacher = load_clip(config.encoder.clip)
-    if teacher.resolution != config.data.resolution:
-        raise UserError(f"data.resolution={config.data.resolution}, but the CLIP {config.encoder.clip} takes {teacher.resolution} pixels a side; its noise-aware copy takes the same.")
-    return teacher
-
-
 def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
-    teacher = clean_teacher(config)
-    return instantiate(config.module, clip=teacher, schedule=plain["schedule"], **training_parts(config), _convert_="all")
+    return instantiate(config.module, clip=chosen_clip(config.encoder), resolution=config.data.resolution, schedule=plain["schedule"], freeze=plain["encoder"]["freeze"],
+                       checkpointing=config.encoder.checkpointing, **training_parts(config), _convert_="all")
 
 
 def judge(config: DictConfig, plain: dict) -> pl.LightningModule:
@@ -142,12 +138,14 @@ def judge(config: DictConfig, plain: dict) -> pl.LightningModule:
 
 
 def classifier_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
-    teacher, data = clean_teacher(config), instantiate(config.data)
+    teacher, data = chosen_clip(config.encoder), instantiate(config.data)
     data.setup("validate")
     if not getattr(data.held_out, "classes", None):
         raise UserError("a classifier needs labels: use data=shapes, or data=folder with a sub-folder for each class and data.labels=folders.")
-    model = NoisyClassifier(teacher.config, plain["schedule"], {factor: list(names) for factor, names in data.held_out.classes.items()})
-    model.encoder.tower.load_state_dict(NoiseAwareEncoder(teacher.tower, teacher.config, plain["schedule"]).tower.state_dict())
+    resized, tower = at_resolution(teacher.config["model"], teacher.tower, config.data.resolution)
+    told = teacher.config | {"model": resized}
+    model = NoisyClassifier(told, plain["schedule"], {factor: list(names) for factor, names in data.held_out.classes.items()})
+    model.encoder.tower.load_state_dict(NoiseAwareEncoder(tower, told, plain["schedule"]).tower.state_dict())
     return instantiate(config.module, classifier=model, **training_parts(config), _convert_="all")
 
 

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from sdg.checkpoints.models import load_classifier, load_clip, load_clip_noisy
+from sdg.checkpoints.models import chosen_clip, load_classifier, load_clip_noisy
 from sdg.data.captions import FACTORS
 from sdg.data.image import image_files, load_image
 from sdg.data.requests import Request
@@ -19,7 +19,7 @@ from sdg.guidance.references import References
 from sdg.guidance.similarity import Similarity, Term, matched_levels
 from sdg.guidance.terms import Class, Content, Structure, Style, Text
 
-__all__ = ["asked_for", "build_similarity", "reference_images"]
+__all__ = ["asked_for", "build_similarity", "reference_images", "scales"]
 
 RIVALS = 256  # held-out captions
 TERMS = {"text": Text, "content": Content, "structure": Structure, "style": Style, "class": Class}
@@ -109,7 +109,7 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
         UserError: the encoder cannot give a similarity that the run names.
     """
     image, text = load_encoders(config)
-    if image.resolution != denoiser.config["resolution"]:
+    if image.resolution != denoiser.config["resolution"] and not scales(image):
         raise UserError(f"the encoder takes {image.resolution} pixels a side, the denoiser draws {denoiser.config['resolution']}; fine-tune the encoder at the denoiser's resolution.")
     wanted = {kind: [weighted(request.wishes[kind]) for request in requests] for kind in config.similarity}
     terms: dict[str, Term] = {}
@@ -131,6 +131,11 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
             terms[kind].targets(targets)  # says at once which class is unknown
     levels = torch.zeros(denoiser.schedule.T, dtype=torch.long) if at_clean else matched_levels(denoiser.schedule, image.config.get("schedule"))
     return Similarity(image, terms, levels, References(references, denoiser.schedule, config.seed))
+
+
+def scales(encoder) -> bool:
+    """Whether an encoder may see images of another size than its own: a noise-aware one would see another noise, one of few words knows its own data only."""
+    return "schedule" not in encoder.config and not encoder.config["words"]
 
 
 def rivals(said: str | None, held_out) -> list[str]:
@@ -164,9 +169,11 @@ def load_encoders(config: DictConfig):
     """The image encoder and the text encoder, None where it has none."""
     name = config.encoder_name
     if name == "clip_noisy":
-        return load_clip_noisy(config.encoder.weights), load_clip(config.encoder.clip)
+        image = load_clip_noisy(config.encoder.weights)
+        image.checkpointing = choice("encoder.checkpointing", config.encoder.checkpointing, (False, True))
+        return image, chosen_clip(config.encoder)
     if name == "clip":
-        clip = load_clip(config.encoder.clip)
+        clip = chosen_clip(config.encoder)
         return clip, clip
     if name == "classifier_noisy":
         return load_classifier(config.encoder.weights), None
