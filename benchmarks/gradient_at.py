@@ -13,7 +13,7 @@ from runs import TUNING, sample, within
 
 PLACES = {place: {"guidance__gradient_at": place} for place in ("mean", "mean_own_level", "x_t")} | {"score form": {"sampler": "ddim", "sampler__eta": 1}}
 STEPS = (10, 25, 100)
-GAMMAS = (10, 20, 50, 100, 200)
+GAMMAS = (1, 2, 5, 10, 20, 50, 100)
 
 
 def main(folder: str, prompts: int = 32, each: int = 16) -> None:

@@ -1,9 +1,11 @@
 """`train.py`, each module for a few steps: what it leaves, what resume restores, what export takes."""
 
 import csv
+import io
 import json
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +29,20 @@ UNET = ["denoiser.network.block_out_channels=[16,16]", "denoiser.network.down_bl
 
 def checkpoint(folder):
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+def shards(folder, count, each):
+    """Tar files of pictures."""
+    generator = np.random.default_rng(0)
+    for k in range(count):
+        with tarfile.open(folder / f"{k}.tar", "w") as tar:
+            for i in range(each):
+                file = io.BytesIO()
+                Image.fromarray(generator.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(file, "PNG")
+                member = tarfile.TarInfo(f"{k}-{i}.png")
+                member.size = file.tell()
+                file.seek(0)
+                tar.addfile(member, file)
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +105,15 @@ def test_the_last_step_is_kept_whatever_the_interval(run, tmp_path):
     assert "val/loss" in (tmp_path / "run" / "denoiser.md").read_text()
 
 
-def test_resume_continues_as_if_it_had_not_stopped(run, tmp_path):
-    """Steps 5 and 6 after a resume equal those of a run that did not stop: weights, average, optimizer and schedule came back."""
-    # One batch an epoch: a checkpoint within one would start its epoch anew.
-    settings = [*SMALL, *UNET, "data.size=32", "module.preview=0", "callbacks.ema.decay=0.5", "trainer.max_steps=6", "callbacks.checkpoint.save_top_k=-1"]
+@pytest.mark.parametrize("data", [[], ["data.num_workers=2"], ["data=webdataset", "data.resolution=32", "data.size=96", "data.held_out=8", "data.num_workers=2", "data.buffer=20"]],
+                         ids=["shapes", "workers", "tar files"])
+def test_resume_continues_as_if_it_had_not_stopped(run, tmp_path, data):
+    """Steps 5 and 6 after a resume equal those of a run that did not stop: weights, average, optimizer, schedule and the place in the epoch, of three steps, came back."""
+    if "data=webdataset" in data:
+        shards(tmp_path, 5, 24)
+        data = [*data, f"data.urls='{tmp_path}/*.tar'"]
+    small = [option for option in SMALL if not data or "webdataset" not in data[0] or not option.startswith("data.") or "batch_size" in option]
+    settings = [*small, *UNET, *data, "module.preview=0", "callbacks.ema.decay=0.5", "trainer.max_steps=6", "callbacks.checkpoint.save_top_k=-1"]
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     run("train.py", *settings, f"hydra.run.dir={whole}")
     (middle,) = (whole / "checkpoints").glob("step=4*.ckpt")

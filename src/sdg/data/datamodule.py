@@ -2,18 +2,23 @@
 
 import copy
 import hashlib
+import itertools
 from abc import abstractmethod
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, DistributedSampler, Subset
+from torch.utils.data import DataLoader, Subset
 
 from sdg.data.emoji import CLDR, Emoji
 from sdg.data.folder import ImageFolder
+from sdg.data.image import CROPS
+from sdg.data.known import Known
+from sdg.data.loader import Order, Resumable
 from sdg.data.shapes import Shapes
-from sdg.errors import UserError, integer, number
+from sdg.data.stream import Hub, Kept, Stream, Tars
+from sdg.errors import UserError, choice, integer, number
 
-__all__ = ["EmojiData", "FolderData", "ShapesData"]
+__all__ = ["EmojiData", "FolderData", "HubData", "KnownData", "ShapesData", "TarData"]
 
 
 def whole(batch):
@@ -40,17 +45,22 @@ class Data(pl.LightningDataModule):
         """What its held-out images follow from; other images have another."""
 
     def train_dataloader(self) -> DataLoader:
-        # torch's sampler for several processes serves one too: its order follows from seed and epoch, so that a resumed run keeps it.
-        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
-        order = DistributedSampler(self.train, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True)
-        return self._loader(self.train, sampler=order, drop_last=True)
+        world, rank = self.place()
+        order = Order(self.train, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True)
+        return Resumable(self.train, self.epoch, batch_size=self.batch_size, sampler=order, drop_last=True, **self.loading())
 
     def val_dataloader(self) -> DataLoader:
-        return self._loader(self.held_out)
+        return DataLoader(self.held_out, self.batch_size, **self.loading())
 
-    def _loader(self, dataset, **options) -> DataLoader:
-        return DataLoader(dataset, self.batch_size, num_workers=self.num_workers, collate_fn=whole,
-                          persistent_workers=self.num_workers > 0, **options)
+    def loading(self) -> dict:
+        return {"num_workers": self.num_workers, "collate_fn": whole, "persistent_workers": self.num_workers > 0}
+
+    def place(self) -> tuple[int, int]:
+        """How many processes train, and which of them this is."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def epoch(self) -> int:
+        return self.trainer.current_epoch if self.trainer else 0
 
 
 class ShapesData(Data):
@@ -86,7 +96,23 @@ class ShapesData(Data):
         super().setup(stage)
 
 
-class Split(Data):
+class Pictures(Data):
+    """Data that may have captions of its own, in `self.train` and `self.held_out`, two `Part`s."""
+
+    @property
+    def captions(self) -> list[str]:
+        """All of them.
+
+        Raises:
+            UserError: they are not known.
+        """
+        parts = (self.train, self.held_out)
+        if not all(part.dataset.knows_captions for part in parts):
+            raise UserError("training a CLIP needs captions: leave data.captions=true.")
+        return [caption for part in parts for i in part.indices for caption in part.dataset.captions_of(i)]
+
+
+class Split(Pictures):
     """A set of images, a share of which is held out as each image itself decides, so that none changes sides when others are added.
 
     Arguments:
@@ -102,17 +128,6 @@ class Split(Data):
             apart[0] = True
         self.held_out = Part(images.plain(), [i for i, out in enumerate(apart) if out])
         self.train = Part(images, [i for i, out in enumerate(apart) if not out])
-
-    @property
-    def captions(self) -> list[str]:
-        """All of them.
-
-        Raises:
-            UserError: they are not known.
-        """
-        if not self.images.knows_captions:
-            raise UserError("training a CLIP needs captions: leave data.captions=true.")
-        return [caption for i in range(len(self.images)) for caption in self.images.captions_of(i)]
 
 
 class Part(Subset):
@@ -176,3 +191,98 @@ class EmojiData(Split):
     def identity(self) -> dict:
         names = "\n".join(self.images.emoji[i].text for i in self.held_out.indices)
         return {"data": "emoji", "font": self.images.font_mark, "names": hashlib.sha256(names.encode()).hexdigest(), "resolution": self.resolution}
+
+
+class KnownData(Pictures):
+    """A data set that torchvision has, with the split that it came with.
+
+    Arguments:
+        name, root, category, resolution, captions, download: as of `Known`.
+        crop, flip: of training images; held-out ones are the centre, as they are.
+    """
+
+    def __init__(self, name: str, root: str, category: str = "bedroom", resolution: int = 32, captions: bool = False, crop: str = "centre", flip: bool = False, download: bool = False,
+                 batch_size: int = 64, num_workers: int = 0):
+        super().__init__(resolution, batch_size, num_workers)
+        self.name, self.root, self.options = name, root, {"category": category, "resolution": resolution, "captions": captions, "download": download}
+        self.train, self.held_out = (Part(images, range(len(images))) for images in (
+            Known(name, root, True, crop=crop, flip=flip, **self.options), Known(name, root, False, **self.options)))
+
+    def identity(self) -> dict:
+        return {"data": self.name, "category": self.options["category"] if self.name == "lsun" else None, "size": len(self.held_out), "resolution": self.resolution}
+
+
+class Streamed(Data):
+    """Data that is read as it comes; its held-out part is kept in memory.
+
+    Arguments:
+        size: images of an epoch.
+        held_out: number of held-out images.
+        resolution, captions, crop, flip, max_broken, buffer: as of `Stream`.
+        seed: of the order.
+    """
+
+    def __init__(self, size: int = 50_000, held_out: int = 1_000, resolution: int = 64, captions: bool = False, crop: str = "centre", flip: bool = False, max_broken: int = 10,
+                 buffer: int = 1_000, seed: int = 0, batch_size: int = 64, num_workers: int = 0):
+        super().__init__(resolution, batch_size, num_workers)
+        self.count, self.size, self.with_captions = integer("data.held_out", held_out, 1), integer("data.size", size, batch_size), captions
+        self.options = {"captions": captions, "crop": choice("data.crop", crop, CROPS), "flip": choice("data.flip", flip, (False, True)), "max_broken": max_broken, "buffer": buffer, "seed": seed}
+
+    @abstractmethod
+    def parts(self) -> tuple:
+        """The source of training examples, and the held-out ones."""
+
+    @property
+    def captions(self) -> list[str]:
+        raise UserError("the words of data that is streamed are not known beforehand: use encoder.tokenizer=bpe.")
+
+    def setup(self, stage: str) -> None:
+        if not hasattr(self, "held_out"):
+            source, apart = self.parts()
+            self.held_out = Kept(apart, self.resolution, self.with_captions)
+            self.train = Stream(source, self.size, self.resolution, self.batch_size, **self.options)
+
+    def identity(self) -> dict:
+        return {"data": "stream", "images": hashlib.sha256(self.held_out.images.numpy().tobytes()).hexdigest(), "resolution": self.resolution}
+
+    def train_dataloader(self) -> DataLoader:
+        self.train.world, self.train.rank = self.place()
+        return Resumable(self.train, self.epoch, batch_size=None, **self.loading())
+
+
+class TarData(Streamed):
+    """WebDataset shards.
+
+    Arguments:
+        urls: as of `Tars`.
+        held_out_urls: shards of their own for the held-out images; None takes the last of `urls`.
+        options: `Streamed`'s.
+    """
+
+    def __init__(self, urls, held_out_urls=None, **options):
+        super().__init__(**options)
+        self.urls, self.held_out_urls = urls, held_out_urls
+
+    def parts(self) -> tuple:
+        if self.held_out_urls is None:
+            return Tars(self.urls).split(self.count)
+        apart = Tars(self.held_out_urls)
+        return Tars(self.urls), list(itertools.islice(itertools.chain.from_iterable(map(apart.read, apart.parts)), self.count))
+
+
+class HubData(Streamed):
+    """A data set of the Hugging Face hub.
+
+    Arguments:
+        name, split, streaming, options: as of `Hub`.
+        held_out_split: of the held-out images; None takes the first of `split`.
+        settings: `Streamed`'s.
+    """
+
+    def __init__(self, name: str, split: str = "train", held_out_split: str | None = None, streaming: bool = True, options: dict | None = None, **settings):
+        super().__init__(**settings)
+        self.name, self.split, self.held_out_split, self.hub = name, split, held_out_split, {"streaming": streaming, **(options or {})}
+
+    def parts(self) -> tuple:
+        source = Hub(self.name, self.split, **self.hub)
+        return source.split(self.count) if self.held_out_split is None else (source, Hub(self.name, self.held_out_split, **self.hub).split(self.count)[1])

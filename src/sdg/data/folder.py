@@ -11,12 +11,10 @@ import torch
 from torch.utils.data import Dataset
 
 from sdg.data.annotations import LABELS, captions_of, labels_of
-from sdg.data.image import SUFFIXES, image_files, load_image
+from sdg.data.image import CROPS, SUFFIXES, image_files, load_image
 from sdg.errors import UserError, choice, integer
 
 __all__ = ["ImageFolder"]
-
-CROPS = ("centre", "random")
 
 
 class ImageFolder(Dataset):

@@ -8,9 +8,10 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sdg.errors import UserError
 
-__all__ = ["image_files", "load_image"]
+__all__ = ["CROPS", "image_files", "load_image", "pixels"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+CROPS = ("centre", "random")
 ZOOM = 0.8  # the least share of the shorter side that a random crop shows, guided-diffusion's
 
 
@@ -18,24 +19,33 @@ def load_image(file: str | Path, resolution: int, crop: str = "centre", flip: bo
     """One image file as (3, resolution, resolution) in [-1, 1].
 
     Arguments:
-        crop: `centre`, the whole shorter side; or `random`, a square of 0.8 to all of it, anywhere, from torch's generator.
-        flip: mirror every other time.
+        crop, flip: as of `pixels`.
 
     Raises:
         UserError: it is missing or cannot be read.
     """
     try:
         with Image.open(Path(file).expanduser()) as opened:
-            image = as_rgb(ImageOps.exif_transpose(opened))
-            square = image.resize((resolution,) * 2, Image.Resampling.BICUBIC, random_box(*image.size)) if crop == "random" else \
-                ImageOps.fit(image, (resolution,) * 2, Image.Resampling.BICUBIC)
+            return pixels(opened, resolution, crop, flip)
     except FileNotFoundError as error:
         where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
         raise UserError(f"there is no image {file}{where}.") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"cannot read the image {file}: {error}. Remove or replace it.") from error
-    pixels = torch.from_numpy(np.array(square)).permute(2, 0, 1).float().div_(127.5).sub_(1)
-    return pixels.flip(2) if flip and torch.rand(()) < 0.5 else pixels
+
+
+def pixels(image: Image.Image, resolution: int, crop: str = "centre", flip: bool = False) -> torch.Tensor:
+    """An image of any size and mode, upright, as (3, resolution, resolution) in [-1, 1].
+
+    Arguments:
+        crop: `centre`, the whole shorter side; or `random`, a square of 0.8 to all of it, anywhere, from torch's generator.
+        flip: mirror every other time.
+    """
+    image = as_rgb(ImageOps.exif_transpose(image))
+    square = image.resize((resolution,) * 2, Image.Resampling.BICUBIC, random_box(*image.size)) if crop == "random" else \
+        ImageOps.fit(image, (resolution,) * 2, Image.Resampling.BICUBIC)
+    values = torch.from_numpy(np.array(square)).permute(2, 0, 1).float().div_(127.5).sub_(1)
+    return values.flip(2) if flip and torch.rand(()) < 0.5 else values
 
 
 def random_box(width: int, height: int) -> tuple[float, float, float, float]:

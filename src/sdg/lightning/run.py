@@ -105,7 +105,7 @@ def leave_process_group() -> None:
 def quieten() -> None:
     """Silences what libraries say about themselves on every run and no user can act on."""
     for message in (".*does not have many workers.*", ".*treespec, LeafSpec.*", ".*Experiment logs directory.*", ".*smaller than the logging interval.*",
-                    ".*find_unused_parameters.*", r".*module\(s\) in eval mode.*", ".*dirpath has changed.*", ".*dataloader is not resumable.*"):
+                    ".*find_unused_parameters.*", r".*module\(s\) in eval mode.*", ".*dirpath has changed.*", ".*`IterableDataset` has `__len__` defined.*"):
         warnings.filterwarnings("ignore", message=message)
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning", "lightning_fabric", "matplotlib.font_manager"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -116,7 +116,7 @@ def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
     if config.encoder.name is not None:  # one that somebody trained, to fine-tune
         return instantiate(config.module, clip=chosen_clip(config.encoder).requires_grad_(True).train(), **training_parts(config), _convert_="all")
     tokenizer, model = choice("encoder.tokenizer", config.encoder.tokenizer, ("words", "bpe")), plain["encoder"]["model"]
-    captions = getattr(instantiate(config.data), "captions", [])  # of other data than the shapes, whose words are known
+    captions = [] if tokenizer == "bpe" else getattr(instantiate(config.data), "captions", [])  # of other data than the shapes, whose words are known
     words = () if tokenizer == "bpe" else vocabulary(captions) or WORDS
     if model["text_cfg"]["vocab_size"] is None:
         model["text_cfg"]["vocab_size"] = tokens(words)

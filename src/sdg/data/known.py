@@ -1,0 +1,113 @@
+"""Data sets that everybody knows, as torchvision has them: CIFAR-10, CelebA, LSUN."""
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset
+from torchvision import datasets
+
+from sdg.data.image import CROPS, pixels
+from sdg.errors import UserError, choice, integer
+
+__all__ = ["KNOWN", "Known"]
+
+KNOWN = ("cifar10", "celeba", "lsun")
+
+
+class Known(Dataset):
+    """One part of a known data set, scaled so that the shorter side is `resolution`, then cropped to a square.
+
+    Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}; with `captions` {`caption`: B sentences}, of a CIFAR-10
+    class or of CelebA's attributes; of CIFAR-10 {`factors`: integers (B, 1)} too, its classes.
+
+    Arguments:
+        name: `cifar10`, `celeba` or `lsun`.
+        root: where torchvision keeps it.
+        train: the part to train on, or the one that is held out: CIFAR-10's test images, CelebA's and LSUN's validation images.
+        category: LSUN's, such as bedroom.
+        resolution: side in pixels.
+        captions: give captions.
+        crop, flip: as of `pixels`.
+        download: fetch it, where torchvision can.
+
+    Raises:
+        UserError: it is not there, or has no captions.
+    """
+
+    def __init__(self, name: str, root: str, train: bool, category: str = "bedroom", resolution: int = 32, captions: bool = False, crop: str = "centre", flip: bool = False, download: bool = False):
+        choice("data.name", name, KNOWN)
+        self.resolution = integer("data.resolution", resolution, 8, 1024)
+        self.crop, self.flip = choice("data.crop", crop, CROPS), choice("data.flip", flip, (False, True))
+        self.source = opened(name, Path(str(root)).expanduser(), train, category, download)
+        self.said = sayings(name, self.source) if captions else None
+        names = self.source.classes if name == "cifar10" else []
+        self.classes = {"class": {one: photo(one) for one in names}} if names else {}
+        self.labels = [names[label] for label in self.source.targets] if names else None
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict:
+        return {name: values[0] for name, values in self.__getitems__([index]).items()}
+
+    def __getitems__(self, indices: Sequence[int]) -> dict:
+        read = [self.source[i] for i in indices]
+        batch = {"image": torch.stack([pixels(image, self.resolution, self.crop, self.flip) for image, _ in read])}
+        if self.said is not None:
+            batch["caption"] = [self.said[i] for i in indices]
+        return batch | {"factors": torch.tensor([[label] for _, label in read])} if self.classes else batch
+
+    def plain(self) -> "Known":
+        """The same images, neither cropped at random nor mirrored."""
+        other = copy.copy(self)
+        other.crop, other.flip = "centre", False
+        return other
+
+    @property
+    def knows_captions(self) -> bool:
+        return self.said is not None
+
+    def captions_of(self, index: int) -> list[str]:
+        """The captions of one image."""
+        return [self.said[index]]
+
+
+def opened(name: str, root: Path, train: bool, category: str, download: bool):
+    """torchvision's data set.
+
+    Raises:
+        UserError: it is not there, or cannot be fetched.
+    """
+    part = "train" if train else "val"
+    try:
+        if name == "cifar10":
+            return datasets.CIFAR10(root, train, download=download)
+        if name == "celeba":
+            return datasets.CelebA(root, "train" if train else "valid", download=download)
+        return datasets.LSUN(str(root), [f"{category}_{part}"])
+    except ImportError as error:
+        raise UserError(f"data={name} needs: pip install {error.name or 'lmdb gdown'}.") from error
+    except Exception as error:  # torchvision's, the file system's, lmdb's
+        how = {"cifar10": "data.download=true fetches it", "celeba": "data.download=true fetches it, with pip install gdown",
+               "lsun": f"fetch and unpack {category}_{part}_lmdb from the LSUN project"}[name]
+        raise UserError(f"data={name}: it is not whole under {root} ({str(error).splitlines()[0]}); {how}, or set data.root=FOLDER.") from error
+
+
+def sayings(name: str, source) -> list[str]:
+    """A caption for every image.
+
+    Raises:
+        UserError: nothing is known of them.
+    """
+    if name == "cifar10":
+        return [photo(source.classes[label]) for label in source.targets]
+    if name == "celeba":
+        words = [attribute.replace("_", " ").lower() for attribute in source.attr_names if attribute]
+        return [", ".join(["a photo of a person", *(word for word, there in zip(words, row) if there)]) for row in source.attr.tolist()]
+    raise UserError(f"data={name} has no captions; use data=folder with captions of your own.")
+
+
+def photo(name: str) -> str:
+    return f"a photo of {'an' if name[0] in 'aeiou' else 'a'} {name}"

@@ -1,0 +1,53 @@
+"""A loader that goes on in the middle of an epoch."""
+
+import itertools
+from collections.abc import Callable, Iterator
+
+from torch.utils.data import DataLoader, DistributedSampler
+
+from sdg.data.stream import Stream
+
+__all__ = ["Order", "Resumable"]
+
+
+class Order(DistributedSampler):
+    """torch's order of a data set for one process, which follows from seed and epoch; the first `passed` places of it are left out once."""
+
+    passed = 0
+
+    def __iter__(self) -> Iterator[int]:
+        passed, self.passed = self.passed, 0
+        return itertools.islice(super().__iter__(), passed, None)
+
+
+class Resumable(DataLoader):
+    """Gives the batches of an epoch that were not given before; Lightning keeps `state_dict` in its checkpoints.
+
+    Arguments:
+        dataset: a `Stream`, or a data set in an `Order`.
+        epoch: tells which epoch begins.
+        options: DataLoader's.
+    """
+
+    start = given = 0
+
+    def __init__(self, dataset, epoch: Callable[[], int], **options):
+        super().__init__(dataset, **options)
+        self.begins = epoch
+
+    def __iter__(self) -> Iterator:  # runs at the first batch, when the epoch is known
+        self.given, self.start = self.start, 0
+        if isinstance(self.dataset, Stream):
+            self.dataset.set_epoch(self.begins())
+            self.dataset.done.fill_(self.given)
+        else:
+            self.sampler.passed = self.given * self.batch_size
+        for batch in super().__iter__():
+            self.given += 1
+            yield batch
+
+    def state_dict(self) -> dict:
+        return {"given": self.given}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.start = state["given"] % len(self)

@@ -1,0 +1,172 @@
+"""Data that is read as it comes: what is read, by whom, in which order, and from where again."""
+
+import io
+import itertools
+import json
+import tarfile
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from sdg.data.datamodule import HubData, TarData
+from sdg.data.loader import Resumable
+from sdg.data.stream import Example, Hub, Source, Stream, Tars
+from sdg.errors import UserError
+
+
+def picture(value, kind="PNG"):
+    file = io.BytesIO()
+    Image.new("L", (8, 8), value).save(file, kind)
+    return file.getvalue()
+
+
+def values(batch):
+    """The grey values that pictures were made with."""
+    return ((batch["image"][:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
+
+
+class Numbers(Source):
+    """Pictures 0, 1, … in parts of `of` each; every one remembers whether it was decoded only through its value."""
+
+    def __init__(self, count, of):
+        self.parts, self.of, self.count = [str(k) for k in range(count // of)], of, count
+
+    def read(self, part):
+        for i in range(int(part) * self.of, (int(part) + 1) * self.of):
+            yield Example(picture(i), [f"number {i}"], str(i))
+
+    def split(self, held_out):
+        raise NotImplementedError
+
+
+def stream(source, size=24, batch_size=4, rank=0, world=1, **options):
+    made = Stream(source, size, 8, batch_size, **{"buffer": 5} | options)
+    made.rank, made.world = rank, world
+    return made
+
+
+def loader(made, workers=0, epoch=0):
+    return Resumable(made, lambda: epoch, batch_size=None, num_workers=workers, collate_fn=lambda batch: batch)
+
+
+@pytest.mark.parametrize("parts", [12, 2])
+@pytest.mark.parametrize("world, workers", [(1, 0), (1, 2), (2, 2), (3, 1)])
+def test_readers_share_the_examples_of_an_epoch(parts, world, workers):
+    """However many read, and whether there are parts for all of them: no example twice, none left out."""
+    source = Numbers(48, 48 // parts)
+    found = [value for rank in range(world) for batch in loader(stream(source, 48, 4, rank, world), workers) for value in values(batch)]
+    assert sorted(found) == list(range(48)) and found != list(range(48))
+
+
+def test_each_epoch_has_an_order_of_its_own_and_the_same_again():
+    source = Numbers(48, 6)
+    orders = [[values(batch) for batch in loader(stream(source), epoch=epoch)] for epoch in (0, 1, 0)]
+    assert orders[0] == orders[2] != orders[1]
+    assert [values(batch) for batch in loader(stream(source, seed=1))] != orders[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2, 3])
+@pytest.mark.parametrize("done", [1, 4, 5])
+def test_a_resumed_epoch_goes_on_at_the_next_batch(workers, done):
+    source = Numbers(48, 6)
+    whole = [values(batch) for batch in loader(stream(source, 32), workers)]
+    first = loader(stream(source, 32), workers)
+    begun = list(itertools.islice(first, done))
+    again = loader(stream(source, 32), workers)
+    again.load_state_dict(first.state_dict())
+    rest = [values(batch) for batch in again]
+    assert [values(batch) for batch in begun] + rest == whole and len(whole) == len(again) == 8
+    assert [values(batch) for batch in again] == whole  # the next epoch is whole
+
+
+def test_a_finished_epoch_is_followed_by_a_whole_one():
+    first = loader(stream(Numbers(48, 6)))
+    assert len(list(first)) == 6
+    again = loader(stream(Numbers(48, 6)))
+    again.load_state_dict(first.state_dict())
+    assert len(list(again)) == 6
+
+
+def test_what_cannot_be_read_is_named_and_skipped_up_to_a_limit(capsys):
+    class Broken(Numbers):
+        def read(self, part):
+            for example in super().read(part):
+                yield example._replace(file=b"no image") if int(example.name) % 10 == 3 else example
+    found = [value for batch in loader(stream(Broken(48, 6), 40)) for value in values(batch)]
+    assert len(found) == 40 and not any(value % 10 == 3 for value in found) and "skipped: 13" in capsys.readouterr().err
+    with pytest.raises(UserError, match="data.max_broken=1"):
+        list(loader(stream(Broken(48, 6), 40, max_broken=1)))
+
+
+# --- tar files ---------------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def shards(tmp_path):
+    for k in range(3):
+        with tarfile.open(tmp_path / f"shard-{k:03d}.tar", "w") as tar:
+            for i in range(4 * k, 4 * k + 4):
+                files = {f"{i:04d}.{'jpg' if i % 2 else 'png'}": picture(10 * i, "JPEG" if i % 2 else "PNG")}
+                files |= {f"{i:04d}.txt": f"number {i}\nno. {i}\n".encode()} if i % 3 else {f"{i:04d}.json": json.dumps({"caption": f"number {i}"}).encode()}
+                for name, content in files.items():
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    tar.addfile(member, io.BytesIO(content))
+    return tmp_path
+
+
+def test_tar_files_give_images_and_captions_and_hold_the_last_one_out(shards):
+    data = TarData(f"{shards}/shard-{{000..002}}.tar", size=8, held_out=3, resolution=8, captions=True, batch_size=4, num_workers=0)
+    data.setup("fit")
+    assert [data.held_out.caption(i) for i in range(3)] == ["number 8", "number 9", "number 10"] and data.held_out.caption(0, 1) == "no. 8"
+    torch.testing.assert_close(data.held_out.__getitems__([0, 2])["image"], torch.tensor([80.0, 100.0]).div(127.5).sub(1).view(2, 1, 1, 1).expand(2, 3, 8, 8))
+    batches = list(data.train_dataloader())
+    found = {value: caption for batch in batches for value, caption in zip(values(batch), batch["caption"])}
+    assert sorted(found) == [10 * i for i in range(8)] and all(caption in (f"number {value // 10}", f"no. {value // 10}") for value, caption in found.items())
+    apart = TarData([f"{shards}/shard-00[01].tar", f"{shards}/shard-000.tar"][1], f"{shards}/*2.tar", size=4, held_out=9, resolution=8, batch_size=4)
+    apart.setup("fit")
+    assert len(apart.held_out) == 4 and len(apart.train.source.parts) == 1 and apart.identity() != data.identity()
+
+
+def test_shards_that_are_not_there_or_damaged_are_named(shards):
+    for urls, message in ((f"{shards}/shard-{{000..004}}.tar", "no shard .*shard-003.tar"), (f"{shards}/none*.tar", "no shard"), ([], "no shard")):
+        with pytest.raises(UserError, match=message):
+            Tars(urls)
+    with pytest.raises(UserError, match="is one shard; the last is held out"):
+        Tars(f"{shards}/shard-000.tar").split(1)
+    (shards / "shard-001.tar").write_bytes(b"x" * 5000)
+    with pytest.raises(UserError, match="shard-001.tar cannot be read"):
+        list(Tars(f"{shards}/shard-001.tar").read(f"{shards}/shard-001.tar"))
+
+
+def test_our_own_shards_are_read_back(run, tiny, tmp_path):
+    run("sample.py", *tiny, "images=shards", "num_samples=8", "batch_size=4")
+    tars = sorted((tmp_path / "run" / "shards").glob("*.tar"))
+    assert len(list(itertools.chain.from_iterable(map(Tars([str(tar) for tar in tars]).read, map(str, tars))))) == 8
+
+
+# --- the hub's data sets -----------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_data_set_of_the_hub_gives_images_and_captions(tmp_path, streaming, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = datasets.Dataset.from_dict({"image": [{"bytes": picture(10 * i), "path": None} for i in range(12)], "text": [f"number {i}" for i in range(12)]},
+                                      features=datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")}))
+    for k in range(3):
+        rows.shard(3, k, contiguous=True).to_parquet(tmp_path / f"{k}.parquet")
+    options = {"data_files": [str(tmp_path / f"{k}.parquet") for k in range(3)], "cache_dir": str(tmp_path / "cache")}
+    data = HubData("parquet", streaming=streaming, options=options, size=10, held_out=2, resolution=8, captions=True, batch_size=5, num_workers=0)
+    data.setup("fit")
+    assert len(data.held_out) == 2
+    found = {value: caption for batch in data.train_dataloader() for value, caption in zip(values(batch), batch["caption"])}
+    held = set(values(data.held_out.__getitems__([0, 1])))
+    assert set(found) | held == {10 * i for i in range(12)} and not set(found) & held and all(caption == f"number {value // 10}" for value, caption in found.items())
+    with pytest.raises(UserError, match="has no column of images; it has: text"):
+        Hub("parquet", streaming=streaming, **options | {"columns": ["text"]})
+
+
+def test_a_data_set_that_cannot_be_had_is_named(monkeypatch):
+    with pytest.raises(UserError, match="data.name=nobody-has/this: it cannot be had"):
+        Hub("nobody-has/this")
