@@ -194,7 +194,7 @@ def test_a_file_of_torchs_old_format_is_read(tmp_path):
 
 
 def test_what_is_no_denoiser_is_refused_in_a_sentence(tmp_path, weights, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     torch.save([1, 2], tmp_path / "list.pt")
     (tmp_path / "cut.safetensors").write_bytes(b"12")
     (tmp_path / "empty").mkdir()

@@ -150,8 +150,7 @@ def test_our_own_shards_are_read_back(run, tiny, tmp_path):
 # --- the hub's data sets -----------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("streaming", [True, False])
-def test_a_data_set_of_the_hub_gives_images_and_captions(tmp_path, streaming, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+def test_a_data_set_of_the_hub_gives_images_and_captions(tmp_path, streaming):
     rows = datasets.Dataset.from_dict({"image": [{"bytes": picture(10 * i), "path": None} for i in range(12)], "text": [f"number {i}" for i in range(12)]},
                                       features=datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")}))
     for k in range(3):
@@ -168,5 +167,7 @@ def test_a_data_set_of_the_hub_gives_images_and_captions(tmp_path, streaming, mo
 
 
 def test_a_data_set_that_cannot_be_had_is_named(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="data.name=nobody-has/this: it cannot be had"):
         Hub("nobody-has/this")

@@ -135,7 +135,7 @@ def test_a_model_of_open_clip_with_a_file_is_what_open_clip_makes_of_it(named, t
 
 
 def test_what_is_no_model_or_has_no_weights_is_refused(named, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pt")
     for name, pretrained, message in (("RN05", None, "encoder.name must be one of .* did you mean 'RN50'"), ("RN50", None, "needs weights: .*published ones are: openai, yfcc15m"),
                                       ("RN50", "opnai", "no such file, and of RN50 no such weights; published ones are"), ("ViT-small", "tag", "none are published"),
