@@ -87,11 +87,13 @@ def main(folder: str, prompts: int = 32, each: int = 4) -> None:
     study.table(rows)
 
     study.say("## Where the gradient is taken\n\nThe paper's step x_s = μ + Σγ∇sim + Σ^½ z with the gradient at μ, at μ and told μ's own noise level, and at x_t, on a coarse "
-              "grid and a finer one; beside them the score form.")
-    steps = study.sweep("gradient", "guidance.gradient_at=mean,mean_own_level,x_t", "sampler.steps=25,100", "guidance.gamma=50")
-    score = study.sweep("gradient_score", "experiment=score", "sampler.steps=25,100")
-    study.table([(job["name"].replace("guidance.gradient_at=", "at ").replace("sampler.steps=", "steps "), m) for job, m in steps] +
-                [(f"score form, {job['name']}".replace("sampler.steps=", "steps "), m) for job, m in score])
+              "grid and a finer one; beside them the score form. Each with the γ that was best on other captions.")
+    rows = []
+    for place, (settings, options) in GRADIENT.items():
+        for number, gamma in settings.items():
+            ((_, m),) = study.sweep(f"gradient_{place}_{number}".replace(" ", "_"), *options, f"sampler.steps={number}", f"guidance.gamma={gamma}")
+            rows.append((f"{place}, {number} steps, γ = {gamma}", m))
+    study.table(rows)
 
     study.say("## Number of steps\n\nWith the γ that was best for each sampler and number of steps on other captions.")
     rows = []
@@ -105,9 +107,11 @@ def main(folder: str, prompts: int = 32, each: int = 4) -> None:
     print(f"results: {DOCS}")
 
 
-# guidance: (steps of equal FLOPs, γ, η)
+# As the other benchmarks found them. Guidance: (steps of equal FLOPs, γ, η).
 METHODS = {"dps": (29, 50, 1), "lgd": (20, 500, 1), "freedom": (15, 0.6, 1), "universal": (10, 20, 1), "mpgd": (50, 10, 0), "tfg": (22, 10, 1)}
-STEPS = {"ddpm": ({50: 100, 100: 30}, []), "ddim": ({50: 20, 100: 20}, []), "ddim with noise": ({25: 20, 50: 20, 100: 20}, ["sampler.eta=1"])}  # {steps: γ}
+STEPS = {"ddpm": ({50: 100, 100: 50}, []), "ddim": ({25: 20, 50: 10, 100: 10}, []), "ddim with noise": ({25: 20, 50: 20, 100: 20}, ["sampler.eta=1"]), "dpm_solver": ({25: 20, 100: 10}, [])}  # {steps: γ}
+GRADIENT = {"at the mean": ({25: 5, 100: 50}, []), "at the mean, told its own level": ({25: 5, 100: 5}, ["guidance.gradient_at=mean_own_level"]), "at x_t": ({25: 10, 100: 10}, ["guidance.gradient_at=x_t"]),
+            "score form": ({25: 20, 100: 20}, ["sampler=ddim", "sampler.eta=1"])}
 
 
 if __name__ == "__main__":

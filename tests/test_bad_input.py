@@ -39,7 +39,7 @@ from sdg.metrics.judge import Judge
     (["trainer.precision=7"], "trainer: Precision 7 is invalid"),
     (["similarity=[txt]"], "did you mean 'text'"),
     (["similarity=[]"], "similarity=[] is empty"),
-    (["experiment=brief", "similarity=[class]"], "sets similarity.text, but this run has similarity=[class]"),
+    (["similarity=[class]", "similarity.text.weight=1"], "similarity.text"),
     (["prompt=a ring:banana"], "the weight 'banana'"),
     (["similarity.text.rivals=/nowhere.txt"], "similarity.text.rivals: cannot read /nowhere.txt"),
     (["similarity.text.weight=banana"], "similarity.text.weight must be a finite number"),

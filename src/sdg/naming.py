@@ -6,10 +6,15 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-__all__ = ["NOT_DRAWN_WITH", "drawn_from", "register", "run_name", "sweep_name"]
+__all__ = ["NOT_DRAWN_WITH", "chosen_similarities", "drawn_from", "register", "run_name", "sweep_name"]
 
 NOT_DRAWN_WITH = ("callbacks", "eval", "hydra", "logger", "rerun", "trainer", "trajectory")  # what changes no sample
 TRAINER = ("accelerator", "devices", "num_nodes", "precision")  # but for these of a trainer's
+
+
+def chosen_similarities(config: DictConfig) -> list[str]:
+    """The similarities of a run. An experiment may set options of others too, for the runs that have those; they bring no group with all its options."""
+    return [kind for kind, options in config.similarity.items() if {"weight", {"text": "rivals", "class": "name"}.get(kind, "reference")} <= options.keys()]
 
 
 def drawn_from(config: DictConfig) -> dict:
@@ -24,7 +29,7 @@ def run_name(config: DictConfig) -> str:
     Arguments:
         config: of the job, with Hydra's own part.
     """
-    return f"{'+'.join(config.similarity) or 'unguided'}_{config.hydra.runtime.choices.guidance}_{digest(drawn_from(config))}"
+    return f"{'+'.join(chosen_similarities(config)) or 'unguided'}_{config.hydra.runtime.choices.guidance}_{digest(drawn_from(config))}"
 
 
 def sweep_name(words: Sequence[str]) -> str:

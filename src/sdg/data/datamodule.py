@@ -18,7 +18,7 @@ from sdg.data.shapes import Shapes
 from sdg.data.stream import Hub, Kept, Stream, Tars
 from sdg.errors import UserError, choice, integer, number
 
-__all__ = ["EmojiData", "FolderData", "HubData", "KnownData", "ShapesData", "TarData"]
+__all__ = ["EmojiData", "FolderData", "HubData", "KnownData", "NoData", "ShapesData", "TarData"]
 
 
 def whole(batch):
@@ -61,6 +61,25 @@ class Data(pl.LightningDataModule):
 
     def epoch(self) -> int:
         return self.trainer.current_epoch if self.trainer else 0
+
+
+class NoData(Data):
+    """No images: for sampling that is compared with none.
+
+    Arguments:
+        resolution: side of the images that are drawn.
+    """
+
+    def __init__(self, resolution: int):
+        super().__init__(resolution, 1, 0)
+        self.held_out: list = []
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            raise UserError("data=none has no images to train on; use data=folder data.root=PATH.")
+
+    def identity(self) -> dict:
+        return {"data": "none"}
 
 
 class ShapesData(Data):

@@ -16,6 +16,7 @@ from sdg.lightning.figures import report
 from sdg.lightning.guided_sampling import GuidedSampling
 from sdg.lightning.run import make_trainer, numbers, run
 from sdg.lightning.similarities import asked_for, build_similarity, reference_images
+from sdg.naming import chosen_similarities
 from sdg.report.publish import publish
 
 __all__ = ["sample"]
@@ -48,7 +49,7 @@ def sample(config: DictConfig) -> None:
         method.check_steps(steps_taken(denoiser.schedule, sampler, 1.0 if start is None else config.strength), denoiser.schedule.T)
         if config.trajectory > config.batch_size:
             raise UserError(f"trajectory={config.trajectory} samples are followed within one batch; batch_size={config.batch_size} is less.")
-        references = reference_images(requests, list(config.similarity), data.held_out, resolution)
+        references = reference_images(requests, chosen_similarities(config), data.held_out, resolution)
         similarity = build_similarity(config, denoiser, requests, data.held_out, references, method.at_clean) if method.gamma else None
         if similarity and rank_zero_only.rank == 0:
             print("sim = " + " + ".join(f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()) + f", γ = {method.gamma:g}")

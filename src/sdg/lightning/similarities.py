@@ -18,6 +18,7 @@ from sdg.errors import UserError, choice, integer
 from sdg.guidance.references import References
 from sdg.guidance.similarity import Similarity, Term, matched_levels
 from sdg.guidance.terms import Class, Content, Structure, Style, Text
+from sdg.naming import chosen_similarities
 
 __all__ = ["asked_for", "build_similarity", "reference_images", "scales"]
 
@@ -35,13 +36,9 @@ def asked_for(config: DictConfig, held_out, guided: bool) -> tuple[list[dict[str
         held_out: the data's held-out part; shapes have captions and classes, a folder has images only.
         guided: whether anything must be asked for at all.
     """
-    kinds, offers = list(config.similarity), own_wishes(config, held_out)
+    kinds, offers = chosen_similarities(config), own_wishes(config, held_out)
     if not kinds and guided:
         raise UserError("similarity=[] is empty; name at least one, such as similarity=[text].")
-    for kind in kinds:
-        if "weight" not in config.similarity[kind]:  # an experiment file set an option of a similarity that the group did not bring
-            chosen = [k for k in kinds if "weight" in config.similarity[k]]
-            raise UserError(f"an experiment or override sets similarity.{kind}, but this run has similarity=[{','.join(chosen)}]; leave that out or add {kind}.")
     given = {kind: command_line(kind, config) for kind in kinds}
     if not guided and config.prompts is None:
         given = {kind: said for kind, said in given.items() if said is not None or kind in offers}
@@ -111,7 +108,7 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
     image, text = load_encoders(config)
     if image.resolution != denoiser.config["resolution"] and not scales(image):
         raise UserError(f"the encoder takes {image.resolution} pixels a side, the denoiser draws {denoiser.config['resolution']}; fine-tune the encoder at the denoiser's resolution.")
-    wanted = {kind: [weighted(request.wishes[kind]) for request in requests] for kind in config.similarity}
+    wanted = {kind: [weighted(request.wishes[kind]) for request in requests] for kind in chosen_similarities(config)}
     terms: dict[str, Term] = {}
     for kind, targets in wanted.items():
         options = config.similarity[kind]
