@@ -110,8 +110,9 @@ def main(folder: str, prompts: int = 32, each: int = 4) -> None:
 # As the other benchmarks found them. Guidance: (steps of equal FLOPs, γ, η).
 METHODS = {"dps": (29, 50, 1), "lgd": (20, 500, 1), "freedom": (15, 0.6, 1), "universal": (10, 20, 1), "mpgd": (50, 10, 0), "tfg": (22, 10, 1)}
 STEPS = {"ddpm": ({50: 100, 100: 50}, []), "ddim": ({25: 20, 50: 10, 100: 10}, []), "ddim with noise": ({25: 20, 50: 20, 100: 20}, ["sampler.eta=1"]), "dpm_solver": ({25: 20, 100: 10}, [])}  # {steps: γ}
-GRADIENT = {"at the mean": ({25: 5, 100: 50}, []), "at the mean, told its own level": ({25: 5, 100: 5}, ["guidance.gradient_at=mean_own_level"]), "at x_t": ({25: 10, 100: 10}, ["guidance.gradient_at=x_t"]),
-            "score form": ({25: 20, 100: 20}, ["sampler=ddim", "sampler.eta=1"])}
+GRADIENT = {"at the mean": ({25: 5, 100: 100}, []), "at the mean, told its own level": ({25: 5, 100: 1}, ["guidance.gradient_at=mean_own_level"]),
+            "at the mean, told its own level, but for the noisiest tenth": ({25: 50, 100: 50}, ["guidance.gradient_at=mean_own_level", "guidance.interval=[0,0.9]"]),
+            "at x_t": ({25: 10, 100: 20}, ["guidance.gradient_at=x_t"]), "score form": ({25: 20, 100: 20}, ["sampler=ddim", "sampler.eta=1"])}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,12 @@ from sdg.errors import UserError
 NAMES = [*"abcdefgh", "airplane", "truck"]
 
 
+def made(*arguments, **options):
+    data = KnownData(*arguments, **options, batch_size=1)
+    data.setup("fit")
+    return data
+
+
 @pytest.fixture
 def cifar10(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.CIFAR10, "_check_integrity", lambda self: True)
@@ -28,6 +34,7 @@ def cifar10(tmp_path, monkeypatch):
 
 def test_cifar10_has_its_own_split_classes_and_captions(cifar10):
     data = KnownData("cifar10", cifar10, captions=True, batch_size=2)
+    data.prepare_data()
     data.setup("fit")
     assert (len(data.train), len(data.held_out)) == (20, 4)
     batch = data.train.__getitems__([0, 5])
@@ -41,7 +48,7 @@ def test_training_images_are_mirrored_and_held_out_ones_are_not(cifar10):
     ramp = np.tile(np.arange(32, dtype=np.uint8), (4, 3, 32, 1)).reshape(4, 3072)
     for name in ("data_batch_1", "test_batch"):
         (cifar10 / "cifar-10-batches-py" / name).write_bytes(pickle.dumps({"data": ramp, "labels": [0] * 4}))
-    data = KnownData("cifar10", cifar10, flip=True)
+    data = made("cifar10", cifar10, flip=True)
     torch.manual_seed(0)
     rising = [bool(data.train[0]["image"][0, 0, 0] < data.train[0]["image"][0, 0, -1]) for _ in range(20)]
     assert {True, False} == set(rising) and all(data.held_out[0]["image"][0, 0, 0] < 0 and data.held_out[0]["image"][0, 0, 0] < data.held_out[0]["image"][0, 0, -1] for _ in range(20))
@@ -59,7 +66,7 @@ def test_celebas_attributes_become_captions(tmp_path, monkeypatch):
     (folder / "identity_CelebA.txt").write_text("".join(f"{name} 1\n" for name in names))
     (folder / "list_bbox_celeba.txt").write_text("4\nx y w h\n" + "".join(f"{name} 0 0 1 1\n" for name in names))
     (folder / "list_landmarks_align_celeba.txt").write_text("4\n" + " ".join("abcdefghij") + "\n" + "".join(f"{name}" + " 1" * 10 + "\n" for name in names))
-    data = KnownData("celeba", tmp_path, captions=True, resolution=64)
+    data = made("celeba", tmp_path, captions=True, resolution=64)
     assert (len(data.train), len(data.held_out), data.train[0]["image"].shape) == (3, 2, (3, 64, 64))
     assert data.captions == [f"a photo of a person, {'wavy hair, ' if i % 2 else ''}smiling" for i in range(5)]
 
@@ -73,16 +80,18 @@ def test_lsun_reads_its_database(tmp_path, monkeypatch):
                 file = tmp_path / "a.webp"
                 Image.new("RGB", (40, 30), "blue").save(file)
                 transaction.put(f"key{i}".encode(), file.read_bytes())
-    data = KnownData("lsun", tmp_path, resolution=16)
+    data = made("lsun", tmp_path, resolution=16)
+    assert len(pickle.dumps(data.train)) < 5000 and pickle.loads(pickle.dumps(data.train))[1]["image"].shape == (3, 16, 16)  # as workers get it
     assert (len(data.train), len(data.held_out)) == (3, 1) and data.train.__getitems__([0, 2])["image"].shape == (2, 3, 16, 16)
-    del data  # lmdb opens a file once in a process
+    del data
     with pytest.raises(UserError, match="data=lsun has no captions"):
-        KnownData("lsun", tmp_path, captions=True)
+        made("lsun", tmp_path, captions=True)
     with pytest.raises(UserError, match="church_outdoor_train_lmdb from the LSUN project"):
-        KnownData("lsun", tmp_path, category="church_outdoor")
+        made("lsun", tmp_path, category="church_outdoor")
+    assert not list(tmp_path.glob("_cache*"))
 
 
 @pytest.mark.parametrize("name", ["cifar10", "celeba"])
 def test_what_is_not_there_is_said_with_the_remedy(tmp_path, name):
     with pytest.raises(UserError, match=f"data={name}: it is not whole under .* data.download=true fetches it"):
-        KnownData(name, tmp_path)
+        made(name, tmp_path)

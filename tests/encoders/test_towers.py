@@ -10,7 +10,7 @@ import torch
 from sdg.checkpoints.clips import clip_by_name
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder
-from sdg.encoders.stages import stages
+from sdg.encoders.stages import blocks, stages
 from sdg.encoders.towers import OWN_HEAD, at_resolution, image_tower, interpolated
 from sdg.errors import UserError
 
@@ -76,12 +76,16 @@ def test_recomputed_gradients_are_the_same_and_so_are_running_statistics(model):
     again = copy.deepcopy(kept)
     again.checkpointing = True
     x, t, found = torch.randn(4, 3, size, size), torch.tensor([3, 400, 700, 999]), []
+    passes = {encoder: [] for encoder in (kept, again)}
     for encoder in (kept, again):
+        *_, inner, _ = (module for module in blocks(encoder.tower)[1].modules() if isinstance(module, torch.nn.Linear | torch.nn.Conv2d))
+        inner.register_forward_hook(lambda *_, encoder=encoder: passes[encoder].append(None))
         image = x.clone().requires_grad_(True)
         encoder.encode(image, t, list(stages(encoder.tower))[:1]).z[:, 0].sum().backward()
         found.append([image.grad, *(p.grad for p in encoder.parameters()), *encoder.buffers()])
     for one, other in zip(*found):
         assert (one is None and other is None) or torch.allclose(one, other, rtol=1e-5, atol=1e-7)
+    assert len(passes[kept]) == 1 and len(passes[again]) == 2  # it is computed again, once
     copy.deepcopy(again)  # no graph is left in it
 
 
@@ -132,6 +136,35 @@ def test_a_model_of_open_clip_with_a_file_is_what_open_clip_makes_of_it(named, t
         torch.testing.assert_close(clip.encode_image(x), theirs.encode_image(clip.normalise(x), normalize=True))
         torch.testing.assert_close(clip.encode_text(sentences), theirs.encode_text(open_clip.get_tokenizer("ViT-small")(sentences), normalize=True))
     assert clip.logit_scale.item() == pytest.approx(theirs.logit_scale.exp().item())
+
+
+class Evil:
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return (open, (str(self.file), "w"))
+
+
+@pytest.mark.parametrize("name", ["ViT-small", "vit_tiny_patch16_224"])
+def test_weights_of_a_clip_never_run_code(named, tmp_path, name):
+    torch.save({"state_dict": {"weight": Evil(tmp_path / "ran")}}, tmp_path / "evil.pt")
+    with pytest.raises(UserError, match="cannot be had or do not fit"):
+        clip_by_name(name, str(tmp_path / "evil.pt"))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_config_that_asks_for_other_peoples_code_or_the_network_is_refused():
+    with pytest.raises(UserError, match="has no image tower 'hf-hub:evil/repo'"):
+        CLIP(RESNET | {"vision_cfg": {"image_size": 32, "timm_model_name": "hf-hub:evil/repo"}}, ["a"])
+    with pytest.raises(UserError, match="transformers is not supported"):
+        CLIP(RESNET | {"text_cfg": TEXT | {"hf_model_name": "evil/repo"}}, ["a"])
+
+
+def test_a_file_of_a_model_whose_published_weights_differ_in_normalisation_must_say_which(tmp_path):
+    torch.save({"weight": torch.zeros(1)}, tmp_path / "clip.pt")
+    with pytest.raises(UserError, match="differ in how images are normalised.*encoder.pretrained=TAG@"):
+        clip_by_name("vit_large_patch14_clip_224", str(tmp_path / "clip.pt"))
 
 
 def test_what_is_no_model_or_has_no_weights_is_refused(named, tmp_path, monkeypatch):

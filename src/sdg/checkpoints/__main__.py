@@ -41,7 +41,7 @@ def settings(words: list[str]) -> dict:
     """{setting: value} of words such as T=4000."""
     found = {}
     for word in words:
-        name, equals, value = word.partition("=")
+        name, equals, value = word.removeprefix("denoiser.").partition("=")
         if not equals or name not in ASKED:
             raise UserError(f"there is no setting '{word}'{near(name, ASKED) or '.'} There are: {', '.join(ASKED)}.")
         try:

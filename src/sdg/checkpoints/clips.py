@@ -19,7 +19,8 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
 
     Arguments:
         name: one of open_clip's models (RN50, ViT-B-16, ViT-B-16-SigLIP, …), or of timm's image towers (vit_base_patch16_clip_224, …).
-        pretrained: a file of its weights, read without running code; or a tag of published ones, such as openai, fetched from the hub.
+        pretrained: a file of its weights, read without running code; a tag of published ones, such as openai, fetched from the hub; or `TAG@FILE`,
+            a file that holds these, where the tags differ in how images are normalised.
 
     Raises:
         UserError: there is no such model, or no such weights, or they cannot be had, read or used.
@@ -32,17 +33,26 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
     published = f"published ones are: {', '.join(tags)}" if tags else "none are published"
     if pretrained is None:
         raise UserError(f"encoder.name={name} needs weights: encoder.pretrained=FILE, or a tag, to fetch them from the hub; {published}.")
+    like, at, rest = pretrained.partition("@")
+    if at and like in tags and not Path(pretrained).expanduser().is_file():
+        pretrained = rest
+    else:
+        like = tags[0] if tags else None
     file = Path(pretrained).expanduser()
     if not file.is_file() and pretrained not in tags:
         raise UserError(f"encoder.pretrained={pretrained}: there is no such file, and of {name} no such weights; {published}.")
     tag = None if file.is_file() else pretrained
-    told = timm.get_pretrained_cfg(f"{name}.{tag or tags[0]}").to_dict() if alone and tags else open_clip.get_pretrained_cfg(name, tag or tags[0]) if tags else {}
+    known_of = {each: timm.get_pretrained_cfg(f"{name}.{each}").to_dict() if alone else open_clip.get_pretrained_cfg(name, each) for each in tags}
+    told = known_of.get(tag or like, {})
+    if tag is None and not at and len({str(pixels(each)) for each in known_of.values()}) > 1:
+        raise UserError(f"encoder.pretrained={pretrained}: the published weights of {name} differ in how images are normalised, and a file does not tell; say which it holds: "
+                        f"encoder.pretrained=TAG@{pretrained}; {published}.")
     clip = CLIP(timm_model(name, told) if alone else open_clip_model(name, told, tag))
     try:
         if alone:
-            load_timm(clip.tower.trunk, str(file if tag is None else fetched(f"timm/{name}.{tag}", told)))
+            load_timm(clip.tower.trunk, str(file if tag is None else fetched(f"timm/{name}.{tag}", told)), weights_only=True)
         else:
-            open_clip.load_checkpoint(clip.towers, str(file if tag is None else open_clip.download_pretrained(told)))
+            open_clip.load_checkpoint(clip.towers, str(file if tag is None else open_clip.download_pretrained(told)), weights_only=True)
     except Exception as error:  # the hub's, the connection's, the file's, the shapes'
         where = f"the file {file}" if tag is None else f"the weights {tag}"
         raise UserError(f"{where} of {name} cannot be had or do not fit it ({type(error).__name__}: {str(error).splitlines()[0]}). Offline, fetch the weights elsewhere, as safetensors or a "

@@ -9,7 +9,7 @@ import torch
 from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from torch import Tensor, nn
+from torch import nn
 
 from sdg.checkpoints.clips import clip_by_name
 from sdg.checkpoints.pretrained import Found, open_denoiser, tensors_of
@@ -24,7 +24,7 @@ from sdg.encoders.towers import image_tower
 from sdg.errors import UserError, integer
 from sdg.metrics.judge import Judge
 
-__all__ = ["build_denoiser", "chosen_clip", "denoiser_of", "fill", "is_noisy_clip", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge"]
+__all__ = ["build_denoiser", "chosen_clip", "denoiser_of", "fill", "is_noisy_clip", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge", "pair"]
 
 
 def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
@@ -110,6 +110,21 @@ def load_clip_noisy(file: str | Path) -> NoiseAwareEncoder:
     """The noise-aware image encoder of a weight file, or of a noisy CLIP of the SDG authors' code."""
     config, tensors = from_sdg_code(tensors_of(Path(file))[0]) if is_noisy_clip(file) else read(file, "clip_noisy")
     return frozen(NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config), tensors, file)
+
+
+def pair(image: NoiseAwareEncoder, clip: CLIP) -> tuple[NoiseAwareEncoder, CLIP]:
+    """A noise-aware encoder and the clean CLIP that it was made from.
+
+    Raises:
+        UserError: it was made from another one.
+    """
+    def towers(model: Mapping) -> dict:
+        text = model["text_cfg"] and {key: value for key, value in model["text_cfg"].items() if key in ("width", "layers", "vocab_size")}
+        return {"embed_dim": model["embed_dim"], "text": text, "vision": {key: value for key, value in model["vision_cfg"].items() if key in ("layers", "width", "patch_size", "timm_model_name")}}
+    ours, theirs = towers(image.config["clip"]["model"]), towers(clip.config["model"])
+    if ours != theirs:
+        raise UserError(f"the noise-aware encoder was made from another CLIP ({ours}) than the clean one beside it ({theirs}); set encoder.clip or encoder.name and encoder.pretrained to its own.")
+    return image, clip
 
 
 def is_noisy_clip(path: str | Path) -> bool:

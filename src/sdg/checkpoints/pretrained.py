@@ -159,6 +159,8 @@ def from_diffusers(folder: Path) -> Found:
         raise UserError(f"{model} describes a {said.get('_class_name')} for {said.get('in_channels')} channels and the size {size}; a UNet2DModel of square RGB images is needed.")
     variance = VARIANCES.get(options.get("variance_type", "fixed_small"))
     prediction = PREDICTIONS.get(options.get("prediction_type", "epsilon"))
+    if options.get("thresholding") or options.get("clip_sample_range", 1) != 1:
+        raise UserError(f"{folder}: its scheduler clips x̂_0 otherwise than to [-1, 1] (thresholding={options.get('thresholding')}, clip_sample_range={options.get('clip_sample_range')}), which is not known here.")
     if variance is None or prediction is None or "beta_schedule" not in options:
         raise UserError(f"{folder}: a scheduler with beta_schedule={options.get('beta_schedule')}, prediction_type={options.get('prediction_type')} and "
                         f"variance_type={options.get('variance_type')} is not known here.")
@@ -166,9 +168,11 @@ def from_diffusers(folder: Path) -> Found:
         if said.get(key, known[0]) not in known:
             raise UserError(f"{model}: a network with {key}={said[key]} and a scheduler with variance_type={options.get('variance_type', 'fixed_small')} is not known here.")
     try:
-        network = UNet2DModel.from_pretrained(model.parent, local_files_only=True)
+        network, found = UNet2DModel.from_pretrained(model.parent, local_files_only=True, output_loading_info=True)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"the weights beside {model} cannot be read ({str(error).splitlines()[0]}).") from error
+    if wrong := [*found["missing_keys"], *found["unexpected_keys"], *(str(name) for name in found["mismatched_keys"])]:
+        raise UserError(f"the weights beside {model} are not those of its network: {len(wrong)} tensors are missing, left over or of another shape, such as {wrong[0]}.")
     schedule = same_schedule(DDPMScheduler.from_config(options).alphas_cumprod, folder)
     arguments = {key: list(value) if isinstance(value, tuple) else value for key, value in network.config.items() if not key.startswith("_")}
     for derived in ("sample_size", "in_channels", "out_channels"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sdg.errors import UserError
 
-__all__ = ["LABELS", "captions_of", "labels_of"]
+__all__ = ["LABELS", "TEXT", "captions_of", "labels_of", "sentences"]
 
 METADATA = ("metadata.jsonl", "metadata.csv")  # of Hugging Face's imagefolder, in the folder or in any below
 TEXT = ("text", "caption", "captions", "prompt")  # the column that is the caption: the first of these that there is
@@ -60,9 +60,13 @@ def metadata(file: Path) -> dict[Path, list[str]]:
         column = next((name for name in TEXT if isinstance(row, dict) and row.get(name)), None)
         if column is None or not row.get("file_name"):
             raise UserError(f"{file}, row {number}: a file_name and a {' or '.join(TEXT)} are needed.")
-        said = row[column] if isinstance(row[column], list) else [row[column]]
-        found.setdefault((file.parent / row["file_name"]).resolve(), []).extend(words for caption in said if (words := str(caption).strip()))
+        found.setdefault((file.parent / str(row["file_name"])).resolve(), []).extend(sentences(row[column]))
     return found
+
+
+def sentences(value) -> list[str]:
+    """One caption or several, without those that say nothing."""
+    return [words for one in (value if isinstance(value, list) else [value]) if one is not None and (words := str(one).strip())]
 
 
 def labels_of(root: Path, files: Sequence[Path], how: str | bool) -> list[str]:

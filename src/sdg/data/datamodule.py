@@ -37,8 +37,9 @@ class Data(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         # Not in train_dataloader: an error there leaves Lightning's changes to torch's DataLoader in place, for a sweep's next job too.
-        if stage == "fit" and len(self.train) < self.batch_size:
-            raise UserError(f"data.batch_size={self.batch_size} is more than the {len(self.train)} training images; lower it.")
+        world, _ = self.place()
+        if stage == "fit" and len(self.train) // world < self.batch_size:
+            raise UserError(f"data.batch_size={self.batch_size} is more than the {len(self.train)} training images{f' that {world} processes share' if world > 1 else ''}; lower it.")
 
     @abstractmethod
     def identity(self) -> dict:
@@ -125,6 +126,7 @@ class Pictures(Data):
         Raises:
             UserError: they are not known.
         """
+        self.setup("predict")
         parts = (self.train, self.held_out)
         if not all(part.dataset.knows_captions for part in parts):
             raise UserError("training a CLIP needs captions: leave data.captions=true.")
@@ -223,9 +225,19 @@ class KnownData(Pictures):
     def __init__(self, name: str, root: str, category: str = "bedroom", resolution: int = 32, captions: bool = False, crop: str = "centre", flip: bool = False, download: bool = False,
                  batch_size: int = 64, num_workers: int = 0):
         super().__init__(resolution, batch_size, num_workers)
-        self.name, self.root, self.options = name, root, {"category": category, "resolution": resolution, "captions": captions, "download": download}
-        self.train, self.held_out = (Part(images, range(len(images))) for images in (
-            Known(name, root, True, crop=crop, flip=flip, **self.options), Known(name, root, False, **self.options)))
+        self.name, self.download = name, choice("data.download", download, (False, True))
+        self.options, self.augmented = {"name": name, "root": root, "category": category, "resolution": resolution, "captions": captions}, {"crop": crop, "flip": flip}
+
+    def prepare_data(self) -> None:
+        for train in (True, False):  # once, on one process of each machine
+            Known(train=train, download=self.download, **self.options)
+
+    def setup(self, stage: str) -> None:
+        if not hasattr(self, "held_out"):
+            alone = {"download": self.download and self.trainer is None}
+            train, held_out = Known(train=True, **self.augmented, **alone, **self.options), Known(train=False, **alone, **self.options)
+            self.train, self.held_out = Part(train, range(len(train))), Part(held_out, range(len(held_out)))
+        super().setup(stage)
 
     def identity(self) -> dict:
         return {"data": self.name, "category": self.options["category"] if self.name == "lsun" else None, "size": len(self.held_out), "resolution": self.resolution}

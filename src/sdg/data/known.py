@@ -1,10 +1,13 @@
 """Data sets that everybody knows, as torchvision has them: CIFAR-10, CelebA, LSUN."""
 
 import copy
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch.utils.data import Dataset
 from torchvision import datasets
 
@@ -74,6 +77,31 @@ class Known(Dataset):
         return [self.said[index]]
 
 
+class Lmdb:
+    """LSUN's databases: (image, 0) in the order of their keys. torchvision's own reader keeps the keys in a pickle, in whatever folder one works in."""
+
+    def __init__(self, folder: Path):
+        import lmdb
+
+        self.folder, self.process = folder, None
+        with lmdb.open(str(folder), readonly=True, lock=False) as database, database.begin() as transaction:
+            self.keys = list(transaction.cursor().iternext(keys=True, values=False))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int):
+        import lmdb
+
+        if self.process != os.getpid():  # a database is opened by each process anew
+            self.database, self.process = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False), os.getpid()
+        with self.database.begin() as transaction:
+            return Image.open(io.BytesIO(transaction.get(self.keys[index]))), 0
+
+    def __getstate__(self) -> dict:
+        return {"folder": self.folder, "keys": self.keys, "process": None}
+
+
 def opened(name: str, root: Path, train: bool, category: str, download: bool):
     """torchvision's data set.
 
@@ -86,7 +114,7 @@ def opened(name: str, root: Path, train: bool, category: str, download: bool):
             return datasets.CIFAR10(root, train, download=download)
         if name == "celeba":
             return datasets.CelebA(root, "train" if train else "valid", download=download)
-        return datasets.LSUN(str(root), [f"{category}_{part}"])
+        return Lmdb(root / f"{category}_{part}_lmdb")
     except ImportError as error:
         raise UserError(f"data={name} needs: pip install {error.name or 'lmdb gdown'}.") from error
     except Exception as error:  # torchvision's, the file system's, lmdb's

@@ -46,8 +46,13 @@ class Resumable(DataLoader):
             self.given += 1
             yield batch
 
+    @property
+    def images(self) -> int:
+        """How many images the batch of every process holds together."""
+        return self.dataset.batch_size * self.dataset.world if isinstance(self.dataset, Stream) else self.batch_size * self.sampler.num_replicas
+
     def state_dict(self) -> dict:
-        return {"given": self.given}
+        return {"given": self.given * self.images}  # another run may have other batches, or another number of processes
 
     def load_state_dict(self, state: dict) -> None:
-        self.start = state["given"] % len(self)
+        self.start = state["given"] // self.images % len(self)

@@ -5,6 +5,7 @@ import itertools
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
-from sdg.data.annotations import TEXT
+from sdg.data.annotations import TEXT, sentences
 from sdg.data.image import SUFFIXES, pixels
 from sdg.errors import UserError, integer
 
@@ -90,8 +91,7 @@ def said(sample: dict) -> list[str]:
         return [line.strip() for line in sample["txt"].decode("utf-8", "replace").split("\n") if line.strip()]
     if "json" in sample:
         found = json.loads(sample["json"])
-        value = next((found[name] for name in TEXT if found.get(name)), []) if isinstance(found, dict) else []
-        return [str(one).strip() for one in (value if isinstance(value, list) else [value])]
+        return sentences(next((found[name] for name in TEXT if found.get(name)), [])) if isinstance(found, dict) else []
     return []
 
 
@@ -130,12 +130,25 @@ class Hub(Source):
         self.name, self.parts, self.skipped = name, [str(i) for i in range(self.rows.num_shards)], {}
 
     def read(self, part: str) -> Iterator[Example]:
-        shard = self.rows.shard(num_shards=len(self.parts), index=int(part))
-        for place, row in enumerate(shard):
+        rows = iter(self.rows.shard(num_shards=len(self.parts), index=int(part)))
+        with unshared():
+            first = list(itertools.islice(rows, 1))
+        for place, row in enumerate(itertools.chain(first, rows)):
             if place >= self.skipped.get(part, 0):
-                value = row[self.text] if self.text else []
-                file = row[self.image]["bytes"] or Path(row[self.image]["path"]).read_bytes()
-                yield Example(file, [str(one).strip() for one in (value if isinstance(value, list) else [value])], f"{self.name}, shard {part}, row {place}")
+                yield Example(self.file(row[self.image]), sentences(row[self.text] if self.text else []), f"{self.name}, shard {part}, row {place}")
+
+    @staticmethod
+    def file(image: dict | None) -> bytes:
+        """The bytes of an image, which a row holds or names; none for what cannot be had, which `Stream` then skips as it skips broken files."""
+        import fsspec
+
+        if image is None or image["bytes"]:
+            return image["bytes"] if image else b""
+        try:
+            with fsspec.open(image["path"], "rb") as file:
+                return file.read()
+        except (OSError, ValueError, KeyError):
+            return b""
 
     def split(self, held_out: int) -> tuple["Hub", list[Example]]:
         """What is left, and the first examples, in the order of the shards."""
@@ -149,12 +162,22 @@ class Hub(Source):
         return self, found
 
 
+@contextmanager
+def unshared() -> Iterator[None]:
+    """Within it `datasets` does not see that a worker of a loader asks: it would share the shard among the workers once more."""
+    kept, torch.utils.data._utils.worker._worker_info = torch.utils.data._utils.worker._worker_info, None
+    try:
+        yield
+    finally:
+        torch.utils.data._utils.worker._worker_info = kept
+
+
 class Stream(IterableDataset):
     """Batches of examples, without end in sight: {`image`: (B, 3, H, W) in [-1, 1]} and with `captions` {`caption`: B sentences}.
 
     An epoch has its own order of parts, and within them its own order of examples among every `buffer`; both follow from seed and epoch.
     Each process and each worker reads parts of its own; where there are fewer parts than readers, examples of its own. A file that cannot be read is
-    named and skipped, up to `max_broken` by each reader.
+    named once and skipped; each reader may meet up to `max_broken` of them.
 
     Arguments:
         source: of examples.
@@ -216,7 +239,7 @@ class Stream(IterableDataset):
             yield from (waiting[i] for i in order.permutation(len(waiting)))
 
     def decoded(self, examples: Iterator[Example]) -> Iterator[tuple[torch.Tensor, list[str]]]:
-        broken = 0
+        broken: set[str] = set()
         for example in examples:
             try:
                 with Image.open(io.BytesIO(example.file)) as image:
@@ -224,10 +247,11 @@ class Stream(IterableDataset):
                 if self.captions and not example.captions:
                     raise ValueError("it has no caption")
             except Exception as error:  # pillow raises many kinds
-                broken += 1
-                if broken > self.max_broken:
-                    raise UserError(f"{example.name} cannot be used ({error}); it is one of {broken}, and data.max_broken={self.max_broken}.") from error
-                print(f"skipped: {example.name} ({error})", file=sys.stderr)
+                if example.name not in broken:
+                    broken.add(example.name)
+                    if len(broken) > self.max_broken:
+                        raise UserError(f"{example.name} cannot be used ({error}); it is one of {len(broken)}, and data.max_broken={self.max_broken}.") from error
+                    print(f"skipped: {example.name} ({error})", file=sys.stderr)
                 continue
             yield found, example.captions
 
@@ -259,7 +283,10 @@ class Kept(Dataset):
         self.images = torch.stack([((image + 1) * 127.5).round().to(torch.uint8) for image, _ in kept])
         self.said, self.knows_captions = [captions for _, captions in kept], captions
         if captions:
-            self.caption = lambda index, variant=0, named=None: self.said[index][variant % len(self.said[index])]
+            self.caption = self.caption_of  # what has the attribute has captions
+
+    def caption_of(self, index: int, variant: int = 0, named=None) -> str:
+        return self.said[index][variant % len(self.said[index])]
 
     def __len__(self) -> int:
         return len(self.images)

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from sdg.encoders.stages import Encoded, recorded
 from sdg.encoders.tokenizer import WordTokenizer
-from sdg.encoders.towers import image_tower
+from sdg.encoders.towers import image_tower, known, resized
 from sdg.errors import UserError
 
 __all__ = ["CLIP", "Normalise", "tokens"]
 
+TOKENIZER = ("clean", "strip_sep_token", "language")  # what a config may say of a Hugging Face tokenizer; nothing that runs code
 BPE_SIZE = 49408  # tokens of open_clip's BPE
 
 
@@ -69,8 +70,10 @@ class CLIP(nn.Module):
             if not text.get("hf_tokenizer_name") and text["vocab_size"] < tokens(words):
                 raise UserError(f"encoder.model.text_cfg.vocab_size={text['vocab_size']} is too small for "
                                 f"{f'{len(words)} words' if words else 'encoder.tokenizer=bpe'}; it must be at least {tokens(words)}.")
-            self.towers = CustomTextCLIP(model["embed_dim"], dict(model["vision_cfg"]), dict(text), model.get("quick_gelu", False), init_logit_bias=model.get("init_logit_bias"))
-            self.towers.visual = image_tower(model)
+            if text.get("hf_model_name"):
+                raise UserError("a text tower of Hugging Face's transformers is not supported; choose one of open_clip's own.")
+            self.towers = CustomTextCLIP(model["embed_dim"], known(model["vision_cfg"]), dict(text), model.get("quick_gelu", False), init_logit_bias=model.get("init_logit_bias"))
+            resized(self.towers.visual, model["vision_cfg"])
         self.normalise = Normalise.of(model)
 
     @cached_property
@@ -88,7 +91,7 @@ class CLIP(nn.Module):
         if not (name := text.get("hf_tokenizer_name")):
             return SimpleTokenizer(context_length=self.towers.context_length)
         try:
-            return HFTokenizer(name, self.towers.context_length, **text.get("tokenizer_kwargs", {}))
+            return HFTokenizer(name, self.towers.context_length, **{key: value for key, value in text.get("tokenizer_kwargs", {}).items() if key in TOKENIZER})
         except ImportError as error:
             raise UserError(f"the tokenizer of this CLIP, {name}, needs: pip install transformers sentencepiece.") from error
         except (OSError, ValueError) as error:

@@ -64,10 +64,10 @@ def weights_of(tower: nn.Module, names: Sequence[str]) -> list[Parameter]:
     for name in names:
         module = there[choice("encoder.freeze", name, list(there))].module
         own = list(module.parameters())
-        for child in () if own else getattr(tower, "trunk", tower).children():
-            if child is module:
+        for passed in () if own else getattr(tower, "trunk", tower).modules():
+            if passed is module:
                 break
-            own.extend(child.parameters())
+            own.extend(passed.parameters(recurse=False))
         found.extend(own)
     return found
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sdg.errors import UserError
 
-__all__ = ["at_resolution", "image_tower", "resnet_small", "resnet_tiny"]
+__all__ = ["at_resolution", "image_tower", "known", "resized", "resnet_small", "resnet_tiny"]
 
 OWN_HEAD = "own"  # `timm_proj` of a timm tower whose own pooling and head give the embedding
 PREFIXES = (0, 1, 2, 4, 5)  # tokens that stand for no place: none, a class token, registers
@@ -38,11 +38,28 @@ def image_tower(model: Mapping) -> nn.Module:
     Raises:
         UserError: it cannot be built for images of `vision_cfg.image_size`.
     """
-    vision = dict(model["vision_cfg"])
+    vision = known(model["vision_cfg"])
     if vision.get("timm_proj") == OWN_HEAD:
         tower = TimmTower(vision["timm_model_name"], model["embed_dim"])
     else:
         tower = _build_vision_tower(model["embed_dim"], vision, model.get("quick_gelu", False))
+    return resized(tower, vision)
+
+
+def known(vision: Mapping) -> dict:
+    """A tower's config, with which nothing is fetched and no code comes from elsewhere, whatever file it stood in.
+
+    Raises:
+        UserError: it names a tower that timm has not.
+    """
+    name = vision.get("timm_model_name")
+    if name and not timm.is_model(name):
+        raise UserError(f"timm {timm.__version__} has no image tower {name!r}.")
+    return dict(vision) | {"timm_model_pretrained": False}
+
+
+def resized(tower: nn.Module, vision: Mapping) -> nn.Module:
+    """A timm tower for images of `image_size`; any other is built for it."""
     size, trunk = vision["image_size"], getattr(tower, "trunk", None)
     if hasattr(trunk, "set_input_size") and trunk.default_cfg["input_size"][-1] != size:
         try:
@@ -67,14 +84,14 @@ def at_resolution(model: Mapping, tower: nn.Module, resolution: int) -> tuple[di
     if resolution == model["vision_cfg"]["image_size"]:
         return other, tower
     try:
-        resized = image_tower(other)
-        there = resized.state_dict()
-        resized.load_state_dict({name: value if value.shape == there[name].shape else interpolated(value, there[name].shape) for name, value in tower.state_dict().items()})
+        larger = image_tower(other)
+        there = larger.state_dict()
+        larger.load_state_dict({name: value if value.shape == there[name].shape else interpolated(value, there[name].shape) for name, value in tower.state_dict().items()})
         with torch.no_grad():
-            resized.eval()(torch.zeros(1, 3, resolution, resolution))
+            larger.eval()(torch.zeros(1, 3, resolution, resolution))
     except (AssertionError, KeyError, RuntimeError, ValueError) as error:
         raise UserError(f"this image tower takes no images of {resolution} pixels a side, only multiples of what its deepest stage or patch covers ({str(error).splitlines()[0]}).") from error
-    return other, resized
+    return other, larger
 
 
 def interpolated(positions: Tensor, shape: torch.Size) -> Tensor:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,7 +18,7 @@ from sdg.lightning.denoiser import denoiser_path
 from sdg.naming import drawn_from
 from sdg.report.pictures import Pictures
 
-__all__ = ["Drawn", "fingerprint", "write_whole"]
+__all__ = ["Drawn", "content", "fingerprint", "write_whole"]
 
 
 def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mapping[str, Tensor], batch_size: int) -> str:
@@ -28,7 +29,8 @@ def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mappi
         pictures: {name: image} of references and of what samples start from.
         batch_size: how many requests really share a batch.
     """
-    weights = [denoiser_path(config), *(config.encoder.get(key) for key in ("weights", "clip") if config.guidance.gamma)]
+    encoder = ("weights", "clip" if config.encoder.get("name") is None else "pretrained") if config.guidance.gamma else ()
+    weights = [denoiser_path(config), *(config.encoder.get(key) for key in encoder)]
     told = {"settings": drawn_from(config), "batch_size": batch_size,
             "requests": [(request.seed, dict(request.wishes)) for request in requests],
             "weights": [content(file) for file in weights if file],
@@ -37,10 +39,11 @@ def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mappi
 
 
 def content(path: str) -> str:
-    """A digest of a file, or of the files of a folder; the name itself of what lies on a hub."""
+    """A digest of a file, or of the files of a folder, behind `NAME:` or `TAG@` too; the name itself of what lies on a hub."""
     place, told = Path(path).expanduser(), hashlib.sha256()
     if not place.exists():
-        return str(path)
+        name, mark, rest = re.match(r"([^:@/]*)([:@]?)(.*)", str(path), re.DOTALL).groups()
+        return f"{name}{mark}{content(rest)}" if mark else str(path)
     for file in [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file()):
         told.update(file.read_bytes())
     return told.hexdigest()

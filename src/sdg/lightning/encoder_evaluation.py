@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from rich.progress import track
 from torch import Tensor
 
-from sdg.checkpoints.models import chosen_clip, load_clip_noisy
+from sdg.checkpoints.models import chosen_clip, load_clip_noisy, pair
 from sdg.diffusion.schedule import Schedule
 from sdg.encoders.contrastive import retrieval_top1
 from sdg.errors import UserError, integer
@@ -33,7 +33,7 @@ def evaluate_encoder(config: DictConfig) -> None:
     with run(config) as folder:
         if config.encoder_name != "clip_noisy":
             raise UserError(f"eval=encoder measures a noise-aware encoder beside its clean one: use encoder=clip_noisy, not encoder={config.encoder_name}.")
-        noisy, clean = load_clip_noisy(config.encoder.weights), chosen_clip(config.encoder)
+        noisy, clean = pair(load_clip_noisy(config.encoder.weights), chosen_clip(config.encoder))
         schedule = Schedule(**noisy.config["schedule"])
         for level in config.eval.levels:
             integer("eval.levels", level, 0, schedule.T - 1)

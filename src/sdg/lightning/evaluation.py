@@ -1,6 +1,5 @@
 """The figures of a sampling run, from the files that it wrote: every rank reads a part of them back and measures it."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from sdg.data.captions import FACTORS, all_named
 from sdg.data.requests import Request
 from sdg.data.wishes import foremost, weighted
 from sdg.errors import UserError, choice, integer
-from sdg.lightning.drawn import Drawn, write_whole
+from sdg.lightning.drawn import Drawn, content, write_whole
 from sdg.lightning.figures import figures, report, write_table
 from sdg.lightning.run import flat
 from sdg.lightning.similarities import scales
@@ -104,7 +103,7 @@ class Evaluation(pl.LightningModule):
         for turn in (True, False):  # the first process reads the real images, the others find what it kept
             if self.trainer.is_global_zero == turn:
                 self.real = {name: of_real_images(self.held_out, self.options.real, lambda x, name=name: self.read(name, x.to(self.device)),
-                                                  self.options.cache, data=self.data.identity(), network=digest(file))
+                                                  self.options.cache, data=self.data.identity(), network=content(file))
                              for name, file in self.readers().items()}
             self.trainer.strategy.barrier()
         for name, real in self.real.items():
@@ -260,10 +259,6 @@ def named(reader: str, computed: dict) -> dict:
     if computed.get("diversity"):
         found |= {f"diversity_{reader}": computed["diversity"][0], f"diversity_{reader}_interval": computed["diversity"][1]}
     return found
-
-
-def digest(file: str | Path) -> str:
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def named_by(wishes: list[dict], sign: int) -> Tensor:

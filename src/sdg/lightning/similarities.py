@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from sdg.checkpoints.models import chosen_clip, load_classifier, load_clip_noisy
+from sdg.checkpoints.models import chosen_clip, load_classifier, load_clip_noisy, pair
 from sdg.data.captions import FACTORS
 from sdg.data.image import image_files, load_image
 from sdg.data.requests import Request
@@ -168,7 +168,7 @@ def load_encoders(config: DictConfig):
     if name == "clip_noisy":
         image = load_clip_noisy(config.encoder.weights)
         image.checkpointing = choice("encoder.checkpointing", config.encoder.checkpointing, (False, True))
-        return image, chosen_clip(config.encoder)
+        return pair(image, chosen_clip(config.encoder))
     if name == "clip":
         clip = chosen_clip(config.encoder)
         return clip, clip

@@ -26,25 +26,26 @@ class SweepReport(Jobs):
             jobs: those that ended well.
             config: of the sweep.
         """
-        if jobs:
-            names, found = [job["name"] for job in jobs], [json.loads((job["path"] / "metrics.json").read_text()) for job in jobs]
-            rows = [row(job, metrics) for job, metrics in zip(jobs, found)]
+        drawing = [job for job in jobs if (job["path"] / "samples.csv").is_file()]  # eval=encoder draws none
+        if drawing:
+            names, found = [job["name"] for job in drawing], [json.loads((job["path"] / "metrics.json").read_text()) for job in drawing]
+            rows = [row(job, metrics) for job, metrics in zip(drawing, found)]
             with open(folder / "sweep.csv", "w", newline="") as file:
                 lines = csv.DictWriter(file, fieldnames=rows[0].keys())
                 lines.writeheader()
                 lines.writerows(rows)
             print_table(rows)
-            print(f"picture: {gallery(folder, jobs)}")
-            drawn = curves(names, found)
-            if drawn is not None:
-                drawn.savefig(folder / "curves.png", dpi=120)
-            print(f"page: {sweep_page(folder, jobs, rows, drawn)}")
+            print(f"picture: {gallery(folder, drawing)}")
+            curve = curves(names, found)
+            if curve is not None:
+                curve.savefig(folder / "curves.png", dpi=120)
+            print(f"page: {sweep_page(folder, drawing, rows, curve)}")
             if config.logger:
                 from hydra.utils import instantiate
 
                 from sdg.report.publish import publish
 
-                publish(instantiate(config.logger, save_dir=str(folder)), folder, {"runs": len(jobs)}, "sweep.csv")
+                publish(instantiate(config.logger, save_dir=str(folder)), folder, {"runs": len(drawing)}, "sweep.csv")
         super().report(folder, jobs, config)
 
 
