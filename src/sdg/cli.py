@@ -118,8 +118,14 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
         known = config_keys(conf, config_name)
         if key[1] in known:
             return f"'{key[1]}' is a setting of another choice of {key[1].partition('.')[0]}; `--cfg job` prints those of this command."
+        group, _, option = key[1].partition(".")
+        others = [file.stem for file in sorted((conf / group).glob("*.yaml")) if re.search(rf"^{re.escape(option)}:", file.read_text(), re.MULTILINE)]
+        if others:
+            return f"'{key[1]}' is a setting of {' or '.join(f'{group}={other}' for other in others)}, which this command has not chosen."
         hint = near(key[1], known)
         return f"there is no setting '{key[1]}'{hint or '.'} `--cfg job` prints them all{'' if hint else '; put + before a new one'}."
+    if missing := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{missing[1]} must be given: {missing[1]}=…"
     if any(sign in text for sign in GRAMMAR_SIGNS):
         return (f"{text.splitlines()[0]} Hydra reads , ( ) = and quotes as grammar. Quote a sentence twice, "
                 "prompt=\"'a red heart, striped'\", or put sentences in a file, a line each: prompts=FILE.")

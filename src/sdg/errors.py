@@ -38,5 +38,7 @@ def choice(name: str, value, options) -> str:
     """`value` if it is among `options`, else a `UserError` that lists them and names the nearest."""
     if value not in options:
         hint = near(value, options) or "."
+        if len(options) > 30:
+            raise UserError(f"{name}: {value!r} is none of the {len(options)} there are{hint} Such as {', '.join(map(str, list(options)[:8]))}, …")
         raise UserError(f"{name} must be one of {', '.join(map(str, options))}, not {value!r}{hint}")
     return value

@@ -74,3 +74,8 @@ def test_contradiction_is_refused_and_repetition_is_not():
     with pytest.raises(UserError, match="two values of colour"):
         named_factors("a red blue heart")
     assert named_factors("a red red heart") == {"colour": 0, "shape": 4}
+
+
+@pytest.mark.parametrize("caption", ["a red heart!", "a (red) heart", '"a red heart"', "a red, heart.", "A red heart?"])
+def test_punctuation_is_no_part_of_a_word(caption):
+    assert named_factors(caption) == named_factors("a red heart")

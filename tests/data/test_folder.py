@@ -58,7 +58,7 @@ def test_a_file_beside_the_image_goes_before_metadata(tmp_path):
 def test_an_image_without_a_caption_is_named_and_the_remedy_too(tmp_path):
     files = make(tmp_path, "a.png", "b.png")
     (tmp_path / "a.txt").write_text("a house")
-    with pytest.raises(UserError, match=r'1 of 2 images .* such as b\.png; write it into b\.txt .*\{"file_name": "b\.png", "text": "…"\}'):
+    with pytest.raises(UserError, match=r'1 of 2 images .* have no caption: b\.png; write it into b\.txt .*\{"file_name": "b\.png", "text": "…"\}'):
         captions_of(tmp_path, files)
 
 
@@ -78,7 +78,7 @@ def test_line_ends_within_a_caption_and_blank_captions(tmp_path):
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a\u2028house"}\n{"file_name": "b.png", "text": [" ", "a tree"]}\n', encoding="utf-8")
     assert captions_of(tmp_path, files) == [["a\u2028house"], ["a tree"]]
     (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a house"}\n{"file_name": "b.png", "text": "  "}\n')
-    with pytest.raises(UserError, match="1 of 2 images .* have no caption, such as b.png"):
+    with pytest.raises(UserError, match="1 of 2 images .* have no caption: b.png"):
         captions_of(tmp_path, files)
     (tmp_path / "b.txt").write_bytes("un café".encode("latin-1"))
     with pytest.raises(UserError, match=r"b\.txt is not UTF-8"):

@@ -17,6 +17,7 @@ from sdg.data.shapes import Shapes
 from sdg.lightning import evaluation
 from sdg.metrics import perceptual
 from sdg.metrics.features import Frechet
+from sdg.report.curves import curves
 from sdg.report.pictures import Pictures, open_picture
 
 
@@ -128,3 +129,20 @@ def test_an_encoders_own_evaluation(run, tiny, tmp_path, refusal):
     assert float(rows[1]["retrieval_top1"]) > 0.9 and float(rows[5]["retrieval_top1"]) < 0.5
     assert "eval.levels must be an integer from 0 to 999" in refusal("sample.py", *tiny, "eval=encoder", "eval.levels=[1000]")
     assert "use encoder=clip_noisy" in refusal("sample.py", *[o for o in tiny if not o.startswith("encoder.")], "eval=encoder", "encoder=clip")
+
+
+def test_figures_of_another_measurement_are_kept(run, tiny, tmp_path):
+    run("sample.py", *tiny)
+    before = (tmp_path / "run" / "metrics.json").read_text()
+    run("sample.py", *tiny, "eval.judge=null")
+    (kept,) = (tmp_path / "run" / "measured").iterdir()
+    assert (kept / "metrics.json").read_text() == before and "alignment" in before and "alignment" not in (tmp_path / "run" / "metrics.json").read_text()
+    assert {file.name for file in kept.iterdir()} == {"eval.json", "metrics.json", "metrics.csv", "samples.csv", "report.html", "grid.png"}
+
+
+def test_curves_have_a_panel_for_each_figure_that_the_jobs_have():
+    found = [{"alignment": {"all": 0.5, "shape": 0.6}, "frechet_judge": 3.0, "diversity_judge": 2.0}, {"alignment": {"all": 0.7, "shape": 0.6}, "frechet_judge": 4.0}]
+    assert len(curves(["guidance.gamma=0", "guidance.gamma=5"], found).axes) == 2
+    found[1]["diversity_judge"] = 1.0
+    assert len(curves(["guidance.gamma=0", "guidance.gamma=5"], found).axes) == 3
+    assert curves(["guidance.gamma=0", "guidance.gamma=5"], [{}, {}]) is None

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -88,8 +89,15 @@ def test_every_rank_and_step_draws_noise_of_its_own_and_draws_it_again():
 
 
 def test_a_finished_run_is_not_resumed(denoiser_run, run, tmp_path):
-    with pytest.raises(SystemExit, match="has taken 4 steps already; raise trainer.max_steps"):
+    with pytest.raises(SystemExit, match="has taken 4 steps already, and .*denoiser.safetensors holds their weights; raise trainer.max_steps"):
         run("train.py", *SMALL, *UNET, "trainer.max_steps=4", f"ckpt_path={denoiser_run}/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path}/run")
+
+
+def test_a_run_that_was_killed_before_it_wrote_its_weights_gives_them_when_resumed(denoiser_run, run, tmp_path):
+    shutil.copytree(denoiser_run / "checkpoints", tmp_path / "killed" / "checkpoints")
+    run("train.py", *SMALL, *UNET, "trainer.max_steps=4", f"ckpt_path={tmp_path}/killed/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path}/run")
+    expected, found = (load_denoiser(folder / "denoiser.safetensors").state_dict() for folder in (denoiser_run, tmp_path / "run"))
+    assert all(torch.equal(value, found[name]) for name, value in expected.items())
 
 
 def test_what_is_no_checkpoint_says_so(run, tmp_path):

@@ -91,7 +91,7 @@ def tensors_of(file: Path) -> tuple[dict[str, Tensor], dict | None]:
     try:
         found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:  # pickle, zip and torch each have errors of their own
-        raise UserError(f"{file} is no file of weights, or one that needs code to be read, which is never run here ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"{file} is no file of weights, or one that needs code to be read, which is never run here.") from error
     for name in WRAPPERS:
         if isinstance(found, Mapping) and isinstance(found.get(name), Mapping):
             found = found[name]

@@ -33,7 +33,7 @@ def captions_of(root: Path, files: Sequence[Path]) -> list[list[str]]:
         if not lines:
             silent.append(file)
     if silent:
-        raise UserError(f"data.captions=true: {len(silent)} of {len(files)} images under {root} have no caption, such as {silent[0].relative_to(root)}; write it into "
+        raise UserError(f"data.captions=true: {len(silent)} of {len(files)} images under {root} have no caption: {', '.join(str(file.relative_to(root)) for file in silent[:10])}{' …' if len(silent) > 10 else ''}; write it into "
                         f"{silent[0].with_suffix('.txt').name} beside it, or into metadata.jsonl as {{\"file_name\": \"{silent[0].relative_to(root).as_posix()}\", \"text\": \"…\"}}.")
     return found
 

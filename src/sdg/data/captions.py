@@ -3,6 +3,8 @@
 Five factors (shape, colour, pattern, size, background); a caption names some of them.
 """
 
+import re
+
 import numpy as np
 
 from sdg.errors import UserError, near
@@ -73,7 +75,7 @@ def all_named(caption: str) -> dict[str, set[int]]:
         UserError: a word that the shapes' captions never use.
     """
     found: dict[str, set[int]] = {}
-    for word in caption.lower().replace(",", " ").replace(".", " ").split():
+    for word in re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", caption.lower()):
         if word not in WORDS:
             raise UserError(f"the prompt {caption!r} has the word '{word}', which this data never uses{near(word, WORDS) or '.'} Known words: {' '.join(WORDS)}.")
         if word in MEANING:

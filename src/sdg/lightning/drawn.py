@@ -133,6 +133,17 @@ class Drawn:
             return None
         return json.loads(file.read_text())
 
+    def keep_measured(self, options: Mapping) -> None:
+        """Copies the figures that other options of `eval` gave into `measured/`, before these replace them."""
+        if (self.folder / "metrics.json").is_file() and self.measured.is_file() and (told := self.measured.read_text()) != json.dumps(dict(options)):
+            place = self.folder / "measured" / hashlib.sha256(told.encode()).hexdigest()[:8]
+            place.mkdir(parents=True, exist_ok=True)
+            write_whole(place / "eval.json", told)
+            for name in ("metrics.json", "metrics.csv", "samples.csv", "report.html", "grid.png"):
+                if (self.folder / name).is_file():
+                    shutil.copy(self.folder / name, place)
+            print(f"the figures of an earlier measurement are kept in {place}")
+
     def note_measured(self, options: Mapping) -> None:
         """Notes that `metrics.json` is written."""
         write_whole(self.measured, json.dumps(dict(options)))

@@ -245,7 +245,8 @@ def draw(file: Path, images: Tensor, wishes: list[dict], references: Mapping[str
         return
     rows: dict[str, list] = {}
     for image, wish in zip(images, wishes):
-        row = rows.setdefault(str(wish), first + [(references[name], f"{kind} reference") for kind in wish for name, _ in weighted(wish[kind]) if name in references])
+        row = rows.setdefault(str(wish), first + [(references[name], f"{kind}: {Path(name).name}" + (f" × {weight:g}" if weight != 1 else ""))
+                                                        for kind in wish for name, weight in weighted(wish[kind]) if name in references])
         row.append((image, " + ".join(what for kind, what in wish.items() if kind in ("text", "class"))))
     labelled_rows(file, [row[:ROW] for row in rows.values()], title)
 

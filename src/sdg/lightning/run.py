@@ -54,6 +54,7 @@ def run(config: DictConfig) -> Iterator[Path]:
 
 def make_trainer(config: DictConfig, **options) -> pl.Trainer:
     """The trainer with these options and the config's logger and callbacks; one that writes to the logger goes where there is none."""
+    integer("trainer.max_steps", config.trainer.max_steps, -1)
     logger = instantiate(config.logger) or False
     callbacks = [callback for callback in instantiate(config.callbacks).values() if callback is not None]
     if not logger:

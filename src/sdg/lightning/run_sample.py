@@ -34,14 +34,14 @@ def sample(config: DictConfig) -> None:
         if str(config.trainer.precision) in ("16-true", "bf16-true"):
             raise UserError(f"trainer.precision={config.trainer.precision} would take guidance's gradient in half precision; use bf16-mixed.")
         integer("trajectory", config.trajectory, 0)
-        data = instantiate(config.data)
-        data.setup("predict")
-        wishes, each = asked_for(config, data.held_out, guided=bool(method.gamma))
-        requests = Requests(wishes, each, config.seed)
         denoiser = chosen_denoiser(config)
         resolution = denoiser.config["resolution"]
         if resolution != config.data.resolution:
             raise UserError(f"data.resolution={config.data.resolution}, but the denoiser draws {resolution} pixels a side; set data.resolution={resolution}.")
+        data = instantiate(config.data)
+        data.setup("predict")
+        wishes, each = asked_for(config, data.held_out, guided=bool(method.gamma))
+        requests = Requests(wishes, each, config.seed)
         integer("sampler.steps", sampler.steps, 1, denoiser.schedule.T)
         start = None if config.init_image is None else load_image(config.init_image, resolution)
         if start is not None and not 0 < number("strength", config.strength) <= 1:
@@ -69,11 +69,15 @@ def sample(config: DictConfig) -> None:
                 print(f"{left} of {len(drawn.batches)} batches are drawn already in {folder}; rerun=true draws them anew.{asked}")
         if not config.rerun and (metrics := drawn.figures(config.eval)):  # a process that is ahead of the first one must not see what that one will draw anew
             report(metrics)
+            for what, name in (("picture", "grid.png"), ("page", "report.html")):
+                print(f"{what}: {folder / name}")
             return
         module = GuidedSampling(denoiser, sampler, method, similarity, requests, drawn, start, config.strength, config.trajectory)
         try:
             if config.rerun or drawn.missing():
                 trainer.predict(module, return_predictions=False)
+            if trainer.is_global_zero:
+                drawn.keep_measured(config.eval)
             trainer.test(evaluation.of(drawn), verbose=False)
         finally:
             module.progress.stop()

@@ -18,7 +18,7 @@ from sdg.encoders.clip import CLIP, tokens
 from sdg.encoders.noise_aware import NoiseAwareEncoder
 from sdg.encoders.tokenizer import vocabulary
 from sdg.encoders.towers import at_resolution
-from sdg.errors import UserError, choice
+from sdg.errors import UserError, choice, number
 from sdg.lightning.denoiser import chosen_denoiser
 from sdg.lightning.run import differences, make_trainer, run
 from sdg.metrics.judge import Judge
@@ -33,6 +33,11 @@ def train(config: DictConfig) -> None:
         resumed = checkpoint(config, folder)
         plain = OmegaConf.to_container(config, resolve=True)
         module, data, trainer = BUILDERS[config.kind](config, plain), instantiate(config.data), make_trainer(config)
+        if resumed and 0 < config.trainer.max_steps <= steps_of(resumed):
+            # All steps are taken and the weights were not written. Lightning keeps the averaged ones where the model's are.
+            module.load_state_dict(torch.load(resumed, map_location="cpu", weights_only=True)["state_dict"])
+            print(f"weights: {module.export(folder, half=config.half)}")
+            return
         if config.init:
             start_from(module.model, config.init, config.kind)
         if config.compile:
@@ -81,13 +86,18 @@ def checkpoint(config: DictConfig, folder: Path) -> str | None:
         print(f"resuming from {file}")
     else:
         return None
+    done, written = steps_of(file), file.parent.parent / f"{config.kind}.safetensors"
+    if 0 < config.trainer.max_steps <= done and written.is_file():
+        raise UserError(f"{file} has taken {done} steps already, and {written} holds their weights; raise trainer.max_steps above that to go on.")
+    return str(file)
+
+
+def steps_of(file: str | Path) -> int:
+    """How many steps a checkpoint has taken."""
     try:
-        done = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["global_step"]
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["global_step"]
     except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(f"{file} is damaged or no checkpoint of a training run; resume from another.") from error
-    if 0 < config.trainer.max_steps <= done:
-        raise UserError(f"{file} has taken {done} steps already; raise trainer.max_steps above that.")
-    return str(file)
 
 
 def kind_of(folder: Path) -> str | None:
@@ -97,6 +107,8 @@ def kind_of(folder: Path) -> str | None:
 
 
 def training_parts(config: DictConfig) -> dict:
+    if "lr" in config.optimizer:
+        number("optimizer.lr", config.optimizer.lr, 0)
     return {"optimizer": instantiate(config.optimizer), "lr_schedule": instantiate(config.lr_schedule), "seed": config.seed}
 
 

@@ -60,7 +60,10 @@ class TrainingModule(pl.LightningModule):
         self.kind, self.model, self.optimizer, self.lr_schedule, self.seed = kind, model, optimizer, lr_schedule, seed
 
     def configure_optimizers(self) -> dict:
-        optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
+        try:
+            optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
+        except (TypeError, ValueError) as error:
+            raise UserError(f"optimizer: {error}.") from error
         scheduler = self.lr_schedule(optimizer, total_steps=self.trainer.estimated_stepping_batches)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 

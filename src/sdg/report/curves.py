@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 __all__ = ["curves"]
 
 FACTORS = ("shape", "colour", "pattern", "size", "background")
+FIDELITY = ("fid", "kernel_judge", "frechet_judge", "frechet_clip")  # the first that all jobs have
+DIVERSITY = ("diversity_judge", "diversity_clip", "diversity_inception")
 FIRST = "guidance.gamma"  # of several swept numbers, the one that the curves run over
 
 
@@ -30,34 +32,40 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
         rest = " ".join(f"{name}={value}" for name, value in words.items() if name != key)
         lines.setdefault(rest, []).append((float(words[key]), metrics))
 
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(12.5, 3.6), sharex=True, layout="constrained")
+    every = [metrics for points in lines.values() for _, metrics in points]
+    fidelity, diversity = (next((name for name in names if all(m.get(name) is not None for m in every)), None) for names in (FIDELITY, DIVERSITY))
+    panels = [name for name, there in (("left", any(m.get("alignment") for m in every)), ("middle", fidelity), ("right", diversity)) if there]
+    if not panels:
+        return None
+    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.6), sharex=True, squeeze=False, layout="constrained")
+    left, middle, right = (dict(zip(panels, axes[0])).get(name) for name in ("left", "middle", "right"))
     for rest, points in lines.items():
         points.sort(key=lambda point: point[0])
-        if len(lines) == 1:
+        if left and len(lines) == 1:
             for factor in FACTORS:
                 line(left, points, lambda m, factor=factor: m.get("alignment", {}).get(factor), lw=1, ms=3, label=factor)
-        line(left, points, lambda m: m.get("alignment", {}).get("all"), lambda m: m.get("alignment_all_interval"), lw=2, ms=4, label=rest or "all",
-             **({"color": "black"} if len(lines) == 1 else {}))
-        fidelity = next((name for name in ("fid", "kernel_judge", "frechet_judge", "frechet_clip") if all(m.get(name) is not None for _, m in points)), None)
+        if left:
+            line(left, points, lambda m: m.get("alignment", {}).get("all"), lambda m: m.get("alignment_all_interval"), lw=2, ms=4, label=rest or "all",
+                 **({"color": "black"} if len(lines) == 1 else {}))
         if fidelity:
             line(middle, points, lambda m: first(m[fidelity]), lambda m: spread(m[fidelity]), lw=2, ms=4, label=rest)
             middle.set(ylabel=SAID[fidelity])
-        diversity = next((name for name in ("diversity_judge", "diversity_clip", "diversity_inception") if all(m.get(name) is not None for _, m in points)), None)
         if diversity:
             line(right, points, lambda m: m[diversity], lambda m: m.get(f"{diversity}_interval"), lw=2, ms=4, label=rest)
             right.set(ylabel=f"{diversity.replace('_', ' in ')}'s features")
-    left.set(ylim=(-0.02, 1.02), ylabel="share of samples that show it")
-    if left.lines:
-        left.legend(fontsize=7)
+    if left:
+        left.set(ylim=(-0.02, 1.02), ylabel="share of samples that show it")
+        left.legend(fontsize=7, framealpha=0.6)
+    elif len(lines) > 1:
+        axes[0, 0].legend(fontsize=7, framealpha=0.6)
     xs = sorted({x for points in lines.values() for x, _ in points})
-    left.set_xscale("symlog", linthresh=min((abs(x) for x in xs if x), default=1.0), linscale=0.4)
-    if len(xs) <= 12:
-        left.set_xticks(xs, [f"{x:g}" for x in xs])
-        left.minorticks_off()
-    for axis in (left, middle, right):
+    for axis in axes[0]:
+        axis.set_xscale("symlog", linthresh=min((abs(x) for x in xs if x), default=1.0), linscale=0.4)
+        if len(xs) <= 12:
+            axis.set_xticks(xs, [f"{x:g}" for x in xs])
+            axis.minorticks_off()
         axis.set_xlabel("γ" if key == FIRST else key)
         axis.grid(alpha=0.3)
-        axis.set_visible(bool(axis.lines))
     return figure
 
 
