@@ -12,7 +12,8 @@ from PIL import Image
 
 from sdg.data.datamodule import HubData, TarData
 from sdg.data.loader import Resumable
-from sdg.data.stream import Example, Hub, Source, Stream, Tars
+from sdg.data.sources import Example, Hub, Source, Tars
+from sdg.data.stream import Stream
 from sdg.errors import UserError
 
 

@@ -9,12 +9,13 @@ import torch
 from diffusers import UNet2DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from safetensors import safe_open
 from torch import nn
 
 from sdg.checkpoints.clips import clip_by_name
 from sdg.checkpoints.pretrained import Found, open_denoiser, tensors_of
 from sdg.checkpoints.sdg_code import from_sdg_code, is_sdg_code
-from sdg.checkpoints.weights import read
+from sdg.checkpoints.weights import header, read
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.encoders.classifier import NoisyClassifier
@@ -108,7 +109,7 @@ def load_clip(file: str | Path) -> CLIP:
 
 def load_clip_noisy(file: str | Path) -> NoiseAwareEncoder:
     """The noise-aware image encoder of a weight file, or of a noisy CLIP of the SDG authors' code."""
-    config, tensors = from_sdg_code(tensors_of(Path(file))[0]) if is_noisy_clip(file) else read(file, "clip_noisy")
+    config, tensors = from_sdg_code(tensors_of(Path(file))) if is_noisy_clip(file) else read(file, "clip_noisy")
     return frozen(NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config), tensors, file)
 
 
@@ -131,8 +132,12 @@ def is_noisy_clip(path: str | Path) -> bool:
     """Whether a file holds a noisy CLIP of the SDG authors' code."""
     if not Path(path).is_file():
         return False
-    tensors, ours = tensors_of(Path(path))
-    return ours is None and is_sdg_code(tensors)
+    if Path(path).suffix != ".safetensors":
+        return is_sdg_code(tensors_of(Path(path)))
+    if header(path) is not None:
+        return False
+    with safe_open(str(path), "pt") as file:
+        return is_sdg_code(file.keys())
 
 
 def load_classifier(file: str | Path) -> NoisyClassifier:

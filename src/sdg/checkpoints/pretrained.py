@@ -71,23 +71,22 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> Found:
     if not place.exists() and not HUB.match(str(path)):
         raise UserError(f"no weights at {path}; train them (`python train.py --help` lists how) or set the path of a file or folder that exists.")
     if place.is_file():
-        tensors, ours = tensors_of(place)
-        if ours is not None:
+        if place.suffix == ".safetensors" and header(place) is not None:
             if said:
                 raise UserError(f"{path} says everything itself; leave out {', '.join(f'denoiser.{name}' for name in said)}.")
             config, tensors = read(place, "denoiser")
             return Found(str(path), config, tensors, "a file of this project", {})
-        return from_adm(tensors, said, str(path))
+        return from_adm(tensors_of(place), said, str(path))
     if said:
         raise UserError(f"{path} says everything itself; leave out {', '.join(f'denoiser.{name}' for name in said)}.")
     return from_diffusers(place if place.is_dir() else fetched(str(path)))
 
 
-def tensors_of(file: Path) -> tuple[dict[str, Tensor], dict | None]:
-    """The tensors of a .safetensors or a pickle, which is read without running code; and our own header, None where there is none."""
+def tensors_of(file: Path) -> dict[str, Tensor]:
+    """The tensors of somebody else's .safetensors, or of a pickle, which is read without running code."""
     if file.suffix == ".safetensors":
-        said = header(file)
-        return load_file(str(file)), said
+        header(file)  # says what is damaged
+        return load_file(str(file))
     try:
         found = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:  # pickle, zip and torch each have errors of their own
@@ -98,7 +97,7 @@ def tensors_of(file: Path) -> tuple[dict[str, Tensor], dict | None]:
             break
     if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
         raise UserError(f"{file} holds no state dict, names with a tensor each.")
-    return {name.removeprefix("module."): value for name, value in found.items()}, None
+    return {name.removeprefix("module."): value for name, value in found.items()}
 
 
 def from_adm(tensors: Mapping[str, Tensor], said: Mapping, path: str) -> Found:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -20,8 +20,9 @@ HEAD_WIDTH = 64
 TEXT = {"context_length": 77, "vocab_size": 49408, "heads": 12, "layers": 12}  # and as wide as the embedding: RN50x16's
 
 
-def is_sdg_code(tensors: Mapping[str, Tensor]) -> bool:
-    return {"visual_frozen.0.weight", "layer4.0.conv1.weight", "attn_pool.positional_embedding", "emb_layers.1.weight"} <= tensors.keys()
+def is_sdg_code(names: Collection[str]) -> bool:
+    """Whether tensors of these names are a noisy CLIP of theirs."""
+    return {"visual_frozen.0.weight", "layer4.0.conv1.weight", "attn_pool.positional_embedding", "emb_layers.1.weight"} <= set(names)
 
 
 def from_sdg_code(tensors: Mapping[str, Tensor]) -> tuple[dict, dict[str, Tensor]]:

@@ -15,7 +15,8 @@ from sdg.data.image import CROPS
 from sdg.data.known import Known
 from sdg.data.loader import Order, Resumable
 from sdg.data.shapes import Shapes
-from sdg.data.stream import Hub, Kept, Stream, Tars
+from sdg.data.sources import Hub, Tars
+from sdg.data.stream import Kept, Stream
 from sdg.errors import UserError, choice, integer, number
 
 __all__ = ["EmojiData", "FolderData", "HubData", "KnownData", "NoData", "ShapesData", "TarData"]
