@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from sdg.data.datamodule import HubData, TarData
 from sdg.data.loader import Resumable
 from sdg.data.sources import Example, Hub, Source, Tars
 from sdg.data.stream import Stream
+from sdg.data.streamed import HubData, TarData
 from sdg.errors import UserError
 
 

@@ -1,0 +1,92 @@
+"""DataModules of data that is read as it comes."""
+
+import hashlib
+import itertools
+from abc import abstractmethod
+
+from torch.utils.data import DataLoader
+
+from sdg.data.datamodule import Data
+from sdg.data.image import CROPS
+from sdg.data.loader import Resumable
+from sdg.data.sources import Hub, Tars
+from sdg.data.stream import Kept, Stream
+from sdg.errors import UserError, choice, integer
+
+__all__ = ["HubData", "TarData"]
+
+
+class Streamed(Data):
+    """Data that is read as it comes; its held-out part is kept in memory.
+
+    Arguments:
+        size: images of an epoch.
+        held_out: number of held-out images.
+        resolution, captions, crop, flip, max_broken, buffer: as of `Stream`.
+        seed: of the order.
+    """
+
+    def __init__(self, size: int = 50_000, held_out: int = 1_000, resolution: int = 64, captions: bool = False, crop: str = "centre", flip: bool = False, max_broken: int = 10,
+                 buffer: int = 1_000, seed: int = 0, batch_size: int = 64, num_workers: int = 0):
+        super().__init__(resolution, batch_size, num_workers)
+        self.count, self.size, self.with_captions = integer("data.held_out", held_out, 1), integer("data.size", size, batch_size), captions
+        self.options = {"captions": captions, "crop": choice("data.crop", crop, CROPS), "flip": choice("data.flip", flip, (False, True)), "max_broken": max_broken, "buffer": buffer, "seed": seed}
+
+    @abstractmethod
+    def parts(self) -> tuple:
+        """The source of training examples, and the held-out ones."""
+
+    @property
+    def captions(self) -> list[str]:
+        raise UserError("the words of data that is streamed are not known beforehand: use encoder.tokenizer=bpe.")
+
+    def setup(self, stage: str) -> None:
+        if not hasattr(self, "held_out"):
+            source, apart = self.parts()
+            self.held_out = Kept(apart, self.resolution, self.with_captions)
+            self.train = Stream(source, self.size, self.resolution, self.batch_size, **self.options)
+
+    def identity(self) -> dict:
+        return {"data": "stream", "images": hashlib.sha256(self.held_out.images.numpy().tobytes()).hexdigest(), "resolution": self.resolution}
+
+    def train_dataloader(self) -> DataLoader:
+        self.train.world, self.train.rank = self.place()
+        return Resumable(self.train, self.epoch, batch_size=None, **self.loading())
+
+
+class TarData(Streamed):
+    """WebDataset shards.
+
+    Arguments:
+        urls: as of `Tars`.
+        held_out_urls: shards of their own for the held-out images; None takes the last of `urls`.
+        options: `Streamed`'s.
+    """
+
+    def __init__(self, urls, held_out_urls=None, **options):
+        super().__init__(**options)
+        self.urls, self.held_out_urls = urls, held_out_urls
+
+    def parts(self) -> tuple:
+        if self.held_out_urls is None:
+            return Tars(self.urls).split(self.count)
+        apart = Tars(self.held_out_urls)
+        return Tars(self.urls), list(itertools.islice(itertools.chain.from_iterable(map(apart.read, apart.parts)), self.count))
+
+
+class HubData(Streamed):
+    """A data set of the Hugging Face hub.
+
+    Arguments:
+        name, split, streaming, options: as of `Hub`.
+        held_out_split: of the held-out images; None takes the first of `split`.
+        settings: `Streamed`'s.
+    """
+
+    def __init__(self, name: str, split: str = "train", held_out_split: str | None = None, streaming: bool = True, options: dict | None = None, **settings):
+        super().__init__(**settings)
+        self.name, self.split, self.held_out_split, self.hub = name, split, held_out_split, {"streaming": streaming, **(options or {})}
+
+    def parts(self) -> tuple:
+        source = Hub(self.name, self.split, **self.hub)
+        return source.split(self.count) if self.held_out_split is None else (source, Hub(self.name, self.held_out_split, **self.hub).split(self.count)[1])
