@@ -59,8 +59,10 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
     elif len(lines) > 1:
         axes[0, 0].legend(fontsize=7, framealpha=0.6)
     xs = sorted({x for points in lines.values() for x, _ in points})
+    least = min((abs(x) for x in xs if x), default=1.0)
     for axis in axes[0]:
-        axis.set_xscale("symlog", linthresh=min((abs(x) for x in xs if x), default=1.0), linscale=0.4)
+        axis.set_xscale("symlog", linthresh=least, linscale=0.4)
+        axis.set_xlim(*(edge + way * 0.15 * max(abs(edge), least) for edge, way in ((xs[0], -1), (xs[-1], 1))))
         if len(xs) <= 12:
             axis.set_xticks(xs, [f"{x:g}" for x in xs])
             axis.minorticks_off()
