@@ -32,7 +32,8 @@ class Study:
         self.pictures = DOCS.parent / "study"
         self.pictures.mkdir(parents=True, exist_ok=True)
         self.text = [f"# Guidance, measured\n\n`make study` wrote this page. Each row: {prompts} held-out prompts that name shape, colour, pattern and background, "
-                     f"{each} samples each; the judge never guides. Intervals are 95 %, by bootstrap over prompts.\n"]
+                     f"{each} samples each; the judge never guides. Intervals are 95 %, by bootstrap over prompts; kernel distance and diversity are in the judge's features; FLOPs and seconds are of one sample, "
+                     "memory is the run's at its highest, on a CPU the whole process's.\n"]
 
     def sweep(self, name: str, *overrides: str) -> list[tuple[dict, dict]]:
         """The jobs of a sweep and their figures; what was drawn before is not drawn again."""
@@ -45,13 +46,13 @@ class Study:
 
     def table(self, rows: Sequence[tuple[str, Mapping]]) -> None:
         """A line for each row: (its name, its figures)."""
-        self.text.append("| | " + " | ".join(FACTORS) + " | all four | 95 % | kernel distance | diversity | GFLOPs | s |\n|" + "---|" * 11)
+        self.text.append("| | " + " | ".join(FACTORS) + " | all four | 95 % | kernel distance | diversity | GFLOPs | s | MB |\n|" + "---|" * 12)
         for name, m in rows:
             low, high = m["alignment_all_interval"]
             kernel = "{:.2f} ± {:.2f}".format(*m["kernel_judge"]) if m["kernel_judge"] else ""
             self.text.append(f"| {name} | " + " | ".join(f"{m['alignment'][factor]:.2f}" for factor in FACTORS)
                              + f" | **{m['alignment']['all']:.2f}** | {low:.2f}–{high:.2f} | {kernel} | {m['diversity_judge']:.2f} | "
-                             f"{m['cost_per_sample']['flops'] / 1e9:.0f} | {m['seconds_per_sample']:.2f} |")
+                             f"{m['cost_per_sample']['flops'] / 1e9:.0f} | {m['seconds_per_sample']:.2f} | {m['cost_per_sample']['peak_memory'] / 1e6:.0f} |")
         self.text.append("")
 
     def say(self, text: str) -> None:
