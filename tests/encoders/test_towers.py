@@ -170,7 +170,7 @@ def test_a_file_of_a_model_whose_published_weights_differ_in_normalisation_must_
 def test_what_is_no_model_or_has_no_weights_is_refused(named, tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pt")
-    for name, pretrained, message in (("RN05", None, "encoder.name must be one of .* did you mean 'RN50'"), ("RN50", None, "needs weights: .*published ones are: openai, yfcc15m"),
+    for name, pretrained, message in (("RN05", None, "encoder.name: 'RN05' is none of the .* did you mean 'RN50'"), ("RN50", None, "needs weights: .*published ones are: openai, yfcc15m"),
                                       ("RN50", "opnai", "no such file, and of RN50 no such weights; published ones are"), ("ViT-small", "tag", "none are published"),
                                       ("ViT-small", str(tmp_path / "other.pt"), "the file .*other.pt of ViT-small cannot be had or do not fit it"),
                                       ("vit_tiny_patch16_224", None, "needs weights"), ("coca_ViT-B-32", "laion2b_s13b_b90k", "a decoder"),
