@@ -109,6 +109,14 @@ def test_a_broken_file_counts_once_however_often_it_is_met(capsys):
     assert len(list(loader(stream(Broken(12, 6), 200, max_broken=1)))) == 50 and capsys.readouterr().err.count("skipped: 3") == 1
 
 
+def test_a_reader_that_meets_broken_files_alone_ends():
+    class Broken(Numbers):
+        def read(self, part):
+            yield from (example._replace(file=b"") for example in super().read(part))
+    with pytest.raises(UserError, match="none of the 6 images that a reader meets"):
+        list(loader(stream(Broken(6, 6), 8, max_broken=10)))
+
+
 def test_another_batch_size_goes_on_at_the_same_image():
     first = loader(stream(Numbers(48, 6), 32, 4))
     list(itertools.islice(first, 3))

@@ -163,8 +163,21 @@ def test_a_config_that_asks_for_other_peoples_code_or_the_network_is_refused():
 
 def test_a_file_of_a_model_whose_published_weights_differ_in_normalisation_must_say_which(tmp_path):
     torch.save({"weight": torch.zeros(1)}, tmp_path / "clip.pt")
-    with pytest.raises(UserError, match="differ in how images are normalised.*encoder.pretrained=TAG@"):
+    with pytest.raises(UserError, match="differ in activation or in how images are normalised.*encoder.pretrained=TAG@"):
         clip_by_name("vit_large_patch14_clip_224", str(tmp_path / "clip.pt"))
+
+
+def test_the_activation_of_a_file_follows_from_what_is_published(named, tmp_path, monkeypatch):
+    torch.save(open_clip.create_model("ViT-small").state_dict(), tmp_path / "clip.pt")
+    tags = {"old": {"quick_gelu": True}, "new": {}}
+    monkeypatch.setattr(open_clip, "list_pretrained_tags_by_model", lambda name: list(tags))
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda name, tag: tags[tag])
+    for tag, quick in (("old", True), ("new", False)):
+        assert clip_by_name("ViT-small", f"{tag}@{tmp_path}/clip.pt").config["model"]["quick_gelu"] is quick
+    with pytest.raises(UserError, match="differ in activation"):
+        clip_by_name("ViT-small", str(tmp_path / "clip.pt"))
+    del tags["new"]
+    assert clip_by_name("ViT-small", str(tmp_path / "clip.pt")).config["model"]["quick_gelu"] is True
 
 
 def test_what_is_no_model_or_has_no_weights_is_refused(named, tmp_path, monkeypatch):

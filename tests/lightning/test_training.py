@@ -263,3 +263,13 @@ def test_a_clip_of_open_clips_becomes_noise_aware_at_the_denoisers_resolution_an
         run("sample.py", *kept, *named, *extra, f"eval.clip='ViT-small:{tmp_path}/clip.pt'", "prompt=a red heart", "rerun=true")
         figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
         assert -1 <= figures["similarity"] <= 1 and figures["cost_per_sample"]["encoder_backwards"] >= 2
+    # The same two settings fine-tune it on captions, and it measures images of a folder.
+    run("train.py", "encoder=clip", *named, *SMALL, "trainer.max_steps=2", f"hydra.run.dir={tmp_path}/tuned")
+    tuned = load_clip(tmp_path / "tuned" / "clip.safetensors")
+    assert tuned.resolution == 16 and not torch.equal(tuned.tower.conv1.weight, theirs["visual.conv1.weight"])
+    (tmp_path / "images").mkdir()
+    for i in range(6):
+        Image.new("RGB", (40, 40), (40 * i, 0, 0)).save(tmp_path / "images" / f"{i}.png")
+    run("sample.py", *[option for option in kept if not option.startswith("data.")], "data=folder", f"data.root={tmp_path}/images", "data.held_out=0.5", "data.num_workers=0", *named,
+        f"encoder.weights={tmp_path}/noisy/clip_noisy.safetensors", f"eval.clip='ViT-small:{tmp_path}/clip.pt'", f"eval.cache={tmp_path}/real", "prompt=a sunset by the sea", "rerun=true")
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["frechet_clip"] is not None

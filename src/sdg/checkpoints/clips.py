@@ -20,7 +20,7 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
     Arguments:
         name: one of open_clip's models (RN50, ViT-B-16, ViT-B-16-SigLIP, …), or of timm's image towers (vit_base_patch16_clip_224, …).
         pretrained: a file of its weights, read without running code; a tag of published ones, such as openai, fetched from the hub; or `TAG@FILE`,
-            a file that holds these, where the tags differ in how images are normalised.
+            a file that holds these, where the tags differ in what a file does not tell: the activation, and how images are normalised.
 
     Raises:
         UserError: there is no such model, or no such weights, or they cannot be had, read or used.
@@ -37,17 +37,17 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
     if at and like in tags and not Path(pretrained).expanduser().is_file():
         pretrained = rest
     else:
-        like = tags[0] if tags else None
+        like = None
     file = Path(pretrained).expanduser()
     if not file.is_file() and pretrained not in tags:
         raise UserError(f"encoder.pretrained={pretrained}: there is no such file, and of {name} no such weights; {published}.")
     tag = None if file.is_file() else pretrained
-    known_of = {each: timm.get_pretrained_cfg(f"{name}.{each}").to_dict() if alone else open_clip.get_pretrained_cfg(name, each) for each in tags}
-    told = known_of.get(tag or like, {})
-    if tag is None and not at and len({str(pixels(each)) for each in known_of.values()}) > 1:
-        raise UserError(f"encoder.pretrained={pretrained}: the published weights of {name} differ in how images are normalised, and a file does not tell; say which it holds: "
+    facts = {each: timm.get_pretrained_cfg(f"{name}.{each}").to_dict() if alone else open_clip.get_pretrained_cfg(name, each) for each in tags}
+    if tag is None and like is None and len({str((pixels(each), bool(each.get("quick_gelu")))) for each in facts.values()}) > 1:
+        raise UserError(f"encoder.pretrained={pretrained}: the published weights of {name} differ in activation or in how images are normalised, and a file does not tell; say which it holds: "
                         f"encoder.pretrained=TAG@{pretrained}; {published}.")
-    clip = CLIP(timm_model(name, told) if alone else open_clip_model(name, told, tag))
+    told = facts.get(tag or like or (tags[0] if tags else ""), {})
+    clip = CLIP(timm_model(name, told) if alone else open_clip_model(name, told))
     try:
         if alone:
             load_timm(clip.tower.trunk, str(file if tag is None else fetched(f"timm/{name}.{tag}", told)), weights_only=True)
@@ -60,18 +60,17 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
     return clip.eval().requires_grad_(False)
 
 
-def open_clip_model(name: str, told: Mapping, tag: str | None) -> dict:
+def open_clip_model(name: str, told: Mapping) -> dict:
     """The config of one of open_clip's models, as `CLIP` takes it.
 
     Arguments:
         told: what is known of its published weights.
-        tag: which of them; None for a file, whose activation the model's name tells.
     """
     model = open_clip.get_model_config(name)
-    if "multimodal_cfg" in model or "hf_model_name" in model["text_cfg"]:
-        raise UserError(f"encoder.name={name}: its text tower is another library's or a decoder; choose one of open_clip's own.")
+    if "multimodal_cfg" in model:
+        raise UserError(f"encoder.name={name}: its text tower is a decoder, which is not supported.")
     model.pop("custom_text", None)
-    model["quick_gelu"] = bool(model.get("quick_gelu") or (tag and told.get("quick_gelu")))
+    model["quick_gelu"] = bool(model.get("quick_gelu") or told.get("quick_gelu"))
     return model | pixels(told)
 
 

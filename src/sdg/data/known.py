@@ -1,4 +1,4 @@
-"""Data sets that everybody knows, as torchvision has them: CIFAR-10, CelebA, LSUN."""
+"""Data sets that everybody knows: CIFAR-10 and CelebA as torchvision has them, LSUN's databases."""
 
 import copy
 import io

@@ -85,6 +85,7 @@ class Stream(IterableDataset):
 
     def decoded(self, examples: Iterator[Example]) -> Iterator[tuple[torch.Tensor, list[str]]]:
         broken: set[str] = set()
+        barren = 0  # failures in a row
         for example in examples:
             try:
                 with Image.open(io.BytesIO(example.file)) as image:
@@ -97,7 +98,11 @@ class Stream(IterableDataset):
                     if len(broken) > self.max_broken:
                         raise UserError(f"{example.name} cannot be used ({error}); it is one of {len(broken)}, and data.max_broken={self.max_broken}.") from error
                     print(f"skipped: {example.name} ({error})", file=sys.stderr)
+                barren += 1
+                if barren > 2 * len(broken):  # the end of one lap and the start of the next hold each at most twice
+                    raise UserError(f"none of the {len(broken)} images that a reader meets can be used, such as {example.name} ({error}).") from error
                 continue
+            barren = 0
             yield found, example.captions
 
 

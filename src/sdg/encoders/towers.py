@@ -20,7 +20,6 @@ OWN_HEAD = "own"  # `timm_proj` of a timm tower whose own pooling and head give 
 PREFIXES = (0, 1, 2, 4, 5)  # tokens that stand for no place: none, a class token, registers
 
 
-
 class TimmTower(nn.Module):
     """A timm model whose own head is the projection, as timm keeps the image towers of CLIPs."""
 
