@@ -28,12 +28,10 @@ study: setup     ## the central experiment: docs/study.md
 	$(RUN) benchmarks/study.py outputs/study
 
 weights: setup   ## train all shipped weights anew; hours on a CPU
-	$(RUN) train.py half=true hydra.run.dir=outputs/weights/denoiser
-	$(RUN) train.py encoder=clip half=true hydra.run.dir=outputs/weights/clip
-	cp outputs/weights/clip/clip.safetensors weights/
-	$(RUN) train.py encoder=clip_noisy half=true hydra.run.dir=outputs/weights/clip_noisy
-	$(RUN) train.py encoder=judge half=true hydra.run.dir=outputs/weights/judge
-	for kind in denoiser clip clip_noisy judge; do cp outputs/weights/$$kind/$$kind.safetensors outputs/weights/$$kind/$$kind.md weights/; done
+	for kind in denoiser clip clip_noisy judge; do \
+	  $(RUN) train.py encoder=$$(echo $$kind | sed 's/denoiser/none/') hydra.run.dir=outputs/weights/$$kind && rm -f weights/$$kind.safetensors && \
+	  $(RUN) -m sdg.checkpoints convert --half outputs/weights/$$kind/$$kind weights/$$kind.safetensors && cp outputs/weights/$$kind/$$kind/README.md weights/$$kind.md || exit 1; \
+	done
 
 clean:           ## forget the environment, the runs and the rendered data
 	rm -rf $(VENV) outputs data/shapes data/emoji

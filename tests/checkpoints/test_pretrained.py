@@ -140,11 +140,6 @@ def test_converted_to_our_format_everything_is_remembered(tmp_path, x):
         main(["convert", str(tmp_path / "own.safetensors"), str(tmp_path / "folder")])
 
 
-def test_what_is_trained_here_in_patches_is_no_diffusers_folder(weights, tmp_path):
-    with pytest.raises(SystemExit, match="patches of 2 × 2 pixels"):
-        main(["convert", str(weights / "denoiser.safetensors"), str(tmp_path / "folder")])
-
-
 # --- sampling ----------------------------------------------------------------------------------------------------------------
 
 def test_a_pretrained_denoiser_samples(run, tiny, tmp_path, refusal, capsys):
@@ -166,7 +161,7 @@ def test_a_pretrained_denoiser_is_fine_tuned(run, tmp_path, refusal):
                "data.cache=null", "data.batch_size=4", "trainer.max_steps=1", "logger=none", f"hydra.run.dir={tmp_path}/run"]
     assert "schedule=linear: this denoiser brings the schedule" in refusal(*command, "schedule=linear")
     run(*command)
-    before, after = open_denoiser(tmp_path / "adm.pt", SAID).tensors, open_denoiser(tmp_path / "run" / "denoiser.safetensors")
+    before, after = open_denoiser(tmp_path / "adm.pt", SAID).tensors, open_denoiser(tmp_path / "run" / "denoiser")
     assert after.config["schedule"] == {"kind": "linear", "T": 1000} and any(not torch.equal(value, after.tensors[name]) for name, value in before.items())
 
 

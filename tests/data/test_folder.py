@@ -85,6 +85,19 @@ def test_line_ends_within_a_caption_and_blank_captions(tmp_path):
         captions_of(tmp_path, files)
 
 
+def test_a_few_images_without_a_caption_are_left_out_and_told(tmp_path):
+    make(tmp_path, "a.png", "b.png", "c.png")
+    (tmp_path / "b.txt").write_text("a house")
+    with pytest.raises(UserError, match=r"2 of 3 images .* have no caption: a\.png, c\.png.*data\.max_broken=2"):
+        ImageFolder(tmp_path, 16, captions=True, max_broken=1)
+    folder = ImageFolder(tmp_path, 16, captions=True, max_broken=2)
+    assert folder.__getitems__([0])["caption"] == ["a house"] and [file.name for file in folder.files] == ["b.png"]
+    assert folder.told() == "2 of 3 images have no caption and were left out: a.png, c.png."
+    (tmp_path / "b.txt").unlink()
+    with pytest.raises(UserError, match="3 of 3 images .* have no caption"):
+        ImageFolder(tmp_path, 16, captions=True, max_broken=10)
+
+
 def test_hidden_files_and_folders_with_a_pictures_name_are_no_images_and_a_dangling_link_is_broken(tmp_path):
     make(tmp_path, "a.png", "._a.png", ".thumbnails/a.png", "b.png/c.png")
     (tmp_path / "d.png").symlink_to(tmp_path / "gone.png")

@@ -59,7 +59,7 @@ def test_cifar10s_experiment_trains(run, tmp_path, monkeypatch):
         (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}))
     (tmp_path / "cifar-10-batches-py" / "batches.meta").write_bytes(pickle.dumps({"label_names": ["cat", "dog"]}))
     run("train.py", "experiment=ddpm_cifar10", f"data.root={tmp_path}", *STEP, "denoiser.network.block_out_channels=[32,32,32,32]", f"hydra.run.dir={tmp_path}/run")
-    assert (tmp_path / "run" / "denoiser.safetensors").is_file()
+    assert (tmp_path / "run" / "denoiser" / "README.md").is_file()
 
 
 @pytest.fixture(scope="module")
@@ -73,4 +73,4 @@ def cache(tmp_path_factory):
 def test_emojis_experiment_trains(run, tmp_path, cache, encoder):
     step = [option for option in STEP if encoder == "none" or "preview" not in option]
     run("train.py", "experiment=emoji64", f"encoder={encoder}", *step, f"data.cache={cache}", f"hydra.run.dir={tmp_path}/run")
-    assert (tmp_path / "run" / ("clip" if encoder == "clip" else "denoiser")).with_suffix(".safetensors").is_file()
+    assert (tmp_path / "run" / ("clip" if encoder == "clip" else "denoiser") / "README.md").is_file()

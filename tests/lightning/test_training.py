@@ -56,7 +56,7 @@ def denoiser_run(run, tmp_path_factory):
 def test_a_run_leaves_what_made_it(denoiser_run):
     versions = json.loads((denoiser_run / "versions.json").read_text())
     assert versions["seed"] == 0 and torch.__version__.startswith(versions["versions"]["torch"])
-    for file in ("config.yaml", "metrics.csv", "denoiser.safetensors", "denoiser.md", "checkpoints/last.ckpt", "samples/step-000004.png"):
+    for file in ("config.yaml", "metrics.csv", "denoiser/README.md", "denoiser/config.json", "denoiser/model_index.json", "denoiser/unet/diffusion_pytorch_model.safetensors", "checkpoints/last.ckpt", "samples/step-000004.png"):
         assert (denoiser_run / file).is_file(), file
     with open(denoiser_run / "metrics.csv") as table:
         columns = csv.DictReader(table).fieldnames
@@ -66,14 +66,14 @@ def test_a_run_leaves_what_made_it(denoiser_run):
 def test_export_takes_the_averaged_weights(denoiser_run):
     saved = checkpoint(denoiser_run)
     averaged, raw = saved["state_dict"], saved["current_model_state"]
-    exported = load_denoiser(denoiser_run / "denoiser.safetensors").state_dict()
+    exported = load_denoiser(denoiser_run / "denoiser").state_dict()
     assert any(not torch.equal(averaged[name], raw[name]) for name in raw)
     for name, value in exported.items():
         assert torch.equal(value, averaged[f"model.{name}"]), name
 
 
 def test_previews_show_the_averaged_weights(denoiser_run):
-    model = load_denoiser(denoiser_run / "denoiser.safetensors")  # the average after step 4, at which validation drew too
+    model = load_denoiser(denoiser_run / "denoiser")  # the average after step 4, at which validation drew too
     expected = plain_grid(sample(model, DDIM(25), Noise(range(4), (3, 32, 32)))).permute(1, 2, 0).numpy()
     with Image.open(denoiser_run / "samples" / "step-000004.png") as drawn:
         assert np.abs(np.asarray(drawn).astype(int) - expected).max() <= 1
@@ -89,15 +89,22 @@ def test_every_rank_and_step_draws_noise_of_its_own_and_draws_it_again():
 
 
 def test_a_finished_run_is_not_resumed(denoiser_run, run, tmp_path):
-    with pytest.raises(SystemExit, match="has taken 4 steps already, and .*denoiser.safetensors holds their weights; raise trainer.max_steps"):
+    with pytest.raises(SystemExit, match="has taken 4 steps already, and .*denoiser holds their weights; raise trainer.max_steps"):
         run("train.py", *SMALL, *UNET, "trainer.max_steps=4", f"ckpt_path={denoiser_run}/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path}/run")
 
 
 def test_a_run_that_was_killed_before_it_wrote_its_weights_gives_them_when_resumed(denoiser_run, run, tmp_path):
     shutil.copytree(denoiser_run / "checkpoints", tmp_path / "killed" / "checkpoints")
     run("train.py", *SMALL, *UNET, "trainer.max_steps=4", f"ckpt_path={tmp_path}/killed/checkpoints/last.ckpt", f"hydra.run.dir={tmp_path}/run")
-    expected, found = (load_denoiser(folder / "denoiser.safetensors").state_dict() for folder in (denoiser_run, tmp_path / "run"))
+    expected, found = (load_denoiser(folder / "denoiser").state_dict() for folder in (denoiser_run, tmp_path / "run"))
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
+    figures, again = ([line for line in (folder / "denoiser" / "README.md").read_text().splitlines() if line.startswith("| val/loss")] for folder in (denoiser_run, tmp_path / "run"))
+    assert len(figures) == 6 and figures == again
+
+
+def test_a_card_names_no_folder_of_its_owner(denoiser_run):
+    card = (denoiser_run / "denoiser" / "README.md").read_text()
+    assert "dirpath: ./checkpoints" in card and str(denoiser_run) not in card
 
 
 def test_what_is_no_checkpoint_says_so(run, tmp_path):
@@ -110,7 +117,7 @@ def test_the_last_step_is_kept_whatever_the_interval(run, tmp_path):
     run("train.py", *SMALL, *UNET, "trainer.max_steps=3", "callbacks.ema.decay=0.5", "logger=none", f"hydra.run.dir={tmp_path}/run")
     saved = checkpoint(tmp_path / "run")
     assert saved["global_step"] == 3 and any(not torch.equal(saved["state_dict"][name], saved["current_model_state"][name]) for name in saved["current_model_state"])
-    assert "val/loss" in (tmp_path / "run" / "denoiser.md").read_text()
+    assert "val/loss" in (tmp_path / "run" / "denoiser" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("data", [[], ["data.num_workers=2"], ["data=webdataset", "data.resolution=32", "data.size=96", "data.held_out=8", "data.num_workers=2", "data.buffer=20"]],
@@ -147,12 +154,12 @@ def test_resume_true_finds_the_newest_run(denoiser_run, run, capsys):
 def test_clip_then_noise_aware_then_judge(run, tmp_path):
     clip, noisy, judge = (tmp_path / name for name in ("clip", "noisy", "judge"))
     run("train.py", "encoder=clip", *SMALL, "trainer.max_steps=2", f"hydra.run.dir={clip}")
-    run("train.py", "encoder=clip_noisy", *SMALL, f"encoder.clip={clip}/clip.safetensors", "trainer.max_steps=2", f"hydra.run.dir={noisy}")
+    run("train.py", "encoder=clip_noisy", *SMALL, f"encoder.clip={clip}/clip", "trainer.max_steps=2", f"hydra.run.dir={noisy}")
     run("train.py", "encoder=judge", *SMALL, "trainer.max_steps=2", "half=true", f"hydra.run.dir={judge}")
-    teacher, encoder = load_clip(clip / "clip.safetensors"), load_clip_noisy(noisy / "clip_noisy.safetensors")
+    teacher, encoder = load_clip(clip / "clip"), load_clip_noisy(noisy / "clip_noisy")
     assert encoder.logit_scale.item() == pytest.approx(teacher.logit_scale.item())  # the temperature travels along
-    assert read(noisy / "clip_noisy.safetensors", "clip_noisy")[0]["schedule"] == {"kind": "cosine", "T": 1000}
-    assert load_judge(judge / "judge.safetensors")(torch.zeros(2, 3, 32, 32)).guesses().shape == (2, 5)
+    assert read(noisy / "clip_noisy", "clip_noisy")[0]["schedule"] == {"kind": "cosine", "T": 1000}
+    assert load_judge(judge / "judge")(torch.zeros(2, 3, 32, 32)).guesses().shape == (2, 5)
     with open(noisy / "metrics.csv") as table:
         assert {"val/top1_t400", "val/clean_top1_t400"} <= set(csv.DictReader(table).fieldnames)
 
@@ -184,7 +191,7 @@ def test_a_folder_of_images_trains_the_denoiser_and_the_noise_aware_encoder(run,
     data = ["data=folder", f"data.root={tmp_path}/images", "data.batch_size=16", "data.num_workers=0", "trainer.max_steps=2", "trainer.val_check_interval=2"]
     run("train.py", *data, *UNET, f"hydra.run.dir={tmp_path}/denoiser")
     run("train.py", "encoder=clip_noisy", f"encoder.clip={weights}/clip.safetensors", *data, f"hydra.run.dir={tmp_path}/noisy")
-    assert (tmp_path / "denoiser" / "denoiser.safetensors").is_file() and (tmp_path / "noisy" / "clip_noisy.safetensors").is_file()
+    assert (tmp_path / "denoiser" / "denoiser" / "README.md").is_file() and (tmp_path / "noisy" / "clip_noisy" / "README.md").is_file()
     with pytest.raises(SystemExit, match="40 of 40 images .* have no caption"):
         run("train.py", "encoder=clip", *data, f"hydra.run.dir={tmp_path}/clip")
 
@@ -201,11 +208,11 @@ def test_captions_of_a_folder_train_a_clip_that_guides(run, tiny, tmp_path, caps
     run("train.py", "encoder=clip", *train, f"hydra.run.dir={tmp_path}/clip")
     assert "1 of 40 images could not be read and were skipped: 7.png." in capsys.readouterr().out
     assert "val/top1" in (tmp_path / "clip" / "metrics.csv").read_text().splitlines()[0]
-    clip = load_clip(tmp_path / "clip" / "clip.safetensors")
+    clip = load_clip(tmp_path / "clip" / "clip")
     assert {"harbour", "it's", "o'clock", "dusk", "6"} <= set(clip.config["words"]) and clip.config["model"]["text_cfg"]["vocab_size"] == len(clip.config["words"]) + 3
-    run("train.py", "encoder=clip_noisy", f"encoder.clip={tmp_path}/clip/clip.safetensors", *train, f"hydra.run.dir={tmp_path}/noisy")
+    run("train.py", "encoder=clip_noisy", f"encoder.clip={tmp_path}/clip/clip", *train, f"hydra.run.dir={tmp_path}/noisy")
     kept = [option for option in tiny if option.startswith(("denoiser", "sampler", "num_samples"))]
-    sample = [*kept, *data, f"encoder.weights={tmp_path}/noisy/clip_noisy.safetensors", f"encoder.clip={tmp_path}/clip/clip.safetensors", f"eval.clip={tmp_path}/clip/clip.safetensors",
+    sample = [*kept, *data, f"encoder.weights={tmp_path}/noisy/clip_noisy", f"encoder.clip={tmp_path}/clip/clip", f"eval.clip={tmp_path}/clip/clip",
               f"eval.cache={tmp_path}/real", f"hydra.run.dir={tmp_path}/run"]
     run("sample.py", *sample, "data.captions=true")
     table = (tmp_path / "run" / "samples.csv").read_text()
@@ -229,9 +236,9 @@ def test_loggers_need_no_login_and_no_prompt(run, tmp_path, monkeypatch, logger,
 
 
 def test_init_starts_from_the_weights_of_a_file(denoiser_run, run, tmp_path):
-    file = denoiser_run / "denoiser.safetensors"
+    file = denoiser_run / "denoiser"
     run("train.py", *SMALL, *UNET, "trainer.max_steps=1", "optimizer.lr=0", f"init={file}", f"hydra.run.dir={tmp_path}/run")
-    before, after = load_denoiser(file).state_dict(), load_denoiser(tmp_path / "run" / "denoiser.safetensors").state_dict()
+    before, after = load_denoiser(file).state_dict(), load_denoiser(tmp_path / "run" / "denoiser").state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -243,7 +250,7 @@ def test_two_processes_train(weights, tmp_path, overrides):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("results: ") == 1
-    assert len(list((tmp_path / "run").glob("*.safetensors"))) == 1
+    assert len(list((tmp_path / "run").glob("*/README.md"))) == 1
 
 
 def test_a_clip_of_open_clips_becomes_noise_aware_at_the_denoisers_resolution_and_guides(run, tiny, tmp_path, monkeypatch):
@@ -253,23 +260,23 @@ def test_a_clip_of_open_clips_becomes_noise_aware_at_the_denoisers_resolution_an
     torch.save(open_clip.create_model("ViT-small").state_dict(), tmp_path / "clip.pt")
     named = ["encoder.name=ViT-small", f"encoder.pretrained={tmp_path}/clip.pt"]
     run("train.py", "encoder=clip_noisy", *named, *SMALL, "trainer.max_steps=2", "encoder.freeze=[resblocks.0]", "encoder.checkpointing=true", f"hydra.run.dir={tmp_path}/noisy")
-    encoder = load_clip_noisy(tmp_path / "noisy" / "clip_noisy.safetensors")
+    encoder = load_clip_noisy(tmp_path / "noisy" / "clip_noisy")
     theirs = torch.load(tmp_path / "clip.pt")
     assert encoder.resolution == 32 and encoder.tower.positional_embedding.shape == (17, 32) and theirs["visual.positional_embedding"].shape == (5, 32)
     moved = [(encoder.tower.transformer.resblocks[i].mlp.c_fc.weight - theirs[f"visual.transformer.resblocks.{i}.mlp.c_fc.weight"]).abs().max() for i in (0, 1)]
     assert moved[0] < 1e-6 < 1e-4 < moved[1]  # the average of equal weights is rounded
     kept = [option for option in tiny if not option.startswith(("encoder.", "eval.clip"))]
-    for extra in ([f"encoder.weights={tmp_path}/noisy/clip_noisy.safetensors"], ["encoder=clip", "guidance=dps"]):
+    for extra in ([f"encoder.weights={tmp_path}/noisy/clip_noisy"], ["encoder=clip", "guidance=dps"]):
         run("sample.py", *kept, *named, *extra, f"eval.clip='ViT-small:{tmp_path}/clip.pt'", "prompt=a red heart", "rerun=true")
         figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
         assert -1 <= figures["similarity"] <= 1 and figures["cost_per_sample"]["encoder_backwards"] >= 2
     # The same two settings fine-tune it on captions, and it measures images of a folder.
     run("train.py", "encoder=clip", *named, *SMALL, "trainer.max_steps=2", f"hydra.run.dir={tmp_path}/tuned")
-    tuned = load_clip(tmp_path / "tuned" / "clip.safetensors")
+    tuned = load_clip(tmp_path / "tuned" / "clip")
     assert tuned.resolution == 16 and not torch.equal(tuned.tower.conv1.weight, theirs["visual.conv1.weight"])
     (tmp_path / "images").mkdir()
     for i in range(6):
         Image.new("RGB", (40, 40), (40 * i, 0, 0)).save(tmp_path / "images" / f"{i}.png")
     run("sample.py", *[option for option in kept if not option.startswith("data.")], "data=folder", f"data.root={tmp_path}/images", "data.held_out=0.5", "data.num_workers=0", *named,
-        f"encoder.weights={tmp_path}/noisy/clip_noisy.safetensors", f"eval.clip='ViT-small:{tmp_path}/clip.pt'", f"eval.cache={tmp_path}/real", "prompt=a sunset by the sea", "rerun=true")
+        f"encoder.weights={tmp_path}/noisy/clip_noisy", f"eval.clip='ViT-small:{tmp_path}/clip.pt'", f"eval.cache={tmp_path}/real", "prompt=a sunset by the sea", "rerun=true")
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["frechet_clip"] is not None

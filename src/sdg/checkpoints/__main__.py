@@ -1,4 +1,4 @@
-"""`python -m sdg.checkpoints inspect FILE` says what a file is; `convert FILE OUT` writes it as this project's safetensors or as a diffusers folder."""
+"""`python -m sdg.checkpoints inspect FILE` says what a file or folder is; `convert FILE OUT` writes it as safetensors or as a folder; `push FOLDER owner/name` gives a folder to the hub."""
 
 import argparse
 import json
@@ -7,12 +7,15 @@ from pathlib import Path
 
 import safetensors
 
-from sdg.checkpoints.models import denoiser_of, is_noisy_clip, load_clip_noisy
-from sdg.checkpoints.pipeline import save_pipeline, unlike
+from sdg.checkpoints.folder import save_folder
+from sdg.checkpoints.hub import located, push
+from sdg.checkpoints.models import denoiser_of, from_pretrained, is_noisy_clip, load_clip_noisy
+from sdg.checkpoints.pipeline import unlike
 from sdg.checkpoints.pretrained import ASKED, Found, Unsettled, open_denoiser
-from sdg.checkpoints.weights import header, save
+from sdg.checkpoints.weights import MODEL, UNET, header, save
 from sdg.encoders.stages import stages
 from sdg.errors import UserError, near
+from sdg.report.card import CARD, heading
 
 __all__ = ["main"]
 
@@ -21,18 +24,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m sdg.checkpoints", description=__doc__.replace("`", ""), epilog=(
         f"SETTING: {', '.join(f'{name}=…' for name in ASKED)}: what an ADM file cannot tell, where no published family has its layout or you know better."))
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, words in (("inspect", "say what a file is"), ("convert", "write it in another format")):
+    for name, words in (("inspect", "say what a file is"), ("convert", "write it in another format"), ("push", "give a folder to the Hugging Face hub")):
         command = commands.add_parser(name, help=words)
-        command.add_argument("path", help="a .pt, a .safetensors, a diffusers folder or owner/name on the hub")
+        if name == "push":
+            command.add_argument("folder", help="of a trained part, or of diffusers")
+            command.add_argument("name", help="owner/name; made if it is not there yet")
+            command.add_argument("--private", action="store_true", help="make it for you alone")
+            continue
+        command.add_argument("path", help="a .pt, a .safetensors, a folder or owner/name on the hub")
         if name == "convert":
-            command.add_argument("out", help="FILE.safetensors, or a folder for diffusers")
+            command.add_argument("--half", action="store_true", help="store matrices and kernels in float16: half the size")
+            command.add_argument("out", help="FILE.safetensors, or a folder, which diffusers opens too if it is a denoiser's")
         command.add_argument("settings", nargs="*", metavar="SETTING")
     said = parser.parse_args(arguments)
     try:
         if said.command == "inspect":
             inspect(said.path, settings(said.settings))
+        elif said.command == "push":
+            give(said.folder, said.name, said.private)
         else:
-            convert(said.path, said.out, settings(said.settings))
+            convert(said.path, said.out, settings(said.settings), said.half)
     except UserError as error:
         sys.exit(f"error: {error}")
 
@@ -54,7 +65,8 @@ def settings(words: list[str]) -> dict:
 def inspect(path: str, asked: dict) -> None:
     """Prints what a file is, in a table."""
     try:
-        rows = ours(Path(path)) or noisy_clip(path) or foreign(open_denoiser(path, asked))
+        place = located(path)
+        rows = ours(place) or noisy_clip(path) or foreign(open_denoiser(path, asked))
     except Unsettled as found:
         rows = [("file", found.kind, "no published family"), *((name, "?", "say it, as in the training flags") for name in found.missing)]
     width = max(len(name) for name, _, _ in rows)
@@ -62,15 +74,16 @@ def inspect(path: str, asked: dict) -> None:
         print(f"{name:<{width}}  {value}" + (f"   [{source}]" if source else ""))
 
 
-def ours(file: Path) -> list[tuple[str, object, str]] | None:
-    """Rows about a file of this project, of whatever kind; None for another one."""
-    if not file.is_file() or file.suffix != ".safetensors":
+def ours(place: Path) -> list[tuple[str, object, str]] | None:
+    """Rows about a file or folder of this project, of whatever kind; None for another one."""
+    said, file = header(place), next((file for name in (MODEL, UNET) if (file := place / name).is_file()), place)
+    if said is None:
         return None
-    if (said := header(file)) is None:
-        return None
+    if file.is_dir():
+        raise UserError(f"the folder {place} has no {MODEL}, nor {UNET}; fetch or train it again.")
     with safetensors.safe_open(str(file), "pt") as handle:
         sizes = [handle.get_slice(name).get_shape() for name in handle.keys()]
-    return [("file", f"this project's, a {said['kind']}", ""), ("parameters", f"{count(sizes):,}", ""), *((name, plain(value), "") for name, value in said["config"].items())]
+    return [("folder" if place.is_dir() else "file", f"this project's, a {said['kind']}", ""), ("parameters", f"{count(sizes):,}", ""), *((name, plain(value), "") for name, value in said["config"].items())]
 
 
 def noisy_clip(path: str) -> list[tuple[str, object, str]] | None:
@@ -102,30 +115,45 @@ def plain(value) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def convert(path: str, out: str, asked: dict) -> None:
-    """Writes a denoiser as `out` says, a .safetensors of this project or a diffusers folder; a noisy CLIP as a .safetensors.
+def convert(path: str, out: str, asked: dict, half: bool) -> None:
+    """Writes a denoiser as `out` says, a .safetensors of this project or a folder that diffusers opens; any other part as the one or as a folder of this project.
 
     Raises:
-        UserError: `out` is there already, or has another file's ending.
+        UserError: `out` is there already, or has another file's ending; or diffusers would not draw what this denoiser draws.
     """
     if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
         raise UserError(f"{out} is there already; give another name, or remove it.")
     if Path(out).suffix in (".pt", ".pth", ".bin", ".ckpt"):
-        raise UserError(f"{out}: convert writes FILE.safetensors, or a folder for diffusers; never a pickle.")
-    if is_noisy_clip(path):
-        encoder = load_clip_noisy(path)
-        if not out.endswith(".safetensors"):
-            raise UserError(f"a noise-aware encoder is written as FILE.safetensors, not {out}.")
-        print(f"results: {save(out, 'clip_noisy', encoder, encoder.config)}")
-        return
-    found = open_denoiser(path, asked)
-    for name, (value, source) in found.told.items():
-        print(f"{name} = {value}   [{source}]")
-    denoiser = denoiser_of(found)
-    if out.endswith(".safetensors"):
-        print(f"results: {save(out, 'denoiser', denoiser, denoiser.config)}")
+        raise UserError(f"{out}: convert writes FILE.safetensors, or a folder; never a pickle.")
+    place = located(path)
+    kind = "clip_noisy" if is_noisy_clip(place) else (header(place) or {"kind": "denoiser"})["kind"]
+    if kind == "denoiser":
+        found = open_denoiser(place, asked)
+        for name, (value, source) in found.told.items():
+            print(f"{name} = {value}   [{source}]")
+        model = denoiser_of(found)
     else:
-        print(f"results: {save_pipeline(denoiser, out)}")
+        model = from_pretrained(place)
+    if out.endswith(".safetensors"):
+        print(f"results: {save(out, kind, model, model.config, half)}")
+        return
+    if kind == "denoiser" and (reason := unlike(model)):
+        raise UserError(f"this denoiser cannot be a diffusers folder: {reason}. Convert it to a .safetensors file of this project instead.")
+    folder, card = save_folder(out, kind, model, half), place.with_suffix(".md")
+    (folder / CARD).write_text(heading(folder, kind) + (card.read_text().partition("\n")[2] if card.is_file() else ""))
+    print(f"results: {folder}")
+
+
+def give(folder: str, name: str, private: bool) -> None:
+    """Pushes a folder to the hub.
+
+    Raises:
+        UserError: it holds no trained part, or could not be uploaded.
+    """
+    place = Path(folder).expanduser()
+    if not place.is_dir() or header(place) is None and not (place / "model_index.json").is_file():
+        raise UserError(f"{folder} is no folder of a trained part; train.py leaves one, and `convert FILE FOLDER` makes one of a file.")
+    print(f"results: {push(place, name, private)}")
 
 
 if __name__ == "__main__":

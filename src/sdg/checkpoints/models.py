@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import nn
 
 from sdg.checkpoints.clips import clip_by_name
+from sdg.checkpoints.hub import located
 from sdg.checkpoints.pretrained import Found, open_denoiser, tensors_of
 from sdg.checkpoints.sdg_code import from_sdg_code, is_sdg_code
 from sdg.checkpoints.weights import header, read
@@ -22,10 +23,10 @@ from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder
 from sdg.encoders.towers import image_tower
-from sdg.errors import UserError, integer
+from sdg.errors import UserError, choice, integer
 from sdg.metrics.judge import Judge
 
-__all__ = ["build_denoiser", "chosen_clip", "denoiser_of", "fill", "is_noisy_clip", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge", "pair"]
+__all__ = ["build_denoiser", "chosen_clip", "denoiser_of", "fill", "from_pretrained", "is_noisy_clip", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge", "pair"]
 
 
 def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
@@ -64,7 +65,7 @@ def set_heads(unet: UNet2DModel, heads: int) -> None:
 
 def denoiser_of(found: Found) -> Denoiser:
     """A denoiser as some file has it, in eval mode, taking no gradient."""
-    return frozen(build_denoiser(**found.config), found.tensors, found.path)
+    return frozen(lambda: build_denoiser(**found.config), found.tensors, found.path)
 
 
 def load_denoiser(path: str | Path, label: int | None = None, asked: Mapping | None = None, tell: Callable[[str], None] = lambda line: None) -> Denoiser:
@@ -104,13 +105,13 @@ def load_clip(file: str | Path) -> CLIP:
     if colon and not Path(file).exists() and (name in open_clip.list_models() or timm.is_model(name)):
         return clip_by_name(name, pretrained)
     config, tensors = read(file, "clip")
-    return frozen(CLIP(**config), tensors, file)
+    return frozen(lambda: CLIP(**config), tensors, file)
 
 
 def load_clip_noisy(file: str | Path) -> NoiseAwareEncoder:
     """The noise-aware image encoder of a weight file, or of a noisy CLIP of the SDG authors' code."""
     config, tensors = from_sdg_code(tensors_of(Path(file))) if is_noisy_clip(file) else read(file, "clip_noisy")
-    return frozen(NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config), tensors, file)
+    return frozen(lambda: NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config), tensors, file)
 
 
 def pair(image: NoiseAwareEncoder, clip: CLIP) -> tuple[NoiseAwareEncoder, CLIP]:
@@ -132,10 +133,10 @@ def is_noisy_clip(path: str | Path) -> bool:
     """Whether a file holds a noisy CLIP of the SDG authors' code."""
     if not Path(path).is_file():
         return False
-    if Path(path).suffix != ".safetensors":
-        return is_sdg_code(tensors_of(Path(path)))
     if header(path) is not None:
         return False
+    if Path(path).suffix != ".safetensors":
+        return is_sdg_code(tensors_of(Path(path)))
     with safe_open(str(path), "pt") as file:
         return is_sdg_code(file.keys())
 
@@ -143,13 +144,32 @@ def is_noisy_clip(path: str | Path) -> bool:
 def load_classifier(file: str | Path) -> NoisyClassifier:
     """The noise-aware classifier of a weight file."""
     config, tensors = read(file, "classifier_noisy")
-    return frozen(NoisyClassifier(**config), tensors, file)
+    return frozen(lambda: NoisyClassifier(**config), tensors, file)
 
 
 def load_judge(file: str | Path) -> Judge:
     """The judge of a weight file."""
     config, tensors = read(file, "judge")
-    return frozen(Judge(**config), tensors, file)
+    return frozen(lambda: Judge(**config), tensors, file)
+
+
+def from_pretrained(path: str | Path) -> Denoiser | CLIP | NoiseAwareEncoder | NoisyClassifier | Judge:
+    """Any trained part, in eval mode, taking no gradient.
+
+    Arguments:
+        path: a folder or file of this project, whatever part it holds; a denoiser of diffusers, guided-diffusion or improved-diffusion, or a
+            noisy CLIP of the SDG authors' code; or `owner/name`, or `owner/name@revision`, of a folder on the Hugging Face hub.
+
+    Raises:
+        UserError: nothing is there, it is damaged, or it is none of these.
+    """
+    place = located(path)
+    if is_noisy_clip(place):
+        return load_clip_noisy(place)
+    if (said := header(place)) is None:
+        return load_denoiser(place)
+    loaders = {"denoiser": load_denoiser, "clip": load_clip, "clip_noisy": load_clip_noisy, "classifier_noisy": load_classifier, "judge": load_judge}
+    return loaders[choice(f"the kind of weights in {place}", said["kind"], loaders)](place)
 
 
 def fill(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
@@ -161,6 +181,10 @@ def fill(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
     return model
 
 
-def frozen(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
-    """The model with the file's weights, in eval mode, taking no gradient."""
+def frozen(build: Callable[[], nn.Module], tensors: dict, file: str | Path) -> nn.Module:
+    """The model that a file's config builds, with the file's weights, in eval mode, taking no gradient."""
+    try:
+        model = build()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"the config of {file} builds no model ({type(error).__name__}: {error}); it is damaged, or of another version.") from error
     return fill(model, tensors, file).to(memory_format=torch.channels_last).eval().requires_grad_(False)

@@ -2,18 +2,18 @@
 
 from pathlib import Path
 
+from safetensors.torch import save_file
+
 from sdg.checkpoints.pretrained import PREDICTIONS
+from sdg.checkpoints.weights import UNET, stored
 from sdg.diffusion.denoiser import Denoiser
-from sdg.errors import UserError
 
 __all__ = ["save_pipeline", "unlike"]
 
 
 def unlike(denoiser: Denoiser) -> str | None:
-    """Why a `DDPMPipeline` would not draw what this denoiser draws; None where it would."""
+    """Why a `DDPMPipeline` would not draw what this denoiser draws; None where it would, patches as channels."""
     options = denoiser.config["denoiser"]
-    if denoiser.patch != 1:
-        return f"it sees patches of {denoiser.patch} × {denoiser.patch} pixels, which UNet2DModel does not"
     if options.get("heads"):
         return f"it has {options['heads']} attention heads at several widths, and UNet2DModel's config can only say how wide a head is"
     if denoiser.time_scale != 1:
@@ -25,20 +25,23 @@ def unlike(denoiser: Denoiser) -> str | None:
     return None
 
 
-def save_pipeline(denoiser: Denoiser, folder: str | Path) -> Path:
-    """Writes `model_index.json`, `unet/` with safetensors, and `scheduler/`.
+def save_pipeline(denoiser: Denoiser, folder: str | Path, half: bool = False) -> Path:
+    """Writes `model_index.json`, `unet/` with safetensors, and `scheduler/`; for a denoiser of which `unlike` says nothing.
 
-    Raises:
-        UserError: the pipeline would not draw what this denoiser draws.
+    A denoiser of patches is one of 3 · patch² channels to diffusers: q(x_t|x_0) is the same for every pixel, so the order of pixels is
+    nothing to it, and what the pipeline draws is the image after `pixel_shuffle`.
+
+    Arguments:
+        half: as of `save`.
     """
     from diffusers import DDPMPipeline, DDPMScheduler
 
-    if reason := unlike(denoiser):
-        raise UserError(f"this denoiser cannot be a diffusers folder: {reason}. Convert it to a .safetensors file of this project instead.")
     schedule = denoiser.schedule
     betas = ({"beta_schedule": "linear", "beta_start": 1e-4 * 1000 / schedule.T, "beta_end": 0.02 * 1000 / schedule.T} if schedule.kind == "linear"
              else {"beta_schedule": "squaredcos_cap_v2"})
     prediction = next(theirs for theirs, ours in PREDICTIONS.items() if ours == denoiser.prediction)
     scheduler = DDPMScheduler(schedule.T, prediction_type=prediction, variance_type=denoiser.variance, clip_sample=denoiser.clip, **betas)
     DDPMPipeline(denoiser.network, scheduler).save_pretrained(folder)
+    if half:
+        save_file(stored(denoiser.network, half), Path(folder) / UNET, {"format": "pt"})
     return Path(folder)

@@ -1,7 +1,6 @@
 """Any file that holds a denoiser, to what our own files hold: a config that rebuilds it, and tensors."""
 
 import json
-import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sdg.checkpoints.adm import Layout, converted, family_of, layout_of, network_of
+from sdg.checkpoints.hub import located
 from sdg.checkpoints.weights import header, read
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
@@ -22,7 +22,6 @@ ASKED = ("resolution", "schedule", "T", "heads", "head_width", "qkv", "time_scal
 WRAPPERS = ("ema", "model_ema", "state_dict", "model")  # under which training scripts keep the weights
 PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v"}
 VARIANCES = {"fixed_small": "fixed_small", "fixed_small_log": "fixed_small", "fixed_large": "fixed_large", "fixed_large_log": "fixed_large", "learned_range": "learned_range"}
-HUB = re.compile(r"[\w.-]+/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)$")
 
 
 class Found(NamedTuple):
@@ -57,7 +56,7 @@ class Unsettled(UserError):
 
 
 def open_denoiser(path: str | Path, asked: Mapping | None = None) -> Found:
-    """Reads a denoiser: our own safetensors, a diffusers folder or the name of one on the hub, or an ADM .pt or .safetensors.
+    """Reads a denoiser: our own safetensors or folder, a diffusers folder, the name of either on the hub, or an ADM .pt or .safetensors.
 
     Arguments:
         path: of the file or folder, or `owner/name` on the Hugging Face hub.
@@ -67,19 +66,16 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> Found:
         UserError: nothing is there, it is damaged, it is none of these, or what it cannot tell is not known.
     """
     said = {name: value for name, value in (asked or {}).items() if value is not None}
-    place = Path(path).expanduser()
-    if not place.exists() and not HUB.match(str(path)):
-        raise UserError(f"no weights at {path}; train them (`python train.py --help` lists how) or set the path of a file or folder that exists.")
-    if place.is_file():
-        if place.suffix == ".safetensors" and header(place) is not None:
-            if said:
-                raise UserError(f"{path} says everything itself; leave out {', '.join(f'denoiser.{name}' for name in said)}.")
-            config, tensors = read(place, "denoiser")
-            return Found(str(path), config, tensors, "a file of this project", {})
+    place = located(path)
+    ours = header(place) is not None
+    if place.is_file() and not ours:
         return from_adm(tensors_of(place), said, str(path))
     if said:
         raise UserError(f"{path} says everything itself; leave out {', '.join(f'denoiser.{name}' for name in said)}.")
-    return from_diffusers(place if place.is_dir() else fetched(str(path)))
+    if ours:
+        config, tensors = read(place, "denoiser")
+        return Found(str(path), config, tensors, f"a {'folder' if place.is_dir() else 'file'} of this project", {})
+    return from_diffusers(place)
 
 
 def tensors_of(file: Path) -> dict[str, Tensor]:
@@ -167,7 +163,7 @@ def from_diffusers(folder: Path) -> Found:
         if said.get(key, known[0]) not in known:
             raise UserError(f"{model}: a network with {key}={said[key]} and a scheduler with variance_type={options.get('variance_type', 'fixed_small')} is not known here.")
     try:
-        network, found = UNet2DModel.from_pretrained(model.parent, local_files_only=True, output_loading_info=True)
+        network, found = UNet2DModel.from_pretrained(model.parent, local_files_only=True, output_loading_info=True, low_cpu_mem_usage=False)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"the weights beside {model} cannot be read ({str(error).splitlines()[0]}).") from error
     if wrong := [*found["missing_keys"], *found["unexpected_keys"], *(str(name) for name in found["mismatched_keys"])]:
@@ -199,18 +195,8 @@ def inside(folder: Path, part: str, name: str) -> Path:
     for place in (folder / part / name, folder / name):
         if place.is_file():
             return place
-    raise UserError(f"the folder {folder} has no {name}, nor {part}/{name}: a UNet2DModel and its scheduler, as diffusers saves them, are needed.")
-
-
-def fetched(name: str) -> Path:
-    """The folder of a hub's model: from the cache, or fetched into it."""
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.bin"]))
-    except Exception as error:  # the hub's, the connection's, the cache's
-        raise UserError(f"there is no file or folder {name}, and no such model could be fetched from the hub ({type(error).__name__}). Offline, fetch it elsewhere "
-                        f"(hf download {name}) and give the folder: denoiser.path=FOLDER.") from error
+    hint = f" Did you mean {folder / 'denoiser'}?" if (folder / "denoiser").is_dir() else ""
+    raise UserError(f"the folder {folder} has no {name}, nor {part}/{name}: a UNet2DModel and its scheduler, as diffusers saves them, are needed.{hint}")
 
 
 def same_schedule(alpha_bar: Tensor, folder: Path) -> Schedule:

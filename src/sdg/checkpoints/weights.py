@@ -1,4 +1,4 @@
-"""One weight format: safetensors whose header holds all that rebuilds the model. Reading it never executes code."""
+"""One weight format: safetensors, and beside them, in a header or in a folder's config.json, all that rebuilds the model. Reading never executes code."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from sdg.checkpoints.hub import located
 from sdg.errors import UserError
 
-__all__ = ["header", "read", "save"]
+__all__ = ["CONFIG", "KEY", "MODEL", "UNET", "header", "read", "save", "stored"]
 
 KEY = "sdg"
+CONFIG, MODEL, UNET = "config.json", "model.safetensors", "unet/diffusion_pytorch_model.safetensors"  # of a folder
 
 
 def save(file: str | Path, kind: str, module: nn.Module, config: dict, half: bool = False) -> Path:
@@ -21,45 +23,59 @@ def save(file: str | Path, kind: str, module: nn.Module, config: dict, half: boo
     Arguments:
         half: store matrices and kernels in float16, half the size; they are read back into float32.
     """
-    def stored(value: Tensor) -> Tensor:
-        return value.detach().cpu().to(torch.float16 if half and value.ndim > 1 and value.is_floating_point() else value.dtype).contiguous()
-
-    tensors = {name: stored(value) for name, value in module.state_dict().items()}
     Path(file).parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, str(file), {KEY: json.dumps({"kind": kind, "config": config})})
+    save_file(stored(module, half), str(file), {KEY: json.dumps({"kind": kind, "config": config})})
     return Path(file)
 
 
+def stored(module: nn.Module, half: bool) -> dict[str, Tensor]:
+    """A module's tensors as they are written, with `half` matrices and kernels in float16."""
+    return {name: value.detach().cpu().to(torch.float16 if half and value.ndim > 1 and value.is_floating_point() else value.dtype).contiguous()
+            for name, value in module.state_dict().items()}
+
+
 def header(file: str | Path) -> dict | None:
-    """What this project's safetensors say of themselves, {`kind`, `config`}; None for another's.
+    """What this project's safetensors, or a folder, say of themselves, {`kind`, `config`}; None for another's.
 
     Raises:
         UserError: it cannot be read, or it is damaged.
     """
+    if not Path(file).is_dir() and Path(file).suffix != ".safetensors":
+        return None
     try:
-        with safetensors.safe_open(str(file), "pt") as handle:
-            found = json.loads((handle.metadata() or {}).get(KEY, "null"))
+        if Path(file).is_dir():
+            said = json.loads(place.read_text(encoding="utf-8")) if (place := Path(file) / CONFIG).is_file() else None
+            found = said.get(KEY) if isinstance(said, dict) else None
+        else:
+            with safetensors.safe_open(str(file), "pt") as handle:
+                found = json.loads((handle.metadata() or {}).get(KEY, "null"))
     except OSError as error:
         raise UserError(f"cannot read the weights {file}: {error.strerror or error}.") from error
-    except (safetensors.SafetensorError, json.JSONDecodeError) as error:
-        raise UserError(f"the weights {file} are damaged or no safetensors file ({error}); fetch or train them again.") from error
-    if found is not None and not (isinstance(found, dict) and {"kind", "config"} <= found.keys()):
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise UserError(f"the weights {file} are damaged or no safetensors {'folder' if Path(file).is_dir() else 'file'} ({error}); fetch or train them again.") from error
+    if found is not None and not (isinstance(found, dict) and {"kind", "config"} <= found.keys() and isinstance(found["config"], dict)):
         raise UserError(f"the weights {file} have no valid `{KEY}` header; train or export them again.")
     return found
 
 
-def read(file: str | Path, kind: str) -> tuple[dict, dict]:
-    """The config and the tensors of a weight file.
+def read(path: str | Path, kind: str) -> tuple[dict, dict]:
+    """The config and the tensors of a weight file, of a folder, or of `owner/name` on the hub.
 
     Raises:
-        UserError: the file is missing, truncated, of another format, or holds another kind of model.
+        UserError: it is missing, truncated, of another format, or holds another kind of model.
     """
-    file = Path(file)
-    if not file.is_file():
-        raise UserError(f"no weights at {file}; train them (`python train.py --help` lists how) or set the path of a file that exists.")
+    file = located(path)
     said = header(file)
+    if said is None and (file / kind).is_dir():
+        raise UserError(f"the folder {file} is no {kind}'s; did you mean {file / kind}?")
     if said is None:
-        raise UserError(f"the weights {file} have no `{KEY}` header, so they were not written by this project; train or export them with it.")
+        raise UserError(f"the weights {file} have no {f'{CONFIG} with `{KEY}`' if file.is_dir() else f'`{KEY}` header'}, so they were not written by this project; train or export them with it.")
     if said["kind"] != kind:
         raise UserError(f"the weights {file} hold a {said['kind']}, but a {kind} is needed here.")
-    return said["config"], load_file(str(file))
+    if file.is_file():
+        return said["config"], load_file(str(file))
+    places = [place for name in (MODEL, UNET) if (place := file / name).is_file()]
+    if not places:
+        raise UserError(f"the folder {file} has no {MODEL}{f', nor {UNET}' if kind == 'denoiser' else ''}; fetch or train it again.")
+    header(places[0])  # says what is damaged
+    return said["config"], {("" if places[0].name == MODEL else "network.") + name: value for name, value in load_file(str(places[0])).items()}

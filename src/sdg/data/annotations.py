@@ -15,11 +15,14 @@ TEXT = ("text", "caption", "captions", "prompt")  # the column that is the capti
 LABELS = (False, "folders", "names", True)  # true: folders
 
 
-def captions_of(root: Path, files: Sequence[Path]) -> list[list[str]]:
-    """The captions of every image, one or several: lines of a .txt beside it, else what a metadata file says of it.
+def captions_of(root: Path, files: Sequence[Path], max_silent: int = 0) -> list[list[str]]:
+    """The captions of every image: lines of a .txt beside it, else what a metadata file says of it.
+
+    Arguments:
+        max_silent: how many images may have none.
 
     Raises:
-        UserError: an image has none, or a metadata file cannot be read.
+        UserError: more have none, or all, or a metadata file cannot be read.
     """
     said = {}
     for name in METADATA:
@@ -32,9 +35,9 @@ def captions_of(root: Path, files: Sequence[Path]) -> list[list[str]]:
         found.append(lines)
         if not lines:
             silent.append(file)
-    if silent:
+    if len(silent) > max_silent or silent == list(files):
         raise UserError(f"data.captions=true: {len(silent)} of {len(files)} images under {root} have no caption: {', '.join(str(file.relative_to(root)) for file in silent[:10])}{' …' if len(silent) > 10 else ''}; write it into "
-                        f"{silent[0].with_suffix('.txt').name} beside it, or into metadata.jsonl as {{\"file_name\": \"{silent[0].relative_to(root).as_posix()}\", \"text\": \"…\"}}.")
+                        f"{silent[0].with_suffix('.txt').name} beside it, or into metadata.jsonl as {{\"file_name\": \"{silent[0].relative_to(root).as_posix()}\", \"text\": \"…\"}}. Or leave them out: data.max_broken={len(silent)}.")
     return found
 
 

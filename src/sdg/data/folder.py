@@ -31,10 +31,10 @@ class ImageFolder(Dataset):
         captions: give captions: see `captions_of`.
         labels: give classes, by `folders` or `names`: see `labels_of`.
         crop, flip: of `load_image`.
-        max_broken: how many files may be unreadable.
+        max_broken: how many files may be unreadable, and with `captions` how many may have none; those are left out.
 
     Raises:
-        UserError: no such folder, no image in it, a caption or class is missing, or more files than allowed cannot be read.
+        UserError: no such folder, no image in it, a class is missing, or more files than allowed cannot be read or have no caption.
     """
 
     def __init__(self, root: str, resolution: int = 32, captions: bool = False, labels: bool | str = False, crop: str = "centre", flip: bool = False, max_broken: int = 0):
@@ -46,7 +46,12 @@ class ImageFolder(Dataset):
         self.files = image_files(self.root)
         if not self.files:
             raise UserError(f"data.root: no image in {str(root)!r} (looked for {' '.join(sorted(SUFFIXES))}).")
-        self.captions = captions_of(self.root, self.files) if captions else None
+        self.captions, self.silent = None, []
+        if captions:
+            said = dict(zip(self.files, captions_of(self.root, self.files, self.max_broken)))
+            self.silent = [file for file, words in said.items() if not words]
+            self.files = [file for file, words in said.items() if words]
+            self.captions = [said[file] for file in self.files]
         self.labels = labels_of(self.root, self.files, labels) if choice("data.labels", labels, LABELS) else None
         names = sorted(set(self.labels or ()))
         self.classes = {"class": {name: f"a photo of a {name}" for name in names}} if labels else {}
@@ -101,6 +106,6 @@ class ImageFolder(Dataset):
         return os.fsencode(self.files[index].relative_to(self.root).as_posix())
 
     def told(self) -> str | None:
-        """What was skipped, in a sentence; None for nothing."""
-        lost = [ascii(self.files[i].relative_to(self.root).as_posix())[1:-1] for i in self.broken.nonzero().flatten().tolist()]
-        return f"{len(lost)} of {len(self)} images could not be read and were skipped: {', '.join(lost)}." if lost else None
+        """What was skipped, in a sentence or two; None for nothing."""
+        parts = (("could not be read and were skipped", [self.files[i] for i in self.broken.nonzero().flatten().tolist()]), ("have no caption and were left out", self.silent))
+        return " ".join(f"{len(files)} of {len(self) + len(self.silent)} images {what}: {', '.join(ascii(file.relative_to(self.root).as_posix())[1:-1] for file in files)}." for what, files in parts if files) or None

@@ -39,12 +39,12 @@ def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mappi
 
 
 def content(path: str) -> str:
-    """A digest of a file, or of the files of a folder, behind `NAME:` or `TAG@` too; the name itself of what lies on a hub."""
+    """A digest of a file, or of the files of a folder but for its card, behind `NAME:` or `TAG@` too; the name itself of what lies on a hub."""
     place, told = Path(path).expanduser(), hashlib.sha256()
     if not place.exists():
         name, mark, rest = re.match(r"([^:@/]*)([:@]?)(.*)", str(path), re.DOTALL).groups()
         return f"{name}{mark}{content(rest)}" if mark else str(path)
-    for file in [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file()):
+    for file in [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file() and file.suffix != ".md"):
         told.update(file.read_bytes())
     return told.hexdigest()
 

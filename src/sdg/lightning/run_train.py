@@ -22,7 +22,7 @@ from sdg.errors import UserError, choice, number
 from sdg.lightning.denoiser import chosen_denoiser
 from sdg.lightning.run import differences, make_trainer, run
 from sdg.metrics.judge import Judge
-from sdg.report.card import processor, write_card
+from sdg.report.card import CARD, processor, write_card
 
 __all__ = ["train"]
 
@@ -31,13 +31,9 @@ def train(config: DictConfig) -> None:
     """Trains the module that the config names; the run's folder ends with checkpoints and the exported weights."""
     with run(config) as folder:
         resumed = checkpoint(config, folder)
+        trained = resumed and 0 < config.trainer.max_steps <= steps_of(resumed)
         plain = OmegaConf.to_container(config, resolve=True)
         module, data, trainer = BUILDERS[config.kind](config, plain), instantiate(config.data), make_trainer(config)
-        if resumed and 0 < config.trainer.max_steps <= steps_of(resumed):
-            # All steps are taken and the weights were not written. Lightning keeps the averaged ones where the model's are.
-            module.load_state_dict(torch.load(resumed, map_location="cpu", weights_only=True)["state_dict"])
-            print(f"weights: {module.export(folder, half=config.half)}")
-            return
         if config.init:
             start_from(module.model, config.init, config.kind)
         if config.compile:
@@ -45,13 +41,17 @@ def train(config: DictConfig) -> None:
         if trainer.logger:
             trainer.logger.log_hyperparams(plain)
         began = time.monotonic()
-        trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+        if trained:  # and killed before it gave its weights. Lightning keeps the averaged ones where the model's are.
+            module.load_state_dict(torch.load(resumed, map_location="cpu", weights_only=True)["state_dict"])
+            trainer.validate(module, data, verbose=False)
+        else:
+            trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
         if trainer.is_global_zero:
-            print(f"weights: {module.export(folder, half=config.half)}")
+            weights = module.export(folder, half=config.half)
             command = " ".join(["python train.py", *HydraConfig.get().overrides.task])
             figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            parameters = sum(p.numel() for p in module.model.parameters())
-            write_card(folder, config.kind, command, time.monotonic() - began, parameters, hardware(trainer), figures)
+            write_card(weights, config.kind, module.model, command, hardware(trainer), None if trained else time.monotonic() - began, figures)
+            print(f"weights: {weights}")
 
 
 def start_from(model, file: str, kind: str) -> None:
@@ -86,8 +86,8 @@ def checkpoint(config: DictConfig, folder: Path) -> str | None:
         print(f"resuming from {file}")
     else:
         return None
-    done, written = steps_of(file), file.parent.parent / f"{config.kind}.safetensors"
-    if 0 < config.trainer.max_steps <= done and written.is_file():
+    done, written = steps_of(file), file.parent.parent / config.kind
+    if 0 < config.trainer.max_steps <= done and (written / CARD).is_file():
         raise UserError(f"{file} has taken {done} steps already, and {written} holds their weights; raise trainer.max_steps above that to go on.")
     return str(file)
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from sdg.checkpoints.weights import save
+from sdg.checkpoints.folder import save_folder
 from sdg.errors import UserError
 from sdg.lightning.run import differences
 
@@ -93,5 +93,5 @@ class TrainingModule(pl.LightningModule):
         return self.all_gather(z, sync_grads=True) if self.trainer.world_size > 1 else z[None]
 
     def export(self, folder: str | Path, half: bool = False) -> Path:
-        """Writes the model as safetensors, in `half` precision or full; after training Lightning has left the averaged weights in it."""
-        return save(Path(folder) / f"{self.kind}.safetensors", self.kind, self.model, self.model.config, half)
+        """Writes the model, in `half` precision or full, into a folder of its own; after training Lightning has left the averaged weights in it."""
+        return save_folder(Path(folder) / self.kind, self.kind, self.model, half)

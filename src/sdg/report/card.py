@@ -1,11 +1,16 @@
-"""The model card that stands beside every weight file."""
+"""The model card in every folder of weights."""
 
+import json
 import os
 import platform
 import time
 from pathlib import Path
 
-__all__ = ["processor", "write_card"]
+from torch import nn
+
+__all__ = ["CARD", "heading", "processor", "write_card"]
+
+CARD = "README.md"  # its name on the hub
 
 TITLES = {
     "denoiser": "Denoiser: the unconditional diffusion model",
@@ -16,25 +21,63 @@ TITLES = {
 }
 
 
-def write_card(folder: Path, kind: str, command: str, seconds: float, parameters: int, device: str, figures: dict[str, float]) -> Path:
-    """Writes `<kind>.md` into a finished training run's folder, from its `config.yaml` and `versions.json`.
+USES = {
+    "denoiser": "python sample.py denoiser.weights=FOLDER encoder.weights=… encoder.clip=…",
+    "clip": "python train.py encoder=clip_noisy encoder.clip=FOLDER",
+    "clip_noisy": "python sample.py encoder.weights=FOLDER encoder.clip=… denoiser.weights=…",
+    "classifier_noisy": "python sample.py encoder=classifier_noisy encoder.weights=FOLDER similarity=[class] similarity.class.form=classifier similarity.class.name=…",
+    "judge": "python sample.py eval.judge=FOLDER",
+}
+
+
+def heading(folder: Path, kind: str) -> str:
+    """How a card begins: what the hub reads, a title, and how to use what lies in the folder."""
+    diffusers = (folder / "model_index.json").is_file()
+    patch = json.loads((folder / "config.json").read_text())["sdg"]["config"].get("denoiser", {}).get("patch", 1)
+    drawn = "pipeline(batch_size=4).images" if patch == 1 else (
+        f"torch.nn.functional.pixel_shuffle(torch.from_numpy(pipeline(batch_size=4, output_type=\"np\").images).permute(0, 3, 1, 2), {patch})  # (4, 3, H, W) in [0, 1]")
+    pipeline = f"""
+pipeline = {'diffusers.' if patch > 1 else ''}DDPMPipeline.from_pretrained("FOLDER")  # unguided
+images = {drawn}""" if diffusers else ""
+    imports = ("import diffusers\nimport torch\n" if patch > 1 else "from diffusers import DDPMPipeline\n") if diffusers else ""
+    return f"""---
+library_name: {'diffusers' if diffusers else 'sdg'}
+tags: [semantic-diffusion-guidance, {kind.replace('_', '-')}]
+---
+
+# {TITLES[kind]}
+
+`FOLDER` is this folder, or its `owner/name` on the hub:
+
+    {USES[kind]}
+
+```python
+{imports}from sdg.checkpoints import from_pretrained
+
+model = from_pretrained("FOLDER"){pipeline}
+```
+"""
+
+
+def write_card(folder: Path, kind: str, model: nn.Module, command: str, device: str, seconds: float | None, figures: dict[str, float]) -> Path:
+    """Writes the card of a trained part into its folder, from the `config.yaml` and `versions.json` of its run, the folder above.
 
     Arguments:
-        folder: of the run.
-        kind: of the weights.
+        kind: of the part.
         command: that was run.
-        seconds: of training.
-        parameters: number of trained parameters.
         device: that it ran on.
+        seconds: of training; None where they are not known.
         figures: of the last validation.
     """
     table = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
-    card = folder / f"{kind}.md"
-    card.write_text(f"""# {TITLES[kind]}
-
+    run, card = folder.parent, folder / CARD
+    config = (run / "config.yaml").read_text().strip()
+    for place, short in ((run, "."), (Path.cwd(), "."), (Path.home(), "~")):  # of no use to others, and not theirs to know
+        config, command = (text.replace(str(place), short) for text in (config, command))
+    card.write_text(f"""{heading(folder, kind)}
 - command: `{command}`
-- parameters: {parameters / 1e6:.2f} M
-- hardware: {device}, {seconds / 60:.0f} minutes, {time.strftime("%Y-%m-%d")}
+- parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M
+- hardware: {device}, {"" if seconds is None else f"{seconds / 60:.0f} minutes, "}{time.strftime("%Y-%m-%d")}
 
 Figures at the end of training, on held-out data:
 
@@ -45,13 +88,13 @@ Figures at the end of training, on held-out data:
 ## Config
 
 ```yaml
-{(folder / "config.yaml").read_text().replace(str(folder), ".").strip()}
+{config}
 ```
 
 ## Versions
 
 ```json
-{(folder / "versions.json").read_text().strip()}
+{(run / "versions.json").read_text().strip()}
 ```
 """)
     return card

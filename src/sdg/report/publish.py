@@ -17,7 +17,7 @@ def publish(logger: Logger, folder: Path, figures: Mapping[str, float], table: s
     Arguments:
         figures: numbers by name.
         table: file of the .csv.
-        weights: files kept as an artifact, so that a run can be traced to what guided it.
+        weights: files or folders kept as an artifact, so that a run can be traced to what guided it; what lies on a hub is not kept twice.
     """
     logger.log_metrics(dict(figures))
     pictures = [file for name in ("grid.png", "sweep.png", "curves.png", "trajectory.png") if (file := folder / name).is_file()]
@@ -34,9 +34,9 @@ def publish(logger: Logger, folder: Path, figures: Mapping[str, float], table: s
         logger.log_table(Path(table).stem, columns=head, data=list(zip(*map(typed, zip(*rows)))))
         if (folder / "report.html").is_file():
             logger.experiment.log({"report": wandb.Html((folder / "report.html").read_text(), inject=False)})
-        for file in map(Path, weights):
-            artifact = wandb.Artifact(file.stem, type="weights")
-            artifact.add_file(str(file))
+        for place in (Path(path).expanduser() for path in weights if Path(path).expanduser().exists()):
+            artifact = wandb.Artifact(place.stem, type="weights")
+            (artifact.add_dir if place.is_dir() else artifact.add_file)(str(place))
             logger.experiment.log_artifact(artifact)
     logger.finalize("success")
 

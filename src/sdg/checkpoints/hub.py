@@ -1,0 +1,52 @@
+"""The Hugging Face hub, where it is asked for: models come from there, folders go there."""
+
+import re
+from pathlib import Path
+
+from sdg.errors import UserError
+
+__all__ = ["located", "push"]
+
+NAME = re.compile(r"[\w.-]+/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)(@[\w./-]+)?$")
+PUSHED = ("*.json", "*.safetensors", "*.md")
+FETCHED = (*PUSHED, "*.bin")
+
+
+def located(path: str | Path) -> Path:
+    """A file or folder of this machine; or of the hub, `owner/name` or `owner/name@revision`, out of its cache or fetched into it.
+
+    Raises:
+        UserError: nothing is there, or it could not be fetched.
+    """
+    place = Path(path).expanduser()
+    if place.exists():
+        return place
+    if not NAME.match(str(path)):
+        raise UserError(f"no weights at {path}; train them (`python train.py --help` lists how) or set the path of a file or folder that exists.")
+    from huggingface_hub import snapshot_download
+
+    name, _, revision = str(path).partition("@")
+    try:
+        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(FETCHED)))
+    except Exception as error:  # the hub's, the connection's, the cache's
+        raise UserError(f"there is no file or folder {path}, and no such model could be fetched from the hub ({type(error).__name__}). Offline, fetch it elsewhere "
+                        f"(hf download {name}) and give its folder instead.") from error
+
+
+def push(folder: str | Path, name: str, private: bool = False) -> str:
+    """Uploads a folder's weights, configs and card to the hub's `owner/name`, made if it is not there yet.
+
+    Returns:
+        the address of the upload.
+
+    Raises:
+        UserError: it could not be uploaded.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        hub = HfApi()
+        hub.create_repo(name, private=private, exist_ok=True)
+        return str(hub.upload_folder(repo_id=name, folder_path=str(folder), allow_patterns=list(PUSHED), commit_message="Weights, config and card"))
+    except Exception as error:  # the hub's, the connection's
+        raise UserError(f"{folder} could not be pushed to {name} ({type(error).__name__}: {str(error).splitlines()[0]}). `hf auth login` logs in, `hf auth whoami` says as whom.") from error
