@@ -44,7 +44,7 @@ from sdg.metrics.judge import Judge
     (["prompt=a ring:banana"], "the weight 'banana'"),
     (["similarity.text.rivals=/nowhere.txt"], "similarity.text.rivals: cannot read /nowhere.txt"),
     (["similarity.text.weight=banana"], "similarity.text.weight must be a finite number"),
-    (["similarity=[content]", "similarity.content.reference=/nowhere.png"], "there is no image /nowhere.png"),
+    (["similarity=[content]", "similarity.content.reference=/nowhere.png"], "similarity.content.reference: there is no image /nowhere.png"),
     (["similarity=[content]", "similarity.content.reference=README.md"], "cannot read the image README.md"),
     (["similarity=[content]", "similarity.content.reference=conf"], "no image in the folder conf"),
     (["similarity=[content]", "similarity.content.reference=held-out 32"], "there is no reference 'held-out 32': held-out images are numbered from 0 to 31"),
@@ -61,7 +61,9 @@ from sdg.metrics.judge import Judge
     (["guidance.gamma_schedule=cosine"], "guidance.gamma_schedule must be one of"),
     (["guidance.max_norm=-1"], "guidance.max_norm must be between"),
     (["guidance=dpss"], "did you mean 'dps'"),
-    (["init_image=/nowhere.png"], "there is no image /nowhere.png"),
+    (["init_image=/nowhere.png"], "init_image: there is no image /nowhere.png"),
+    (["encoder.weights=weights"], "the folder weights is none of this project's"),
+    (["trainer=gpu"], "on a machine without a GPU, trainer=auto"),
     (["init_image=README.md"], "cannot read the image README.md"),
     (["trajectory=-1"], "trajectory must be"),
     (["trajectory=9", "batch_size=4"], "trajectory=9 samples are followed within one batch"),
@@ -128,7 +130,7 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
     (["data=webdataset"], "data.urls must be given"),
     (["encoder=clip_noisy", "encoder.name=RN05", "encoder.pretrained=openai"], "encoder.name: 'RN05' is none of the"),
     (["trainer.acelerator=gpu"], "did you mean 'trainer.accelerator'"),
-    (["trainer=gpu"], "trainer: "),
+    (["trainer=gpu"], "torch finds none"),
     (["encoder=clip_noisy", "encoder.clip=/nowhere.safetensors"], "no weights at /nowhere.safetensors"),
 ])
 def test_train_refuses_in_one_line(refusal, tmp_path, overrides, said):

@@ -117,7 +117,7 @@ def refused(file, message, kind="clip"):
 
 def test_missing_file_is_refused(tmp_path):
     refused(tmp_path / "nowhere.safetensors", "no weights at")
-    refused(tmp_path, "have no config.json with `sdg`")
+    refused(tmp_path, "has no config.json with `sdg`")
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 0.5, -1])

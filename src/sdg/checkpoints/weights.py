@@ -69,7 +69,8 @@ def read(path: str | Path, kind: str) -> tuple[dict, dict]:
     if said is None and (file / kind).is_dir():
         raise UserError(f"the folder {file} is no {kind}'s; did you mean {file / kind}?")
     if said is None:
-        raise UserError(f"the weights {file} have no {f'{CONFIG} with `{KEY}`' if file.is_dir() else f'`{KEY}` header'}, so they were not written by this project; train or export them with it.")
+        raise UserError(f"the folder {file} is none of this project's: it has no {CONFIG} with `{KEY}`. Give the one that a training ended with, as `weights: FOLDER`, or a .safetensors file."
+                        if file.is_dir() else f"the weights {file} have no `{KEY}` header, so they were not written by this project; train or export them with it.")
     if said["kind"] != kind:
         raise UserError(f"the weights {file} hold a {said['kind']}, but a {kind} is needed here.")
     if file.is_file():

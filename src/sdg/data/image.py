@@ -15,11 +15,12 @@ CROPS = ("centre", "random")
 ZOOM = 0.8  # the least share of the shorter side that a random crop shows, guided-diffusion's
 
 
-def load_image(file: str | Path, resolution: int, crop: str = "centre", flip: bool = False) -> torch.Tensor:
+def load_image(file: str | Path, resolution: int, crop: str = "centre", flip: bool = False, setting: str = "") -> torch.Tensor:
     """One image file as (3, resolution, resolution) in [-1, 1].
 
     Arguments:
         crop, flip: as of `pixels`.
+        setting: that named it, if one did.
 
     Raises:
         UserError: it is missing or cannot be read.
@@ -29,9 +30,9 @@ def load_image(file: str | Path, resolution: int, crop: str = "centre", flip: bo
             return pixels(opened, resolution, crop, flip)
     except FileNotFoundError as error:
         where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
-        raise UserError(f"there is no image {file}{where}.") from error
+        raise UserError(f"{setting and f'{setting}: '}there is no image {file}{where}.") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"cannot read the image {file}: {error}. Remove or replace it.") from error
+        raise UserError(f"{setting and f'{setting}: '}cannot read the image {file}: {error}. Remove or replace it.") from error
 
 
 def pixels(image: Image.Image, resolution: int, crop: str = "centre", flip: bool = False) -> torch.Tensor:

@@ -14,11 +14,12 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from sdg.errors import integer
+from sdg.errors import UserError, integer
 from sdg.lightning.loggers import end_wandb_run
 
 __all__ = ["differences", "flat", "make_trainer", "numbers", "run"]
@@ -59,7 +60,12 @@ def make_trainer(config: DictConfig, **options) -> pl.Trainer:
     callbacks = [callback for callback in instantiate(config.callbacks).values() if callback is not None]
     if not logger:
         callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.LearningRateMonitor)]
-    return instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
+    try:
+        return instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
+    except InstantiationException as error:
+        if "supported gpu backend" in str(error):
+            raise UserError("this trainer wants a GPU and torch finds none; on a machine without a GPU, trainer=auto takes the CPU.") from error
+        raise
 
 
 def flat(config, prefix: str = "") -> dict:

@@ -43,7 +43,7 @@ def sample(config: DictConfig) -> None:
         wishes, each = asked_for(config, data.held_out, guided=bool(method.gamma))
         requests = Requests(wishes, each, config.seed)
         integer("sampler.steps", sampler.steps, 1, denoiser.schedule.T)
-        start = None if config.init_image is None else load_image(config.init_image, resolution)
+        start = None if config.init_image is None else load_image(config.init_image, resolution, setting="init_image")
         if start is not None and not 0 < number("strength", config.strength) <= 1:
             raise UserError(f"strength must be above 0 and at most 1, not {config.strength!r}.")
         method.check_steps(steps_taken(denoiser.schedule, sampler, 1.0 if start is None else config.strength), denoiser.schedule.T)

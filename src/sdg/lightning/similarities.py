@@ -83,8 +83,8 @@ def own_wishes(config: DictConfig, held_out) -> dict:
 
 def reference_images(requests: Sequence[Request], terms: Sequence[str], held_out, resolution: int) -> dict[str, Tensor]:
     """{name: image} of everything that the requests refer to."""
-    names = dict.fromkeys(name for request in requests for term in terms if term in BY_REFERENCE for name, _ in weighted(request.wishes[term]))
-    return {name: held_out_image(name, held_out) if name.startswith(HELD_OUT) else load_image(name, resolution) for name in names}
+    names = {name: f"similarity.{term}.reference" for request in requests for term in terms if term in BY_REFERENCE for name, _ in weighted(request.wishes[term])}
+    return {name: held_out_image(name, held_out) if name.startswith(HELD_OUT) else load_image(name, resolution, setting=setting) for name, setting in names.items()}
 
 
 def held_out_image(name: str, held_out) -> Tensor:
