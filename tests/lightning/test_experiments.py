@@ -69,8 +69,8 @@ def cache(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not any(Path(font).is_file() for font in FONTS) or not Path(CLDR).is_dir(), reason="no colour-emoji font or no CLDR")
-@pytest.mark.parametrize("encoder", ["none", "clip"])
-def test_emojis_experiment_trains(run, tmp_path, cache, encoder):
-    step = [option for option in STEP if encoder == "none" or "preview" not in option]
+@pytest.mark.parametrize("encoder, kind", [("none", "denoiser"), ("clip", "clip"), ("clip_noisy", "clip_noisy")])
+def test_emojis_experiment_trains(run, tmp_path, weights, cache, encoder, kind):
+    step = [*(option for option in STEP if encoder == "none" or "preview" not in option), *([f"encoder.clip={weights}/clip.safetensors"] if encoder == "clip_noisy" else [])]
     run("train.py", "experiment=emoji64", f"encoder={encoder}", *step, f"data.cache={cache}", f"hydra.run.dir={tmp_path}/run")
-    assert (tmp_path / "run" / ("clip" if encoder == "clip" else "denoiser") / "README.md").is_file()
+    assert (tmp_path / "run" / kind / "README.md").is_file()
