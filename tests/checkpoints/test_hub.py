@@ -14,9 +14,8 @@ import pytest
 import torch
 
 from sdg.checkpoints.folder import save_folder
-from sdg.checkpoints.models import load_clip, load_denoiser
+from sdg.checkpoints.models import from_pretrained, load_clip, load_denoiser
 
-COMMIT = "a" * 40
 NAME = "somebody/part"
 
 
@@ -26,6 +25,9 @@ class Hub(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     files: dict[str, bytes] = {}
     token = "hf_right"
+
+    def commit(self) -> str:
+        return hashlib.sha1(b"".join(name.encode() + data for name, data in sorted(self.files.items()))).hexdigest()
 
     def reply(self, body: bytes = b"", status: int = 200, **headers: str) -> None:
         self.send_response(status)
@@ -48,7 +50,7 @@ class Hub(BaseHTTPRequestHandler):
             for line in map(json.loads, sent.splitlines()):
                 if line["key"] == "file":
                     self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            self.reply(json.dumps({"commitOid": COMMIT, "commitUrl": f"{place}/commit/{COMMIT}"}).encode())
+            self.reply(json.dumps({"commitOid": self.commit(), "commitUrl": f"{place}/commit/{self.commit()}"}).encode())
         else:
             self.reply(b"{}")
 
@@ -57,9 +59,9 @@ class Hub(BaseHTTPRequestHandler):
         if path.startswith(f"/api/models/{NAME}/tree/"):
             self.reply(json.dumps([{"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()} for name, data in self.files.items()]).encode())
         elif path.startswith(f"/api/models/{NAME}"):
-            self.reply(json.dumps({"id": NAME, "sha": COMMIT, "siblings": [{"rfilename": name} for name in self.files]}).encode())
+            self.reply(json.dumps({"id": NAME, "sha": self.commit(), "siblings": [{"rfilename": name} for name in self.files]}).encode())
         elif (data := self.files.get(path.partition(f"/{NAME}/resolve/")[2].partition("/")[2])) is not None:
-            self.reply(data, X_Repo_Commit=COMMIT, ETag=f'"{hashlib.sha1(data).hexdigest()}"')
+            self.reply(data, X_Repo_Commit=self.commit(), ETag=f'"{hashlib.sha1(data).hexdigest()}"')
         else:
             self.reply(b"{}", 404, X_Error_Code="RepoNotFound")
 
@@ -106,6 +108,15 @@ def test_a_name_on_the_hub_serves_wherever_a_file_does(hub, weights, tmp_path, t
     assert code == 0 and len(list((tmp_path / "run" / "images").iterdir())) == 2, said
     code, said = hub("-m", "sdg.checkpoints", "inspect", NAME)
     assert code == 0 and "this project's, a clip" in said
+
+
+def test_samples_follow_what_the_name_holds(hub, weights, tmp_path):
+    replies = []
+    for kind in ("clip", "clip", "judge"):
+        assert hub("-m", "sdg.checkpoints", "push", str(save_folder(tmp_path / kind, kind, from_pretrained(weights / f"{kind}.safetensors"))), NAME)[0] == 0
+        replies.append(hub("-c", f"from sdg.lightning.drawn import content; print(content('{NAME}'))"))
+    digests = [said.split()[0] for _, said in replies]
+    assert digests[0] == digests[1] != digests[2] and not any(code for code, _ in replies)
 
 
 @pytest.mark.parametrize("words, message", [(("push", "FOLDER", NAME), "could not be pushed to somebody/part"), (("push", "NONE", NAME), "is no folder of a trained part"),

@@ -5,11 +5,16 @@ from pathlib import Path
 
 from sdg.errors import UserError
 
-__all__ = ["located", "push"]
+__all__ = ["located", "named", "push"]
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)(@[\w./-]+)?$")
 PUSHED = ("*.json", "*.safetensors", "*.md")
 FETCHED = (*PUSHED, "*.bin")
+
+
+def named(path: str | Path) -> bool:
+    """Whether this is nothing of this machine, and could be the name of something on the hub."""
+    return not Path(path).expanduser().exists() and bool(NAME.match(str(path)))
 
 
 def located(path: str | Path) -> Path:
@@ -18,10 +23,9 @@ def located(path: str | Path) -> Path:
     Raises:
         UserError: nothing is there, or it could not be fetched.
     """
-    place = Path(path).expanduser()
-    if place.exists():
-        return place
-    if not NAME.match(str(path)):
+    if not named(path):
+        if (place := Path(path).expanduser()).exists():
+            return place
         raise UserError(f"no weights at {path}; train them (`python train.py --help` lists how) or set the path of a file or folder that exists.")
     from huggingface_hub import snapshot_download
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch import Tensor
 
+from sdg.checkpoints.hub import located, named
 from sdg.data.requests import Request
 from sdg.errors import UserError
 from sdg.lightning.denoiser import denoiser_path
@@ -39,11 +40,11 @@ def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mappi
 
 
 def content(path: str) -> str:
-    """A digest of a file, or of the files of a folder but for its card, behind `NAME:` or `TAG@` too; the name itself of what lies on a hub."""
+    """A digest of a file, or of the files of a folder but for its card, behind `NAME:` or `TAG@` too, or on the hub, whose names stay while what they hold changes; the tag itself of published weights."""
     place, told = Path(path).expanduser(), hashlib.sha256()
     if not place.exists():
         name, mark, rest = re.match(r"([^:@/]*)([:@]?)(.*)", str(path), re.DOTALL).groups()
-        return f"{name}{mark}{content(rest)}" if mark else str(path)
+        return f"{name}{mark}{content(rest)}" if mark else content(str(located(path))) if named(path) else str(path)
     for file in [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file() and file.suffix != ".md"):
         told.update(file.read_bytes())
     return told.hexdigest()
