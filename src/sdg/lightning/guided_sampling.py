@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import pytorch_lightning as pl
 import torch
-from rich.progress import Progress
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -16,6 +15,7 @@ from sdg.diffusion.samplers import Noise, Step, sample, steps_taken
 from sdg.guidance.method import Method
 from sdg.guidance.similarity import Similarity
 from sdg.lightning.drawn import Drawn
+from sdg.lightning.progress import Bar
 from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
 from sdg.report.grid import to_uint8
 from sdg.report.trajectory import Trajectory
@@ -48,7 +48,7 @@ class GuidedSampling(pl.LightningModule):
         self.requests, self.drawn = requests, drawn
         self.start, self.strength, self.trajectory = start, strength, trajectory
         self.steps = len(steps_taken(denoiser.schedule, sampler, 1.0 if start is None else strength))
-        self.progress = Progress()
+        self.progress = Bar("sampling")
         self.shape = (3,) + (denoiser.config["resolution"],) * 2
 
     def setup(self, stage: str) -> None:
@@ -56,10 +56,9 @@ class GuidedSampling(pl.LightningModule):
         # without a batch never reaches.
         missing = self.trainer.strategy.broadcast(self.drawn.missing())
         self.batches = missing[self.trainer.global_rank :: self.trainer.world_size]
-        self.progress.disable = not self.trainer.is_global_zero
         every = -(-len(self.drawn.batches) // self.trainer.world_size)
-        self.task = self.progress.add_task("sampling", total=every * self.steps, completed=(every - len(self.batches)) * self.steps)
-        self.progress.start()
+        self.done = (every - len(self.batches)) * self.steps
+        self.progress.begin(every * self.steps, self.done, self.trainer.is_global_zero)
 
     def predict_dataloader(self) -> DataLoader:
         return DataLoader([[self.requests[i] for i in batch] for batch in self.batches], batch_size=None)
@@ -75,7 +74,8 @@ class GuidedSampling(pl.LightningModule):
         followed = Trajectory(self.drawn.folder) if self.trajectory and batch[0].index == 0 else None
 
         def on_step(done: int, step: Step) -> None:
-            self.progress.advance(self.task)
+            self.done += 1
+            self.progress.reach(self.done)
             if followed:
                 followed.add(step.x[: self.trajectory], step.x0[: self.trajectory])
         start = None if self.start is None else self.start.to(self.device).expand(len(batch), *self.shape)
