@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["UserError", "integer", "number", "choice", "near"]
+__all__ = ["UserError", "choice", "first_line", "integer", "near", "number"]
 
 
 class UserError(Exception):
@@ -42,3 +42,8 @@ def choice(name: str, value, options) -> str:
             raise UserError(f"{name}: {value!r} is none of the {len(options)} there are{hint} Such as {', '.join(map(str, list(options)[:8]))}, …")
         raise UserError(f"{name} must be one of {', '.join(map(str, options))}, not {value!r}{hint}")
     return value
+
+
+def first_line(error: BaseException) -> str:
+    """What a library says of an error, without the lines that follow; its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__

@@ -62,7 +62,7 @@ def test_an_image_without_a_caption_is_named_and_the_remedy_too(tmp_path):
         captions_of(tmp_path, files)
 
 
-@pytest.mark.parametrize("text, message", [('{"file_name": "a.png"}', "row 1: a file_name and a text or caption"), ("[1]", "row 1"), ("{", "cannot read .*metadata.jsonl")])
+@pytest.mark.parametrize("text, message", [('{"text": "a"}', "row 1: a file_name and a text or caption"), ('{"file_name": "a.png", "label": 1}', "none of its rows has a text or caption.*columns are file_name, label"), ("[1]", "row 1"), ("{", "cannot read .*metadata.jsonl")])
 def test_metadata_that_cannot_be_read_is_refused_by_name(tmp_path, text, message):
     files = make(tmp_path, "a.png")
     (tmp_path / "metadata.jsonl").write_text(text)
@@ -94,6 +94,9 @@ def test_a_few_images_without_a_caption_are_left_out_and_told(tmp_path):
     assert folder.__getitems__([0])["caption"] == ["a house"] and [file.name for file in folder.files] == ["b.png"]
     assert folder.told() == "2 of 3 images have no caption and were left out: a.png, c.png."
     (tmp_path / "b.txt").unlink()
+    (tmp_path / "metadata.csv").write_text("file_name,text\na.png,\nb.png,a house\n")
+    assert ImageFolder(tmp_path, 16, captions=True, max_broken=2).captions == [["a house"]]
+    (tmp_path / "metadata.csv").unlink()
     with pytest.raises(UserError, match="3 of 3 images .* have no caption"):
         ImageFolder(tmp_path, 16, captions=True, max_broken=10)
 
@@ -190,10 +193,12 @@ def test_the_split_stays_put_when_files_are_added(tmp_path):
     assert 10 <= len(after.held_out) <= 40
 
 
-def test_a_folder_of_two_has_one_of_each(tmp_path):
-    make(tmp_path, "a.png", "b.png")
+def test_a_folder_of_two_has_one_of_each_and_says_what_becomes_of_it(tmp_path, capsys):
+    files = make(tmp_path, "a.png", "b.png")
     data = FolderData(str(tmp_path), 16, 0.001)
     assert len(data.held_out) == len(data.train) == 1
+    name = files[data.held_out.indices[0]].name
+    assert f"data.held_out=0.001 of 2 images is none by their names, so one is held out: {name}. Images that are added later may take its place" in capsys.readouterr().out
 
 
 def test_the_held_out_part_offers_what_the_folder_knows(tmp_path):
@@ -201,7 +206,7 @@ def test_the_held_out_part_offers_what_the_folder_knows(tmp_path):
     (tmp_path / "cat" / "a.txt").write_text("a cat")
     (tmp_path / "dog" / "b.txt").write_text("a dog")
     held_out = FolderData(str(tmp_path), 16, 0.001, captions=True, labels="folders").held_out
-    assert held_out.caption(0, 0, ["shape"]) == held_out.caption(0, 7) == "a cat" and held_out.class_of(0) == "cat"
+    assert held_out.caption(0, 0, ["shape"]) == held_out.caption(0, 7) == f"a {held_out.class_of(0)}" and held_out.class_of(0) == held_out.dataset.files[held_out.indices[0]].parent.name
     silent = FolderData(str(tmp_path), 16, 0.001).held_out
     assert not hasattr(silent, "caption") and not hasattr(silent, "class_of")
 

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from sdg.data.folder import ImageFolder
+from sdg.data.image import load_image
 from sdg.errors import UserError
 
 RED, BLUE = (200, 20, 40), (30, 60, 220)
@@ -32,6 +33,30 @@ def test_colour_modes_become_three_channels_from_minus_one_to_one(tmp_path, mode
 def test_sixteen_bit_greyscale_keeps_its_brightness(tmp_path):
     Image.fromarray(np.full((20, 20), 257 * 90, np.uint16)).save(tmp_path / "image.png")  # 90 of 255
     torch.testing.assert_close(load(tmp_path), value((90, 90, 90)).expand(3, 16, 16), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("kind, low, high", [(np.float32, 0.0, 1.0), (np.float32, 0.0, 255.0), (np.int32, 0, 255), (np.int32, 0, 65535), (np.uint16, 0, 65535)])
+def test_greyscale_of_other_depths_is_scaled_to_its_range(tmp_path, kind, low, high):
+    ramp = np.linspace(low, high, 16).astype(kind)
+    Image.fromarray(np.tile(ramp, (16, 1))).save(tmp_path / "image.tiff")
+    torch.testing.assert_close(load_image(tmp_path / "image.tiff", 16), torch.linspace(-1, 1, 16).expand(3, 16, 16), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.5, 1e6])
+def test_values_that_are_no_shade_are_refused(tmp_path, value):
+    Image.fromarray(np.full((8, 8), value, np.float32)).save(tmp_path / "image.tiff")
+    with pytest.raises(UserError, match="image.tiff: its values, from .* are no shades of grey"):
+        load_image(tmp_path / "image.tiff", 16)
+
+
+def test_damaged_exif_is_a_file_that_cannot_be_read(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.5  # upright by turning, and a resolution
+    Image.new("RGB", (16, 16)).save(tmp_path / "a.jpg", exif=exif)
+    whole = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(whole.replace(b"\x01\x1a\x00\x05", b"\x01\x00\x00\x05"))  # whose tag is now the width's
+    with pytest.raises(UserError, match=r"a\.jpg"):
+        load_image(tmp_path / "a.jpg", 16)
 
 
 def test_palette_image_keeps_its_colours(tmp_path):

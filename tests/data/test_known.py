@@ -91,6 +91,26 @@ def test_lsun_reads_its_database(tmp_path, monkeypatch):
     assert not list(tmp_path.glob("_cache*"))
 
 
+def test_a_broken_image_of_a_database_is_named_skipped_and_counted(tmp_path, capsys):
+    lmdb = pytest.importorskip("lmdb")
+    for part in ("train", "val"):
+        with lmdb.open(str(tmp_path / f"bedroom_{part}_lmdb"), map_size=2**20) as database, database.begin(write=True) as transaction:
+            for i in range(3):
+                file = tmp_path / "a.webp"
+                Image.new("RGB", (40, 30), (80 * i,) * 3).save(file, lossless=True)
+                transaction.put(f"key{i}".encode(), file.read_bytes()[: 20 if (part, i) == ("train", 1) else None])
+    data = made("lsun", tmp_path, resolution=16)
+    batch = data.train.__getitems__([0, 1, 2])["image"][:, 0, 0, 0]
+    torch.testing.assert_close(batch, torch.tensor([0.0, 160.0, 160.0]) / 127.5 - 1)
+    said = capsys.readouterr().err
+    assert said.count("skipped: cannot read image key1 of lsun, training part: ") == 1
+    data.teardown("fit")
+    assert capsys.readouterr().out == "lsun, training part: 1 of 3 images could not be read and were skipped: key1.\n"
+    del data  # lmdb opens a database once in a process
+    with pytest.raises(UserError, match="key1 of lsun, training part: .*data.max_broken=1"):
+        made("lsun", tmp_path, resolution=16, max_broken=0).train[1]
+
+
 @pytest.mark.parametrize("name", ["cifar10", "celeba"])
 def test_what_is_not_there_is_said_with_the_remedy(tmp_path, name):
     with pytest.raises(UserError, match=f"data={name}: it is not whole under .* data.download=true fetches it"):

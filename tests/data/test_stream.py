@@ -106,7 +106,30 @@ def test_a_broken_file_counts_once_however_often_it_is_met(capsys):
         def read(self, part):
             for example in super().read(part):
                 yield example._replace(file=b"no image") if example.name == "3" else example
-    assert len(list(loader(stream(Broken(12, 6), 200, max_broken=1)))) == 50 and capsys.readouterr().err.count("skipped: 3") == 1
+    made = stream(Broken(12, 6), 200, max_broken=1)
+    for epoch in range(2):  # and in the next one it is known
+        assert len(list(loader(made, epoch=epoch))) == 50
+    assert capsys.readouterr().err.count("skipped: 3") == 1 and made.count == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_share_the_limit_and_it_is_told_at_the_end(shards, workers, capfd):
+    for k in range(3):
+        with tarfile.open(shards / f"shard-{k:03d}.tar", "a") as tar:
+            tar.addfile(tarfile.TarInfo(f"broken{k}.png"))
+    options = {"size": 40, "held_out": 9, "resolution": 8, "batch_size": 4, "num_workers": workers}
+    data = TarData(f"{shards}/*.tar", **options)
+    data.setup("fit")
+    assert len(data.held_out) == 4 and len(list(data.train_dataloader())) == 10
+    data.teardown("fit")
+    said = capfd.readouterr()
+    assert [f"broken{k}" in said.err for k in range(3)] == [True] * 3 and said.out == "3 files could not be used and were skipped; they are named above.\n"
+    data = TarData(f"{shards}/*.tar", max_broken=2, **options)
+    data.setup("fit")
+    with pytest.raises(UserError, match="it is one of 3, and data.max_broken=2"):
+        list(data.train_dataloader())
+    with pytest.raises(UserError, match="broken0 .*it is one of 1, and data.max_broken=0"):
+        TarData(f"{shards}/*.tar", max_broken=0, **options).setup("fit")
 
 
 def test_a_reader_that_meets_broken_files_alone_ends():
@@ -141,14 +164,14 @@ def shards(tmp_path):
     return tmp_path
 
 
-def test_tar_files_give_images_and_captions_and_hold_the_last_one_out(shards):
+def test_tar_files_give_images_and_captions_and_hold_the_first_one_out(shards):
     data = TarData(f"{shards}/shard-{{000..002}}.tar", size=8, held_out=3, resolution=8, captions=True, batch_size=4, num_workers=0)
     data.setup("fit")
-    assert [data.held_out.caption(i) for i in range(3)] == ["number 8", "number 9", "number 10"] and data.held_out.caption(0, 1) == "no. 8"
-    torch.testing.assert_close(data.held_out.__getitems__([0, 2])["image"], torch.tensor([80.0, 100.0]).div(127.5).sub(1).view(2, 1, 1, 1).expand(2, 3, 8, 8))
+    assert [data.held_out.caption(i) for i in range(3)] == ["number 0", "number 1", "number 2"] and data.held_out.caption(1, 1) == "no. 1"
+    torch.testing.assert_close(data.held_out.__getitems__([0, 2])["image"], torch.tensor([0.0, 20.0]).div(127.5).sub(1).view(2, 1, 1, 1).expand(2, 3, 8, 8))
     batches = list(data.train_dataloader())
     found = {value: caption for batch in batches for value, caption in zip(values(batch), batch["caption"])}
-    assert sorted(found) == [10 * i for i in range(8)] and all(caption in (f"number {value // 10}", f"no. {value // 10}") for value, caption in found.items())
+    assert sorted(found) == [10 * i for i in range(4, 12)] and all(caption in (f"number {value // 10}", f"no. {value // 10}") for value, caption in found.items())
     apart = TarData([f"{shards}/shard-00[01].tar", f"{shards}/shard-000.tar"][1], f"{shards}/*2.tar", size=4, held_out=9, resolution=8, batch_size=4)
     apart.setup("fit")
     assert len(apart.held_out) == 4 and len(apart.train.source.parts) == 1 and apart.identity() != data.identity()
@@ -158,7 +181,7 @@ def test_shards_that_are_not_there_or_damaged_are_named(shards):
     for urls, message in ((f"{shards}/shard-{{000..004}}.tar", "no shard .*shard-003.tar"), (f"{shards}/none*.tar", "no shard"), ([], "no shard")):
         with pytest.raises(UserError, match=message):
             Tars(urls)
-    with pytest.raises(UserError, match="is one shard; the last is held out"):
+    with pytest.raises(UserError, match="is one shard; the first is held out"):
         Tars(f"{shards}/shard-000.tar").split(1)
     (shards / "shard-001.tar").write_bytes(b"x" * 5000)
     with pytest.raises(UserError, match="shard-001.tar cannot be read"):

@@ -9,7 +9,7 @@ from timm.models import load_checkpoint as load_timm
 
 from sdg.encoders.clip import CLIP
 from sdg.encoders.towers import OWN_HEAD
-from sdg.errors import UserError, choice
+from sdg.errors import UserError, choice, first_line
 
 __all__ = ["clip_by_name"]
 
@@ -55,7 +55,7 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
             open_clip.load_checkpoint(clip.towers, str(file if tag is None else open_clip.download_pretrained(told)), weights_only=True)
     except Exception as error:  # the hub's, the connection's, the file's, the shapes'
         where = f"the file {file}" if tag is None else f"the weights {tag}"
-        raise UserError(f"{where} of {name} cannot be had or do not fit it ({type(error).__name__}: {str(error).splitlines()[0]}). Offline, fetch the weights elsewhere, as safetensors or a "
+        raise UserError(f"{where} of {name} cannot be had or do not fit it ({type(error).__name__}: {first_line(error)}). Offline, fetch the weights elsewhere, as safetensors or a "
                         f"state dict, and give the file: encoder.pretrained=FILE.") from error
     return clip.eval().requires_grad_(False)
 

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from sdg.errors import UserError
+from sdg.errors import UserError, first_line
 
 __all__ = ["located", "named", "push"]
 
@@ -53,4 +53,4 @@ def push(folder: str | Path, name: str, private: bool = False) -> str:
         hub.create_repo(name, private=private, exist_ok=True)
         return str(hub.upload_folder(repo_id=name, folder_path=str(folder), allow_patterns=list(PUSHED), commit_message="Weights, config and card"))
     except Exception as error:  # the hub's, the connection's
-        raise UserError(f"{folder} could not be pushed to {name} ({type(error).__name__}: {str(error).splitlines()[0]}). `hf auth login` logs in, `hf auth whoami` says as whom.") from error
+        raise UserError(f"{folder} could not be pushed to {name} ({type(error).__name__}: {first_line(error)}). `hf auth login` logs in, `hf auth whoami` says as whom.") from error

@@ -14,7 +14,7 @@ from sdg.checkpoints.adm import Layout, converted, family_of, layout_of, network
 from sdg.checkpoints.hub import located
 from sdg.checkpoints.weights import header, read
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError, choice, integer, number
+from sdg.errors import UserError, choice, first_line, integer, number
 
 __all__ = ["ASKED", "PREDICTIONS", "Found", "Unsettled", "open_denoiser", "tensors_of"]
 
@@ -165,7 +165,7 @@ def from_diffusers(folder: Path) -> Found:
     try:
         network, found = UNet2DModel.from_pretrained(model.parent, local_files_only=True, output_loading_info=True, low_cpu_mem_usage=False)
     except (OSError, ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"the weights beside {model} cannot be read ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"the weights beside {model} cannot be read ({first_line(error)}).") from error
     if wrong := [*found["missing_keys"], *found["unexpected_keys"], *(str(name) for name in found["mismatched_keys"])]:
         raise UserError(f"the weights beside {model} are not those of its network: {len(wrong)} tensors are missing, left over or of another shape, such as {wrong[0]}.")
     schedule = same_schedule(DDPMScheduler.from_config(options).alphas_cumprod, folder)

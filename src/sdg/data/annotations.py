@@ -60,10 +60,12 @@ def metadata(file: Path) -> dict[Path, list[str]]:
         raise UserError(f"cannot read {file}: {error}.") from error
     found: dict[Path, list[str]] = {}
     for number, row in enumerate(rows, 1):
-        column = next((name for name in TEXT if isinstance(row, dict) and row.get(name)), None)
-        if column is None or not row.get("file_name"):
+        if not isinstance(row, dict) or not row.get("file_name"):
             raise UserError(f"{file}, row {number}: a file_name and a {' or '.join(TEXT)} are needed.")
-        found.setdefault((file.parent / str(row["file_name"])).resolve(), []).extend(sentences(row[column]))
+        said = next((row[name] for name in TEXT if row.get(name)), [])
+        found.setdefault((file.parent / str(row["file_name"])).resolve(), []).extend(sentences(said))
+    if rows and not any(name in row for row in rows for name in TEXT):
+        raise UserError(f"{file}: none of its rows has a {' or '.join(TEXT)}; its columns are {', '.join(map(str, rows[0]))}.")
     return found
 
 

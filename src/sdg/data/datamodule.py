@@ -6,6 +6,7 @@ from abc import abstractmethod
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Subset
 
 from sdg.data.emoji import CLDR, Emoji
@@ -141,9 +142,13 @@ class Split(Pictures):
     def __init__(self, images, held_out: float, batch_size: int, num_workers: int):
         super().__init__(images.resolution, batch_size, num_workers)
         self.images, share = images, number("data.held_out", held_out, 0.001, 0.5)
-        apart = [int.from_bytes(hashlib.sha256(images.mark(i)).digest()[:8], "big") < share * 2**64 for i in range(len(images))]
-        if not any(apart):
-            apart[0] = True
+        marks = [int.from_bytes(hashlib.sha256(images.mark(i)).digest()[:8], "big") for i in range(len(images))]
+        bound = share * 2**64
+        if min(marks) >= bound:
+            bound = min(marks) + 1
+            rank_zero_only(print)(f"data.held_out={share:g} of {len(images)} images is none by their names, so one is held out: {ascii(images.mark(marks.index(min(marks))).decode(errors='replace'))[1:-1]}. "
+                                  "Images that are added later may take its place; a larger share stays as it is.")
+        apart = [mark < bound for mark in marks]
         self.held_out = Part(images.plain(), [i for i, out in enumerate(apart) if out])
         self.train = Part(images, [i for i, out in enumerate(apart) if not out])
 
@@ -215,15 +220,15 @@ class KnownData(Pictures):
     """A data set that torchvision has, with the split that it came with.
 
     Arguments:
-        name, root, category, resolution, captions, download: as of `Known`.
+        name, root, category, resolution, captions, download, max_broken: as of `Known`.
         crop, flip: of training images; held-out ones are the centre, as they are.
     """
 
     def __init__(self, name: str, root: str, category: str = "bedroom", resolution: int = 32, captions: bool = False, crop: str = "centre", flip: bool = False, download: bool = False,
-                 batch_size: int = 64, num_workers: int = 0):
+                 max_broken: int = 10, batch_size: int = 64, num_workers: int = 0):
         super().__init__(resolution, batch_size, num_workers)
         self.name, self.download = name, choice("data.download", download, (False, True))
-        self.options, self.augmented = {"name": name, "root": root, "category": category, "resolution": resolution, "captions": captions}, {"crop": crop, "flip": flip}
+        self.options, self.augmented = {"name": name, "root": root, "category": category, "resolution": resolution, "captions": captions, "max_broken": max_broken}, {"crop": crop, "flip": flip}
 
     def prepare_data(self) -> None:
         for train in (True, False):  # once, on one process of each machine
@@ -235,6 +240,11 @@ class KnownData(Pictures):
             train, held_out = Known(train=True, **self.augmented, **alone, **self.options), Known(train=False, **alone, **self.options)
             self.train, self.held_out = Part(train, range(len(train))), Part(held_out, range(len(held_out)))
         super().setup(stage)
+
+    def teardown(self, stage: str) -> None:
+        for part in (self.train, self.held_out):
+            if told := part.dataset.told():
+                print(told)
 
     def identity(self) -> dict:
         return {"data": self.name, "category": self.options["category"] if self.name == "lsun" else None, "size": len(self.held_out), "resolution": self.resolution}

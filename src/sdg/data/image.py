@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
-from sdg.errors import UserError
+from sdg.errors import UserError, first_line
 
 __all__ = ["CROPS", "image_files", "load_image", "pixels"]
 
@@ -31,8 +31,8 @@ def load_image(file: str | Path, resolution: int, crop: str = "centre", flip: bo
     except FileNotFoundError as error:
         where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
         raise UserError(f"{setting and f'{setting}: '}there is no image {file}{where}.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{setting and f'{setting}: '}cannot read the image {file}: {error}. Remove or replace it.") from error
+    except Exception as error:  # pillow raises many kinds, and struct's of its own
+        raise UserError(f"{setting and f'{setting}: '}cannot read the image {file}: {first_line(error)}. Remove or replace it.") from error
 
 
 def pixels(image: Image.Image, resolution: int, crop: str = "centre", flip: bool = False) -> torch.Tensor:
@@ -63,10 +63,24 @@ def image_files(folder: str | Path) -> list[Path]:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """RGB from any mode: transparency shows white, and 16-bit greyscale, which pillow would clip at 255, is scaled."""
-    if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.float64).clip(0, 65535) / 257).round().astype(np.uint8))
+    """RGB from any mode: transparency shows white, and greyscale that is not of 8 bits, which pillow would clip at 255, is scaled.
+
+    Raises:
+        ValueError: its values are neither in [0, 1], [0, 255] nor [0, 65535], or it has none at all.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float64)
+        low, high = values.min(), values.max()  # a NaN fits no range
+        white = next((white for white in whites(image.mode) if 0 <= low and high <= white), None)
+        if white is None:
+            raise ValueError(f"its values, from {low:g} to {high:g}, are no shades of grey that are known here")
+        image = Image.fromarray((values * (255 / white)).round().astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def whites(mode: str) -> tuple[int, ...]:
+    """Which values may be white: of 16 bits 65535; of 32 bits and of floats, which no format says, the least of these that holds all."""
+    return (65535,) if mode.startswith("I;16") else (255, 65535) if mode == "I" else (1, 255, 65535)

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from torch.utils.data import Dataset
 from torchvision import datasets
 
 from sdg.data.image import CROPS, pixels
-from sdg.errors import UserError, choice, integer
+from sdg.data.skipping import Skipping
+from sdg.errors import UserError, choice, first_line, integer
 
 __all__ = ["KNOWN", "Known"]
 
 KNOWN = ("cifar10", "celeba", "lsun")
 
 
-class Known(Dataset):
+class Known(Skipping):
     """One part of a known data set, scaled so that the shorter side is `resolution`, then cropped to a square.
 
     Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}; with `captions` {`caption`: B sentences}, of a CIFAR-10
@@ -34,13 +34,15 @@ class Known(Dataset):
         captions: give captions.
         crop, flip: as of `pixels`.
         download: fetch it, where torchvision can.
+        max_broken: how many images may be unreadable.
 
     Raises:
         UserError: it is not there, or has no captions.
     """
 
-    def __init__(self, name: str, root: str, train: bool, category: str = "bedroom", resolution: int = 32, captions: bool = False, crop: str = "centre", flip: bool = False, download: bool = False):
-        choice("data.name", name, KNOWN)
+    def __init__(self, name: str, root: str, train: bool, category: str = "bedroom", resolution: int = 32, captions: bool = False, crop: str = "centre", flip: bool = False, download: bool = False,
+                 max_broken: int = 0):
+        self.set = f"{choice('data.name', name, KNOWN)}, {'training' if train else 'held-out'} part"
         self.resolution = integer("data.resolution", resolution, 8, 1024)
         self.crop, self.flip = choice("data.crop", crop, CROPS), choice("data.flip", flip, (False, True))
         self.source = opened(name, Path(str(root)).expanduser(), train, category, download)
@@ -48,6 +50,7 @@ class Known(Dataset):
         names = self.source.classes if name == "cifar10" else []
         self.classes = {"class": {one: photo(one) for one in names}} if names else {}
         self.labels = [names[label] for label in self.source.targets] if names else None
+        super().__init__(len(self.source), max_broken)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -56,11 +59,24 @@ class Known(Dataset):
         return {name: values[0] for name, values in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices: Sequence[int]) -> dict:
-        read = [self.source[i] for i in indices]
-        batch = {"image": torch.stack([pixels(image, self.resolution, self.crop, self.flip) for image, _ in read])}
+        read = [self.readable(i) for i in indices]
+        places, batch = [place for place, _ in read], {"image": torch.stack([image for _, image in read])}
         if self.said is not None:
-            batch["caption"] = [self.said[i] for i in indices]
-        return batch | {"factors": torch.tensor([[label] for _, label in read])} if self.classes else batch
+            batch["caption"] = [self.said[i] for i in places]
+        return batch | {"factors": torch.tensor([[self.source.targets[i]] for i in places])} if self.classes else batch
+
+    def read(self, index: int) -> torch.Tensor:
+        try:
+            return pixels(self.source[index][0], self.resolution, self.crop, self.flip)
+        except Exception as error:  # pillow's, the file system's, lmdb's
+            raise UserError(f"cannot read image {self.name(index)} of {self.set}: {first_line(error)}. Fetch the data anew.") from error
+
+    def name(self, index: int) -> str:
+        names = getattr(self.source, "filename", None) or getattr(self.source, "keys", None)  # CelebA's, LSUN's
+        return str(index) if names is None else ascii(names[index]).lstrip("b")[1:-1]
+
+    def told(self) -> str | None:
+        return (said := super().told()) and f"{self.set}: {said}"
 
     def plain(self) -> "Known":
         """The same images, neither cropped at random nor mirrored."""
@@ -120,7 +136,7 @@ def opened(name: str, root: Path, train: bool, category: str, download: bool):
     except Exception as error:  # torchvision's, the file system's, lmdb's
         how = {"cifar10": "data.download=true fetches it", "celeba": "data.download=true fetches it, with pip install gdown",
                "lsun": f"fetch and unpack {category}_{part}_lmdb from the LSUN project"}[name]
-        raise UserError(f"data={name}: it is not whole under {root} ({str(error).splitlines()[0]}); {how}, or set data.root=FOLDER.") from error
+        raise UserError(f"data={name}: it is not whole under {root} ({first_line(error)}); {how}, or set data.root=FOLDER.") from error
 
 
 def sayings(name: str, source) -> list[str]:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ import torch
 
 from sdg.data.annotations import TEXT, sentences
 from sdg.data.image import SUFFIXES
-from sdg.errors import UserError
+from sdg.errors import UserError, first_line
 
 __all__ = ["Example", "Hub", "Source", "Tars"]
 
@@ -52,7 +53,7 @@ class Tars(Source):
     def __init__(self, urls: str | Sequence[str]):
         from webdataset.shardlists import expand_urls
 
-        patterns = [urls] if isinstance(urls, str) else list(urls or ())
+        patterns = [os.path.expanduser(pattern) for pattern in ([urls] if isinstance(urls, str) else urls or ())]
         found = [shard for pattern in patterns for shard in (sorted(map(str, Path().glob(pattern) if not Path(pattern).is_absolute() else Path("/").glob(pattern[1:])))
                                                              if "*" in pattern and "://" not in pattern else expand_urls(pattern))]
         missing = [shard for shard in found if "://" not in shard and not shard.startswith("pipe:") and not Path(shard).is_file()]
@@ -69,14 +70,14 @@ class Tars(Source):
                 if file is not None:
                     yield Example(file, said(sample), f"{part}: {sample['__key__']}")
         except Exception as error:  # the network's, tarfile's
-            raise UserError(f"the shard {part} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]}); fetch it anew, or leave it out of data.urls.") from error
+            raise UserError(f"the shard {part} cannot be read ({type(error).__name__}: {first_line(error)}); fetch it anew, or leave it out of data.urls.") from error
 
     def split(self, held_out: int) -> tuple["Tars", list[Example]]:
         if len(self.parts) < 2:
-            raise UserError("data.urls is one shard; the last is held out, so name at least two, or set data.held_out_urls.")
+            raise UserError("data.urls is one shard; the first is held out, so name at least two, or set data.held_out_urls.")
         rest = object.__new__(Tars)
-        rest.parts = self.parts[:-1]
-        return rest, list(itertools.islice(self.read(self.parts[-1]), held_out))
+        rest.parts = self.parts[1:]  # the first is held out: it stays where it is when shards are added
+        return rest, list(itertools.islice(self.read(self.parts[0]), held_out))
 
 
 def said(sample: dict) -> list[str]:
@@ -117,7 +118,7 @@ class Hub(Source):
             if self.image is not None:
                 self.rows = self.rows.cast_column(self.image, datasets.Image(decode=False))
         except Exception as error:  # the hub's, the connection's, the data set's
-            raise UserError(f"data.name={name}: it cannot be had ({type(error).__name__}: {str(error).splitlines()[0]}). Offline, fetch it elsewhere and use data=folder.") from error
+            raise UserError(f"data.name={name}: it cannot be had ({type(error).__name__}: {first_line(error)}). Offline, fetch it elsewhere and use data=folder.") from error
         if self.image is None:
             raise UserError(f"data.name={name} has no column of images; it has: {', '.join(features)}.")
         self.text = next((key for key in TEXT if key in features), None)

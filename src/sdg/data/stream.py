@@ -1,5 +1,7 @@
 """Data that is read as it comes: who reads what, in which order, and from where again."""
 
+import copy
+import hashlib
 import io
 import itertools
 import sys
@@ -12,7 +14,7 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from sdg.data.image import pixels
 from sdg.data.sources import Example, Source
-from sdg.errors import UserError, integer
+from sdg.errors import UserError, first_line, integer
 
 __all__ = ["Kept", "Stream"]
 
@@ -22,7 +24,7 @@ class Stream(IterableDataset):
 
     An epoch has its own order of parts, and within them its own order of examples among every `buffer`; both follow from seed and epoch.
     Each process and each worker reads parts of its own; where there are fewer parts than readers, examples of its own. A file that cannot be read is
-    named once and skipped; each reader may meet up to `max_broken` of them.
+    named once and skipped; a process may meet up to `max_broken` of them.
 
     Arguments:
         source: of examples.
@@ -40,6 +42,7 @@ class Stream(IterableDataset):
                  max_broken: int = 10, buffer: int = 1000, seed: int = 0):
         self.source, self.size, self.resolution, self.batch_size, self.captions = source, size, resolution, batch_size, captions
         self.crop, self.flip, self.max_broken, self.buffer, self.seed = crop, flip, integer("data.max_broken", max_broken, 0), integer("data.buffer", buffer, 1), seed
+        self.broken = torch.zeros(self.max_broken + 1, dtype=torch.long).share_memory_()  # marks of files that some worker met, in whatever epoch
         self.epoch, self.done, self.rank, self.world = torch.zeros(1, dtype=torch.long).share_memory_(), torch.zeros(1, dtype=torch.long).share_memory_(), 0, 1
 
     def __len__(self) -> int:
@@ -84,7 +87,8 @@ class Stream(IterableDataset):
             yield from (waiting[i] for i in order.permutation(len(waiting)))
 
     def decoded(self, examples: Iterator[Example]) -> Iterator[tuple[torch.Tensor, list[str]]]:
-        broken: set[str] = set()
+        """The images and captions of those examples that have them."""
+        failed: set[str] = set()
         barren = 0  # failures in a row
         for example in examples:
             try:
@@ -93,17 +97,35 @@ class Stream(IterableDataset):
                 if self.captions and not example.captions:
                     raise ValueError("it has no caption")
             except Exception as error:  # pillow raises many kinds
-                if example.name not in broken:
-                    broken.add(example.name)
-                    if len(broken) > self.max_broken:
-                        raise UserError(f"{example.name} cannot be used ({error}); it is one of {len(broken)}, and data.max_broken={self.max_broken}.") from error
-                    print(f"skipped: {example.name} ({error})", file=sys.stderr)
+                failed.add(example.name)
+                if self.note(example.name):
+                    if self.count > self.max_broken:
+                        raise UserError(f"{example.name} cannot be used ({first_line(error)}); it is one of {self.count}, and data.max_broken={self.max_broken}.") from error
+                    print(f"skipped: {example.name} ({first_line(error)})", file=sys.stderr)
                 barren += 1
-                if barren > 2 * len(broken):  # the end of one lap and the start of the next hold each at most twice
-                    raise UserError(f"none of the {len(broken)} images that a reader meets can be used, such as {example.name} ({error}).") from error
+                if barren > 2 * len(failed):  # the end of one lap and the start of the next hold each at most twice
+                    raise UserError(f"none of the {len(failed)} images that a reader meets can be used, such as {example.name} ({first_line(error)}).") from error
                 continue
             barren = 0
             yield found, example.captions
+
+    def note(self, name: str) -> bool:
+        """Marks a file as one that cannot be used; whether that is new."""
+        mark = int.from_bytes(hashlib.sha256(name.encode(errors="replace")).digest()[:8], "big", signed=True) or 1
+        if new := mark not in self.broken.tolist():
+            self.broken[min(self.count, self.max_broken)] = mark
+        return new
+
+    @property
+    def count(self) -> int:
+        """How many files could not be used."""
+        return int(self.broken.count_nonzero())
+
+    def plain(self) -> "Stream":
+        """The same, neither cropped at random nor mirrored; both know what the other could not read."""
+        other = copy.copy(self)
+        other.crop, other.flip = "centre", False
+        return other
 
 
 def collated(read: list[tuple[torch.Tensor, list[str]]], captions: bool) -> dict:
@@ -116,23 +138,21 @@ class Kept(Dataset):
 
     Arguments:
         examples: those that can be read are kept.
-        resolution: side in pixels.
-        captions: give captions.
+        stream: how they are read.
 
     Raises:
-        UserError: none can be read.
+        UserError: none can be read, or more than allowed cannot.
     """
 
     classes: dict = {}
 
-    def __init__(self, examples: Sequence[Example], resolution: int, captions: bool = False):
-        stream = Stream(None, 1, resolution, 1, captions, max_broken=len(examples))
-        kept = list(stream.decoded(iter(examples)))
+    def __init__(self, examples: Sequence[Example], stream: Stream):
+        kept = list(stream.plain().decoded(iter(examples)))
         if not kept:
             raise UserError("no held-out image can be read; raise data.held_out, or look at the data.")
         self.images = torch.stack([((image + 1) * 127.5).round().to(torch.uint8) for image, _ in kept])
-        self.said, self.knows_captions = [captions for _, captions in kept], captions
-        if captions:
+        self.said, self.knows_captions = [captions for _, captions in kept], stream.captions
+        if stream.captions:
             self.caption = self.caption_of  # what has the attribute has captions
 
     def caption_of(self, index: int, variant: int = 0, named=None) -> str:

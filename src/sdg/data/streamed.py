@@ -29,7 +29,7 @@ class Streamed(Data):
     def __init__(self, size: int = 50_000, held_out: int = 1_000, resolution: int = 64, captions: bool = False, crop: str = "centre", flip: bool = False, max_broken: int = 10,
                  buffer: int = 1_000, seed: int = 0, batch_size: int = 64, num_workers: int = 0):
         super().__init__(resolution, batch_size, num_workers)
-        self.count, self.size, self.with_captions = integer("data.held_out", held_out, 1), integer("data.size", size, batch_size), captions
+        self.count, self.size = integer("data.held_out", held_out, 1), integer("data.size", size, batch_size)
         self.options = {"captions": captions, "crop": choice("data.crop", crop, CROPS), "flip": choice("data.flip", flip, (False, True)), "max_broken": max_broken, "buffer": buffer, "seed": seed}
 
     @abstractmethod
@@ -43,8 +43,12 @@ class Streamed(Data):
     def setup(self, stage: str) -> None:
         if not hasattr(self, "held_out"):
             source, apart = self.parts()
-            self.held_out = Kept(apart, self.resolution, self.with_captions)
             self.train = Stream(source, self.size, self.resolution, self.batch_size, **self.options)
+            self.held_out = Kept(apart, self.train)
+
+    def teardown(self, stage: str) -> None:
+        if self.train.count:
+            print(f"{self.train.count} files could not be used and were skipped; they are named above.")
 
     def identity(self) -> dict:
         return {"data": "stream", "images": hashlib.sha256(self.held_out.images.numpy().tobytes()).hexdigest(), "resolution": self.resolution}
@@ -59,7 +63,7 @@ class TarData(Streamed):
 
     Arguments:
         urls: as of `Tars`.
-        held_out_urls: shards of their own for the held-out images; None takes the last of `urls`.
+        held_out_urls: shards of their own for the held-out images; None takes the first of `urls`.
         options: `Streamed`'s.
     """
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sdg.encoders.stages import Encoded, recorded
 from sdg.encoders.tokenizer import WordTokenizer
 from sdg.encoders.towers import image_tower, known, resized
-from sdg.errors import UserError
+from sdg.errors import UserError, first_line
 
 __all__ = ["CLIP", "Normalise", "tokens"]
 
@@ -95,7 +95,7 @@ class CLIP(nn.Module):
         except ImportError as error:
             raise UserError(f"the tokenizer of this CLIP, {name}, needs: pip install transformers sentencepiece.") from error
         except (OSError, ValueError) as error:
-            raise UserError(f"the tokenizer of this CLIP cannot be had; offline, fetch it elsewhere (hf download {name}) and bring its cache along ({str(error).splitlines()[0]}).") from error
+            raise UserError(f"the tokenizer of this CLIP cannot be had; offline, fetch it elsewhere (hf download {name}) and bring its cache along ({first_line(error)}).") from error
 
     @property
     def logit_scale(self) -> Tensor:

@@ -12,7 +12,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from timm.models.resnet import BasicBlock, ResNet
 from torch import Tensor, nn
 
-from sdg.errors import UserError
+from sdg.errors import UserError, first_line
 
 __all__ = ["at_resolution", "image_tower", "known", "resized", "resnet_small", "resnet_tiny"]
 
@@ -89,7 +89,7 @@ def at_resolution(model: Mapping, tower: nn.Module, resolution: int) -> tuple[di
         with torch.no_grad():
             larger.eval()(torch.zeros(1, 3, resolution, resolution))
     except (AssertionError, KeyError, RuntimeError, ValueError) as error:
-        raise UserError(f"this image tower takes no images of {resolution} pixels a side, only multiples of what its deepest stage or patch covers ({str(error).splitlines()[0]}).") from error
+        raise UserError(f"this image tower takes no images of {resolution} pixels a side, only multiples of what its deepest stage or patch covers ({first_line(error)}).") from error
     return other, larger
 
 

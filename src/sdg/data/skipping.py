@@ -1,0 +1,59 @@
+"""Images that cannot be read: named once, skipped up to a limit, counted at the end."""
+
+import itertools
+import sys
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch.utils.data import Dataset
+
+from sdg.errors import UserError, integer
+
+__all__ = ["Skipping"]
+
+
+class Skipping(Dataset):
+    """A data set that puts the next image that can be read in the place of one that cannot.
+
+    Arguments:
+        size: number of images.
+        max_broken: how many may be unreadable.
+    """
+
+    def __init__(self, size: int, max_broken: int):
+        self.max_broken = integer("data.max_broken", max_broken, 0)
+        self.among: Sequence[int] = range(size)  # what may stand in for one another: a part of a split sets its own
+        self.broken = torch.zeros(size, dtype=torch.bool).share_memory_()  # workers tell it to one another
+
+    @abstractmethod
+    def read(self, index: int) -> torch.Tensor:
+        """One image; a `UserError` where it cannot be read."""
+
+    @abstractmethod
+    def name(self, index: int) -> str:
+        """What one image is called."""
+
+    def readable(self, index: int) -> tuple[int, torch.Tensor]:
+        """The image of this place, or else of the next of `among` that can be read, and its place.
+
+        Raises:
+            UserError: more cannot be read than are allowed, or none can.
+        """
+        for place in itertools.chain([index], (i for i in self.among if i > index), (i for i in self.among if i < index)):
+            if self.broken[place]:
+                continue
+            try:
+                return place, self.read(place)
+            except UserError as error:
+                self.broken[place] = True
+                count = int(self.broken.sum())
+                if count > self.max_broken:
+                    raise UserError(f"{error} Or skip it: data.max_broken={count}." if count == 1 else f"{error} With it {count} images cannot be read; data.max_broken={self.max_broken}.") from error
+                print(f"skipped: {error}", file=sys.stderr)
+        raise UserError(f"none of the {len(self.among)} images of a part of the data can be read.")
+
+    def told(self) -> str | None:
+        """What was skipped, in a sentence; None for nothing."""
+        names = [self.name(i) for i in self.broken.nonzero().flatten().tolist()]
+        return f"{len(names)} of {len(self.broken)} images could not be read and were skipped: {', '.join(names)}." if names else None
