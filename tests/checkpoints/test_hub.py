@@ -13,8 +13,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import torch
 
+from sdg.checkpoints.__main__ import main
 from sdg.checkpoints.folder import save_folder
+from sdg.checkpoints.hub import named
 from sdg.checkpoints.models import from_pretrained, load_clip, load_denoiser
+from sdg.errors import UserError
 
 NAME = "somebody/part"
 
@@ -25,6 +28,7 @@ class Hub(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     files: dict[str, bytes] = {}
     token = "hf_right"
+    private = False
 
     def commit(self) -> str:
         return hashlib.sha1(b"".join(name.encode() + data for name, data in sorted(self.files.items()))).hexdigest()
@@ -59,7 +63,7 @@ class Hub(BaseHTTPRequestHandler):
         if path.startswith(f"/api/models/{NAME}/tree/"):
             self.reply(json.dumps([{"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()} for name, data in self.files.items()]).encode())
         elif path.startswith(f"/api/models/{NAME}"):
-            self.reply(json.dumps({"id": NAME, "sha": self.commit(), "siblings": [{"rfilename": name} for name in self.files]}).encode())
+            self.reply(json.dumps({"id": NAME, "sha": self.commit(), "private": self.private, "siblings": [{"rfilename": name} for name in self.files]}).encode())
         elif (data := self.files.get(path.partition(f"/{NAME}/resolve/")[2].partition("/")[2])) is not None:
             self.reply(data, X_Repo_Commit=self.commit(), ETag=f'"{hashlib.sha1(data).hexdigest()}"')
         else:
@@ -92,7 +96,7 @@ def test_what_is_pushed_is_what_is_fetched(hub, weights, tmp_path):
     folder = save_folder(tmp_path / "folder", "denoiser", denoiser)
     (folder / "notes.txt").write_text("not for others")
     code, said = hub("-m", "sdg.checkpoints", "push", str(folder), NAME)
-    assert code == 0 and f"results: http://127.0.0.1" in said and f"{NAME}/" in said, said
+    assert code == 0 and "results: http://127.0.0.1" in said and f"{NAME}/" in said, said
     assert set(Hub.files) == {"config.json", "model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"}
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.save(x, tmp_path / "x.pt")
@@ -108,6 +112,42 @@ def test_a_name_on_the_hub_serves_wherever_a_file_does(hub, weights, tmp_path, t
     assert code == 0 and len(list((tmp_path / "run" / "images").iterdir())) == 2, said
     code, said = hub("-m", "sdg.checkpoints", "inspect", NAME)
     assert code == 0 and "this project's, a clip" in said
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_what_is_private_is_not_pushed_where_all_can_see_it(hub, weights, tmp_path, monkeypatch, private):
+    monkeypatch.setattr(Hub, "private", private)
+    folder = save_folder(tmp_path / "clip", "clip", load_clip(weights / "clip.safetensors"))
+    code, said = hub("-m", "sdg.checkpoints", "push", "--private", str(folder), NAME)
+    assert (code, bool(Hub.files)) == ((0, True) if private else (1, False)), said
+    assert private or f"error: {NAME} is there already and public, so nothing was pushed" in said
+
+
+def test_pickles_are_not_pushed(tmp_path):
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "model_index.json").write_text("{}")
+    (tmp_path / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(SystemExit, match="has no safetensors, and pickles are not pushed"):
+        main(["push", str(tmp_path), NAME])
+
+
+def test_an_error_without_words_is_still_one_line(weights, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise ConnectionError()
+    monkeypatch.setattr("huggingface_hub.HfApi.create_repo", fail)
+    folder = save_folder(tmp_path / "clip", "clip", load_clip(weights / "clip.safetensors"))
+    with pytest.raises(SystemExit, match=r"could not be pushed to somebody/part \(ConnectionError: ConnectionError\)"):
+        main(["push", str(folder), NAME])
+
+
+@pytest.mark.parametrize("path, asked", [("owner/name", True), ("owner/name@main", True), ("here/name", False), ("here/name@main", True), ("../name", False), ("./name", False), ("a/b/c", False), ("owner/x.pt", False)])
+def test_a_path_is_not_mistaken_for_a_name_on_the_hub(tmp_path, monkeypatch, path, asked):
+    (tmp_path / "work" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work")
+    assert named(path) == asked
+    if path == "here/name":
+        with pytest.raises(UserError, match="no weights at here/name.*If here/name is a name on the hub, say here/name@main"):
+            from_pretrained(path)
 
 
 def test_samples_follow_what_the_name_holds(hub, weights, tmp_path):

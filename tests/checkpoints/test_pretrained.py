@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from adm import Net, forward, random_weights
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, PNDMScheduler, UNet2DModel
 
 from sdg.checkpoints.__main__ import main
 from sdg.checkpoints.models import load_denoiser
@@ -46,6 +46,13 @@ def test_a_diffusers_folder_works_as_it_is(tmp_path, x, scheduler, kind, predict
     t = torch.tensor([3, 400])
     with torch.no_grad():
         torch.testing.assert_close(denoiser(x, t)[0], network(x, t).sample)
+
+
+def test_a_scheduler_that_never_clips_does_not_clip_here(tmp_path, capsys):
+    DDPMPipeline(unet(), PNDMScheduler(1000, beta_schedule="linear")).save_pretrained(tmp_path / "model")
+    assert not load_denoiser(tmp_path / "model").clip
+    main(["inspect", str(tmp_path / "model")])
+    assert "clip                   False   [scheduler_config.json]" in capsys.readouterr().out
 
 
 def test_learned_variance_and_classes_of_a_diffusers_folder(tmp_path, x):

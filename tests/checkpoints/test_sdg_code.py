@@ -132,6 +132,22 @@ def test_another_tensor_is_refused_by_name():
         from_sdg_code(p | {"transformer.weight": torch.zeros(1)})
 
 
+@pytest.mark.parametrize("name", ["visual_frozen.6.weight", "attn_pool.c_proj.weight", "time_embed.0.weight", "visual_frozen.11.0.conv1.weight"])
+def test_a_file_that_is_not_whole_is_refused(tmp_path, name):
+    p = random_weights(16, 24, 64, dict.fromkeys(DEPTHS, 1))
+    torch.save({key: value for key, value in p.items() if key != name}, tmp_path / "clip_noisy.pt")
+    with pytest.raises(UserError, match=f"has no tensor {name}; its file is not whole"):
+        load_clip_noisy(tmp_path / "clip_noisy.pt")
+
+
+def test_it_lies_at_home_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    torch.save(random_weights(16, 24, 64, dict.fromkeys(DEPTHS, 1)), tmp_path / "clip_noisy.pt")
+    assert load_clip_noisy("~/clip_noisy.pt").resolution == 64
+    main(["inspect", "~/clip_noisy.pt"])
+    assert "a noisy CLIP of the SDG authors' code" in capsys.readouterr().out
+
+
 def test_the_command_tells_what_it_is_and_converts_it(tmp_path, capsys):
     torch.save(random_weights(16, 24, 64, dict.fromkeys(DEPTHS, 1)), tmp_path / "clip_noisy.pt")
     main(["inspect", str(tmp_path / "clip_noisy.pt")])

@@ -24,6 +24,7 @@ TOWERS = {
     "GroupNorm": timm_tower("resnet_tiny", 32),
     "BatchNorm": timm_tower("resnet10t", 32),
     "LayerNorm": timm_tower("test_vit", 160),
+    "RMSNorm": timm_tower("test_vit4", 160),
     "LayerNorm of maps": timm_tower("test_convnext", 32),
     "BatchNorm with activation": timm_tower("test_efficientnet", 32),
     "LayerNorm of maps with activation": timm_tower("test_efficientnet_ln", 32),

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from sdg.checkpoints.hub import located, push
 from sdg.checkpoints.models import denoiser_of, from_pretrained, is_noisy_clip, load_clip_noisy
 from sdg.checkpoints.pipeline import unlike
 from sdg.checkpoints.pretrained import ASKED, Found, Unsettled, open_denoiser
-from sdg.checkpoints.weights import MODEL, UNET, header, save
+from sdg.checkpoints.weights import header, safetensors_of, save
 from sdg.encoders.stages import stages
 from sdg.errors import UserError, near
-from sdg.report.card import CARD, heading
+from sdg.report.card import CARD, below_heading, heading
 
 __all__ = ["main"]
 
@@ -66,7 +67,7 @@ def inspect(path: str, asked: dict) -> None:
     """Prints what a file is, in a table."""
     try:
         place = located(path)
-        rows = ours(place) or noisy_clip(path) or foreign(open_denoiser(path, asked))
+        rows = ours(place) or noisy_clip(place) or foreign(open_denoiser(place, asked))
     except Unsettled as found:
         rows = [("file", found.kind, "no published family"), *((name, "?", "say it, as in the training flags") for name in found.missing)]
     width = max(len(name) for name, _, _ in rows)
@@ -76,17 +77,15 @@ def inspect(path: str, asked: dict) -> None:
 
 def ours(place: Path) -> list[tuple[str, object, str]] | None:
     """Rows about a file or folder of this project, of whatever kind; None for another one."""
-    said, file = header(place), next((file for name in (MODEL, UNET) if (file := place / name).is_file()), place)
+    said = header(place)
     if said is None:
         return None
-    if file.is_dir():
-        raise UserError(f"the folder {place} has no {MODEL}, nor {UNET}; fetch or train it again.")
-    with safetensors.safe_open(str(file), "pt") as handle:
+    with safetensors.safe_open(str(safetensors_of(place, said)), "pt") as handle:
         sizes = [handle.get_slice(name).get_shape() for name in handle.keys()]
     return [("folder" if place.is_dir() else "file", f"this project's, a {said['kind']}", ""), ("parameters", f"{count(sizes):,}", ""), *((name, plain(value), "") for name, value in said["config"].items())]
 
 
-def noisy_clip(path: str) -> list[tuple[str, object, str]] | None:
+def noisy_clip(path: Path) -> list[tuple[str, object, str]] | None:
     """Rows about a noisy CLIP of the SDG authors' code; None for another file."""
     if not is_noisy_clip(path):
         return None
@@ -106,9 +105,7 @@ def foreign(found: Found) -> list[tuple[str, object, str]]:
 
 
 def count(shapes) -> int:
-    from math import prod
-
-    return sum(prod(shape) for shape in shapes)
+    return sum(map(math.prod, shapes))
 
 
 def plain(value) -> str:
@@ -139,8 +136,8 @@ def convert(path: str, out: str, asked: dict, half: bool) -> None:
         return
     if kind == "denoiser" and (reason := unlike(model)):
         raise UserError(f"this denoiser cannot be a diffusers folder: {reason}. Convert it to a .safetensors file of this project instead.")
-    folder, card = save_folder(out, kind, model, half), place.with_suffix(".md")
-    (folder / CARD).write_text(heading(folder, kind) + (card.read_text().partition("\n")[2] if card.is_file() else ""))
+    folder, card = save_folder(out, kind, model, half), place / CARD if place.is_dir() else place.with_suffix(".md")
+    (folder / CARD).write_text(heading(folder, kind, model.config) + (below_heading(card.read_text(encoding="utf-8")) if card.is_file() else ""))
     print(f"results: {folder}")
 
 
@@ -148,11 +145,13 @@ def give(folder: str, name: str, private: bool) -> None:
     """Pushes a folder to the hub.
 
     Raises:
-        UserError: it holds no trained part, or could not be uploaded.
+        UserError: it holds no trained part, or no safetensors, or could not be uploaded.
     """
     place = Path(folder).expanduser()
     if not place.is_dir() or header(place) is None and not (place / "model_index.json").is_file():
         raise UserError(f"{folder} is no folder of a trained part; train.py leaves one, and `convert FILE FOLDER` makes one of a file.")
+    if not any(place.rglob("*.safetensors")):
+        raise UserError(f"{folder} has no safetensors, and pickles are not pushed; `python -m sdg.checkpoints convert {folder} OUT` writes a folder that has.")
     print(f"results: {push(place, name, private)}")
 
 

@@ -55,7 +55,9 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
             open_clip.load_checkpoint(clip.towers, str(file if tag is None else open_clip.download_pretrained(told)), weights_only=True)
     except Exception as error:  # the hub's, the connection's, the file's, the shapes'
         where = f"the file {file}" if tag is None else f"the weights {tag}"
-        raise UserError(f"{where} of {name} cannot be had or do not fit it ({type(error).__name__}: {first_line(error)}). Offline, fetch the weights elsewhere, as safetensors or a "
+        home = told.get("hf_hub_id") or (f"timm/{name}.{tag}" if alone else told.get("hf_hub", "").strip("/") or told.get("url"))
+        source = "" if tag is None else f" ({home})"
+        raise UserError(f"{where} of {name} cannot be had or do not fit it ({type(error).__name__}: {first_line(error)}). Offline, fetch the weights elsewhere{source}, as safetensors or a "
                         f"state dict, and give the file: encoder.pretrained=FILE.") from error
     return clip.eval().requires_grad_(False)
 

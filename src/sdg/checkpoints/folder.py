@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from sdg.checkpoints.pipeline import save_pipeline, unlike
-from sdg.checkpoints.weights import CONFIG, KEY, MODEL, save
+from sdg.checkpoints.weights import CONFIG, KEY, MODEL, UNET, save
 
 __all__ = ["save_folder"]
 
@@ -20,9 +20,9 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    if kind == "denoiser" and unlike(model) is None:
+    if pipeline := kind == "denoiser" and unlike(model) is None:
         save_pipeline(model, folder, half)
     else:
         save(folder / MODEL, kind, model, model.config, half)
-    (folder / CONFIG).write_text(json.dumps({KEY: {"kind": kind, "config": model.config}}, indent=2) + "\n")
+    (folder / CONFIG).write_text(json.dumps({KEY: {"kind": kind, "config": model.config, "file": UNET if pipeline else MODEL}}, indent=2) + "\n")
     return folder

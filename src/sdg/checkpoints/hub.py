@@ -7,14 +7,14 @@ from sdg.errors import UserError, first_line
 
 __all__ = ["located", "named", "push"]
 
-NAME = re.compile(r"[\w.-]+/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)(@[\w./-]+)?$")
+NAME = re.compile(r"\w[\w.-]*/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)(@[\w./-]+)?$")
 PUSHED = ("*.json", "*.safetensors", "*.md")
 FETCHED = (*PUSHED, "*.bin")
 
 
 def named(path: str | Path) -> bool:
-    """Whether this is nothing of this machine, and could be the name of something on the hub."""
-    return not Path(path).expanduser().exists() and bool(NAME.match(str(path)))
+    """Whether this is nothing of this machine, and could be the name of something on the hub. Of a path into a folder that is here, a revision says so: `owner/name@main`."""
+    return not Path(path).expanduser().exists() and bool(found := NAME.match(str(path))) and bool(found[1] or not Path(path).parent.is_dir())
 
 
 def located(path: str | Path) -> Path:
@@ -26,7 +26,8 @@ def located(path: str | Path) -> Path:
     if not named(path):
         if (place := Path(path).expanduser()).exists():
             return place
-        raise UserError(f"no weights at {path}; train them (`python train.py --help` lists how) or set the path of a file or folder that exists.")
+        hint = f" If {path} is a name on the hub, say {path}@main." if NAME.match(str(path)) else ""
+        raise UserError(f"no weights at {path}; train them (`python train.py --help` lists how) or set the path of a file or folder that exists.{hint}")
     from huggingface_hub import snapshot_download
 
     name, _, revision = str(path).partition("@")
@@ -44,13 +45,17 @@ def push(folder: str | Path, name: str, private: bool = False) -> str:
         the address of the upload.
 
     Raises:
-        UserError: it could not be uploaded.
+        UserError: it could not be uploaded, or would be for all to see though it is `private`.
     """
     from huggingface_hub import HfApi
 
     try:
         hub = HfApi()
         hub.create_repo(name, private=private, exist_ok=True)
+        if private and not hub.repo_info(name).private:  # it was there already
+            raise UserError(f"{name} is there already and public, so nothing was pushed; make it private in its settings, or choose another name.")
         return str(hub.upload_folder(repo_id=name, folder_path=str(folder), allow_patterns=list(PUSHED), commit_message="Weights, config and card"))
+    except UserError:
+        raise
     except Exception as error:  # the hub's, the connection's
         raise UserError(f"{folder} could not be pushed to {name} ({type(error).__name__}: {first_line(error)}). `hf auth login` logs in, `hf auth whoami` says as whom.") from error

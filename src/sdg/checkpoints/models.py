@@ -14,7 +14,7 @@ from torch import nn
 
 from sdg.checkpoints.clips import clip_by_name
 from sdg.checkpoints.hub import located
-from sdg.checkpoints.pretrained import Found, open_denoiser, tensors_of
+from sdg.checkpoints.pretrained import ASKED, Found, open_denoiser, tensors_of
 from sdg.checkpoints.sdg_code import from_sdg_code, is_sdg_code
 from sdg.checkpoints.weights import header, read
 from sdg.diffusion.denoiser import Denoiser
@@ -110,7 +110,8 @@ def load_clip(file: str | Path) -> CLIP:
 
 def load_clip_noisy(file: str | Path) -> NoiseAwareEncoder:
     """The noise-aware image encoder of a weight file, or of a noisy CLIP of the SDG authors' code."""
-    config, tensors = from_sdg_code(tensors_of(Path(file))) if is_noisy_clip(file) else read(file, "clip_noisy")
+    place = located(file)
+    config, tensors = from_sdg_code(tensors_of(place)) if is_noisy_clip(place) else read(place, "clip_noisy")
     return frozen(lambda: NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config), tensors, file)
 
 
@@ -129,14 +130,12 @@ def pair(image: NoiseAwareEncoder, clip: CLIP) -> tuple[NoiseAwareEncoder, CLIP]
     return image, clip
 
 
-def is_noisy_clip(path: str | Path) -> bool:
+def is_noisy_clip(path: Path) -> bool:
     """Whether a file holds a noisy CLIP of the SDG authors' code."""
-    if not Path(path).is_file():
+    if not path.is_file() or header(path) is not None:
         return False
-    if header(path) is not None:
-        return False
-    if Path(path).suffix != ".safetensors":
-        return is_sdg_code(tensors_of(Path(path)))
+    if path.suffix != ".safetensors":
+        return is_sdg_code(tensors_of(path))
     with safe_open(str(path), "pt") as file:
         return is_sdg_code(file.keys())
 
@@ -153,23 +152,27 @@ def load_judge(file: str | Path) -> Judge:
     return frozen(lambda: Judge(**config), tensors, file)
 
 
-def from_pretrained(path: str | Path) -> Denoiser | CLIP | NoiseAwareEncoder | NoisyClassifier | Judge:
+def from_pretrained(path: str | Path, label: int | None = None, **asked) -> Denoiser | CLIP | NoiseAwareEncoder | NoisyClassifier | Judge:
     """Any trained part, in eval mode, taking no gradient.
 
     Arguments:
         path: a folder or file of this project, whatever part it holds; a denoiser of diffusers, guided-diffusion or improved-diffusion, or a
             noisy CLIP of the SDG authors' code; or `owner/name`, or `owner/name@revision`, of a folder on the Hugging Face hub.
+        label, asked: of a denoiser, as of `load_denoiser`: its class; what an ADM file of no published family cannot tell, such as `qkv="heads_first"`.
 
     Raises:
-        UserError: nothing is there, it is damaged, or it is none of these.
+        UserError: nothing is there, it is damaged, it is none of these, or what was said of it is not known.
     """
     place = located(path)
-    if is_noisy_clip(place):
-        return load_clip_noisy(place)
-    if (said := header(place)) is None:
-        return load_denoiser(place)
-    loaders = {"denoiser": load_denoiser, "clip": load_clip, "clip_noisy": load_clip_noisy, "classifier_noisy": load_classifier, "judge": load_judge}
-    return loaders[choice(f"the kind of weights in {place}", said["kind"], loaders)](place)
+    for name in asked:
+        choice("a setting of a denoiser", name, ("label", *ASKED))
+    kind = "clip_noisy" if is_noisy_clip(place) else (header(place) or {"kind": "denoiser"})["kind"]
+    if kind == "denoiser":
+        return load_denoiser(place, label, asked)
+    if label is not None or asked:
+        raise UserError(f"{path} holds a {kind}; {', '.join(('label', *asked) if label is not None else asked)} can be said of a denoiser alone.")
+    loaders = {"clip": load_clip, "clip_noisy": load_clip_noisy, "classifier_noisy": load_classifier, "judge": load_judge}
+    return loaders[choice(f"the kind of weights in {place}", kind, ("denoiser", *loaders))](place)
 
 
 def fill(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
@@ -185,6 +188,8 @@ def frozen(build: Callable[[], nn.Module], tensors: dict, file: str | Path) -> n
     """The model that a file's config builds, with the file's weights, in eval mode, taking no gradient."""
     try:
         model = build()
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of the libraries' constructors, which take much for granted
         raise UserError(f"the config of {file} builds no model ({type(error).__name__}: {error}); it is damaged, or of another version.") from error
     return fill(model, tensors, file).to(memory_format=torch.channels_last).eval().requires_grad_(False)

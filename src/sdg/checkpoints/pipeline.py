@@ -20,6 +20,8 @@ def unlike(denoiser: Denoiser) -> str | None:
         return f"its network sees t times {denoiser.time_scale:g}, and DDPMPipeline gives t itself"
     if denoiser.network.config.num_class_embeds:
         return "it is class-conditional, and DDPMPipeline gives no class"
+    if denoiser.schedule.kind == "linear" and denoiser.schedule.T < 21:
+        return f"a linear schedule of {denoiser.schedule.T} levels ends at β = 20/{denoiser.schedule.T}, which is bounded here and not in diffusers"
     if denoiser.network.time_proj.num_channels != denoiser.network.config.block_out_channels[0]:
         return "its embedding of t is wider than its first level, and UNet2DModel's config cannot say so"
     return None

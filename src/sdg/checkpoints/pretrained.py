@@ -13,7 +13,7 @@ from torch import Tensor
 from sdg.checkpoints.adm import Layout, converted, family_of, layout_of, network_of
 from sdg.checkpoints.hub import located
 from sdg.checkpoints.weights import header, read
-from sdg.diffusion.schedule import Schedule
+from sdg.diffusion.schedule import KINDS, Schedule
 from sdg.errors import UserError, choice, first_line, integer, number
 
 __all__ = ["ASKED", "PREDICTIONS", "Found", "Unsettled", "open_denoiser", "tensors_of"]
@@ -119,9 +119,9 @@ def from_adm(tensors: Mapping[str, Tensor], said: Mapping, path: str) -> Found:
     else:
         heads, head_width = None, integer("denoiser.head_width", settle("head_width", family and family.head_width), 1)
     qkv = choice("denoiser.qkv", settle("qkv", family and family.qkv), ("heads_first", "qkv_first"))
-    schedule = Schedule(settle("schedule", family and family.schedule), integer("denoiser.T", settle("T", family and family.T), 1))
+    schedule = Schedule(choice("denoiser.schedule", settle("schedule", family and family.schedule), KINDS), integer("denoiser.T", settle("T", family and family.T), 1))
     resolution = integer("denoiser.resolution", settle("resolution", family and family.resolution), 1)
-    time_scale = number("denoiser.time_scale", settle("time_scale", family.time_scale if family else 1.0))
+    time_scale = number("denoiser.time_scale", settle("time_scale", family.time_scale if family else 1.0), 1e-6)
     variance = settle("variance", "learned_range", "the file") if layout.learned else settle("variance", "fixed_large", "the usual")
     if (variance == "learned_range") != layout.learned:
         raise UserError(f"denoiser.variance={variance}, but {path} {'learned its variance' if layout.learned else 'learned none'}; {'leave it out' if layout.learned else 'set fixed_large or fixed_small'}.")
@@ -168,12 +168,13 @@ def from_diffusers(folder: Path) -> Found:
         raise UserError(f"the weights beside {model} cannot be read ({first_line(error)}).") from error
     if wrong := [*found["missing_keys"], *found["unexpected_keys"], *(str(name) for name in found["mismatched_keys"])]:
         raise UserError(f"the weights beside {model} are not those of its network: {len(wrong)} tensors are missing, left over or of another shape, such as {wrong[0]}.")
+    clip = bool(options.get("clip_sample", options.get("_class_name", "DDPM").startswith(("DDPM", "DDIM"))))  # the default of these; others never clip
     schedule = same_schedule(DDPMScheduler.from_config(options).alphas_cumprod, folder)
     arguments = {key: list(value) if isinstance(value, tuple) else value for key, value in network.config.items() if not key.startswith("_")}
     for derived in ("sample_size", "in_channels", "out_channels"):
         del arguments[derived]
-    denoiser = {"prediction": prediction, "variance": variance, "clip": bool(options.get("clip_sample", True)), "network": arguments}
-    told = {"schedule": schedule.kind, "T": schedule.T, "prediction": prediction, "variance": variance}
+    denoiser = {"prediction": prediction, "variance": variance, "clip": clip, "network": arguments}
+    told = {"clip": clip, "schedule": schedule.kind, "T": schedule.T, "prediction": prediction, "variance": variance}
     return Found(str(folder), {"denoiser": denoiser, "schedule": schedule.config, "resolution": size},
                  {f"network.{name}": value for name, value in network.state_dict().items()}, "a diffusers UNet2DModel",
                  {"resolution": (size, "config.json")} | {name: (value, "scheduler_config.json") for name, value in told.items()})

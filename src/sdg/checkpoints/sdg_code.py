@@ -35,8 +35,11 @@ def from_sdg_code(tensors: Mapping[str, Tensor]) -> tuple[dict, dict[str, Tensor
         tensors: their state dict; its image size is that of the attention pool's positions.
 
     Raises:
-        UserError: a tensor is left over, or the positions are no square.
+        UserError: a tensor is missing or left over, or the positions are no square.
     """
+    needed = ("visual_frozen.6.weight", "attn_pool.c_proj.weight", "time_embed.0.weight", *(f"{theirs}.0.conv1.weight" for theirs in LAYERS))
+    if missing := [name for name in needed if name not in tensors]:
+        raise UserError(f"this noisy CLIP has no tensor {missing[0]}; its file is not whole.")
     blocks = {ours: 1 + max(int(name.removeprefix(f"{theirs}.").split(".")[0]) for name in tensors if name.startswith(f"{theirs}.")) for theirs, ours in LAYERS.items()}
     width, embedding = tensors["visual_frozen.6.weight"].shape[0], tensors["attn_pool.c_proj.weight"].shape[0]
     places = len(tensors["attn_pool.positional_embedding"]) - 1

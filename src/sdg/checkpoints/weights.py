@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from sdg.checkpoints.hub import located
-from sdg.errors import UserError
+from sdg.errors import UserError, choice
 
-__all__ = ["CONFIG", "KEY", "MODEL", "UNET", "header", "read", "save", "stored"]
+__all__ = ["CONFIG", "KEY", "MODEL", "UNET", "header", "read", "safetensors_of", "save", "stored"]
 
 KEY = "sdg"
 CONFIG, MODEL, UNET = "config.json", "model.safetensors", "unet/diffusion_pytorch_model.safetensors"  # of a folder
@@ -73,10 +73,21 @@ def read(path: str | Path, kind: str) -> tuple[dict, dict]:
                         if file.is_dir() else f"the weights {file} have no `{KEY}` header, so they were not written by this project; train or export them with it.")
     if said["kind"] != kind:
         raise UserError(f"the weights {file} hold a {said['kind']}, but a {kind} is needed here.")
-    if file.is_file():
-        return said["config"], load_file(str(file))
-    places = [place for name in (MODEL, UNET) if (place := file / name).is_file()]
-    if not places:
-        raise UserError(f"the folder {file} has no {MODEL}{f', nor {UNET}' if kind == 'denoiser' else ''}; fetch or train it again.")
-    header(places[0])  # says what is damaged
-    return said["config"], {("" if places[0].name == MODEL else "network.") + name: value for name, value in load_file(str(places[0])).items()}
+    place = safetensors_of(file, said)
+    return said["config"], {("" if place == file or place.name == MODEL else "network.") + name: value for name, value in load_file(str(place)).items()}
+
+
+def safetensors_of(place: Path, said: dict) -> Path:
+    """The safetensors of a file or folder of this project, whole.
+
+    Arguments:
+        said: its `header`. A folder's names the file: one of another format may lie beside it, from an earlier export or push.
+
+    Raises:
+        UserError: it is not there, or damaged.
+    """
+    file = place if place.is_file() else place / choice(f"the file of weights in {place}", said.get("file", MODEL), (MODEL, UNET))
+    if not file.is_file():
+        raise UserError(f"the folder {place} has no {file.relative_to(place)}; fetch or train it again.")
+    header(file)  # says what is damaged
+    return file

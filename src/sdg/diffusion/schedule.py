@@ -10,9 +10,11 @@ from torch import Tensor
 
 from sdg.errors import UserError, choice, integer
 
-__all__ = ["Schedule"]
+__all__ = ["KINDS", "Schedule"]
 
 SPACINGS = ("linspace", "leading", "trailing")
+
+KINDS = ("linear", "cosine")
 
 
 class Schedule:
@@ -27,7 +29,7 @@ class Schedule:
     """
 
     def __init__(self, kind: str = "cosine", T: int = 1000):
-        self.kind, self.T = choice("schedule.kind", kind, ("linear", "cosine")), integer("schedule.T", T, 1)
+        self.kind, self.T = choice("schedule.kind", kind, KINDS), integer("schedule.T", T, 1)
         if kind == "linear":
             beta = torch.linspace(1e-4, 0.02, T, dtype=torch.float64) * (1000 / T)
         else:

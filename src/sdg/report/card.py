@@ -1,19 +1,19 @@
 """The model card in every folder of weights."""
 
-import json
 import os
 import platform
+import re
 import time
 from pathlib import Path
 
 from torch import nn
 
-__all__ = ["CARD", "heading", "processor", "write_card"]
+__all__ = ["CARD", "below_heading", "heading", "processor", "write_card"]
 
 CARD = "README.md"  # its name on the hub
 
 TITLES = {
-    "denoiser": "Denoiser: the unconditional diffusion model",
+    "denoiser": "Denoiser: the diffusion model",
     "clip": "Clean CLIP: image and text tower",
     "clip_noisy": "Noise-aware encoder: the CLIP's image tower, told t",
     "classifier_noisy": "Noise-aware classifier",
@@ -30,12 +30,17 @@ USES = {
 }
 
 
-def heading(folder: Path, kind: str) -> str:
-    """How a card begins: what the hub reads, a title, and how to use what lies in the folder."""
+def heading(folder: Path, kind: str, config: dict) -> str:
+    """How a card begins: what the hub reads, a title, and how to use what lies in the folder.
+
+    Arguments:
+        config: the model's.
+    """
     diffusers = (folder / "model_index.json").is_file()
-    patch = json.loads((folder / "config.json").read_text())["sdg"]["config"].get("denoiser", {}).get("patch", 1)
-    drawn = "pipeline(batch_size=4).images" if patch == 1 else (
-        f"torch.nn.functional.pixel_shuffle(torch.from_numpy(pipeline(batch_size=4, output_type=\"np\").images).permute(0, 3, 1, 2), {patch})  # (4, 3, H, W) in [0, 1]")
+    denoiser = config.get("denoiser", {})
+    patch, conditional = denoiser.get("patch", 1), bool(denoiser.get("network", {}).get("num_class_embeds"))
+    call = f"pipeline(batch_size=4, num_inference_steps={config['schedule']['T']}" if diffusers else ""
+    drawn = f"{call}).images" if patch == 1 else f"torch.nn.functional.pixel_shuffle(torch.from_numpy({call}, output_type=\"np\").images).permute(0, 3, 1, 2), {patch})  # (4, 3, H, W) in [0, 1]"
     pipeline = f"""
 pipeline = {'diffusers.' if patch > 1 else ''}DDPMPipeline.from_pretrained("FOLDER")  # unguided
 images = {drawn}""" if diffusers else ""
@@ -49,14 +54,19 @@ tags: [semantic-diffusion-guidance, {kind.replace('_', '-')}]
 
 `FOLDER` is this folder, or its `owner/name` on the hub:
 
-    {USES[kind]}
+    {USES[kind]}{' denoiser.label=0' if conditional else ''}
 
 ```python
 {imports}from sdg.checkpoints import from_pretrained
 
-model = from_pretrained("FOLDER"){pipeline}
+model = from_pretrained("FOLDER"{', label=0' if conditional else ''}){pipeline}
 ```
 """
+
+
+def below_heading(card: str) -> str:
+    """What a card says below its heading, or below its title if its heading is another's."""
+    return card[re.match(r"(---\n.*?\n---\n+)?(# [^\n]*\n)?(\n`FOLDER` is this folder.*?```python\n.*?```\n)?", card, re.DOTALL).end() :]
 
 
 def write_card(folder: Path, kind: str, model: nn.Module, command: str, device: str, seconds: float | None, figures: dict[str, float]) -> Path:
@@ -72,9 +82,10 @@ def write_card(folder: Path, kind: str, model: nn.Module, command: str, device: 
     table = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
     run, card = folder.parent, folder / CARD
     config = (run / "config.yaml").read_text().strip()
-    for place, short in ((run, "."), (Path.cwd(), "."), (Path.home(), "~")):  # of no use to others, and not theirs to know
-        config, command = (text.replace(str(place), short) for text in (config, command))
-    card.write_text(f"""{heading(folder, kind)}
+    for place, short in ((run, "."), (Path.cwd(), "."), (Path(os.path.expanduser("~")), "~")):  # of no use to others
+        if place != place.parent:  # but the root, which all begin with
+            config, command = (re.sub(rf"{re.escape(str(place))}(?![\w.-])", short, text) for text in (config, command))
+    card.write_text(f"""{heading(folder, kind, model.config)}
 - command: `{command}`
 - parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M
 - hardware: {device}, {"" if seconds is None else f"{seconds / 60:.0f} minutes, "}{time.strftime("%Y-%m-%d")}
