@@ -45,7 +45,7 @@ from sdg.metrics.judge import Judge
     (["similarity.text.rivals=/nowhere.txt"], "similarity.text.rivals: cannot read /nowhere.txt"),
     (["similarity.text.weight=banana"], "similarity.text.weight must be a finite number"),
     (["similarity=[content]", "similarity.content.reference=/nowhere.png"], "similarity.content.reference: there is no image /nowhere.png"),
-    (["similarity=[content]", "similarity.content.reference=README.md"], "cannot read the image README.md"),
+    (["similarity=[content]", "similarity.content.reference=README.md"], "cannot read README.md as an image"),
     (["similarity=[content]", "similarity.content.reference=conf"], "no image in the folder conf"),
     (["similarity=[content]", "similarity.content.reference=held-out 32"], "there is no reference 'held-out 32': held-out images are numbered from 0 to 31"),
     (["similarity=[content]", "similarity.content.reference=held-out x"], "there is no reference 'held-out x'"),
@@ -59,12 +59,12 @@ from sdg.metrics.judge import Judge
     (["guidance.interval=[0.2,1.5]"], "guidance.interval must be between 0 and 1"),
     (["guidance.interval=[0.9,0.2]"], "guidance.interval=[0.9,0.2] is empty"),
     (["guidance.gamma_schedule=cosine"], "guidance.gamma_schedule must be one of"),
-    (["guidance.max_norm=-1"], "guidance.max_norm must be between"),
+    (["guidance.max_norm=-1"], "guidance.max_norm must be at least 0"),
     (["guidance=dpss"], "did you mean 'dps'"),
     (["init_image=/nowhere.png"], "init_image: there is no image /nowhere.png"),
     (["encoder.weights=weights"], "the folder weights is none of this project's"),
     (["trainer=gpu"], "on a machine without a GPU, trainer=auto"),
-    (["init_image=README.md"], "cannot read the image README.md"),
+    (["init_image=README.md"], "cannot read README.md as an image"),
     (["trajectory=-1"], "trajectory must be"),
     (["trajectory=9", "batch_size=4"], "trajectory=9 samples are followed within one batch"),
     (["named=[color]"], "named must be one of shape, colour"),
@@ -74,6 +74,11 @@ def test_sample_refuses_in_one_line(refusal, tiny, overrides, said):
     keys = {o.partition("=")[0] for o in overrides}
     kept = [o for o in tiny if o.partition("=")[0] not in keys]
     assert said in refusal("sample.py", *kept, *overrides)
+
+
+def test_an_experiment_whose_files_are_missing_says_where_it_says_what_it_needs(refusal, tmp_path):
+    message = refusal("sample.py", "experiment=paper_ffhq", "prompt=a face", f"hydra.run.dir={tmp_path}/run")
+    assert "no weights at weights/paper/ffhq_10m.pt" in message and message.endswith("conf/experiment/paper_ffhq.yaml says what it needs and where that is found.")
 
 
 @pytest.mark.parametrize("strength", ["0", "1.5", "half"])
@@ -125,16 +130,23 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
     (["data.resolution=30", "data.cache=null"], "must be a multiple of"),
     (["denoiser.prediction=eps"], "denoiser.prediction must be one of"),
     (["optimizer.lr=banana"], "optimizer.lr must be a finite number, not 'banana'"),
-    (["optimizer.lr=-1"], "optimizer.lr must be between 0 and inf, not -1"),
+    (["optimizer.lr=-1"], "optimizer.lr must be at least 0, not -1"),
     (["trainer.max_steps=banana"], "trainer.max_steps must be an integer of at least -1, not 'banana'"),
     (["data=webdataset"], "data.urls must be given"),
     (["encoder=clip_noisy", "encoder.name=RN05", "encoder.pretrained=openai"], "encoder.name: 'RN05' is none of the"),
     (["trainer.acelerator=gpu"], "did you mean 'trainer.accelerator'"),
     (["trainer=gpu"], "torch finds none"),
+    (["trainer.devices=999"], "trainer.devices=999 are as many processes, and this machine has"),
+    (["trainer.max_steps=0"], "trainer.max_steps=0 trains nothing"),
+    (["resume=perhaps"], "resume must be one of true, false, not 'perhaps'"),
+    (["experiment=emoji46"], "there is no such experiment, did you mean 'emoji64'?"),
+    (["data=folder", "data.rot=/nowhere"], "did you mean 'data.root'?"),
     (["encoder=clip_noisy", "encoder.clip=/nowhere.safetensors"], "no weights at /nowhere.safetensors"),
 ])
 def test_train_refuses_in_one_line(refusal, tmp_path, overrides, said):
     assert said in refusal("train.py", f"hydra.run.dir={tmp_path}/run", *overrides)
+    if "batch_size" not in said:  # which the trainer finds, when the logger has begun
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_without_labels_has_no_classes(refusal, tiny, tmp_path):

@@ -107,6 +107,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
     for link in chain:
         if isinstance(link, (HydraException, OmegaConfBaseException)):
             return explain_override(str(link), conf, config_name)
+    if killed := re.search(r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (is killed by signal: \w+|exited unexpectedly)", str(error)):
+        return f"a process that reads data was stopped from outside ({killed[1]}): the whole run was, or memory ran out; then lower data.num_workers. Checkpoints are kept: resume=true goes on."
     if isinstance(error, OSError) and error.filename:
         return f"cannot read or write {error.filename}: {error.strerror}. hydra.run.dir=FOLDER puts the results elsewhere."
     return None
@@ -122,7 +124,7 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
         others = [file.stem for file in sorted((conf / group).glob("*.yaml")) if re.search(rf"^{re.escape(option)}:", file.read_text(), re.MULTILINE)]
         if others:
             return f"'{key[1]}' is a setting of {' or '.join(f'{group}={other}' for other in others)}, which this command has not chosen."
-        hint = near(key[1], known)
+        hint = near(key[1], [*known, *(f"{group}.{option}" for file in (conf / group).glob("*.yaml") for option in re.findall(r"^(\w+):", file.read_text(), re.MULTILINE))])
         return f"there is no setting '{key[1]}'{hint or '.'} `--cfg job` prints them all{'' if hint else '; put + before a new one'}."
     if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{missing[1]} must be given: {missing[1]}=…"

@@ -22,7 +22,8 @@ def number(name: str, value, low: float = -math.inf, high: float = math.inf) -> 
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UserError(f"{name} must be a finite number, not {value!r}.")
     if not low <= value <= high:
-        raise UserError(f"{name} must be between {low:g} and {high:g}, not {value!r}.")
+        bounds = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
+        raise UserError(f"{name} must be {bounds}, not {value!r}.")
     return float(value)
 
 
@@ -40,10 +41,11 @@ def choice(name: str, value, options) -> str:
         hint = near(value, options) or "."
         if len(options) > 30:
             raise UserError(f"{name}: {value!r} is none of the {len(options)} there are{hint} Such as {', '.join(map(str, list(options)[:8]))}, …")
-        raise UserError(f"{name} must be one of {', '.join(map(str, options))}, not {value!r}{hint}")
+        words = (str(option).lower() if isinstance(option, bool) else str(option) for option in options)
+        raise UserError(f"{name} must be one of {', '.join(words)}, not {value!r}{hint}")
     return value
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says of an error, without the lines that follow; its kind where it says nothing."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+    """What a library says of an error, without the lines that follow and its full stop; its kind where it says nothing."""
+    return next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__

@@ -233,7 +233,7 @@ def test_more_broken_files_than_allowed_end_the_run(tmp_path):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(UserError, match=r"0\.png.*Or skip it: data\.max_broken=1"):
         ImageFolder(tmp_path, 16)[0]
-    with pytest.raises(UserError, match=r"2\.png.*With it 3 images cannot be read; data\.max_broken=2"):
+    with pytest.raises(UserError, match=r"2\.png.*With it 3 images cannot be read, more than data\.max_broken=2: 0\.png, 1\.png, 2\.png\. Remove or mend"):
         ImageFolder(tmp_path, 16, max_broken=2)[0]
     assert ImageFolder(tmp_path, 16, max_broken=3)[0]["image"].mean() > -1
     (tmp_path / "3.png").write_bytes(b"")

@@ -211,6 +211,8 @@ def test_a_data_set_of_the_hub_gives_images_and_captions(tmp_path, streaming, wo
     held = set(values(data.held_out.__getitems__([0, 1])))
     # Readers whose parts are small begin them again before others have ended theirs.
     assert set(found) | held <= {10 * i for i in range(12)} and len(found) >= (10 if workers == 0 else 8) and not set(found) & held and all(caption == f"number {value // 10}" for value, caption in found.items())
+    with pytest.raises(UserError, match="data.held_out=13, but parquet has 12 images in all; lower it"):
+        Hub("parquet", streaming=streaming, **options).split(13)
     with pytest.raises(UserError, match="has no column of images; it has: text"):
         Hub("parquet", streaming=streaming, **options | {"columns": ["text"]})
 

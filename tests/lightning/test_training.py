@@ -72,6 +72,15 @@ def test_export_takes_the_averaged_weights(denoiser_run):
         assert torch.equal(value, averaged[f"model.{name}"]), name
 
 
+def test_the_card_has_the_figures_of_its_weights(run, tmp_path):
+    """Whatever the interval of validation: the last one follows the last step, unless it did already."""
+    for interval, when in ((2, [2, 3]), (3, [3]), (50, [3])):
+        folder = tmp_path / str(interval)
+        run("train.py", *SMALL, *UNET, "trainer.max_steps=3", f"trainer.val_check_interval={interval}", "+trainer.limit_val_batches=1", "callbacks.ema.decay=0.5", f"hydra.run.dir={folder}")
+        assert sorted(file.name for file in (folder / "samples").iterdir()) == [f"step-{step:06d}.png" for step in when]
+        assert "| val/loss |" in (folder / "denoiser" / "README.md").read_text()
+
+
 def test_previews_show_the_averaged_weights(denoiser_run):
     model = load_denoiser(denoiser_run / "denoiser")  # the average after step 4, at which validation drew too
     expected = plain_grid(sample(model, DDIM(25), Noise(range(4), (3, 32, 32)))).permute(1, 2, 0).numpy()

@@ -5,11 +5,15 @@ from pathlib import Path
 
 from sdg.errors import UserError, first_line
 
-__all__ = ["located", "named", "push"]
+__all__ = ["Absent", "located", "named", "push"]
 
 NAME = re.compile(r"\w[\w.-]*/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)(@[\w./-]+)?$")
 PUSHED = ("*.json", "*.safetensors", "*.md")
 FETCHED = (*PUSHED, "*.bin")
+
+
+class Absent(UserError):
+    """There are no weights at a path."""
 
 
 def named(path: str | Path) -> bool:
@@ -21,13 +25,14 @@ def located(path: str | Path) -> Path:
     """A file or folder of this machine; or of the hub, `owner/name` or `owner/name@revision`, out of its cache or fetched into it.
 
     Raises:
-        UserError: nothing is there, or it could not be fetched.
+        Absent: nothing is there.
+        UserError: it could not be fetched.
     """
     if not named(path):
         if (place := Path(path).expanduser()).exists():
             return place
         hint = f" If {path} is a name on the hub, say {path}@main." if NAME.match(str(path)) else ""
-        raise UserError(f"no weights at {path}; train them (`python train.py --help` lists how) or set the path of a file or folder that exists.{hint}")
+        raise Absent(f"no weights at {path}; train them (`python train.py --help` lists how) or set the path of a file or folder that exists.{hint}")
     from huggingface_hub import snapshot_download
 
     name, _, revision = str(path).partition("@")
@@ -49,6 +54,8 @@ def push(folder: str | Path, name: str, private: bool = False) -> str:
     """
     from huggingface_hub import HfApi
 
+    if not NAME.fullmatch(name) or "@" in name:
+        raise UserError(f"{name} is no name for a model on the hub: owner/name is.")
     try:
         hub = HfApi()
         hub.create_repo(name, private=private, exist_ok=True)
@@ -58,4 +65,4 @@ def push(folder: str | Path, name: str, private: bool = False) -> str:
     except UserError:
         raise
     except Exception as error:  # the hub's, the connection's
-        raise UserError(f"{folder} could not be pushed to {name} ({type(error).__name__}: {first_line(error)}). `hf auth login` logs in, `hf auth whoami` says as whom.") from error
+        raise UserError(f"{folder} could not be pushed to {name} ({type(error).__name__}: {first_line(error)}). Is the hub within reach? `hf auth login` logs in, `hf auth whoami` says as whom.") from error

@@ -177,10 +177,13 @@ def from_pretrained(path: str | Path, label: int | None = None, **asked) -> Deno
 
 def fill(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
     """The model with the file's weights."""
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise UserError(f"the weights {file} do not fit this model: {str(error).splitlines()[-1].strip()}") from error
+    ours = model.state_dict()
+    wrong = [name for name in ours.keys() | tensors.keys() if name not in ours or name not in tensors or ours[name].shape != tensors[name].shape]
+    if wrong:
+        name = min(wrong)
+        theirs, here = (f"of shape {tuple(found[name].shape)}" if name in found else "missing" for found in (tensors, ours))
+        raise UserError(f"the weights {file} do not fit this model: {len(wrong)} tensors differ, such as {name}, {theirs} there and {here} here.")
+    model.load_state_dict(tensors)
     return model
 
 

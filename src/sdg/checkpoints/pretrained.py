@@ -196,7 +196,7 @@ def inside(folder: Path, part: str, name: str) -> Path:
     for place in (folder / part / name, folder / name):
         if place.is_file():
             return place
-    hint = f" Did you mean {folder / 'denoiser'}?" if (folder / "denoiser").is_dir() else ""
+    hint = f" Did you mean {folder / 'denoiser'}?" if header(folder / "denoiser") else ""
     raise UserError(f"the folder {folder} has no {name}, nor {part}/{name}: a UNet2DModel and its scheduler, as diffusers saves them, are needed.{hint}")
 
 

@@ -66,7 +66,7 @@ def read(path: str | Path, kind: str) -> tuple[dict, dict]:
     """
     file = located(path)
     said = header(file)
-    if said is None and (file / kind).is_dir():
+    if said is None and header(file / kind):
         raise UserError(f"the folder {file} is no {kind}'s; did you mean {file / kind}?")
     if said is None:
         raise UserError(f"the folder {file} is none of this project's: it has no {CONFIG} with `{KEY}`. Give the one that a training ended with, as `weights: FOLDER`, or a .safetensors file."

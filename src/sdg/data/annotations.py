@@ -37,7 +37,7 @@ def captions_of(root: Path, files: Sequence[Path], max_silent: int = 0) -> list[
             silent.append(file)
     if len(silent) > max_silent or silent == list(files):
         raise UserError(f"data.captions=true: {len(silent)} of {len(files)} images under {root} have no caption: {', '.join(str(file.relative_to(root)) for file in silent[:10])}{' …' if len(silent) > 10 else ''}; write it into "
-                        f"{silent[0].with_suffix('.txt').name} beside it, or into metadata.jsonl as {{\"file_name\": \"{silent[0].relative_to(root).as_posix()}\", \"text\": \"…\"}}. Or leave them out: data.max_broken={len(silent)}.")
+                        f"{silent[0].with_suffix('.txt').name} beside it, or into metadata.jsonl as {{\"file_name\": \"{silent[0].relative_to(root).as_posix()}\", \"text\": \"…\"}}.{f' Or leave them out: data.max_broken={len(silent)}.' if len(silent) < len(files) else ''}")
     return found
 
 

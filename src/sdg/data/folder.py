@@ -99,5 +99,6 @@ class ImageFolder(Skipping):
 
 
 def shown(root: Path, file: Path) -> str:
-    """A file's name under the root; what no console can print in escapes."""
-    return ascii(file.relative_to(root).as_posix())[1:-1]
+    """A file's name under the root; one that is no text, in escapes."""
+    name = file.relative_to(root).as_posix()
+    return name if name.isprintable() else ascii(name)[1:-1]

@@ -32,7 +32,7 @@ def load_image(file: str | Path, resolution: int, crop: str = "centre", flip: bo
         where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
         raise UserError(f"{setting and f'{setting}: '}there is no image {file}{where}.") from error
     except Exception as error:  # pillow raises many kinds, and struct's of its own
-        raise UserError(f"{setting and f'{setting}: '}cannot read the image {file}: {first_line(error)}. Remove or replace it.") from error
+        raise UserError(f"{setting}: cannot read {file} as an image: {first_line(error)}." if setting else f"cannot read the image {file}: {first_line(error)}. Remove or replace it.") from error
 
 
 def pixels(image: Image.Image, resolution: int, crop: str = "centre", flip: bool = False) -> torch.Tensor:

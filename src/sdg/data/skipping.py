@@ -49,11 +49,16 @@ class Skipping(Dataset):
                 self.broken[place] = True
                 count = int(self.broken.sum())
                 if count > self.max_broken:
-                    raise UserError(f"{error} Or skip it: data.max_broken={count}." if count == 1 else f"{error} With it {count} images cannot be read; data.max_broken={self.max_broken}.") from error
-                print(f"skipped: {error}", file=sys.stderr)
+                    raise UserError(f"{error} Or skip it: data.max_broken={count}." if count == 1 else f"{error} With it {count} images cannot be read, more than "
+                                    f"data.max_broken={self.max_broken}: {', '.join(self.names())}. Remove or mend them, or raise that.") from error
+                sys.stderr.write(f"skipped: {error}\n")  # in one piece: workers write at once
         raise UserError(f"none of the {len(self.among)} images of a part of the data can be read.")
+
+    def names(self) -> list[str]:
+        """What could not be read so far."""
+        return [self.name(i) for i in self.broken.nonzero().flatten().tolist()]
 
     def told(self) -> str | None:
         """What was skipped, in a sentence; None for nothing."""
-        names = [self.name(i) for i in self.broken.nonzero().flatten().tolist()]
+        names = self.names()
         return f"{len(names)} of {len(self.broken)} images could not be read and were skipped: {', '.join(names)}." if names else None

@@ -110,6 +110,8 @@ class Hub(Source):
             raise UserError("data=hf needs: pip install datasets.") from error
         if not name:
             raise UserError("data=hf needs data.name=NAME, of a data set on the hub, or a builder such as imagefolder with +data.options.data_dir=FOLDER.")
+        if "/" not in name and (folder := options.get("data_dir")) and "://" not in str(folder) and not Path(folder).is_dir():
+            raise UserError(f"data.options.data_dir: there is no folder {folder}.")
         try:
             rows = datasets.load_dataset(name, split=split, streaming=streaming, **options)
             self.rows = rows if streaming else rows.to_iterable_dataset(num_shards=min(64, len(rows)))
@@ -153,8 +155,8 @@ class Hub(Source):
             found.extend(own)
             self.skipped[part] = len(own)
             if len(found) == held_out:
-                break
-        return self, found
+                return self, found
+        raise UserError(f"data.held_out={held_out}, but {self.name} has {len(found)} images in all; lower it.")
 
 
 @contextmanager

@@ -101,7 +101,7 @@ class Stream(IterableDataset):
                 if self.note(example.name):
                     if self.count > self.max_broken:
                         raise UserError(f"{example.name} cannot be used ({first_line(error)}); it is one of {self.count}, and data.max_broken={self.max_broken}.") from error
-                    print(f"skipped: {example.name} ({first_line(error)})", file=sys.stderr)
+                    sys.stderr.write(f"skipped: {example.name} ({first_line(error)})\n")  # in one piece: workers write at once
                 barren += 1
                 if barren > 2 * len(failed):  # the end of one lap and the start of the next hold each at most twice
                     raise UserError(f"none of the {len(failed)} images that a reader meets can be used, such as {example.name} ({first_line(error)}).") from error

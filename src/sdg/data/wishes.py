@@ -106,7 +106,7 @@ def read_wishes(given: Mapping[str, Sequence[str] | None], table: str | None, nu
 
 def left_open(name: str, held_out):
     if not held_out or name not in held_out:
-        how = {"text": "prompt=\"…\" or prompts=FILE", "class": "similarity.class.name=CLASS"}.get(name, f"similarity.{name}.reference=FILE")
+        how = {"text": "prompt=\"…\" or prompts=FILE, or if its images have captions, data.captions=true", "class": "similarity.class.name=CLASS"}.get(name, f"similarity.{name}.reference=FILE")
         raise UserError(f"this data has no held-out {'captions' if name == 'text' else 'classes' if name == 'class' else 'images'} to draw: say what with {how}.")
     return held_out[name]
 

@@ -10,6 +10,7 @@ from sdg.errors import UserError, near
 
 __all__ = ["WordTokenizer", "vocabulary"]
 
+SHOWN = 60  # words that a message lists
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -34,6 +35,11 @@ class WordTokenizer:
         self.index = {word: i for i, word in enumerate(words, 1)}
         self.context_length = context_length
 
+    def known(self) -> str:
+        """What it knows, in a sentence, not too long."""
+        words = list(self.index)
+        return f"It knows: {' '.join(words)}." if len(words) <= SHOWN else f"It knows {len(words)} words, such as {' '.join(words[:: len(words) // 20][:20])}; `python -m sdg.checkpoints inspect` of its weights lists them."
+
     def __call__(self, sentences: list[str]) -> Tensor:
         """Tokens, int64, shape (N, context_length).
 
@@ -47,7 +53,7 @@ class WordTokenizer:
                 raise UserError("a prompt is empty; write what the image shall show, such as prompt=\"a red heart\".")
             for word in words:
                 if word not in self.index:
-                    raise UserError(f"the encoder does not know the word '{word}' of {sentence!r}{near(word, self.index) or '.'} It knows: {' '.join(self.index)}.")
+                    raise UserError(f"the encoder does not know the word '{word}' of {sentence!r}{near(word, self.index) or '.'} {self.known()} Another CLIP knows others: encoder.clip=FOLDER.")
             if len(words) > self.context_length - 2:
                 raise UserError(f"the prompt {sentence!r} has {len(words)} words; the encoder takes at most {self.context_length - 2}.")
             ids = [len(self.index) + 1, *(self.index[word] for word in words), len(self.index) + 2]

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import platform
+import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, read_write
+from pytorch_lightning.utilities import rank_zero_only
 
+from sdg.checkpoints.hub import Absent
 from sdg.errors import UserError, integer
 from sdg.lightning.loggers import end_wandb_run
 
@@ -35,7 +38,7 @@ def run(config: DictConfig) -> Iterator[Path]:
     torch.set_float32_matmul_precision("high")
     pl.seed_everything(integer("seed", config.seed, 0, 2**32 - 1), workers=True, verbose=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    first = pl.utilities.rank_zero_only.rank == 0
+    first = rank_zero_only.rank == 0
     if first:
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
         versions = {name: version(name) for name in RECORDED} | {"python": platform.python_version()}
@@ -44,6 +47,11 @@ def run(config: DictConfig) -> Iterator[Path]:
     with single_job_command(folder):
         try:
             yield folder
+        except Exception as error:
+            forget(folder)
+            if isinstance(error, Absent) and (experiment := of_somebody_else()):
+                raise UserError(f"{error} conf/experiment/{experiment}.yaml says what it needs and where that is found.") from error
+            raise
         finally:
             end_wandb_run()
             leave_process_group()
@@ -53,19 +61,33 @@ def run(config: DictConfig) -> Iterator[Path]:
         print(f"results: {folder}", flush=True)
 
 
+def forget(folder: Path) -> None:
+    """Removes the folder of a run that was refused before it left anything but its config."""
+    if rank_zero_only.rank == 0 and folder.is_dir() and {file.name for file in folder.iterdir()} <= {".hydra", "config.yaml", "versions.json"}:
+        shutil.rmtree(folder)
+
+
+def of_somebody_else() -> str | None:
+    """The chosen experiment, if it needs files that are not shipped."""
+    chosen = HydraConfig.get().runtime.choices.get("experiment")
+    return chosen if chosen and str(chosen).startswith("paper_") else None
+
+
 def make_trainer(config: DictConfig, **options) -> pl.Trainer:
     """The trainer with these options and the config's logger and callbacks; one that writes to the logger goes where there is none."""
-    integer("trainer.max_steps", config.trainer.max_steps, -1)
     logger = instantiate(config.logger) or False
     callbacks = [callback for callback in instantiate(config.callbacks).values() if callback is not None]
     if not logger:
         callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.LearningRateMonitor)]
     try:
-        return instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
+        trainer = instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
     except InstantiationException as error:
         if "supported gpu backend" in str(error):
             raise UserError("this trainer wants a GPU and torch finds none; on a machine without a GPU, trainer=auto takes the CPU.") from error
         raise
+    if isinstance(trainer.accelerator, pl.accelerators.CPUAccelerator) and trainer.num_devices > max(2, os.cpu_count()):
+        raise UserError(f"trainer.devices={config.trainer.devices} are as many processes, and this machine has {os.cpu_count()} cores; lower it.")
+    return trainer
 
 
 def flat(config, prefix: str = "") -> dict:
@@ -114,5 +136,7 @@ def quieten() -> None:
     for message in (".*does not have many workers.*", ".*treespec, LeafSpec.*", ".*Experiment logs directory.*", ".*smaller than the logging interval.*",
                     ".*find_unused_parameters.*", r".*module\(s\) in eval mode.*", ".*dirpath has changed.*", ".*`IterableDataset` has `__len__` defined.*"):
         warnings.filterwarnings("ignore", message=message)
-    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning", "lightning_fabric", "matplotlib.font_manager"):
+    for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("huggingface_hub", "datasets"):  # of each retry; what came of it, our own line says
+        logging.getLogger(name).setLevel(logging.ERROR)

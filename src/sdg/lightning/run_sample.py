@@ -52,7 +52,7 @@ def sample(config: DictConfig) -> None:
         references = reference_images(requests, chosen_similarities(config), data.held_out, resolution)
         similarity = build_similarity(config, denoiser, requests, data.held_out, references, method.at_clean) if method.gamma else None
         if similarity and rank_zero_only.rank == 0:
-            print("sim = " + " + ".join(f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()) + f", γ = {method.gamma:g}")
+            print("sim = " + " + ".join(f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()) + f", γ = {method.gamma:g}, by {next(filter(None, map(config.encoder.get, ('weights', 'name', 'clip'))))}")
 
         if config.compile:
             denoiser.compile()

@@ -9,6 +9,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.checkpoints.models import build_denoiser, chosen_clip, fill
 from sdg.checkpoints.weights import read
@@ -18,7 +19,7 @@ from sdg.encoders.clip import CLIP, tokens
 from sdg.encoders.noise_aware import NoiseAwareEncoder
 from sdg.encoders.tokenizer import vocabulary
 from sdg.encoders.towers import at_resolution
-from sdg.errors import UserError, choice, number
+from sdg.errors import UserError, choice, integer, number
 from sdg.lightning.denoiser import chosen_denoiser
 from sdg.lightning.run import differences, make_trainer, run
 from sdg.metrics.judge import Judge
@@ -30,6 +31,8 @@ __all__ = ["train"]
 def train(config: DictConfig) -> None:
     """Trains the module that the config names; the run's folder ends with checkpoints and the exported weights."""
     with run(config) as folder:
+        if integer("trainer.max_steps", config.trainer.max_steps, -1) == 0:
+            raise UserError("trainer.max_steps=0 trains nothing; -1 trains for trainer.max_epochs.")
         resumed = checkpoint(config, folder)
         trained = resumed and 0 < config.trainer.max_steps <= steps_of(resumed)
         plain = OmegaConf.to_container(config, resolve=True)
@@ -46,6 +49,8 @@ def train(config: DictConfig) -> None:
             trainer.validate(module, data, verbose=False)
         else:
             trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+            if module.validated < trainer.global_step:  # the card's figures are those of the weights beside it
+                trainer.validate(module, data, verbose=False)
         if trainer.is_global_zero:
             weights = module.export(folder, half=config.half)
             command = " ".join(["python train.py", *HydraConfig.get().overrides.task])
@@ -78,7 +83,7 @@ def checkpoint(config: DictConfig, folder: Path) -> str | None:
         file = Path(config.ckpt_path).expanduser()
         if not file.is_file():
             raise UserError(f"ckpt_path: there is no file {file}.")
-    elif config.resume:
+    elif choice("resume", config.resume, (True, False)):
         found = [file for file in folder.parent.glob("*/checkpoints/last.ckpt") if kind_of(file.parent.parent) == config.kind]
         if not found:
             raise UserError(f"resume=true: no checkpoint of a {config.kind} under {folder.parent}; start without it, or set ckpt_path=FILE.")
@@ -138,6 +143,7 @@ def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
 
 
 def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
+    rank_zero_only(print)(f"the clean CLIP: {config.encoder.name or config.encoder.clip}")
     return instantiate(config.module, clip=chosen_clip(config.encoder), resolution=config.data.resolution, schedule=plain["schedule"], freeze=plain["encoder"]["freeze"],
                        checkpointing=config.encoder.checkpointing, **training_parts(config), _convert_="all")
 

@@ -58,6 +58,7 @@ class TrainingModule(pl.LightningModule):
         super().__init__()
         model.to(memory_format=torch.channels_last)  # the encoders train 1.4 times faster so on a CPU
         self.kind, self.model, self.optimizer, self.lr_schedule, self.seed = kind, model, optimizer, lr_schedule, seed
+        self.validated = -1  # after how many steps it was, last
 
     def configure_optimizers(self) -> dict:
         try:
@@ -77,6 +78,9 @@ class TrainingModule(pl.LightningModule):
         callback = self.trainer.checkpoint_callback
         if callback is not None and self.global_step == self.trainer.max_steps:
             self.trainer.save_checkpoint(Path(callback.dirpath) / "last.ckpt")
+
+    def on_validation_end(self) -> None:
+        self.validated = self.global_step
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["config"] = json.loads(json.dumps(self.model.config))

@@ -20,7 +20,7 @@ def run_page(folder: Path) -> Path:
     from sdg.report.pictures import open_picture
 
     metrics, drawn = json.loads((folder / "metrics.json").read_text()), samples(folder)
-    page = Page(f"{metrics['num_samples']} samples of {metrics['num_prompts']} wishes, γ = {metrics['gamma']:g}", folder.name)
+    page = Page(f"{counted(metrics['num_samples'], 'sample')} of {counted(metrics['num_prompts'], 'wish', 'wishes')}, γ = {metrics['gamma']:g}", folder.name)
     page.heading("Figures")
     page.table([{"figure": name, "value": first, "and": rest} for name, first, rest in lines(metrics)])
     page.heading("Samples: a wish a row; a click enlarges")
@@ -90,12 +90,16 @@ def compared(jobs: Sequence[Mapping]) -> tuple[list[str], list[tuple[str, list[t
 
 def lines(metrics: Mapping):
     """(name, value, what belongs to it) of every figure, in few lines: an interval stands beside its figure."""
+    def interval(found) -> str | None:  # over wishes: of one there is none
+        return f"95 %: {found[0]:.3g} to {found[1]:.3g}" if isinstance(found, list) and metrics["num_prompts"] > 1 else None
     for name, value in metrics.items():
         if value is None or name.endswith("_interval") or name in ("gamma", "num_samples", "num_prompts"):
             continue
         if isinstance(value, dict):
             for part, inner in value.items():
-                if inner is not None and not isinstance(inner, dict):
+                if part == "peak_memory":
+                    yield "peak memory of a process", f"{inner / 2**20:.0f} MiB", None
+                elif inner is not None and not isinstance(inner, dict):
                     yield f"{name}: {part}", inner, interval(metrics.get(f"{name}_{part}_interval"))
                 elif isinstance(inner, dict):
                     for factor, share in inner.items():
@@ -106,8 +110,9 @@ def lines(metrics: Mapping):
             yield name, value, interval(metrics.get(f"{name}_interval"))
 
 
-def interval(found) -> str | None:
-    return f"95 %: {found[0]:.3g} to {found[1]:.3g}" if isinstance(found, list) else None
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """A number of things in words."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def trajectory(page: Page, folder: Path, of: str = "") -> None:
