@@ -1,7 +1,6 @@
 """Every experiment, one fast step with small random weights of the same layout."""
 
 import pickle
-import re
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,15 @@ import pytest
 import torch
 from adm import Net, random_weights
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from PIL import Image
+from sdg_code import DEPTHS
+from sdg_code import random_weights as noisy_clip
 from torchvision import datasets
 
+from sdg.checkpoints.models import load_clip_noisy
+from sdg.checkpoints.weights import save
 from sdg.data.emoji import CLDR, FONTS
+from sdg.encoders.clip import CLIP
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP = ["trainer.max_steps=1", "+trainer.limit_val_batches=1", "logger=none", "module.preview=0", "data.batch_size=2", "data.num_workers=0"]
@@ -29,19 +34,34 @@ def test_every_experiment_says_whose_it_is_and_is_tried_here():
     assert of("train.py") == {"ddpm_cifar10", "emoji64"}
 
 
-@pytest.mark.parametrize("name", ["ffhq", "lsun_bedroom", "lsun_cat", "lsun_horse"])
-@pytest.mark.parametrize("similarity, wish", [("text", "prompt=a red heart"), ("content", "similarity.content.reference={}/a.png")])
-def test_the_papers_experiments_sample(run, weights, tmp_path, name, similarity, wish):
-    from PIL import Image
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory):
+    """A noisy CLIP of the authors' layout, and the clean one that it was made from, both small and random."""
+    folder = tmp_path_factory.mktemp("theirs")
+    torch.save(noisy_clip(16, 24, 64, dict.fromkeys(DEPTHS, 1)), folder / "noisy.pt")
+    torch.manual_seed(0)
+    clean = CLIP(**load_clip_noisy(folder / "noisy.pt").config["clip"])
+    save(folder / "clip.safetensors", "clip", clean, clean.config)
+    return folder
 
-    Image.new("RGB", (40, 40), "red").save(tmp_path / "a.png")
+
+@pytest.mark.parametrize("name", ["ffhq", "lsun_bedroom", "lsun_cat", "lsun_horse"])
+@pytest.mark.parametrize("similarity, wish, told", [("text", "prompt=a red heart", "sim = 160 · text, γ = 1"), ("content", "similarity.content.reference={}/a.png", "sim = 100 · content, γ = 1"),
+                                                    ("style", "similarity.style.reference={}/a.png", "sim = 1e+10 · style, γ = 1")])
+def test_the_papers_experiments_sample(run, theirs, tmp_path, capsys, name, similarity, wish, told):
+    Image.new("RGB", (80, 80), "red").save(tmp_path / "a.png")
     torch.save(random_weights(LAYOUTS[name.partition("_")[0]], dtype=torch.float32), tmp_path / "adm.pt")
-    said = ["denoiser.resolution=32", "denoiser.schedule=linear", "denoiser.T=1000", "denoiser.qkv=heads_first", "denoiser.head_width=16"]
-    run("sample.py", f"experiment=paper_{name}", f"similarity=[{similarity}]", wish.format(tmp_path), f"denoiser.path={tmp_path}/adm.pt", *said, f"encoder.weights={weights}/clip_noisy.safetensors",
-        "encoder.name=null", "encoder.pretrained=null", f"encoder.clip={weights}/clip.safetensors", "data.resolution=32", "sampler.steps=2", "num_samples=1", f"hydra.run.dir={tmp_path}/run")
+    said = ["denoiser.resolution=64", "denoiser.schedule=linear", "denoiser.T=1000", "denoiser.qkv=heads_first", "denoiser.head_width=16"]
+    run("sample.py", f"experiment=paper_{name}", f"similarity=[{similarity}]", wish.format(tmp_path), f"denoiser.path={tmp_path}/adm.pt", *said, f"encoder.weights={theirs}/noisy.pt",
+        "encoder.name=null", "encoder.pretrained=null", f"encoder.clip={theirs}/clip.safetensors", "data.resolution=64", "sampler.steps=2", "num_samples=1", f"hydra.run.dir={tmp_path}/run")
     config = (tmp_path / "run" / "config.yaml").read_text()
-    weight = {"text": "160", "content": "100"}[similarity]
-    assert re.search(rf"weight: {weight}\b", config) and "gradient_at: x_t" in config and len(list((tmp_path / "run" / "images").iterdir())) == 1
+    assert told in capsys.readouterr().out and "gradient_at: x_t" in config and len(list((tmp_path / "run" / "images").iterdir())) == 1
+
+
+@pytest.mark.parametrize("name", ["brief", "score", "evaluate"])
+def test_settings_of_our_own_sample(run, tiny, tmp_path, name):
+    run("sample.py", f"experiment={name}", *tiny, "num_samples=8")
+    assert len(list((tmp_path / "run" / "images").iterdir())) == 8
 
 
 def test_the_hubs_experiment_samples(run, tmp_path):
@@ -67,7 +87,6 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("emoji")
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not any(Path(font).is_file() for font in FONTS) or not Path(CLDR).is_dir(), reason="no colour-emoji font or no CLDR")
 @pytest.mark.parametrize("encoder, kind", [("none", "denoiser"), ("clip", "clip"), ("clip_noisy", "clip_noisy")])
 def test_emojis_experiment_trains(run, tmp_path, weights, cache, encoder, kind):
