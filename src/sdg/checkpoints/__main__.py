@@ -67,6 +67,8 @@ def inspect(path: str, asked: dict) -> None:
     """Prints what a file is, in a table."""
     try:
         place = located(path)
+        if asked and header(place):
+            raise UserError(f"{path} says everything itself; leave out {', '.join(asked)}.")
         rows = ours(place) or noisy_clip(place) or foreign(open_denoiser(place, asked))
     except Unsettled as found:
         rows = [("file", found.kind, "no published family"), *((name, "?", "say it, as in the training flags") for name in found.missing)]
