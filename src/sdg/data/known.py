@@ -73,7 +73,8 @@ class Known(Skipping):
 
     def name(self, index: int) -> str:
         names = getattr(self.source, "filename", None) or getattr(self.source, "keys", None)  # CelebA's, LSUN's
-        return str(index) if names is None else ascii(names[index]).lstrip("b")[1:-1]
+        found = index if names is None else names[index]
+        return found.decode(errors="backslashreplace") if isinstance(found, bytes) else str(found)
 
     def told(self) -> str | None:
         return (said := super().told()) and f"{self.set}: {said}"
