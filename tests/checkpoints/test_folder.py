@@ -141,7 +141,11 @@ def test_the_weights_that_the_config_names_are_read_whatever_else_lies_there(tmp
     for model in (plain, scaled, plain):  # a diffusers folder, one of ours, and a diffusers folder again
         again = from_pretrained(save_folder(tmp_path / "part", "denoiser", model)).state_dict()
         assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
-    assert (tmp_path / "part" / "model.safetensors").is_file()
+        assert not (tmp_path / "part" / ("unet" if model is scaled else "model.safetensors")).exists()
+    config = json.loads((tmp_path / "part" / "config.json").read_text())
+    del config["sdg"]["file"]  # as folders were first written
+    (tmp_path / "part" / "config.json").write_text(json.dumps(config))
+    assert all(torch.equal(value, again[name]) for name, value in from_pretrained(tmp_path / "part").state_dict().items())
 
 
 def test_a_card_survives_every_conversion(tmp_path, weights):
@@ -149,7 +153,7 @@ def test_a_card_survives_every_conversion(tmp_path, weights):
     folder = save_folder(run / "clip", "clip", model := from_pretrained(weights / "clip.safetensors"))
     (run / "config.yaml").write_text("kind: clip\n")
     (run / "versions.json").write_text("{}")
-    shutil.copy(write_card(folder, "clip", model, "python train.py encoder=clip", "1 CPU core", 60, {"val/top1": 0.9876}), tmp_path / "file.md")
+    write_card(folder, "clip", model, "python train.py encoder=clip", "1 CPU core", 60, {"val/top1": 0.9876})
     main(["convert", str(folder), str(tmp_path / "half"), "--half"])
     main(["convert", str(tmp_path / "half"), str(tmp_path / "file.safetensors")])
     main(["convert", str(tmp_path / "file.safetensors"), str(tmp_path / "back")])

@@ -117,7 +117,7 @@ def test_a_name_that_is_no_unicode_is_taken(tmp_path, capfd):
     data = FolderData(tmp_path, 16, batch_size=2)
     assert len(data.images) == 4
     data.images.plain().__getitems__(range(4))
-    data.teardown("test")
+    data.tell()
     assert "2 of 4 images could not be read and were skipped: c.png, d\\udce9.png" in capfd.readouterr().out
 
 

@@ -104,7 +104,7 @@ def test_a_broken_image_of_a_database_is_named_skipped_and_counted(tmp_path, cap
     torch.testing.assert_close(batch, torch.tensor([0.0, 160.0, 160.0]) / 127.5 - 1)
     said = capsys.readouterr().err
     assert said.count("skipped: cannot read image key1 of lsun, training part: ") == 1
-    data.teardown("fit")
+    data.tell()
     assert capsys.readouterr().out == "lsun, training part: 1 of 3 images could not be read and were skipped: key1.\n"
     del data  # lmdb opens a database once in a process
     with pytest.raises(UserError, match="key1 of lsun, training part: .*data.max_broken=1"):

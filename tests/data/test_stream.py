@@ -121,7 +121,7 @@ def test_workers_share_the_limit_and_it_is_told_at_the_end(shards, workers, capf
     data = TarData(f"{shards}/*.tar", **options)
     data.setup("fit")
     assert len(data.held_out) == 4 and len(list(data.train_dataloader())) == 10
-    data.teardown("fit")
+    data.tell()
     said = capfd.readouterr()
     assert [f"broken{k}" in said.err for k in range(3)] == [True] * 3 and said.out == "3 files could not be used and were skipped; they are named above.\n"
     data = TarData(f"{shards}/*.tar", max_broken=2, **options)
@@ -211,6 +211,7 @@ def test_a_data_set_of_the_hub_gives_images_and_captions(tmp_path, streaming, wo
     held = set(values(data.held_out.__getitems__([0, 1])))
     # Readers whose parts are small begin them again before others have ended theirs.
     assert set(found) | held <= {10 * i for i in range(12)} and len(found) >= (10 if workers == 0 else 8) and not set(found) & held and all(caption == f"number {value // 10}" for value, caption in found.items())
+    assert len(Hub("parquet", streaming=streaming, **options).first(13)) == 12
     with pytest.raises(UserError, match="data.held_out=13, but parquet has 12 images in all; lower it"):
         Hub("parquet", streaming=streaming, **options).split(13)
     with pytest.raises(UserError, match="has no column of images; it has: text"):

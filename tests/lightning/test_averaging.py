@@ -10,13 +10,17 @@ from sdg.lightning.averaging import EMA
 
 
 class Counter(pl.LightningModule):
-    """Whose weight is 1, 2, 3, … after each step."""
+    """Whose weight is 1, 2, 3, … after each step, as are a statistic and a count."""
 
     def __init__(self):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
+        self.register_buffer("statistic", torch.zeros(()))
+        self.register_buffer("count", torch.zeros((), dtype=torch.long))
 
     def training_step(self, batch, index):
+        self.statistic += 1
+        self.count += 1
         return -self.weight
 
     def configure_optimizers(self):
@@ -27,6 +31,7 @@ def averaged(decay, steps):
     module = Counter()
     pl.Trainer(accelerator="cpu", max_steps=steps, callbacks=[EMA(decay)], logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False).fit(
         module, DataLoader(torch.zeros(steps), 1))
+    assert module.count == steps and module.statistic == module.weight
     return float(module.weight)
 
 

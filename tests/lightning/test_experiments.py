@@ -19,7 +19,7 @@ from sdg.data.emoji import CLDR, FONTS
 from sdg.encoders.clip import CLIP
 
 ROOT = Path(__file__).resolve().parents[2]
-STEP = ["trainer.max_steps=1", "+trainer.limit_val_batches=1", "logger=none", "module.preview=0", "data.batch_size=2", "data.num_workers=0"]
+STEP = ["trainer.max_steps=2", "+trainer.limit_val_batches=1", "logger=none", "module.preview=0", "data.batch_size=2", "data.num_workers=0"]
 LAYOUTS = {"ffhq": Net(32, (1, 1, 2, 2, 4, 4), 1, (4,), head_width=16), "lsun": Net(32, (1, 1, 2, 2, 4, 4), 2, (3, 4, 5), head_width=16)}
 
 

@@ -133,12 +133,16 @@ def convert(path: str, out: str, asked: dict, half: bool) -> None:
         model = denoiser_of(found)
     else:
         model = from_pretrained(place)
+    card = place / CARD if place.is_dir() else place.with_suffix(".md")
     if out.endswith(".safetensors"):
-        print(f"results: {save(out, kind, model, model.config, half)}")
+        written = save(out, kind, model, model.config, half)
+        if card.is_file():
+            written.with_suffix(".md").write_text(card.read_text(encoding="utf-8"), encoding="utf-8")
+        print(f"results: {written}")
         return
     if kind == "denoiser" and (reason := unlike(model)):
         raise UserError(f"this denoiser cannot be a diffusers folder: {reason}. Convert it to a .safetensors file of this project instead.")
-    folder, card = save_folder(out, kind, model, half), place / CARD if place.is_dir() else place.with_suffix(".md")
+    folder = save_folder(out, kind, model, half)
     (folder / CARD).write_text(heading(folder, kind, model.config) + (below_heading(card.read_text(encoding="utf-8")) if card.is_file() else ""))
     print(f"results: {folder}")
 

@@ -1,6 +1,7 @@
 """What a trained part leaves: a folder with safetensors and a config, the denoiser's one that diffusers opens too, where that is exact."""
 
 import json
+import shutil
 from pathlib import Path
 
 from torch import nn
@@ -20,6 +21,10 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for former in ("model_index.json", MODEL):  # of an export in the other format
+        (folder / former).unlink(missing_ok=True)
+    for former in ("unet", "scheduler"):
+        shutil.rmtree(folder / former, ignore_errors=True)
     if pipeline := kind == "denoiser" and unlike(model) is None:
         save_pipeline(model, folder, half)
     else:

@@ -86,7 +86,7 @@ def safetensors_of(place: Path, said: dict) -> Path:
     Raises:
         UserError: it is not there, or damaged.
     """
-    file = place if place.is_file() else place / choice(f"the file of weights in {place}", said.get("file", MODEL), (MODEL, UNET))
+    file = place if place.is_file() else place / choice(f"the file of weights in {place}", said.get("file", UNET if (place / UNET).is_file() else MODEL), (MODEL, UNET))
     if not file.is_file():
         raise UserError(f"the folder {place} has no {file.relative_to(place)}; fetch or train it again.")
     header(file)  # says what is damaged

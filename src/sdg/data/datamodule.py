@@ -43,6 +43,15 @@ class Data(pl.LightningDataModule):
     def identity(self) -> dict:
         """What its held-out images follow from; other images have another."""
 
+    def tell(self) -> None:
+        """Prints what was skipped; at the end of a run."""
+        for told in self.told():
+            print(told)
+
+    def told(self) -> list[str]:
+        """What was skipped, a sentence for each part."""
+        return []
+
     def train_dataloader(self) -> DataLoader:
         world, rank = self.place()
         order = Order(self.train, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True)
@@ -194,9 +203,8 @@ class FolderData(Split):
         told = "".join(f"{file} {(seen := file.stat()).st_size} {seen.st_mtime_ns}\n" for file in files)
         return {"data": "folder", "files": hashlib.sha256(told.encode()).hexdigest(), "resolution": self.resolution}
 
-    def teardown(self, stage: str) -> None:
-        if told := self.images.told():
-            print(told)
+    def told(self) -> list[str]:
+        return [told] if (told := self.images.told()) else []
 
 
 class EmojiData(Split):
@@ -241,10 +249,8 @@ class KnownData(Pictures):
             self.train, self.held_out = Part(train, range(len(train))), Part(held_out, range(len(held_out)))
         super().setup(stage)
 
-    def teardown(self, stage: str) -> None:
-        for part in (self.train, self.held_out):
-            if told := part.dataset.told():
-                print(told)
+    def told(self) -> list[str]:
+        return [told for part in (self.train, self.held_out) if (told := part.dataset.told())]
 
     def identity(self) -> dict:
         return {"data": self.name, "category": self.options["category"] if self.name == "lsun" else None, "size": len(self.held_out), "resolution": self.resolution}

@@ -42,7 +42,7 @@ def pixels(image: Image.Image, resolution: int, crop: str = "centre", flip: bool
         crop: `centre`, the whole shorter side; or `random`, a square of 0.8 to all of it, anywhere, from torch's generator.
         flip: mirror every other time.
     """
-    image = as_rgb(ImageOps.exif_transpose(image))
+    image = as_rgb(ImageOps.exif_transpose(image), "I;16" if image.mode == "I" and image.format == "PNG" else image.mode)  # older pillows' PNGs of 16 bits
     square = image.resize((resolution,) * 2, Image.Resampling.BICUBIC, random_box(*image.size)) if crop == "random" else \
         ImageOps.fit(image, (resolution,) * 2, Image.Resampling.BICUBIC)
     values = torch.from_numpy(np.array(square)).permute(2, 0, 1).float().div_(127.5).sub_(1)
@@ -62,16 +62,19 @@ def image_files(folder: str | Path) -> list[Path]:
     return sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in SUFFIXES and not f.is_dir() and not any(part.startswith(".") for part in f.relative_to(folder).parts))
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
+def as_rgb(image: Image.Image, mode: str) -> Image.Image:
     """RGB from any mode: transparency shows white, and greyscale that is not of 8 bits, which pillow would clip at 255, is scaled.
+
+    Arguments:
+        mode: of the image, which says how many bits a grey value has.
 
     Raises:
         ValueError: its values are neither in [0, 1], [0, 255] nor [0, 65535], or it has none at all.
     """
-    if image.mode.startswith("I") or image.mode == "F":
+    if mode.startswith("I") or mode == "F":
         values = np.asarray(image).astype(np.float64)
         low, high = values.min(), values.max()  # a NaN fits no range
-        white = next((white for white in whites(image.mode) if 0 <= low and high <= white), None)
+        white = next((white for white in whites(mode) if 0 <= low and high <= white), None)
         if white is None:
             raise ValueError(f"its values, from {low:g} to {high:g}, are no shades of grey that are known here")
         image = Image.fromarray((values * (255 / white)).round().astype(np.uint8))

@@ -35,6 +35,10 @@ class Source(ABC):
     def read(self, part: str) -> Iterator[Example]:
         """The examples of one part, always in the same order, none decoded."""
 
+    def first(self, count: int) -> list[Example]:
+        """So many examples, or all."""
+        return list(itertools.islice(itertools.chain.from_iterable(map(self.read, self.parts)), count))
+
     @abstractmethod
     def split(self, held_out: int) -> tuple["Source", list[Example]]:
         """What is left to train on, and that many examples that are not."""

@@ -110,7 +110,7 @@ class Stream(IterableDataset):
             yield found, example.captions
 
     def note(self, name: str) -> bool:
-        """Marks a file as one that cannot be used; whether that is new."""
+        """Marks a file as one that cannot be used; whether that is new. Of two workers at the same instant one mark may be lost, and the file is named again."""
         mark = int.from_bytes(hashlib.sha256(name.encode(errors="replace")).digest()[:8], "big", signed=True) or 1
         if new := mark not in self.broken.tolist():
             self.broken[min(self.count, self.max_broken)] = mark

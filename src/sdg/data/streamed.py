@@ -1,7 +1,6 @@
 """DataModules of data that is read as it comes."""
 
 import hashlib
-import itertools
 from abc import abstractmethod
 
 from torch.utils.data import DataLoader
@@ -46,9 +45,8 @@ class Streamed(Data):
             self.train = Stream(source, self.size, self.resolution, self.batch_size, **self.options)
             self.held_out = Kept(apart, self.train)
 
-    def teardown(self, stage: str) -> None:
-        if self.train.count:
-            print(f"{self.train.count} files could not be used and were skipped; they are named above.")
+    def told(self) -> list[str]:
+        return [f"{self.train.count} files could not be used and were skipped; they are named above."] if self.train.count else []
 
     def identity(self) -> dict:
         return {"data": "stream", "images": hashlib.sha256(self.held_out.images.numpy().tobytes()).hexdigest(), "resolution": self.resolution}
@@ -74,8 +72,7 @@ class TarData(Streamed):
     def parts(self) -> tuple:
         if self.held_out_urls is None:
             return Tars(self.urls).split(self.count)
-        apart = Tars(self.held_out_urls)
-        return Tars(self.urls), list(itertools.islice(itertools.chain.from_iterable(map(apart.read, apart.parts)), self.count))
+        return Tars(self.urls), Tars(self.held_out_urls).first(self.count)
 
 
 class HubData(Streamed):
@@ -93,4 +90,4 @@ class HubData(Streamed):
 
     def parts(self) -> tuple:
         source = Hub(self.name, self.split, **self.hub)
-        return source.split(self.count) if self.held_out_split is None else (source, Hub(self.name, self.held_out_split, **self.hub).split(self.count)[1])
+        return source.split(self.count) if self.held_out_split is None else (source, Hub(self.name, self.held_out_split, **self.hub).first(self.count))

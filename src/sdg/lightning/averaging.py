@@ -1,5 +1,6 @@
 """The average of a model's weights over its training, which is what is exported."""
 
+import torch
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
 
@@ -14,7 +15,7 @@ class EMA(WeightAveraging):
         θ̄ ← d θ̄ + (1 − d) θ,   d = min(decay, (1 + n)/(10 + n))   after n updates
 
     With d = `decay` from the start, as Lightning's own, a short run would end near where it began: at 0.999 the first weights
-    are still 37 % of the average after 1000 steps.
+    are still 37 % of the average after 1000 steps. Statistics of BatchNorm are averaged too; integers are taken as they are.
 
     Arguments:
         decay: the largest d, in [0, 1].
@@ -23,6 +24,10 @@ class EMA(WeightAveraging):
     def __init__(self, decay: float = 0.999):
         number("callbacks.ema.decay", decay, 0, 1)
 
-        def average(mean: Tensor, now: Tensor, n: Tensor) -> Tensor:
-            return now.lerp(mean, min(decay, (1 + int(n)) / (10 + int(n))))
-        super().__init__(use_buffers=True, avg_fn=average)
+        def average(means: list[Tensor], now: list[Tensor], updates: Tensor) -> None:
+            n = int(updates)
+            if means[0].is_floating_point():  # all of a list are of one type
+                torch._foreach_lerp_(means, now, 1 - min(decay, (1 + n) / (10 + n)))
+            else:
+                torch._foreach_copy_(means, now)
+        super().__init__(use_buffers=True, multi_avg_fn=average)

@@ -39,6 +39,7 @@ def run(config: DictConfig) -> Iterator[Path]:
     pl.seed_everything(integer("seed", config.seed, 0, 2**32 - 1), workers=True, verbose=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
     first = rank_zero_only.rank == 0
+    begun = (folder / "config.yaml").exists()  # by the same command, which may be at work
     if first:
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
         versions = {name: version(name) for name in RECORDED} | {"python": platform.python_version()}
@@ -48,7 +49,8 @@ def run(config: DictConfig) -> Iterator[Path]:
         try:
             yield folder
         except Exception as error:
-            forget(folder)
+            if not begun:
+                forget(folder)
             if isinstance(error, Absent) and (experiment := of_somebody_else()):
                 raise UserError(f"{error} conf/experiment/{experiment}.yaml says what it needs and where that is found.") from error
             raise
@@ -62,8 +64,9 @@ def run(config: DictConfig) -> Iterator[Path]:
 
 
 def forget(folder: Path) -> None:
-    """Removes the folder of a run that was refused before it left anything but its config."""
-    if rank_zero_only.rank == 0 and folder.is_dir() and {file.name for file in folder.iterdir()} <= {".hydra", "config.yaml", "versions.json"}:
+    """Removes what a run that was refused at its start has left; a folder that the user named stays."""
+    named = any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
+    if rank_zero_only.rank == 0 and not named and folder.is_dir() and {file.name for file in folder.iterdir()} <= {".hydra", "config.yaml", "versions.json"}:
         shutil.rmtree(folder)
 
 
@@ -134,7 +137,7 @@ def leave_process_group() -> None:
 def quieten() -> None:
     """Silences what libraries say about themselves on every run and no user can act on."""
     for message in (".*does not have many workers.*", ".*treespec, LeafSpec.*", ".*Experiment logs directory.*", ".*smaller than the logging interval.*",
-                    ".*find_unused_parameters.*", r".*module\(s\) in eval mode.*", ".*dirpath has changed.*", ".*`IterableDataset` has `__len__` defined.*"):
+                    ".*find_unused_parameters.*", r".*module\(s\) in eval mode.*", ".*dirpath has changed.*", ".*Using `DistributedSampler` with the dataloaders.*", ".*`IterableDataset` has `__len__` defined.*"):
         warnings.filterwarnings("ignore", message=message)
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

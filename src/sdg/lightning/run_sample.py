@@ -81,7 +81,7 @@ def sample(config: DictConfig) -> None:
             trainer.test(evaluation.of(drawn), verbose=False)
         finally:
             module.progress.stop()
-            data.teardown("test")
+            data.tell()
         if trainer.is_global_zero:
             drawn.note_measured(config.eval)
             if trainer.logger:

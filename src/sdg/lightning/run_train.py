@@ -46,16 +46,18 @@ def train(config: DictConfig) -> None:
         began = time.monotonic()
         if trained:  # and killed before it gave its weights. Lightning keeps the averaged ones where the model's are.
             module.load_state_dict(torch.load(resumed, map_location="cpu", weights_only=True)["state_dict"])
-            trainer.validate(module, data, verbose=False)
         else:
             trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
-            if module.validated < trainer.global_step:  # the card's figures are those of the weights beside it
-                trainer.validate(module, data, verbose=False)
-        if trainer.is_global_zero:
+        if trainer.is_global_zero:  # before anything else can fail
             weights = module.export(folder, half=config.half)
+        seconds = None if trained else time.monotonic() - began
+        if module.validated < trainer.global_step:  # the card's figures are those of the weights beside it
+            trainer.validate(module, data, verbose=False)
+        data.tell()
+        if trainer.is_global_zero:
             command = " ".join(["python train.py", *HydraConfig.get().overrides.task])
             figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            write_card(weights, config.kind, module.model, command, hardware(trainer), None if trained else time.monotonic() - began, figures)
+            write_card(weights, config.kind, module.model, command, hardware(trainer), seconds, figures)
             print(f"weights: {weights}")
 
 
