@@ -1,6 +1,5 @@
 """A folder of the user's own images."""
 
-import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import torch
 
 from sdg.data.annotations import LABELS, captions_of, labels_of
-from sdg.data.image import CROPS, SUFFIXES, image_files, load_image
+from sdg.data.image import SUFFIXES, image_files, load_image
 from sdg.data.skipping import Skipping
 from sdg.errors import UserError, choice, integer
 
@@ -38,7 +37,6 @@ class ImageFolder(Skipping):
         if not self.root.is_dir():
             raise UserError(f"data.root: there is no folder {str(root)!r}; set data.root=PATH.")
         self.resolution = integer("data.resolution", resolution, 8, 1024)
-        self.crop, self.flip = choice("data.crop", crop, CROPS), choice("data.flip", flip, (False, True))
         self.files = image_files(self.root)
         if not self.files:
             raise UserError(f"data.root: no image in {str(root)!r} (looked for {' '.join(sorted(SUFFIXES))}).")
@@ -52,13 +50,7 @@ class ImageFolder(Skipping):
         names = sorted(set(self.labels or ()))
         self.classes = {"class": {name: f"a photo of a {name}" for name in names}} if labels else {}
         self.factors = torch.tensor([[names.index(label)] for label in self.labels]) if labels else None
-        super().__init__(len(self.files), max_broken)
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, index: int) -> dict:
-        return {name: values[0] for name, values in self.__getitems__([index]).items()}
+        super().__init__(len(self.files), crop, flip, max_broken)
 
     def __getitems__(self, indices: Sequence[int]) -> dict:
         read = [self.readable(i) for i in indices]
@@ -80,12 +72,6 @@ class ImageFolder(Skipping):
     def captions_of(self, index: int) -> list[str]:
         """The captions of one image."""
         return self.captions[index]
-
-    def plain(self) -> "ImageFolder":
-        """The same images, neither cropped at random nor mirrored; both know what the other could not read."""
-        other = copy.copy(self)
-        other.crop, other.flip = "centre", False
-        return other
 
     def mark(self, index: int) -> bytes:
         """What decides on which side of a split a file stands: its name under the root alone, so that it stays when files are added."""

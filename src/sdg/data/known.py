@@ -1,6 +1,5 @@
 """Data sets that everybody knows: CIFAR-10 and CelebA as torchvision has them, LSUN's databases."""
 
-import copy
 import io
 import os
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from sdg.data.image import CROPS, pixels
+from sdg.data.image import pixels
 from sdg.data.skipping import Skipping
 from sdg.errors import UserError, choice, first_line, integer
 
@@ -44,19 +43,12 @@ class Known(Skipping):
                  max_broken: int = 0):
         self.set = f"{choice('data.name', name, KNOWN)}, {'training' if train else 'held-out'} part"
         self.resolution = integer("data.resolution", resolution, 8, 1024)
-        self.crop, self.flip = choice("data.crop", crop, CROPS), choice("data.flip", flip, (False, True))
         self.source = opened(name, Path(str(root)).expanduser(), train, category, download)
         self.said = sayings(name, self.source) if captions else None
         names = self.source.classes if name == "cifar10" else []
         self.classes = {"class": {one: photo(one) for one in names}} if names else {}
         self.labels = [names[label] for label in self.source.targets] if names else None
-        super().__init__(len(self.source), max_broken)
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> dict:
-        return {name: values[0] for name, values in self.__getitems__([index]).items()}
+        super().__init__(len(self.source), crop, flip, max_broken)
 
     def __getitems__(self, indices: Sequence[int]) -> dict:
         read = [self.readable(i) for i in indices]
@@ -78,12 +70,6 @@ class Known(Skipping):
 
     def told(self) -> str | None:
         return (said := super().told()) and f"{self.set}: {said}"
-
-    def plain(self) -> "Known":
-        """The same images, neither cropped at random nor mirrored."""
-        other = copy.copy(self)
-        other.crop, other.flip = "centre", False
-        return other
 
     @property
     def knows_captions(self) -> bool:

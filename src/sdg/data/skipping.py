@@ -1,5 +1,6 @@
 """Images that cannot be read: named once, skipped up to a limit, counted at the end."""
 
+import copy
 import itertools
 import sys
 from abc import abstractmethod
@@ -8,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch.utils.data import Dataset
 
-from sdg.errors import UserError, integer
+from sdg.data.image import CROPS
+from sdg.errors import UserError, choice, integer
 
 __all__ = ["Skipping"]
 
@@ -18,13 +20,31 @@ class Skipping(Dataset):
 
     Arguments:
         size: number of images.
+        crop, flip: as of `sdg.data.image.pixels`.
         max_broken: how many may be unreadable.
     """
 
-    def __init__(self, size: int, max_broken: int):
+    def __init__(self, size: int, crop: str, flip: bool, max_broken: int):
+        self.crop, self.flip = choice("data.crop", crop, CROPS), choice("data.flip", flip, (False, True))
         self.max_broken = integer("data.max_broken", max_broken, 0)
         self.among: Sequence[int] = range(size)  # what may stand in for one another: a part of a split sets its own
         self.broken = torch.zeros(size, dtype=torch.bool).share_memory_()  # workers tell it to one another
+
+    def __len__(self) -> int:
+        return len(self.broken)
+
+    def __getitem__(self, index: int) -> dict:
+        return {name: values[0] for name, values in self.__getitems__([index]).items()}
+
+    @abstractmethod
+    def __getitems__(self, indices: Sequence[int]) -> dict:
+        """A batch."""
+
+    def plain(self) -> "Skipping":
+        """The same images, neither cropped at random nor mirrored; both know what the other could not read."""
+        other = copy.copy(self)
+        other.crop, other.flip = "centre", False
+        return other
 
     @abstractmethod
     def read(self, index: int) -> torch.Tensor:
