@@ -13,10 +13,11 @@ from sdg.data.emoji import CLDR, Emoji
 from sdg.data.folder import ImageFolder
 from sdg.data.known import Known
 from sdg.data.loader import Order, Resumable
+from sdg.data.portraits import Portraits
 from sdg.data.shapes import Shapes
 from sdg.errors import UserError, choice, integer, number
 
-__all__ = ["Data", "EmojiData", "FolderData", "KnownData", "NoData", "ShapesData"]
+__all__ = ["Data", "EmojiData", "FolderData", "KnownData", "NoData", "PortraitsData", "ShapesData"]
 
 
 def whole(batch):
@@ -120,6 +121,39 @@ class ShapesData(Data):
             self.held_out = Shapes(self.sizes[1], self.seed + 1, self.resolution, self.cache, **self.extras)
         if stage == "fit" and not hasattr(self, "train"):
             self.train = Shapes(self.sizes[0], self.seed, self.resolution, self.cache, **self.extras)
+        super().setup(stage)
+
+
+class PortraitsData(Data):
+    """Cartoon portraits; the held-out images, and the held-out combinations, have seeds of their own.
+
+    Arguments:
+        resolution: side of the images in pixels.
+        size: number of training images.
+        held_out: number of held-out images.
+        seed: of the training images; held-out images use seed + 1.
+        cache: folder of rendered images.
+        captions: give captions with the images.
+    """
+
+    def __init__(self, resolution: int = 64, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
+                 cache: str | None = None, captions: bool = False, batch_size: int = 32, num_workers: int = 0):
+        super().__init__(resolution, batch_size, num_workers)
+        self.sizes, self.seed, self.cache = (size, held_out), integer("data.seed", seed, 0), cache
+
+    def identity(self) -> dict:
+        return {"data": "portraits-1", "seed": self.held_out.seed, "size": len(self.held_out), "resolution": self.resolution}
+
+    def prepare_data(self) -> None:
+        self.setup("fit")
+        for part in (self.train, self.held_out):
+            part.images  # renders once, on one process of each machine
+
+    def setup(self, stage: str) -> None:
+        if not hasattr(self, "held_out"):
+            self.held_out = Portraits(self.sizes[1], self.seed + 1, self.resolution, self.cache)
+        if stage == "fit" and not hasattr(self, "train"):
+            self.train = Portraits(self.sizes[0], self.seed, self.resolution, self.cache)
         super().setup(stage)
 
 
