@@ -139,6 +139,7 @@ class PortraitsData(Data):
     def __init__(self, resolution: int = 64, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
                  cache: str | None = None, captions: bool = False, batch_size: int = 32, num_workers: int = 0):
         super().__init__(resolution, batch_size, num_workers)
+        self.extras = {"captions": captions}
         self.sizes, self.seed, self.cache = (size, held_out), integer("data.seed", seed, 0), cache
 
     def identity(self) -> dict:
@@ -151,9 +152,9 @@ class PortraitsData(Data):
 
     def setup(self, stage: str) -> None:
         if not hasattr(self, "held_out"):
-            self.held_out = Portraits(self.sizes[1], self.seed + 1, self.resolution, self.cache)
+            self.held_out = Portraits(self.sizes[1], self.seed + 1, self.resolution, self.cache, **self.extras)
         if stage == "fit" and not hasattr(self, "train"):
-            self.train = Portraits(self.sizes[0], self.seed, self.resolution, self.cache)
+            self.train = Portraits(self.sizes[0], self.seed, self.resolution, self.cache, **self.extras)
         super().setup(stage)
 
 

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import Dataset
 
 from sdg.data.dicebear import render
+from sdg.data.portrait_captions import describe, zero_shot_caption
 from sdg.data.portrait_factors import CHOICES, FACTORS, HELD_OUT_PAIRS, factors_of, options_of
 from sdg.data.rendering import render_all
 from sdg.errors import integer
@@ -45,20 +46,27 @@ def shows_held_out(factors: np.ndarray) -> np.ndarray:
 class Portraits(Dataset):
     """Portraits with their factors; rendered at first use, then memory-mapped from a cache.
 
-    Items, fetched a batch at a time, are dictionaries: `image` float (B, 3, H, W) in [-1, 1], and `factors` integers
-    (B, 11), −1 for what is not there.
+    Items, fetched a batch at a time, are dictionaries: `image` float (B, 3, H, W) in [-1, 1], `factors` integers
+    (B, 11), −1 for what is not there, and with `captions` a list of B sentences, `caption`, worded anew each time.
 
     Arguments:
         size: number of images.
         seed: of the data.
         resolution: side in pixels.
         cache: folder for rendered images; None renders in memory.
+        captions: give captions with the images.
         combinations: only images that show a pair of values that is held out, instead of only images that show none.
     """
 
-    def __init__(self, size: int, seed: int, resolution: int = 64, cache: str | None = None, combinations: bool = False):
+    classes = {
+        factor: {value: zero_shot_caption(factor, value) for value in values}
+        for factor, values in FACTORS.items()
+    }
+
+    def __init__(self, size: int, seed: int, resolution: int = 64, cache: str | None = None, captions: bool = False, combinations: bool = False):
         self.resolution, self.cache = integer("data.resolution", resolution, 16, 1024), cache
-        self.size, self.seed, self.combinations = integer("data.size", size, 1), seed, combinations
+        self.size, self.seed = integer("data.size", size, 1), seed
+        self.captions, self.combinations = captions, combinations
         blocks = [self._block(block) for block in range(-(-self.size // BLOCK))]
         self.choices = np.concatenate(blocks)[:size]
         self.factors = factors_of(self.choices)
@@ -83,15 +91,27 @@ class Portraits(Dataset):
             self._images = render_all(file, kind, render_portraits, self.choices, self.resolution)
         return self._images
 
+    def caption(self, index: int, variant: int = 0, named=None) -> str:
+        """The caption of one image; every `variant` is another wording and, unless `named` says which, other factors."""
+        return describe(self.factors[index], np.random.default_rng([self.seed, 1 + index, variant]), named)
+
+    def class_of(self, index: int) -> str:
+        """The expression of one image, as a class."""
+        return FACTORS["expression"][self.factors[index][list(FACTORS).index("expression")]]
+
     def __len__(self) -> int:
         return self.size
 
     def __getitems__(self, indices) -> dict:
         images = torch.from_numpy(self.images[indices]).permute(0, 3, 1, 2)
-        return {
+        batch = {
             "image": images.to(torch.float32).div_(127.5).sub_(1),
             "factors": torch.from_numpy(self.factors[indices]),
         }
+        if self.captions:
+            variants = torch.randint(1 << 30, (len(indices),)).tolist()
+            batch["caption"] = [self.caption(i, k) for i, k in zip(indices, variants)]
+        return batch
 
     def __getitem__(self, index: int) -> dict:
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
