@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import DataLoader, Subset
 
+from sdg.data import captions, portrait_captions
 from sdg.data.emoji import CLDR, Emoji
 from sdg.data.folder import ImageFolder
 from sdg.data.known import Known
@@ -27,6 +28,8 @@ def whole(batch):
 
 class Data(pl.LightningDataModule):
     """Loaders over `self.train` and `self.held_out`, which subclasses set in `setup`."""
+
+    words: tuple[str, ...] = ()  # all that its captions use, where that is known beforehand
 
     def __init__(self, resolution: int, batch_size: int, num_workers: int):
         super().__init__()
@@ -104,6 +107,8 @@ class ShapesData(Data):
         masks: give the object's masks with the images.
     """
 
+    words = captions.WORDS
+
     def __init__(self, resolution: int = 32, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
                  cache: str | None = None, captions: bool = False, masks: bool = False, batch_size: int = 64, num_workers: int = 0):
         super().__init__(resolution, batch_size, num_workers)
@@ -135,6 +140,8 @@ class PortraitsData(Data):
         cache: folder of rendered images.
         captions: give captions with the images.
     """
+
+    words = portrait_captions.WORDS
 
     def __init__(self, resolution: int = 64, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
                  cache: str | None = None, captions: bool = False, batch_size: int = 32, num_workers: int = 0):

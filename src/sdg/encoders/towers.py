@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sdg.errors import UserError, first_line
 
-__all__ = ["at_resolution", "image_tower", "known", "resized", "resnet_small", "resnet_tiny"]
+__all__ = ["at_resolution", "image_tower", "known", "resized", "resnet_medium", "resnet_small", "resnet_tiny"]
 
 OWN_HEAD = "own"  # `timm_proj` of a timm tower whose own pooling and head give the embedding
 PREFIXES = (0, 1, 2, 4, 5)  # tokens that stand for no place: none, a class token, registers
@@ -103,7 +103,7 @@ def interpolated(positions: Tensor, shape: torch.Size) -> Tensor:
 
 
 CONFIG = {"input_size": (3, 32, 32), "pool_size": (2, 2), "first_conv": "conv1.0", "classifier": "fc"}
-default_cfgs = generate_default_cfgs({"resnet_tiny.untrained": CONFIG, "resnet_small.untrained": CONFIG})
+default_cfgs = generate_default_cfgs({f"resnet_{size}.untrained": CONFIG for size in ("tiny", "small", "medium")})
 
 
 def small_resnet(name: str, layers: tuple, channels: tuple, stem_width: int, pretrained: bool, **options) -> ResNet:
@@ -129,3 +129,9 @@ def resnet_tiny(pretrained: bool = False, **options) -> ResNet:
 def resnet_small(pretrained: bool = False, **options) -> ResNet:
     """1.6 M parameters, most of them where they see whole objects: noise averages out over space."""
     return small_resnet("resnet_small", (1, 2, 2, 1), (32, 96, 160, 160), 16, pretrained, **options)
+
+
+@register_model
+def resnet_medium(pretrained: bool = False, **options) -> ResNet:
+    """2.9 M parameters, for images of 64 × 64."""
+    return small_resnet("resnet_medium", (1, 2, 2, 2), (32, 96, 160, 224), 16, pretrained, **options)

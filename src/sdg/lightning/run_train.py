@@ -13,7 +13,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.checkpoints.models import build_denoiser, chosen_clip, fill
 from sdg.checkpoints.weights import read
-from sdg.data.captions import FACTORS, WORDS
+from sdg.data.captions import FACTORS
 from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP, tokens
 from sdg.encoders.noise_aware import NoiseAwareEncoder
@@ -135,8 +135,9 @@ def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
     if config.encoder.name is not None:  # one that somebody trained, to fine-tune
         return instantiate(config.module, clip=chosen_clip(config.encoder).requires_grad_(True).train(), **training_parts(config), _convert_="all")
     tokenizer, model = choice("encoder.tokenizer", config.encoder.tokenizer, ("words", "bpe")), plain["encoder"]["model"]
-    captions = [] if tokenizer == "bpe" else getattr(instantiate(config.data), "captions", [])  # of other data than the shapes, whose words are known
-    words = () if tokenizer == "bpe" else vocabulary(captions) or WORDS
+    data = instantiate(config.data)
+    captions = [] if tokenizer == "bpe" or data.words else getattr(data, "captions", [])
+    words = () if tokenizer == "bpe" else data.words or tuple(vocabulary(captions))
     if model["text_cfg"]["vocab_size"] is None:
         model["text_cfg"]["vocab_size"] = tokens(words)
     encoder = CLIP(model, words)
