@@ -82,8 +82,8 @@ def by_text(image, text, sentences, levels):
 
 @torch.no_grad()
 def main(prompts: int = 32, each: int = 2, images: int = 10_000) -> None:
-    trained, judge = load_denoiser("weights/denoiser.safetensors"), load_judge("weights/judge.safetensors")
-    clip, noisy = load_clip("weights/clip.safetensors"), load_clip_noisy("weights/clip_noisy.safetensors")
+    trained, judge = load_denoiser("weights/shapes/denoiser.safetensors"), load_judge("weights/shapes/judge.safetensors")
+    clip, noisy = load_clip("weights/shapes/clip.safetensors"), load_clip_noisy("weights/shapes/clip_noisy.safetensors")
     held_out = Shapes(prompts, 1)
     requests = Requests([{"text": held_out.caption(i, 0, NAMED)} for i in range(prompts)], each, seed=0)
     sentences = [request.wishes["text"] for request in requests]

@@ -39,11 +39,12 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     Arguments:
         factors: five indices in the order of `FACTORS`.
         rng: chooses the wording.
-        named: names of the factors to mention; by default one to five of them, each number as often.
+        named: names of the factors to mention, or how many of them; by default one to five, each number as often.
     """
     names = list(FACTORS)
-    if named is None:
-        named = [names[i] for i in rng.permutation(len(names))[: rng.integers(1, len(names) + 1)]]
+    if named is None or isinstance(named, int):
+        order = [names[i] for i in rng.permutation(len(names))]
+        named = order[: rng.integers(1, len(names) + 1) if named is None else named]
     value = {name: FACTORS[name][factors[i]] for i, name in enumerate(names) if name in named}
     word = {name: str(rng.choice(SYNONYMS.get(v, (v,)))) for name, v in value.items()}
 

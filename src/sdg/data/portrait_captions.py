@@ -87,12 +87,14 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     Arguments:
         factors: eleven indices in the order of `FACTORS`, −1 for what is not there.
         rng: chooses the wording.
-        named: names of the factors to mention; by default one to all of those that are there, each number as often.
+        named: names of the factors to mention, or how many of those that are there; by default one to all of them,
+            each number as often.
             The colour of a beard is the hair's: where there is no hair, naming `hair_colour` names the beard too.
     """
     there = {name: FACTORS[name][value] for name, value in zip(FACTORS, factors) if value >= 0}
-    if named is None:
-        named = [list(there)[i] for i in rng.permutation(len(there))[: rng.integers(1, len(there) + 1)]]
+    if named is None or isinstance(named, int):
+        order = [list(there)[i] for i in rng.permutation(len(there))]
+        named = order[: rng.integers(1, len(there) + 1) if named is None else named]
     said = {name: value for name, value in there.items() if name in named}
     if "hair_colour" in said and there.get("hair", "bald") == "bald":
         said["facial_hair"] = there["facial_hair"]

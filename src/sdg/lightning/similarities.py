@@ -1,6 +1,6 @@
 """From the config's similarities to the terms of sim, and to what every sample shall be like."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.checkpoints.models import chosen_clip, load_classifier, load_clip_noisy, pair
-from sdg.data.captions import FACTORS
 from sdg.data.image import image_files, load_image
 from sdg.data.requests import Request
 from sdg.data.wishes import read_table, read_wishes, verbatim, weighted
@@ -74,11 +73,26 @@ def own_wishes(config: DictConfig, held_out) -> dict:
         return i
     offers = {kind: lambda i: f"{HELD_OUT}{within(i)}" for kind in BY_REFERENCE}
     if hasattr(held_out, "caption"):
-        named = None if config.named is None else [choice("named", name, list(FACTORS)) for name in listed(config.named)]
+        named = factors_to_name(config.named, getattr(held_out, "attributes", {}))
         offers["text"] = lambda i: verbatim(held_out.caption(within(i), 0, named))
     if hasattr(held_out, "class_of"):
         offers["class"] = lambda i: verbatim(held_out.class_of(within(i)))
     return offers
+
+
+def factors_to_name(named, attributes: Mapping[str, Sequence[str]]) -> list[str] | int | None:
+    """Which factors held-out captions shall name: a list of names, how many, or None for any.
+
+    Raises:
+        UserError: it is none of these, or the data has no such factor.
+    """
+    if named is None or not attributes:
+        return None
+    if named == "all":
+        return list(attributes)
+    if isinstance(named, int):
+        return integer("named", named, 1, len(attributes))
+    return [choice("named", name, list(attributes)) for name in listed(named)]
 
 
 def reference_images(requests: Sequence[Request], terms: Sequence[str], held_out, resolution: int) -> dict[str, Tensor]:
