@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib.resources import files
@@ -63,6 +64,7 @@ class Layer:
         canvas = full["canvas"]
         if elements is not None:
             canvas = canvas | {"elements": [canvas["elements"][place] for place in elements]}
+            full = full | {"components": used(canvas, full["components"])}  # the schema's check costs
         self.avatar, self.style = dicebear.Avatar, dicebear.Style(full | {"canvas": canvas})
 
     def render(self, options: Mapping, resolution: int) -> np.ndarray:
@@ -77,6 +79,15 @@ class Layer:
             svg_string=svg, width=resolution, height=resolution, skip_system_fonts=True
         )
         return np.asarray(Image.open(io.BytesIO(png)).convert("RGBA"))
+
+
+def used(part: dict, components: dict) -> dict:
+    """Those of a style's components that a part of it draws, and those that these draw."""
+    names = set(re.findall(r'"name": "(\w+)", "type": "component"', json.dumps(part, sort_keys=True)))
+    found = {name: components[name] for name in sorted(names)}
+    for name in sorted(names):
+        found |= used(components[name], components)
+    return found
 
 
 @lru_cache
