@@ -1,6 +1,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN = $(VENV)/bin/python
+DATA ?= portraits
+PARTS = denoiser clip clip_noisy $(if $(filter shapes,$(DATA)),judge)
 
 .PHONY: help setup demo test slow study weights clean
 
@@ -27,11 +29,13 @@ slow: setup      ## the slow tests: the figures of the shipped weights, the note
 study: setup     ## the central experiment: docs/study.md
 	$(RUN) benchmarks/study.py outputs/study
 
-weights: setup   ## train all shipped weights anew; hours on a CPU
-	for kind in denoiser clip clip_noisy judge; do \
-	  $(RUN) train.py encoder=$$(echo $$kind | sed 's/denoiser/none/') hydra.run.dir=outputs/weights/$$kind && rm -f weights/$$kind.safetensors && \
-	  $(RUN) -m sdg.checkpoints convert --half outputs/weights/$$kind/$$kind weights/$$kind.safetensors && cp outputs/weights/$$kind/$$kind/README.md weights/$$kind.md || exit 1; \
+weights: setup   ## train the shipped weights of DATA=portraits or shapes anew; hours on a CPU
+	for kind in $(PARTS); do \
+	  $(RUN) train.py data=$(DATA) encoder=$$(echo $$kind | sed 's/denoiser/none/') hydra.run.dir=outputs/weights/$(DATA)/$$kind && \
+	  rm -f weights/$(DATA)/$$kind.safetensors && \
+	  $(RUN) -m sdg.checkpoints convert --half outputs/weights/$(DATA)/$$kind/$$kind weights/$(DATA)/$$kind.safetensors && \
+	  cp outputs/weights/$(DATA)/$$kind/$$kind/README.md weights/$(DATA)/$$kind.md || exit 1; \
 	done
 
 clean:           ## forget the environment, the runs and the rendered data
-	rm -rf $(VENV) outputs data/shapes data/emoji
+	rm -rf $(VENV) outputs data/portraits data/shapes data/emoji

@@ -13,7 +13,6 @@ from torchmetrics import MetricCollection
 from torchvision.transforms.functional import to_pil_image
 
 from sdg.checkpoints.models import load_clip, load_judge
-from sdg.data.captions import FACTORS, all_named
 from sdg.data.requests import Request
 from sdg.data.wishes import foremost, weighted
 from sdg.errors import UserError, choice, integer
@@ -26,6 +25,7 @@ from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall
 from sdg.metrics.inception import Inception
 from sdg.metrics.layout import centres, intersection_over_union
 from sdg.metrics.perceptual import Perceptual, pairs_within
+from sdg.metrics.reading import reader_of
 from sdg.metrics.reference import of_real_images
 from sdg.metrics.retrieval import Retrieval
 from sdg.report.grid import labelled_grid, labelled_rows, to_uint8
@@ -40,11 +40,13 @@ ROW = 10  # pictures in a row
 class Evaluation(pl.LightningModule):
     """Measures a run's samples under `Trainer.test`; made before they are drawn, so that what it lacks is said first.
 
+    Where the data can be rendered, each sample's attributes are read by rendering (`sdg.metrics.reading`); the judge, where there is one,
+    gives features, outlines and the probabilities of prompts.
+
     Arguments:
         options: `eval` of the config: who judges.
         requests: of the run.
-        data: the data module; its held-out images are what samples are compared with. The judge reads the shapes' factors, so it judges
-            only where they are known.
+        data: the data module; its held-out images are what samples are compared with. Attributes are read only where they are known.
         references: {name: image} of what the requests refer to.
         resolution: side of the samples in pixels.
         start: the image that the samples started from, to show beside them.
@@ -64,7 +66,10 @@ class Evaluation(pl.LightningModule):
         self.held_out, self.wishes = data.held_out, [dict(request.wishes) for request in requests]
         self.distinct = {wish: k for k, wish in enumerate(dict.fromkeys(str(wish) for wish in self.wishes))}
         self.group = torch.tensor([self.distinct[str(wish)] for wish in self.wishes])
-        self.judge = load_judge(options.judge) if options.judge and hasattr(self.held_out, "showing") else None
+        self.attributes = getattr(self.held_out, "attributes", {})
+        self.names = list(self.attributes)
+        self.judge = load_judge(options.judge) if options.judge and self.attributes else None
+        self.reader = reader_of(self.held_out) if choice("eval.reading", options.reading, (True, False)) else None
         self.clip = load_clip(options.clip) if options.clip and (self.wishes[0].get("text") or not self.judge) else None
         self.inception = Inception(options.inception) if options.inception else None
         self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
@@ -72,10 +77,12 @@ class Evaluation(pl.LightningModule):
             if network is not None and network.resolution != resolution and not (name == "clip" and scales(network)):
                 raise UserError(f"eval.{name} reads images of {network.resolution} pixels a side, the samples have {resolution}: train one "
                                 f"(python train.py encoder={name} data.resolution={resolution}) or go without, eval.{name}=null.")
+        if self.judge or self.reader:
+            self.wanted, self.unwanted = (named_by(self.wishes, sign, self.held_out) for sign in (1, -1))
+            self.aligned, self.against = Alignment(self.names), Alignment(self.names)
         if self.judge:
-            self.wanted, self.unwanted = named_by(self.wishes, 1), named_by(self.wishes, -1)
-            self.rivals = self.wanted.new_empty(len(self.distinct), len(FACTORS)).index_copy(0, self.group, self.wanted)
-            self.aligned, self.against, self.found = Alignment(list(FACTORS)), Alignment(list(FACTORS)), Retrieval()
+            self.rivals = self.wanted.new_empty(len(self.distinct), len(self.names)).index_copy(0, self.group, self.wanted)
+            self.found, self.by_judge = Retrieval(), Alignment(self.names)
         self.distances, self.of_showing = torch.nn.ModuleDict(), None
 
     def of(self, drawn: Drawn) -> "Evaluation":
@@ -112,9 +119,12 @@ class Evaluation(pl.LightningModule):
         if self.judge and (self.wanted >= 0).any():
             of = self.real["judge"]["features"]
             self.of_showing = MetricCollection({"frechet": Frechet(of), "kernel": Kernel(of)}).to(self.device)
-        if self.pictures and self.judge:
-            read = self.judge(torch.stack(list(self.pictures.values())).to(self.device))
-            self.their = {name: (guesses, mask) for name, guesses, mask in zip(self.pictures, read.guesses(), read.mask > 0)}
+        if self.pictures and (self.judge or self.reader):
+            pictures = torch.stack(list(self.pictures.values())).to(self.device)
+            judged = self.judge(pictures) if self.judge else None
+            factors = self.reader.read(pictures).factors if self.reader else judged.guesses()
+            self.their_factors = dict(zip(self.pictures, factors))
+            self.their_masks = dict(zip(self.pictures, judged.mask > 0)) if judged else {}
         if self.clip:
             sentences = list(dict.fromkeys(foremost(wish["text"]) for wish in self.wishes if "text" in wish))
             self.sentences = dict(zip(sentences, self.clip.encode_text(sentences))) if sentences else {}
@@ -134,8 +144,12 @@ class Evaluation(pl.LightningModule):
             return
         images, group = self.drawn.read(index.tolist()).to(self.device), self.group[index.cpu()].to(self.device)
         rows, features = [{"index": i} for i in index.tolist()], {}
-        if self.judge:
-            features["judge"] = self.judged(images, index, rows)
+        judged = self.judge(images) if self.judge else None
+        if judged or self.reader:
+            self.read_attributes(images, index, rows, judged)
+        if judged:
+            features["judge"] = judged.features
+            self.judged(judged, index, rows)
         if self.clip:
             z = features["clip"] = self.clip.encode_image(images)
             if self.sentences:
@@ -148,42 +162,62 @@ class Evaluation(pl.LightningModule):
             of_samples.update(features[name], index, group)
         self.rows += rows
 
-    def judged(self, images: Tensor, index: Tensor, rows: list[dict]) -> Tensor:
-        """Notes what the judge reads off each image beside what was asked for; the features."""
-        read, at = self.judge(images), index.cpu()
-        guesses, masks, wanted = read.guesses(), read.mask > 0, self.wanted[at].to(self.device)
-        self.aligned.update(guesses, wanted)
-        self.against.update(guesses, self.unwanted[at].to(self.device))
+    def read_attributes(self, images: Tensor, index: Tensor, rows: list[dict], judged) -> None:
+        """Notes which attributes each image shows beside those that were asked for: by rendering, else by the judge."""
+        at = index.cpu()
+        wanted, unwanted = self.wanted[at].to(self.device), self.unwanted[at].to(self.device)
+        reading = self.reader.read(images) if self.reader else None
+        factors = reading.factors if reading else judged.guesses()
+        self.aligned.update(factors, wanted)
+        self.against.update(factors, unwanted)
+        right, asked = (each[:, -1].tolist() for each in hits(factors, wanted))
+        for row, values, hit, was in zip(rows, factors.tolist(), right, asked):
+            row |= {name: self.attributes[name][value] if value >= 0 else "" for name, value in zip(self.names, values)}
+            row["all"] = int(hit) if was else None
+        if reading:
+            for row, residual in zip(rows, reading.residual.tolist()):
+                clear = residual <= self.reader.threshold
+                row["residual"] = round(residual, 5)
+                row["shows"] = None if row["all"] is None else int(row["all"] and clear)
+        for kind in self.by_reference():
+            theirs = torch.stack([self.their_factors[foremost(self.wishes[i][kind])] for i in index.tolist()])
+            for row, same in zip(rows, (factors == theirs).int().tolist()):
+                row |= {f"{kind}_{name}": value for name, value in zip(self.names, same)}
+
+    def judged(self, read, index: Tensor, rows: list[dict]) -> None:
+        """Notes what the judge reads off each image: where its object is, how likely every prompt, what it takes for shown."""
+        at, masks = index.cpu(), read.mask > 0
+        self.by_judge.update(read.guesses(), self.wanted[at].to(self.device))
         if (self.rivals >= 0).any():
             self.found.update(read.log_likelihood(self.rivals.to(self.device)), self.group[at].to(self.device))
-        right, asked = (each[:, -1].tolist() for each in hits(guesses, wanted))
-        for row, guess, hit, was, (x, y) in zip(rows, guesses.tolist(), right, asked, centres(masks).tolist()):
-            row |= {factor: FACTORS[factor][value] for factor, value in zip(FACTORS, guess)} | {"all": int(hit) if was else None, "x": round(x, 4), "y": round(y, 4)}
+        for row, (x, y) in zip(rows, centres(masks).tolist()):
+            row |= {"x": round(x, 4), "y": round(y, 4)}
         for kind in self.by_reference():
             names = [foremost(self.wishes[i][kind]) for i in index.tolist()]
             others = list(dict.fromkeys(foremost(wish[kind]) for wish in self.wishes))
-            theirs = torch.stack([self.their[name][1] for name in names])
+            theirs = torch.stack([self.their_masks[name] for name in names])
             overlap = intersection_over_union(masks, theirs).tolist()
-            shared = (guesses == torch.stack([self.their[name][0] for name in names])).int().tolist()
-            another = torch.stack([self.their[others[(others.index(name) + 1) % len(others)]][1] for name in names])
+            another = torch.stack([self.their_masks[others[(others.index(name) + 1) % len(others)]] for name in names])
             chance = intersection_over_union(masks, another).tolist() if len(others) > 1 else [None] * len(rows)
-            for row, iou, same, random in zip(rows, overlap, shared, chance):
+            for row, iou, random in zip(rows, overlap, chance):
                 row |= {f"{kind}_mask_iou": round(iou, 4), f"{kind}_mask_iou_random": random and round(random, 4)}
-                row |= {f"{kind}_{factor}": value for factor, value in zip(FACTORS, same)}
         if self.of_showing:  # samples of a few wishes are not the data, however good they are
             shown = self.held_out.showing(self.wanted[at].numpy(), at.tolist()).to(self.device)
             self.of_showing.update(self.judge(shown).features, index, self.group[at].to(self.device))
-        return read.features
 
     def by_reference(self) -> list[str]:
         return [kind for kind in self.wishes[0] if all(foremost(wish[kind]) in self.pictures for wish in self.wishes)]
 
     def on_test_epoch_end(self) -> None:
         computed = {}
-        if self.judge:
-            computed = {"alignment": self.aligned.compute(), "judge_ceiling": self.ceiling()}
+        if self.judge or self.reader:
+            computed["alignment"] = self.aligned.compute()
             if (self.unwanted >= 0).any():
                 computed["against"] = self.against.compute()
+        if self.judge:
+            computed["judge_ceiling"] = self.ceiling()
+            if self.reader:
+                computed["alignment_judge"] = self.by_judge.compute()
             if (self.rivals >= 0).any():
                 computed["retrieval_judge"] = self.found.compute() | {"among": len(self.distinct)}
         for name, of_samples in self.distances.items():
@@ -200,7 +234,7 @@ class Evaluation(pl.LightningModule):
         """The judge's accuracy on real images, asked what the wishes ask: "all" means the factors that they name, if they name any."""
         guesses, named = self.real["judge"]["guesses"], self.wanted.max(0).values >= 0
         factors = self.held_out.__getitems__(list(range(len(guesses))))["factors"]
-        return shares(*hits(guesses, torch.where(named | ~named.any(), factors, -1)), list(FACTORS))
+        return shares(*hits(guesses, torch.where(named | ~named.any(), factors, -1)), self.names)
 
     # --- what is written -------------------------------------------------------------------------------------------------------
 
@@ -212,7 +246,7 @@ class Evaluation(pl.LightningModule):
         read = {row["index"]: row for rank in range(self.trainer.world_size) for row in json.loads(self.drawn.verdicts(rank).read_text())}
         wishes = [{"prompt" if kind == "text" else kind: what for kind, what in wish.items()} for wish in self.wishes]
         table = [row | {"gamma": self.gamma} | wish | read[row["index"]] for row, wish in zip(rows, wishes)]
-        metrics = figures(table, self.gamma, [str(wish) for wish in self.wishes], self.by_reference() if self.judge else [], computed, self.options.bootstrap)
+        metrics = figures(table, self.gamma, [str(wish) for wish in self.wishes], self.by_reference() if self.judge or self.reader else [], self.names, computed, self.options.bootstrap)
         write_table(folder / "samples.csv", [{key: value for key, value in row.items() if key != "cost"} for row in table])
         write_table(folder / "metrics.csv", [flat(metrics)])
         write_whole(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
@@ -262,15 +296,11 @@ def named(reader: str, computed: dict) -> dict:
     return found
 
 
-def named_by(wishes: list[dict], sign: int) -> Tensor:
+def named_by(wishes: list[dict], sign: int, held_out) -> Tensor:
     """The factors that sentences and classes with a weight of this sign name, integers (B, factors), −1 where they name none or two."""
-    rows = []
+    rows, attributes = [], list(held_out.attributes)
     for wish in wishes:
         words = " ".join(part for kind in ("text", "class") if kind in wish for part, weight in weighted(wish[kind]) if weight * sign > 0)
-        rows.append([found.get(factor, -1) for factor in FACTORS] if (found := unambiguous(words)) else [-1] * len(FACTORS))
+        named = {factor: values for factor, values in held_out.all_named(words).items() if len(values) == 1}
+        rows.append([next(iter(named[factor])) if factor in named else -1 for factor in attributes])
     return torch.tensor(rows)
-
-
-def unambiguous(words: str) -> dict[str, int]:
-    """The factors of which these words name one value."""
-    return {factor: values.pop() for factor, values in all_named(words).items() if len(values) == 1}

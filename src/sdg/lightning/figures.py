@@ -7,18 +7,17 @@ from pathlib import Path
 
 import torch
 
-from sdg.data.captions import FACTORS
 from sdg.lightning.drawn import write_whole
 from sdg.metrics.alignment import bootstrap_interval
 from sdg.metrics.layout import spread_within
 
 __all__ = ["figures", "report", "write_table"]
 
-SAID = ("similarity", "frechet_judge", "frechet_judge_real", "frechet_clip", "fid", "precision_judge", "recall_judge", "precision_clip", "recall_clip", "diversity_judge", "diversity_clip",
+SAID = ("shows", "residual", "similarity", "frechet_judge", "frechet_judge_real", "frechet_clip", "fid", "precision_judge", "recall_judge", "precision_clip", "recall_clip", "diversity_judge", "diversity_clip",
         "seconds_per_sample")
 
 
-def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_reference: Sequence[str], computed: Mapping, draws: int) -> dict:
+def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_reference: Sequence[str], factors: Sequence[str], computed: Mapping, draws: int) -> dict:
     """What `metrics.json` holds.
 
     Arguments:
@@ -26,6 +25,7 @@ def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_re
         gamma: γ, for the record.
         wishes: what each sample was asked for; intervals are over these.
         by_reference: similarities to images.
+        factors: names of the attributes that were read.
         computed: what metrics over all ranks gave.
         draws: resamplings for an interval.
     """
@@ -41,15 +41,25 @@ def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_re
     if found.get("alignment", {}).get("all") is not None:
         # A wish that names nothing is neither right nor wrong.
         asked = [k for k, row in enumerate(table) if row["all"] is not None]
-        found["alignment_all_interval"] = bootstrap_interval(torch.tensor([float(table[k]["all"]) for k in asked]), [wishes[k] for k in asked], draws)
+
+        def interval(name: str) -> tuple[float, float]:
+            return bootstrap_interval(torch.tensor([float(table[k][name]) for k in asked]), [wishes[k] for k in asked], draws)
+
+        found["alignment_all_interval"] = interval("all")
+        if "shows" in table[0]:
+            found["shows"] = sum(table[k]["shows"] for k in asked) / len(asked)
+            found["shows_interval"] = interval("shows")
+    if "residual" in table[0]:
+        found["residual"] = column("residual").median().item()
     for kind in by_reference:
         groups = [row[kind] for row in table]
-        same = {factor: column(f"{kind}_{factor}") for factor in FACTORS}
-        overlap = column(f"{kind}_mask_iou")
+        same = {factor: column(f"{kind}_{factor}") for factor in factors}
         parts = {"agreement": {factor: values.mean().item() for factor, values in same.items()},
-                 "agreement_interval": {factor: bootstrap_interval(values, groups, draws) for factor, values in same.items()},
-                 "mask_iou": overlap.mean().item(), "mask_iou_interval": bootstrap_interval(overlap, groups, draws)}
-        if table[0][f"{kind}_mask_iou_random"] is not None:
+                 "agreement_interval": {factor: bootstrap_interval(values, groups, draws) for factor, values in same.items()}}
+        if f"{kind}_mask_iou" in table[0]:
+            overlap = column(f"{kind}_mask_iou")
+            parts |= {"mask_iou": overlap.mean().item(), "mask_iou_interval": bootstrap_interval(overlap, groups, draws)}
+        if table[0].get(f"{kind}_mask_iou_random") is not None:
             parts["mask_iou_random"] = column(f"{kind}_mask_iou_random").mean().item()
         for name, value in parts.items():
             found.setdefault(name, {})[kind] = value
@@ -62,7 +72,7 @@ def report(metrics: Mapping) -> None:
     """The figures in a few lines."""
     def shares(values: Mapping) -> str:
         return "  ".join(f"{name} {value:.2f}" for name, value in values.items() if value is not None)
-    for name in ("alignment", "against", "judge_ceiling", "retrieval_judge"):
+    for name in ("alignment", "against", "alignment_judge", "judge_ceiling", "retrieval_judge"):
         if any(value is not None for value in metrics.get(name, {}).values()):
             print(f"{name}: {shares(metrics[name])}")
     for kind, values in metrics.get("agreement", {}).items():
