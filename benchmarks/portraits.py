@@ -1,0 +1,66 @@
+"""The portraits' table of figures: how much of its prompt a sample shows, and how near it stays to real images.
+
+Prompts are captions of held-out images, and of held-out combinations; every figure is read by rendering.
+
+    python benchmarks/portraits.py FOLDER [prompts=64] [samples of each=8] [only=four,one,…]
+
+A run that lies in FOLDER already is not drawn again; the table is printed and written to FOLDER/table.md.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from runs import sample
+
+SETTINGS = {"data": "portraits"}
+NAMED = {
+    "four": {"named": 4},
+    "one": {"named": 1},
+    "all": {"named": "all"},
+    "combinations": {"data__split": "combinations"},
+}
+METHODS = {
+    "noise-aware": {},
+    "contrastive encoder": {"encoder__weights": "weights/portraits/clip_contrastive.safetensors"},
+    "clean encoder": {"encoder": "clip"},
+    "unguided": {"guidance__gamma": 0},
+}
+COLUMNS = ("named", "guided by", "all shown", "95 %", "all read", "residual", "Fréchet", "real", "s")
+
+
+def row(named: str, method: str, figures: Mapping) -> str:
+    low, high = figures["shows_interval"]
+    frechet, real = (figures.get(f"frechet_imagenet{suffix}") for suffix in ("", "_real"))
+    cells = [
+        named, method, f"**{figures['shows']:.2f}**", f"{low:.2f}–{high:.2f}",
+        f"{figures['alignment']['all']:.2f}", f"{figures['residual']:.4f}",
+        "" if frechet is None else f"{frechet:.1f}", "" if real is None else f"{real:.1f}",
+        f"{figures['seconds_per_sample']:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def main(folder: Path, prompts: int = 64, each: int = 8, only: str = "") -> None:
+    size = {"num_samples": prompts * each, "samples_per_prompt": each}
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    chosen = only.split(",") if only else list(NAMED)
+    for named in chosen:
+        for method, options in METHODS.items():
+            weights = options.get("encoder__weights")
+            if weights and not Path(weights).is_file():
+                continue
+            place = folder / f"{named}-{method.replace(' ', '-')}"
+            figures = sample(place, **SETTINGS, **NAMED[named], **size, **options)
+            lines.append(row(named, method, figures))
+            print(lines[-1], flush=True)
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    print(f"results: {folder / 'table.md'}")
+
+
+if __name__ == "__main__":
+    words = dict(word.split("=", 1) for word in sys.argv[2:])
+    main(
+        Path(sys.argv[1]).resolve(), int(words.get("prompts", 64)), int(words.get("each", 8)),
+        words.get("only", ""),
+    )
