@@ -22,7 +22,8 @@ __all__ = ["NAMES", "PaintedLayer", "compose", "portrait_layers"]
 
 NAMES = tuple(choice.name for choice in CHOICES)
 GROUNDS = ("#000000", "#ffffff")
-BODY, CLOTHES, FACE, TOP, FACIAL_HAIR, EYEWEAR = (0, 1), (2,), (3, 4, 5, 6), (7,), (8,), (9,)
+SKIN, CLOTHES, FACE, TOP, FACIAL_HAIR, EYEWEAR = (1,), (2,), (3, 4, 5, 6), (7,), (8,), (9,)
+BODY = 0  # is in every layer: what is covered at an edge hangs on the bounds of all that is drawn
 
 
 class PaintedLayer(NamedTuple):
@@ -54,7 +55,7 @@ def portrait_layers(resolution: int) -> tuple[PaintedLayer, ...]:
     A choice that shows nowhere (the colour of headwear on a bare head) is 0.
     """
     ground = painted((), ("background",), resolution)
-    skin = painted(BODY, ("skin",), resolution)
+    skin = painted(SKIN, ("skin",), resolution)
     clothes = painted(CLOTHES, ("clothes", "clothes_colour"), resolution)
     face = painted(FACE, ("expression",), resolution)
     top = painted(TOP, ("top", "hair_colour", "headwear_colour"), resolution)
@@ -82,7 +83,7 @@ def painted(elements: Sequence[int], names: Sequence[str], resolution: int) -> P
         elements: places in the style's canvas; none is the background.
         names: of the choices.
     """
-    layer = Layer(STYLE, elements)
+    layer = Layer(STYLE, [BODY, *elements])
     columns = tuple(NAMES.index(name) for name in names)
     rows, added, kept = [], [], []
     for row in product(*(range(len(CHOICES[column].values)) for column in columns)):
@@ -92,9 +93,11 @@ def painted(elements: Sequence[int], names: Sequence[str], resolution: int) -> P
         for column, value in zip(columns, row):
             options |= CHOICES[column].values[value].options
         if elements:
-            black, white = (pixels(layer, options | {"backgroundColor": hex}, resolution) for hex in GROUNDS)
+            unseen = [{"skinColor": hex, "backgroundColor": hex} for hex in GROUNDS]  # the body
+            black, white = (pixels(layer, ground | options, resolution) for ground in unseen)
         else:
-            black = white = pixels(layer, options, resolution)
+            hidden = {"skinColor": options["backgroundColor"]}
+            black = white = pixels(layer, options | hidden, resolution)
         rows.append(row)
         added.append(black)
         kept.append(white - black)
