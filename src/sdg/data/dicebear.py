@@ -12,7 +12,7 @@ from PIL import Image
 
 from sdg.errors import UserError, choice
 
-__all__ = ["Layer", "definition", "layers", "render", "styles"]
+__all__ = ["Layer", "credit", "definition", "layers", "render", "styles"]
 
 INSTALL = "pip install dicebear-core dicebear-styles dicebear-schema resvg-py"
 
@@ -48,6 +48,13 @@ def definition(name: str) -> dict:
     """
     choice("data.style", name, styles())
     return json.loads(files("dicebear_styles").joinpath(f"{name}.json").read_text("utf-8"))
+
+
+def credit(name: str) -> str:
+    """Who drew a style, and under which licence, in one line."""
+    meta = definition(name)["meta"]
+    creator, licence = (meta.get(key, {}).get("name", "") for key in ("creator", "license"))
+    return f"portraits in the style {name} by {creator or 'unknown'}, licence: {licence.rstrip('.')}"
 
 
 class Layer:

@@ -1,15 +1,13 @@
 """What an avataaars portrait may show: its factors, and the drawing options that make each value.
 
-A portrait is a row of ten choices, one for each entry of `CHOICES`. A choice sets options of DiceBear
-and says which values of which factors that shows. Several choices may show one value: what tells them
-apart is a nuisance that no caption names.
+A portrait is a row of ten choices, one for each entry of `CHOICES`.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["CHOICES", "FACTORS", "FIXED", "HELD_OUT_PAIRS", "Choice", "Value", "factors_of", "options_of"]
+from sdg.data.portrait_style import Choice, Value, shown_by
+
+__all__ = ["CHOICES", "FACTORS", "FIXED", "HELD_OUT_PAIRS", "factors_of", "options_of"]
 
 FIXED = {"scale": 1.2, "translateY": 6, "accessoriesColor": "#26262b"}  # the crop, and all frames
 
@@ -27,21 +25,6 @@ FACTORS = {
     "background": ("white", "grey", "blue", "green", "orange", "purple"),
 }
 NAMES = tuple(FACTORS)
-
-
-class Value(NamedTuple):
-    """One value of a choice: the options that draw it, the values that it shows, how often it is drawn."""
-
-    options: dict
-    shows: dict
-    weight: float
-
-
-class Choice(NamedTuple):
-    """What is decided at once, with its values."""
-
-    name: str
-    values: tuple[Value, ...]
 
 
 def top(variant: str | None, weight: float, **shows: str) -> Value:
@@ -142,16 +125,7 @@ HELD_OUT_PAIRS = (
 )
 
 
-def shown_by(choice: Choice) -> np.ndarray:
-    """The factors that each value of a choice shows: integers, (values, factors), −1 for those it leaves open."""
-    table = np.full((len(choice.values), len(NAMES)), -1)
-    for row, value in zip(table, choice.values):
-        for factor, name in value.shows.items():
-            row[NAMES.index(factor)] = FACTORS[factor].index(name)
-    return table
-
-
-SHOWN = [shown_by(choice) for choice in CHOICES]
+SHOWN = [shown_by(choice, FACTORS) for choice in CHOICES]
 BALD = FACTORS["hair"].index("bald")
 SHAVEN = FACTORS["facial_hair"].index("none")
 

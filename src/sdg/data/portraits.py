@@ -1,53 +1,38 @@
-"""Cartoon portraits in the style avataaars (Pablo Stanley; free for personal and commercial use), every attribute known."""
+"""Cartoon portraits of DiceBear's styles, every attribute known; by default avataaars (Pablo Stanley)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from sdg.data.dicebear import render
-from sdg.data.portrait_captions import describe, zero_shot_caption
-from sdg.data.portrait_factors import CHOICES, FACTORS, HELD_OUT_PAIRS, factors_of, options_of
+from sdg.data.portrait_styles import portrait_style, print_credits
 from sdg.data.rendering import render_all
-from sdg.errors import integer
+from sdg.errors import UserError, choice, integer
 
-__all__ = ["Portraits", "draw_choices", "render_portraits"]
+__all__ = ["Portraits", "render_portraits"]
 
-STYLE = "avataaars"
 VERSION = 1  # of what is drawn for one seed; another is another cache
 BLOCK = 500  # images that share one random generator: a data set is a prefix of every larger one
 SPARE = 4  # times as many rows are drawn, from which those that may be shown are taken
+PROMPTED = 4  # factors that a held-out prompt names by default
+MATCHING = 1 << 31  # of the random numbers of `render_matching`: no block has that index
 
 
-def render_portraits(choices: np.ndarray, resolution: int) -> np.ndarray:
-    """Draws one portrait for each row of ten choices, (N, 10): uint8, (N, resolution, resolution, 3)."""
-    return np.stack([render(STYLE, options_of(row), resolution) for row in choices])
-
-
-def draw_choices(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Random choices, (n, 10), each independent of the others."""
-    columns = []
-    for choice in CHOICES:
-        weights = np.array([value.weight for value in choice.values], float)
-        columns.append(rng.choice(len(weights), n, p=weights / weights.sum()))
-    return np.stack(columns, 1)
-
-
-def shows_held_out(factors: np.ndarray) -> np.ndarray:
-    """Whether each row of factors, (N, 11), shows a pair of `HELD_OUT_PAIRS`: booleans, (N,)."""
-    names, shown = list(FACTORS), np.zeros(len(factors), bool)
-    for pair in HELD_OUT_PAIRS:
-        both = [factors[:, names.index(name)] == FACTORS[name].index(value) for name, value in pair]
-        shown |= both[0] & both[1]
-    return shown
+def render_portraits(
+    choices: np.ndarray, resolution: int, style: str | Sequence[str] = "avataaars"
+) -> np.ndarray:
+    """Draws one portrait for each row of choices, (N, C): uint8, (N, resolution, resolution, 3)."""
+    return portrait_style(style).render(choices, resolution)
 
 
 class Portraits(Dataset):
     """Portraits with their factors; rendered at first use, then memory-mapped from a cache.
 
-    Items, fetched a batch at a time, are dictionaries: `image` float (B, 3, H, W) in [-1, 1], `factors` integers
-    (B, 11), −1 for what is not there, and with `captions` a list of B sentences, `caption`, worded anew each time.
+    Items, fetched a batch at a time, are dictionaries: `image` float (B, 3, H, W) in [-1, 1],
+    `factors` integers (B, F), −1 for what is not there, and with `captions` a list of B sentences,
+    `caption`, worded anew each time.
 
     Arguments:
         size: number of images.
@@ -55,49 +40,116 @@ class Portraits(Dataset):
         resolution: side in pixels.
         cache: folder for rendered images; None renders in memory.
         captions: give captions with the images.
-        combinations: only images that show a pair of values that is held out, instead of only images that show none.
+        combinations: only images that show a pair of values that is held out, instead of only
+            images that show none.
+        style: of DiceBear, or several; several have a factor `artist`.
+
+    Attributes:
+        attributes: {factor: its values}, in the order of the columns of `factors`.
+        choices: what is drawn, integers (N, C).
+        factors: what that shows, integers (N, F).
+        classes: {factor: {value: its plainest caption}}.
+
+    Raises:
+        UserError: there is no such style, its options have no names, or an argument is out of range.
     """
 
-    classes = {
-        factor: {value: zero_shot_caption(factor, value) for value in values}
-        for factor, values in FACTORS.items()
-    }
-
-    def __init__(self, size: int, seed: int, resolution: int = 64, cache: str | None = None, captions: bool = False, combinations: bool = False):
+    def __init__(
+        self, size: int, seed: int, resolution: int = 64, cache: str | None = None,
+        captions: bool = False, combinations: bool = False, style: str | Sequence[str] = "avataaars",
+    ):
         self.resolution, self.cache = integer("data.resolution", resolution, 16, 1024), cache
         self.size, self.seed = integer("data.size", size, 1), seed
         self.captions, self.combinations = captions, combinations
+        self.style = portrait_style(style)
+        self.attributes: dict[str, tuple[str, ...]] = self.style.factors
+        self.classes = {factor: self.zero_shot_captions(factor) for factor in self.attributes}
+        if combinations and not self.style.held_out_pairs:
+            raise UserError(f"data.style={self.style.name} has too few factors to hold out pairs; "
+                            "use data.split=held_out.")
         blocks = [self._block(block) for block in range(-(-self.size // BLOCK))]
         self.choices = np.concatenate(blocks)[:size]
-        self.factors = factors_of(self.choices)
+        self.factors = self.style.factors_of(self.choices)
         self._images: np.ndarray | None = None
+
+    def zero_shot_captions(self, factor: str) -> dict[str, str]:
+        """{value: the plainest caption} of one factor."""
+        return {v: self.style.zero_shot_caption(factor, v) for v in self.attributes[factor]}
 
     def _block(self, block: int) -> np.ndarray:
         rng = np.random.default_rng([self.seed, block, int(self.combinations)])
-        rows = np.empty((0, len(CHOICES)), int)
-        while len(rows) < BLOCK:
-            drawn = draw_choices(SPARE * BLOCK, rng)
-            kept = shows_held_out(factors_of(drawn)) == self.combinations
-            rows = np.concatenate([rows, drawn[kept]])
-        return rows[:BLOCK]
+        kept: list[np.ndarray] = []
+        while sum(map(len, kept)) < BLOCK:
+            drawn = self.style.draw(SPARE * BLOCK, rng)
+            shown = self.style.shows_held_out(self.style.factors_of(drawn))
+            kept.append(drawn[shown == self.combinations])
+        return np.concatenate(kept)[:BLOCK]
 
     @property
     def images(self) -> np.ndarray:
         """All images, uint8, (N, H, W, 3); rendered when they are first asked for."""
         if self._images is None:
             kind = "combinations" if self.combinations else "portraits"
-            name = f"{kind}-{VERSION}-{self.resolution}px-seed{self.seed}-{self.size}.npy"
-            file = Path(self.cache) / name if self.cache else None
-            self._images = render_all(file, kind, render_portraits, self.choices, self.resolution)
+            style = "" if self.style.name == "avataaars" else f"-{self.style.key}"
+            place = f"{self.resolution}px-seed{self.seed}-{self.size}.npy"
+            file = Path(self.cache) / f"{kind}-{VERSION}{style}-{place}" if self.cache else None
+            if file is None or not file.exists():
+                print_credits(self.style)
+            options = self.resolution, self.style.name.split("+")
+            self._images = render_all(file, kind, render_portraits, self.choices, *options)
         return self._images
 
+    def render_matching(self, factors: np.ndarray, keys: Sequence[int]) -> torch.Tensor:
+        """New images that show these factors, (N, F), −1 free: (N, 3, H, W) in [-1, 1].
+
+        Arguments:
+            keys: of the N images; what chance decides follows from the seed and an image's own.
+
+        Raises:
+            UserError: no portrait shows such factors together.
+        """
+        rows = [self.style.matching(wanted, np.random.default_rng([self.seed, MATCHING, key]))
+                for wanted, key in zip(np.asarray(factors), keys)]
+        print_credits(self.style)
+        images = self.style.render(np.stack(rows), self.resolution)
+        return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+    def all_named(self, caption: str) -> dict[str, set[int]]:
+        """The factors that a caption names, and all their values.
+
+        Raises:
+            UserError: a word that these captions never use.
+        """
+        return self.style.all_named(caption)
+
+    def prompt_factors(self, index: int) -> list[str]:
+        """What a prompt about one image names by default: its held-out pair, or up to four factors."""
+        if self.combinations:
+            pair = self.style.pairs_shown(self.factors[index : index + 1])[0].argmax()
+            return [factor for factor, _ in self.style.held_out_pairs[pair]]
+        there = [factor for factor, v in zip(self.attributes, self.factors[index]) if v >= 0]
+        rng = np.random.default_rng([self.seed, 1 + index])
+        return [there[i] for i in rng.permutation(len(there))[:PROMPTED]]
+
     def caption(self, index: int, variant: int = 0, named=None) -> str:
-        """The caption of one image; every `variant` is another wording and, unless `named` says which, other factors."""
-        return describe(self.factors[index], np.random.default_rng([self.seed, 1 + index, variant]), named)
+        """The caption of one image.
+
+        Arguments:
+            variant: another is another wording and, unless `named` says which, other factors.
+            named: names of the factors to mention; those that are not there are left out.
+
+        Raises:
+            UserError: `named` has a factor that these portraits do not have.
+        """
+        for factor in named or ():
+            choice("named", factor, list(self.attributes))
+        rng = np.random.default_rng([self.seed, 1 + index, variant])
+        return self.style.describe(self.factors[index], rng, named)
 
     def class_of(self, index: int) -> str:
-        """The expression of one image, as a class."""
-        return FACTORS["expression"][self.factors[index][list(FACTORS).index("expression")]]
+        """The class of one image: its expression, or with several styles its artist."""
+        factor = self.style.class_factor
+        return self.attributes[factor][self.factors[index][list(self.attributes).index(factor)]]
 
     def __len__(self) -> int:
         return self.size
