@@ -13,10 +13,14 @@ __all__ = ["Encoded", "Stage", "blocks", "recorded", "stages", "weights_of"]
 
 
 class Encoded(NamedTuple):
-    """E(x, t): the unit embedding, (B, D), and the asked-for stages' maps, (B, C, H, W) or (B, C, tokens)."""
+    """E(x, t): the unit embedding, (B, D), and the asked-for stages' maps, (B, C, H, W) or (B, C, tokens).
+
+    `scaled` is a calibrated encoder's z at its own length, (B, D): z · E_text(y) is a logit of p(y | x_t). None of others.
+    """
 
     z: Tensor
     maps: dict[str, Tensor]
+    scaled: Tensor | None = None
 
 
 class Stage(NamedTuple):

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from sdg.diffusion.schedule import Schedule
 from sdg.encoders.clip import CLIP
 from sdg.encoders.contrastive import contrastive_loss, retrieval_top1
 from sdg.encoders.noise_aware import NoiseAwareEncoder
+from sdg.encoders.posterior import calibration_error, log_posterior, soft_cross_entropy
 from sdg.encoders.towers import at_resolution
-from sdg.errors import choice, number
+from sdg.errors import UserError, choice, number
+from sdg.lightning.banks import banks_of
 from sdg.lightning.training import TrainingModule
 
 __all__ = ["NoiseAwareFinetuning"]
@@ -21,10 +24,16 @@ RETRIEVED = 500  # images among which validation finds each
 class NoiseAwareFinetuning(TrainingModule):
     """Pulls E(x_t, t) to the clean E(x_0) of the same image and away from those of others (Liu et al. 2022, arXiv 2112.05744).
 
-        loss = ½ [CE(c·z z'ᵀ) + CE(c·z' zᵀ)] + w (1 − z·z'),   z = E(x_t, t),   z' = E_clean(x_0),   x_t ~ q(x_t | x_0),   t uniform
+        loss = w_1 ½ [CE(c·u z'ᵀ) + CE(c·z' uᵀ)] + w_2 (1 − u·z') + w_3 CE(p_c(· | x_0), q(· | x_t))
+        u = z/‖z‖,   z = E(x_t, t),   z' = E_clean(x_0),   x_t ~ q(x_t | x_0),   t uniform
 
     The first part tells images apart and lets z drift from z' where no image of the batch is: a sentence's embedding, which lies beside
     all images, is then misread even at t = 0. The second, ours, holds z at z'; its minimum is the direction of E[z' | x_t].
+    The third, posterior distillation, trains a calibrated encoder. Over a bank of sentences y_k, other ones each step,
+
+        p_c(k | x_0) = softmax_k c · cos(E_clean(x_0), E_text(y_k)),   q(k | x_t) = softmax_k z · E_text(y_k)
+
+    and its minimum is q(k | x_t) = E[p_c(k | x_0) | x_t], the clean CLIP's belief given the noisy image. No image has a label.
 
     The teacher sees x_0 at its own resolution, the copy x_t at the denoiser's.
 
@@ -37,39 +46,76 @@ class NoiseAwareFinetuning(TrainingModule):
         schedule: config of q.
         width, hidden: of the network that reads t.
         scale: c.
-        cosine_weight: w; 0 is the paper's loss.
+        cosine_weight: w_2; 0 is the paper's loss.
         levels: at which validation retrieves.
         freeze: stages whose weights stay.
         checkpointing: compute the tower's blocks again for the gradient instead of keeping their insides.
+        contrastive_weight: w_1.
+        posterior_weight: w_3; above 0 the encoder is calibrated.
+        bank: where the sentences come from: `captions` of the data, `templates` (the captions of its classes, those of each factor a bank
+            by itself), a file with one sentence a line; or several of these, whose losses add.
+        bank_size: sentences of a bank in each step.
+
+    Raises:
+        UserError: no objective has a weight.
     """
 
     def __init__(self, clip: CLIP, resolution: int, schedule: dict, width: int, hidden: int, scale: float, cosine_weight: float, levels: list[int],
-                 freeze: Sequence[str] = (), checkpointing: bool = False, **training):
+                 freeze: Sequence[str] = (), checkpointing: bool = False, contrastive_weight: float = 1.0, posterior_weight: float = 0.0,
+                 bank: str | Sequence[str] = "captions", bank_size: int = 512, **training):
         model, tower = at_resolution(clip.config["model"], clip.tower, resolution)
-        encoder = NoiseAwareEncoder(tower, clip.config | {"model": model}, schedule, width, hidden)
+        weights = {"contrastive": contrastive_weight, "cosine": cosine_weight, "posterior": posterior_weight}
+        for name, weight in weights.items():
+            number(f"module.{name}_weight", weight, 0)
+        if not any(weights.values()):
+            raise UserError("every objective has weight 0: set module.contrastive_weight, module.cosine_weight or module.posterior_weight.")
+        encoder = NoiseAwareEncoder(tower, clip.config | {"model": model}, schedule, width, hidden, calibrated=weights["posterior"] > 0)
         encoder.freeze(freeze)
         encoder.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
         encoder.logit_scale.copy_(clip.logit_scale.detach())
         super().__init__("clip_noisy", encoder.train(), **training)
         self.teacher = clip.eval().requires_grad_(False)
-        self.schedule, self.scale, self.weight, self.levels = Schedule(**schedule), scale, number("module.cosine_weight", cosine_weight, 0), levels
+        self.schedule, self.scale, self.weights, self.levels = Schedule(**schedule), scale, weights, levels
+        self.bank_names, self.bank_size, self.banks = bank, bank_size, None
+
+    def setup(self, stage: str) -> None:
+        if self.model.calibrated and self.banks is None:
+            data = self.trainer.datamodule
+            self.banks = banks_of(self.bank_names, self.bank_size, getattr(data, "train", None), data.held_out, self.encode_text)
 
     def training_step(self, batch: dict, index: int) -> Tensor:
         x0 = batch["image"]
         t = torch.randint(self.schedule.T, (len(x0),), device=x0.device)
-        noisy = self.model(self.schedule.q_sample(x0, t, torch.randn_like(x0)), t)
-        clean = self.clean(x0)
-        loss, distance = contrastive_loss(noisy, clean, self.scale, self.gather, self.global_rank), 1 - (noisy * clean).sum(-1).mean()
-        self.log_dict({"train/contrastive": loss, "train/distance": distance}, prog_bar=True)
-        return loss + self.weight * distance
+        z = self.model(self.schedule.q_sample(x0, t, torch.randn_like(x0)), t)
+        unit, clean = F.normalize(z, dim=-1), self.clean(x0)
+        losses = {"distance": 1 - (unit * clean).sum(-1).mean()}
+        total = self.weights["cosine"] * losses["distance"]
+        if self.weights["contrastive"]:
+            losses["contrastive"] = contrastive_loss(unit, clean, self.scale, self.gather, self.global_rank)
+            total = self.weights["contrastive"] * losses["contrastive"] + total
+        if self.weights["posterior"]:
+            texts = [text for bank in self.banks for text in bank.sample(batch)]
+            losses["posterior"] = sum(soft_cross_entropy(self.belief(clean, text), log_posterior(z, text)).mean() for text in texts)
+            total = total + self.weights["posterior"] * losses["posterior"]
+        self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
+        return total
 
     @torch.no_grad()
     def clean(self, x: Tensor) -> Tensor:
         return self.teacher.eval().encode_image(x)
 
+    @torch.no_grad()
+    def encode_text(self, sentences: list[str]) -> Tensor:
+        return self.teacher.eval().encode_text(sentences)
+
+    def belief(self, clean: Tensor, text: Tensor) -> Tensor:
+        """log p_c(k | x_0), (B, K)."""
+        return log_posterior(self.teacher.logit_scale.detach() * clean, text)
+
     def on_validation_epoch_start(self) -> None:
         self.keys: list[Tensor] = []
         self.queries: dict[str, list[Tensor]] = {}
+        self.answers: dict[int, list[Tensor]] = {}  # by level: confidence, and how likely the answer is true
 
     def validation_step(self, batch: dict, index: int) -> None:
         # Encoded here and only compared at the end: by then the averaged weights have left the model again.
@@ -81,12 +127,26 @@ class NoiseAwareFinetuning(TrainingModule):
         for level in self.levels:
             t = torch.full((len(x0),), level, device=x0.device)
             x_t = self.schedule.q_sample(x0, t, noise)
-            z = self.model.encode_image(x_t, t)
+            z = self.model.embed(x_t, t)
+            if self.model.calibrated:
+                self.validate_posterior(z, self.keys[-1], level)
+            z = F.normalize(z, dim=-1)
             self.log(f"val/cosine_t{level}", (z * self.keys[-1]).sum(-1).mean(), sync_dist=True, batch_size=len(x0))
             self.queries.setdefault(f"val/top1_t{level}", []).append(z)
             self.queries.setdefault(f"val/clean_top1_t{level}", []).append(self.clean(x_t))
 
+    def validate_posterior(self, z: Tensor, clean: Tensor, level: int) -> None:
+        loss = 0.0
+        for text in (text for bank in self.banks for text in bank.held_out()):
+            belief, answer = self.belief(clean, text), log_posterior(z, text)
+            loss = loss + soft_cross_entropy(belief, answer).mean()
+            confidence, first = answer.exp().max(1)
+            self.answers.setdefault(level, []).append(torch.stack([confidence, belief.exp().gather(1, first[:, None])[:, 0]]))
+        self.log(f"val/posterior_t{level}", loss, sync_dist=True, batch_size=len(z))
+
     def on_validation_epoch_end(self) -> None:
+        for level, answers in self.answers.items():
+            self.log(f"val/calibration_t{level}", calibration_error(*torch.cat(answers, 1)), sync_dist=True)
         keys = torch.cat(self.keys)
         for name, queries in self.queries.items():
             self.log(name, retrieval_top1(torch.cat(queries), keys), prog_bar="clean" not in name, sync_dist=True)

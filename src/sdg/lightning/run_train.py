@@ -66,6 +66,9 @@ def start_from(model, file: str, kind: str) -> None:
     config, tensors = read(file, kind)
     for key, theirs, ours in differences(config, model.config):
         print(f"init: {file} was trained with {key}={theirs}, this run has {ours}")
+    if getattr(model, "calibrated", False) and not config.get("calibrated"):  # such weights know no length: it starts as the teacher's c
+        own = model.state_dict()
+        tensors |= {name: own[name] for name in own if name.startswith("length.") or name == "logit_scale"}
     fill(model, tensors, file)
 
 
@@ -147,6 +150,9 @@ def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
 
 def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
     rank_zero_only(print)(f"the clean CLIP: {config.encoder.name or config.encoder.clip}")
+    banks = [config.module.bank] if isinstance(config.module.bank, str) else config.module.bank
+    if config.module.posterior_weight and "captions" in banks and not config.data.get("captions"):
+        raise UserError("module.bank=captions takes the sentences from the data: set data.captions=true, or module.bank=templates or a file of sentences.")
     return instantiate(config.module, clip=chosen_clip(config.encoder), resolution=config.data.resolution, schedule=plain["schedule"], freeze=plain["encoder"]["freeze"],
                        checkpointing=config.encoder.checkpointing, **training_parts(config), _convert_="all")
 

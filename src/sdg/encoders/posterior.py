@@ -1,0 +1,37 @@
+"""Beliefs over a bank of sentences: log-probabilities, their cross-entropy, and whether they are as sure as they are right."""
+
+import torch
+from torch import Tensor
+
+__all__ = ["calibration_error", "log_posterior", "soft_cross_entropy"]
+
+
+def log_posterior(z: Tensor, text: Tensor) -> Tensor:
+    """log softmax_k z · E_text(y_k), (B, K).
+
+    Arguments:
+        z: embeddings at their own length, (B, D).
+        text: unit embeddings of the sentences, (K, D).
+    """
+    # In fp32 whatever surrounds it: near 100 two neighbouring bfloat16 numbers are 0.5 apart.
+    with torch.autocast(z.device.type, enabled=False):
+        dtype = torch.promote_types(z.dtype, torch.float32)
+        return (z.to(dtype) @ text.to(z.device, dtype).T).log_softmax(1)
+
+
+def soft_cross_entropy(target: Tensor, answer: Tensor) -> Tensor:
+    """−Σ_k p(k) log q(k) of each row, in nats, (B,), from log p and log q, (B, K)."""
+    return -(target.exp() * answer).sum(1)
+
+
+def calibration_error(confidence: Tensor, accuracy: Tensor, bins: int = 10) -> Tensor:
+    """Σ_b n_b/N · |mean confidence − mean accuracy| over bins b of confidence (Guo et al. 2017, arXiv 1706.04599, eq. 3).
+
+    Arguments:
+        confidence: q of each answer, in [0, 1], (N,).
+        accuracy: whether it is true, or how likely that is, in [0, 1], (N,).
+        bins: of equal width.
+    """
+    place = (confidence * bins).long().clamp(max=bins - 1)
+    gaps = torch.zeros(bins, dtype=confidence.dtype, device=confidence.device).index_add(0, place, confidence - accuracy)
+    return gaps.abs().sum() / len(confidence)

@@ -1,0 +1,162 @@
+"""Banks of sentences over which beliefs about images are compared."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from sdg.errors import UserError, integer
+
+__all__ = ["Bank", "Captions", "SentenceFile", "Templates", "banks_of"]
+
+POOL = 4096  # captions that are encoded once, beside those of each batch
+PART = 256  # sentences encoded at once
+HELD_OUT = 256  # captions of held-out images, for validation
+
+Encode = Callable[[list[str]], Tensor]
+
+
+def encoded(sentences: Sequence[str], encode: Encode) -> Tensor:
+    """Unit embeddings of many sentences, (N, D), a part at a time."""
+    parts = range(0, len(sentences), PART)
+    return torch.cat([encode(list(sentences[start : start + PART])) for start in parts])
+
+
+def some(embeddings: Tensor, size: int) -> Tensor:
+    """Random rows, at most all, (min(N, size), D); from torch's generator."""
+    if size >= len(embeddings):
+        return embeddings
+    return embeddings[torch.randperm(len(embeddings))[:size].to(embeddings.device)]
+
+
+class Bank(ABC):
+    """Groups of sentences, as unit embeddings (K, D) each; a belief is a distribution over one group."""
+
+    @abstractmethod
+    def sample(self, batch: dict) -> list[Tensor]:
+        """The groups of one training step."""
+
+    @abstractmethod
+    def held_out(self) -> list[Tensor]:
+        """The groups of validation, always the same."""
+
+
+class Captions(Bank):
+    """Captions of the data: those of the batch's own images first, then others at random.
+
+    The captions of a batch are draws of p(y), worded anew each time; which image one came with is not used. The others come from a
+    pool that is encoded once, so that a step encodes no more than a batch.
+
+    Arguments:
+        train: training images, with `caption(index, variant)`; without it, as of a stream, the batch's captions are all.
+        held_out: images for validation, with the same.
+        size: K.
+        encode: E_text.
+    """
+
+    def __init__(self, train, held_out, size: int, encode: Encode):
+        if not hasattr(held_out, "caption"):
+            raise UserError("module.bank=captions: this data has no captions; use module.bank=templates, or a file of sentences.")
+        self.train, self.images, self.size, self.encode = train, held_out, size, encode
+
+    @cached_property
+    def pool(self) -> Tensor | None:
+        if not hasattr(self.train, "caption"):
+            return None
+        count, total = min(POOL, len(self.train)), len(self.train)
+        return encoded([self.train.caption(k * total // count, variant=1 + k) for k in range(count)], self.encode)
+
+    @cached_property
+    def fixed(self) -> Tensor:
+        count = min(HELD_OUT, len(self.images))
+        return encoded([self.images.caption(i, variant=1) for i in range(count)], self.encode)
+
+    def sample(self, batch: dict) -> list[Tensor]:
+        own = encoded(batch["caption"][: self.size], self.encode)
+        if self.pool is None or len(own) == self.size:
+            return [own]
+        return [torch.cat([own, some(self.pool.to(own), self.size - len(own))])]
+
+    def held_out(self) -> list[Tensor]:
+        return [self.fixed]
+
+
+class Sentences(Bank):
+    """Given groups of sentences, encoded once.
+
+    Arguments:
+        groups: of sentences.
+        size: of each group in a step, at random; K.
+        encode: E_text.
+    """
+
+    def __init__(self, groups: Sequence[Sequence[str]], size: int, encode: Encode):
+        self.groups, self.size, self.encode = groups, size, encode
+
+    @cached_property
+    def embeddings(self) -> list[Tensor]:
+        return [encoded(group, self.encode) for group in self.groups]
+
+    def sample(self, batch: dict) -> list[Tensor]:
+        return [some(group, self.size) for group in self.embeddings]
+
+    def held_out(self) -> list[Tensor]:
+        return [group[:HELD_OUT] for group in self.embeddings]
+
+
+class SentenceFile(Sentences):
+    """The lines of a text file.
+
+    Raises:
+        UserError: it cannot be read, or has fewer than two lines.
+    """
+
+    def __init__(self, file: str, size: int, encode: Encode):
+        try:
+            lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise UserError(f"module.bank must be captions, templates or a file of sentences, one a line; {file!r} cannot be read ({reason}).") from error
+        sentences = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        if len(sentences) < 2:
+            raise UserError(f"module.bank: {file} has {len(sentences)} sentences; a belief needs at least two, one a line.")
+        super().__init__([sentences], size, encode)
+
+
+class Templates(Sentences):
+    """The captions of the data's classes, a group for each factor of two values or more.
+
+    Raises:
+        UserError: the data has no classes.
+    """
+
+    def __init__(self, classes: dict[str, dict[str, str]], encode: Encode):
+        groups = [list(captions.values()) for captions in classes.values() if len(captions) > 1]
+        if not groups:
+            raise UserError("module.bank=templates: this data has no classes; use module.bank=captions, or a file of sentences.")
+        super().__init__(groups, max(map(len, groups)), encode)
+
+
+def banks_of(names: str | Sequence[str], size: int, train, held_out, encode: Encode) -> list[Bank]:
+    """The banks that `module.bank` names: captions, templates, a file of sentences, or several.
+
+    Arguments:
+        size: sentences of each in a step.
+        train, held_out: the data's parts.
+        encode: E_text, from sentences to unit embeddings (N, D).
+    """
+    integer("module.bank_size", size, 2)
+    banks: list[Bank] = []
+    for name in [names] if isinstance(names, str) else list(names):
+        if name == "captions":
+            banks.append(Captions(train, held_out, size, encode))
+        elif name == "templates":
+            banks.append(Templates(getattr(held_out, "classes", None) or {}, encode))
+        else:
+            banks.append(SentenceFile(str(name), size, encode))
+    if not banks:
+        raise UserError("module.bank is empty: name captions, templates or a file of sentences.")
+    return banks
