@@ -1,0 +1,308 @@
+"""Any DiceBear style whose options have names: its factors follow from its definition."""
+
+import json
+import re
+import zlib
+from collections.abc import Iterator
+from itertools import combinations
+
+import numpy as np
+
+from sdg.data.colour_names import basic_colour, skin_tone
+from sdg.data.dicebear import credit, definition, render
+from sdg.data.portrait_factors import CHOICES as AVATAAARS
+from sdg.data.portrait_style import Choice, PortraitStyle, Value, shown_by
+from sdg.data.portrait_words import Words
+from sdg.errors import UserError
+
+__all__ = ["EXAMPLES", "DiceBearStyle"]
+
+EXAMPLES = ("toon-head", "micah", "voxel-art", "open-peeps", "personas", "big-smile")
+PAIRS = 8  # of values that no training image shows together
+RARE, COMMON = 0.004, 0.1  # shares of all images that such a pair may have
+ABSENT = 0.4  # at most so often is a part absent that a style lets be absent
+
+# What is too small to be read at 64 pixels: it varies, and no caption names it.
+UNNAMED = {"nose", "ears", "earrings", "eyeShadow", "cheeks", "earring"}
+LEFT_OUT = {"animation", "mask"}  # what moves, and what covers the face
+CROPS = {"voxel-art": {"scale": 1.5, "translateY": 17}}
+HEADWEAR = {"cap", "beanie", "turban", "hijab", "hat", "helmet"}
+HIDES = {  # values behind which other factors cannot be seen
+    "sunglasses": ("eyes",), "shades": ("eyes",), "visor": ("eyes",), "sleep mask": ("eyes",),
+    "face mask": ("mouth",),
+}
+PARTS = {"clothing": "clothes", "headContrast": "hair", "hat": "headwear", "outfit": "clothes"}
+PARTS_OF = {
+    "micah": {"shirt": "clothes", "base": "skin"},
+    "voxel-art": {"top": "hair", "beard": "facialHair"},
+    "open-peeps": {"head": "hair", "accessories": "eyewear"},
+    "toon-head": {"beard": "facialHair"},
+}
+SPELLINGS = {
+    "mustache": "moustache", "gray": "grey", "comed": "combed", "tound": "round",
+    "horshoe": "horseshoe", "balndess": "baldness",
+}
+PHRASES = {  # where a name's words by themselves say something else
+    "variant": "", "no hair": "none", "hat beanie": "beanie", "hat hip": "hat", "eyes": "plain",
+    "eyes shadow": "shadowed",
+}
+
+
+def words_of(name: str) -> str:
+    """The words of an option's name without its number: "sideComed02" is "side combed"."""
+    split = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name.replace("tShirt", "t_shirt"))
+    words = " ".join(SPELLINGS.get(word.lower(), word.lower()) for word in split)
+    return PHRASES.get(words, words.replace("t shirt", "t-shirt"))
+
+
+def references(drawing) -> Iterator[tuple[str, str]]:
+    """What a drawing refers to: ("component", name) and ("color", name)."""
+    if isinstance(drawing, dict):
+        if drawing.get("type") in ("component", "color"):
+            yield drawing["type"], drawing["name"]
+        drawing = list(drawing.values())
+    if isinstance(drawing, list):
+        for part in drawing:
+            yield from references(part)
+
+
+class Drawing:
+    """Which components and colours of a style are seen, from its definition.
+
+    Arguments:
+        full: the definition.
+    """
+
+    def __init__(self, full: dict):
+        self.source = {name: part.get("extends", name) for name, part in full["components"].items()}
+        self.canvas = self.refers(full["canvas"])
+        self.variants = {
+            (name, variant): self.refers(drawing)
+            for name, part in full["components"].items()
+            for variant, drawing in part.get("variants", {}).items()
+        }
+
+    def refers(self, drawing) -> set[tuple[str, str]]:
+        return {(kind, self.source[name] if kind == "component" else name)
+                for kind, name in references(drawing)}
+
+    def seen(self, variant: dict[str, np.ndarray]) -> tuple[dict, dict]:
+        """Where each component is placed, and each colour used: two dicts of booleans, (N,).
+
+        Arguments:
+            variant: of each component, N names, "" where it is absent.
+        """
+        n = len(next(iter(variant.values())))
+        placed = {name: np.full(n, ("component", name) in self.canvas) for name in variant}
+        for _ in range(4):  # components within components
+            for (parent, name), inside in self.variants.items():
+                rows = placed[parent] & (variant[parent] == name)
+                for kind, child in inside:
+                    if kind == "component":
+                        placed[child] = placed[child] | rows
+        return placed, {key: placed[key[0]] & (variant[key[0]] == key[1]) for key in self.variants}
+
+
+class DiceBearStyle(PortraitStyle):
+    """The factors of a style's definition.
+
+    A component with two or more named variants is a factor; "none" is a value where the component
+    may be absent. Numbers at the end of a name are a nuisance, and so is a component whose names
+    are numbers alone. A colour of two or more names is a factor: the basic name that is nearest,
+    of skin the tone. A factor is −1 where it cannot be seen: a colour that nothing shown has, a
+    component that the chosen one around it does not hold.
+
+    Arguments:
+        name: of the style.
+
+    Raises:
+        UserError: the style has no component with names, or there is no such style.
+    """
+
+    def __init__(self, name: str):
+        full = definition(name)
+        self.name, self.digest = name, zlib.crc32(json.dumps(full, sort_keys=True).encode())
+        self.drawing, self.fixed = Drawing(full), dict(CROPS.get(name, {}))
+        self.part_names = PARTS | PARTS_OF.get(name, {})
+        self.variant_of: dict[str, list[str]] = {}  # of each component, for each value of its choice
+        choices = [self.component(key, part) for key, part in full["components"].items()
+                   if "extends" not in part]
+        if not any(value.shows for choice in choices for value in choice.values):
+            raise UserError(f"data.style={name}: the options of this style have no names, so nothing "
+                            f"of its images is known; styles that work: {', '.join(EXAMPLES)}.")
+        self.colour_keys: dict[str, str] = {}  # {factor: key in the definition}
+        choices += [self.colour(key, colour["values"]) for key, colour in full["colors"].items()
+                    if len(colour["values"]) > 1]
+        if len(full["colors"].get("background", {}).get("values", ())) < 2:
+            choices.append(AVATAAARS[-1])
+        self.choices = tuple(choice for choice in choices if len(choice.values) > 1)
+        self.factors = {factor: values for factor, values in values_of(self.choices).items()
+                        if len(values) > 1}
+        self.choices = tuple(only(choice, self.factors) for choice in self.choices)
+        self.tables = [shown_by(choice, self.factors) for choice in self.choices]
+        self.words = Words(self.factors)
+        self.class_factor = next((f for f in ("expression", "mood", "mouth", "eyes", "hair")
+                                  if f in self.factors), next(iter(self.factors)))
+        self.held_out_pairs = self.pairs()
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}-{self.digest:08x}"
+
+    # --- from the definition ------------------------------------------------------------------------
+
+    def part(self, key: str) -> str:
+        """What a component or colour is called: "facial_hair"."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.part_names.get(key, key)).lower()
+
+    def component(self, key: str, part: dict) -> Choice:
+        """One choice among the variants of a component, and its absence."""
+        variants = {name: words_of(name) for name, drawing in part["variants"].items()
+                    if drawing.get("weight", 1) > 0 and "animation" not in drawing.get("tags", ())}
+        named = {name: words for name, words in variants.items() if words}
+        factor = self.part(key)
+        if key in LEFT_OUT:
+            self.fixed |= {f"{key}Probability": 0}
+            self.variant_of[key] = [""]
+            return Choice(key, (Value({}, {}, 1),))
+        distinct = list(dict.fromkeys(named.values()))
+        if key in UNNAMED or len(distinct) < 2 or re.search(r"\d", key):
+            named = dict.fromkeys(variants, "")
+            distinct = [""]
+        values = []
+        for name, words in named.items():
+            options = {f"{key}Variant": name, f"{key}Probability": 100}
+            weight = 1 / (list(named.values()).count(words) * len(distinct))
+            values.append(Value(options, self.shown(factor, words), weight))
+        chance = part.get("probability", 100) / 100
+        self.variant_of[key] = list(named)
+        if chance < 1:
+            least = 1 / (1 + len(distinct))
+            absent = float(np.clip(1 - chance, least, max(ABSENT, least)))
+            values = [value._replace(weight=value.weight * (1 - absent)) for value in values]
+            shows = {factor: "none"} if distinct != [""] else {}
+            values = [Value({f"{key}Probability": 0}, shows, absent), *values]
+            self.variant_of[key] = ["", *named]
+        if len(values) == 1:
+            self.fixed |= values[0].options
+        return Choice(key, tuple(values))
+
+    def shown(self, factor: str, words: str) -> dict:
+        """What a variant shows: hair, or the headwear that covers it."""
+        if not words:
+            return {}
+        if factor == "hair" and HEADWEAR & set(words.split()):
+            return {"headwear": words}
+        return {factor: stripped(words, factor.replace("_", " "))}
+
+    def colour(self, key: str, hexes: list[str]) -> Choice:
+        """One choice among the values of a colour."""
+        part = self.part(key)
+        factor = part if part in ("skin", "background") else f"{part}_colour"
+        names = [skin_tone(hex) if part == "skin" else basic_colour(hex) for hex in hexes]
+        if part.endswith("hair"):
+            names = ["blond" if name == "yellow" else name for name in names]
+        shared = factor in self.colour_keys
+        self.colour_keys.setdefault(factor, key)
+        silent = shared or key in UNNAMED or re.search(r"\d", key)
+        values = [
+            Value({f"{key}Color": hex}, {} if silent else {factor: name}, 1 / names.count(name))
+            for hex, name in zip(hexes, names)
+        ]
+        return Choice(f"{key}Color", tuple(values))
+
+    def pairs(self) -> tuple:
+        """Pairs of values, no two of the same factors, that the name of the style decides."""
+        rng = np.random.default_rng(zlib.crc32(self.name.encode()))
+        shown = self.factors_of(self.draw(4000, rng))
+        pairs = list(combinations(range(len(self.factors)), 2))
+        found: list = []
+        for at in rng.permutation(len(pairs)):
+            left, right = pairs[at]
+            names = [list(self.factors)[k] for k in (left, right)]
+            values = [rng.integers(len(self.factors[name])) for name in names]
+            words = [self.factors[name][value] for name, value in zip(names, values)]
+            share = ((shown[:, left] == values[0]) & (shown[:, right] == values[1])).mean()
+            if RARE <= share <= COMMON and "none" not in words:
+                found.append(tuple(zip(names, words)))
+        return tuple(found[:PAIRS])
+
+    # --- of rows ------------------------------------------------------------------------------------
+
+    def factors_of(self, choices: np.ndarray) -> np.ndarray:
+        factors = np.max([table[column] for table, column in zip(self.tables, choices.T)], axis=0)
+        column = {name: factors[:, k] for k, name in enumerate(self.factors)}
+        at = {choice.name: choices[:, k] for k, choice in enumerate(self.choices)}
+        first = np.zeros(len(choices), int)
+        variant = {key: np.array(names)[at.get(key, first)] for key, names in self.variant_of.items()}
+        placed, drawn = self.drawing.seen(variant)
+        part_of: dict[str, list[str]] = {}
+        for choice in self.choices:
+            for factor in {factor for value in choice.values for factor in value.shows}:
+                part_of.setdefault(factor, []).append(choice.name)
+                if choice.name in placed:
+                    values = self.factors[factor]
+                    gone = values.index("none") if "none" in values else -1
+                    column[factor][~placed[choice.name]] = gone
+        for factor, key in self.colour_keys.items():
+            if factor not in column or factor == "background":
+                continue
+            part = factor.removesuffix("_colour")
+            owners = part_of.get(part, ()) if part != factor else ()
+            used = np.full(len(choices), not owners and ("color", key) in self.drawing.canvas)
+            for (component, name), inside in self.drawing.variants.items():
+                if ("color", key) in inside and (not owners or component in owners):
+                    used |= drawn[component, name]
+            if owners:
+                values = self.factors[part]
+                used &= (column[part] >= 0) & (np.array(values)[column[part]] != "none")
+            column[factor][~used] = -1
+        for factor, values in self.factors.items():
+            for value, words in enumerate(values):
+                for hidden in HIDES.get(words, ()):
+                    if hidden in column and hidden != factor:
+                        column[hidden][column[factor] == value] = -1
+        return factors
+
+    def options_of(self, row: np.ndarray) -> dict:
+        return self.fixed | super().options_of(row)
+
+    def render(self, choices: np.ndarray, resolution: int) -> np.ndarray:
+        return np.stack([render(self.name, self.options_of(row), resolution) for row in choices])
+
+    def describe(self, factors, rng: np.random.Generator, named=None) -> str:
+        return self.words.describe(factors, rng, named)
+
+    def all_named(self, caption: str) -> dict[str, set[int]]:
+        return self.words.all_named(caption)
+
+    def zero_shot_caption(self, factor: str, value: str) -> str:
+        return self.words.zero_shot_caption(factor, value)
+
+    def credits(self) -> list[str]:
+        return [credit(self.name)]
+
+
+def stripped(words: str, noun: str) -> str:
+    """Words without the noun that they end in: "bowl cut hair" of hair is "bowl cut"."""
+    for end in (f" {noun}", f" {noun.split()[-1]}", " beard" if noun == "facial hair" else ""):
+        if end and words.endswith(end):
+            return words.removesuffix(end)
+    return words
+
+
+def values_of(choices) -> dict[str, tuple[str, ...]]:
+    """{factor: all values that the choices show}, in their order."""
+    values: dict[str, dict] = {}
+    for choice in choices:
+        for value in choice.values:
+            for factor, name in value.shows.items():
+                values.setdefault(factor, {})[name] = None
+    return {factor: tuple(names) for factor, names in values.items()}
+
+
+def only(choice: Choice, factors) -> Choice:
+    """The choice, showing these factors alone."""
+    values = [value._replace(shows={f: v for f, v in value.shows.items() if f in factors})
+              for value in choice.values]
+    return choice._replace(values=tuple(values))
