@@ -7,6 +7,8 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
+from sdg.checkpoints.models import load_clip_noisy
+from sdg.checkpoints.weights import save
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder, TimeConditionedNorm
 from sdg.encoders.stages import stages
@@ -94,7 +96,7 @@ def test_stages_of_both_towers_give_equal_maps_of_as_many_channels_as_they_say(c
     encoder, x = aware_of(clip), images(2, clip.resolution)
     names = list(stages(clip.tower))
     assert names == list(stages(encoder.tower)) and len(names) >= 2
-    (_, clean), (_, aware) = clip.encode(x, None, names), encoder.encode(x, torch.tensor([0, 999]), names)
+    clean, aware = clip.encode(x, None, names).maps, encoder.encode(x, torch.tensor([0, 999]), names).maps
     for name in names:
         assert clean[name].shape[:2] == (2, stages(encoder.tower)[name].channels) and clean[name].ndim in (3, 4)
         torch.testing.assert_close(aware[name], clean[name], rtol=0, atol=1e-5)
@@ -174,3 +176,44 @@ def test_modulation_comes_before_an_activation_fused_with_the_norm():
     shifted = TimeConditionedNorm(norm)
     shifted.modulation = torch.cat([torch.zeros(2, 4), torch.full((2, 4), 10.0)], 1)
     torch.testing.assert_close(shifted(h), h / (1 + 1e-5) ** 0.5 + 10)  # so far above zero, ReLU changes nothing
+
+
+# --- calibrated --------------------------------------------------------------------------------------------------------------
+
+def calibrated_of(clip):
+    encoder = NoiseAwareEncoder(clip.towers.visual, clip.config, SCHEDULE, calibrated=True).eval()
+    encoder.logit_scale.fill_(20.0)
+    return encoder
+
+
+@torch.no_grad()
+def test_a_fresh_calibrated_encoder_has_the_clean_ones_logits(clip):
+    encoder, x = calibrated_of(clip), images(2, clip.resolution)
+    for t in (0, 999):
+        seen = encoder.encode(x, torch.full((2,), t))
+        torch.testing.assert_close(seen.z, clip.encode_image(x), rtol=0, atol=1e-6)
+        torch.testing.assert_close(seen.scaled, 20 * clip.encode_image(x), rtol=0, atol=2e-5)
+
+
+def test_the_length_of_a_calibrated_encoder_is_written_out():
+    clip = clip_of(TOWERS["GroupNorm"])
+    encoder, x, t = perturbed(calibrated_of(clip)), images(2, 32), torch.tensor([10, 800])
+    nn.init.normal_(encoder.length.weight)
+    plain = NoiseAwareEncoder(clip.towers.visual, clip.config, SCHEDULE).eval()
+    plain.load_state_dict({name: value for name, value in encoder.state_dict().items() if not name.startswith("length.")})
+    with torch.no_grad():
+        r, features = plain.embed(x, t), encoder.time[:-1](t)
+        a, b, alpha = encoder.length.weight[0].split([16, 512, 1])
+        log_length = (r / r.norm(dim=1, keepdim=True)) @ a + (features / features.norm(dim=1, keepdim=True)) @ b + alpha * r.norm(dim=1).log()
+        expected = 20 * log_length.exp()[:, None] * r / r.norm(dim=1, keepdim=True)
+        torch.testing.assert_close(encoder.embed(x, t), expected)
+
+
+def test_weights_know_whether_they_are_calibrated(tmp_path):
+    clip = clip_of(TOWERS["GroupNorm"])
+    x, t = images(2, 32), torch.tensor([3, 700])
+    for encoder in (perturbed(calibrated_of(clip)), perturbed(aware_of(clip))):
+        found = load_clip_noisy(save(tmp_path / "encoder.safetensors", "clip_noisy", encoder, encoder.config))
+        assert found.calibrated == encoder.calibrated
+        assert torch.equal(found.embed(x, t), encoder.embed(x, t))
+    assert "calibrated" not in encoder.config and encoder.encode(x, t).scaled is None  # as before there were any

@@ -82,6 +82,40 @@ def test_rivals_turn_the_cosine_into_a_log_probability(weight):
         torch.testing.assert_close(torch.stack(every, 1).exp().mean(1), torch.ones(3, dtype=every[0].dtype))
 
 
+class Calibrated(Encoder):
+    """Embeddings at their own length."""
+
+    calibrated = True
+
+    def encode(self, x, t, stages=()):
+        z, seen = x.flatten(1) @ self.weight.to(x), super().encode(x, t, stages)
+        return seen._replace(scaled=z)
+
+
+def test_text_of_a_calibrated_encoder_is_the_log_posterior_over_the_bank():
+    # z·y − log mean_k exp(z·y_k) for z = W x; ∇ = Wᵀ (y − Σ_k q(k) y_k), q = softmax of z·y_k.
+    encoder, x, names = Calibrated(), normal(2, 3, 2, 2).requires_grad_(), ["a", "bb", "ccc", "dddd"]
+    term = Text(encoder, encoder, ["a"], rivals=names)
+    value = bound({"text": term}, [{"text": like("a")}] * 2, encoder)(x, 40)
+    text = F.normalize(torch.stack([normal(5, seed=len(name)) for name in names]), dim=1)
+    logits = x.detach().flatten(1) @ encoder.weight @ text.T
+    torch.testing.assert_close(value.detach(), logits[:, 0] - logits.exp().mean(1).log())
+    (found,) = torch.autograd.grad(value.sum(), x)
+    torch.testing.assert_close(found.flatten(1), (text[0] - logits.softmax(1) @ text) @ encoder.weight.T)
+    assert term.weight == 1  # γ = 1 is Bayes' rule
+
+
+def test_of_a_calibrated_encoder_content_is_a_cosine_still_and_classes_compete_by_their_logits():
+    encoder, x, others = Calibrated(), normal(2, 3, 2, 2), references()
+    found = bound({"content": Content(encoder, 2.0)}, [{"content": like("a")}] * 2, encoder, others)(x, 60)
+    expected = F.cosine_similarity(x.flatten(1) @ encoder.weight, others.at(["a"], 60).flatten(1) @ encoder.weight)
+    torch.testing.assert_close(found, 2 * expected)
+
+    found = bound({"class": Class(encoder, encoder, CLASSES)}, [{"class": like("star")}] * 2, encoder)(x, 60)
+    captions = encoder.encode_text(list(CLASSES["shape"].values()))
+    torch.testing.assert_close(found, (x.flatten(1) @ encoder.weight @ captions.T).log_softmax(1)[:, 1])
+
+
 def test_text_weight_defaults_to_the_image_encoders_logit_scale():
     image, text = Encoder(logit_scale=31.0), Encoder(logit_scale=3.0)
     assert Text(image, text, ["a"]).weight == 31 and Content(image).weight == 31

@@ -16,6 +16,7 @@ class Counter(pl.LightningModule):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(()))
         self.register_buffer("statistic", torch.zeros(()))
+        self.register_buffer("mask", torch.tensor([0.0, -torch.inf]), persistent=False)
         self.register_buffer("count", torch.zeros((), dtype=torch.long))
 
     def training_step(self, batch, index):
@@ -31,6 +32,7 @@ def averaged(decay, steps):
     module = Counter()
     pl.Trainer(accelerator="cpu", max_steps=steps, callbacks=[EMA(decay)], logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False).fit(
         module, DataLoader(torch.zeros(steps), 1))
+    assert module.mask.tolist() == [0, -torch.inf]  # no NaN, the mean of infinities
     assert module.count == steps and module.statistic == module.weight
     return float(module.weight)
 

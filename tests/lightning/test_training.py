@@ -173,6 +173,33 @@ def test_clip_then_noise_aware_then_judge(run, tmp_path):
         assert {"val/top1_t400", "val/clean_top1_t400"} <= set(csv.DictReader(table).fieldnames)
 
 
+def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(run, weights, tmp_path):
+    (tmp_path / "bank.txt").write_text("a red heart\na blue ring\na small star\n")
+    teacher = ["encoder=clip_noisy", *SMALL, f"encoder.clip={weights}/clip.safetensors", "trainer.max_steps=2", "module.width=32", "module.hidden=32"]
+    run("train.py", *teacher, "experiment=calibrated", f"module.bank=[captions,templates,{tmp_path}/bank.txt]", "module.bank_size=48", f"init={weights}/clip_noisy.safetensors",
+        "module.score_weight=0.01", "module.score_batch=4", f"module.denoiser={weights}/denoiser.safetensors", f"hydra.run.dir={tmp_path}/run")
+    encoder = load_clip_noisy(tmp_path / "run" / "clip_noisy")
+    assert encoder.calibrated and encoder.length.weight.abs().sum() > 0
+    with open(tmp_path / "run" / "metrics.csv") as table:
+        rows = list(csv.DictReader(table))
+    for figure in ("train/posterior", "train/score", "val/posterior_t400", "val/calibration_t400"):
+        values = [float(row[figure]) for row in rows if row.get(figure)]
+        assert values and np.isfinite(values).all(), figure
+    assert not any("contrastive" in name for name in rows[0])
+
+
+@pytest.mark.parametrize("overrides, says", [
+    (["module.contrastive_weight=0", "module.cosine_weight=0"], "every objective has weight 0"),
+    (["module.posterior_weight=1"], "set data.captions=true"),
+    (["module.posterior_weight=1", "module.bank=nowhere.txt"], "there is no file 'nowhere.txt'"),
+    (["module.score_weight=1", "module.bank=templates"], "set module.denoiser=FILE"),
+    (["module.posterior_weight=1", "module.bank=[]"], "module.bank is empty"),
+])
+def test_an_objective_that_lacks_something_says_what(run, weights, tmp_path, overrides, says):
+    with pytest.raises(SystemExit, match=says):
+        run("train.py", "encoder=clip_noisy", *SMALL, f"encoder.clip={weights}/clip.safetensors", "trainer.max_steps=1", *overrides, f"hydra.run.dir={tmp_path}/run")
+
+
 def test_fine_tuning_never_touches_the_teacher_and_sees_no_captions(weights):
     from functools import partial
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-__all__ = ["calibration_error", "log_posterior", "soft_cross_entropy"]
+__all__ = ["calibration_error", "log_posterior", "score_error", "soft_cross_entropy"]
 
 
 def log_posterior(z: Tensor, text: Tensor) -> Tensor:
@@ -22,6 +22,22 @@ def log_posterior(z: Tensor, text: Tensor) -> Tensor:
 def soft_cross_entropy(target: Tensor, answer: Tensor) -> Tensor:
     """−Σ_k p(k) log q(k) of each row, in nats, (B,), from log p and log q, (B, K)."""
     return -(target.exp() * answer).sum(1)
+
+
+def score_error(log_q: Tensor, x_t: Tensor, predicted: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    """‖ε̂ − σ ∇_x log q(k | x_t) − ε‖² of each image, (B,), whose gradient passes through ∇_x (Chao et al. 2022, arXiv 2203.14206, eq. 9).
+
+    For k ~ p(k | x_0) and ε̂ = E[ε | x_t] the mean is least at ∇_x log q(k | x_t) = ∇_x log p(k | x_t).
+
+    Arguments:
+        log_q: of one sentence an image, (B,), made from `x_t`.
+        x_t: noisy images that require a gradient, (B, C, H, W).
+        predicted: ε̂ of the denoiser, of the same shape.
+        noise: ε, likewise.
+        sigma: √(1−ᾱ_t), (B, 1, 1, 1).
+    """
+    (gradient,) = torch.autograd.grad(log_q.sum(), x_t, create_graph=True)
+    return (predicted - sigma * gradient - noise).square().flatten(1).sum(1)
 
 
 def calibration_error(confidence: Tensor, accuracy: Tensor, bins: int = 10) -> Tensor:

@@ -22,17 +22,22 @@ class Text(Term):
 
     CLIP's training (van den Oord et al. 2018, arXiv 1807.03748, eq. 5) makes c · cos estimate log p(y | x) − log p(y) up to a term of x
     alone. That term says nothing of y, but its gradient moves x; where the rivals are draws of p(y), what is subtracted is just it.
+    A calibrated encoder's z, at its own length, takes the place of c · E, and the value is its estimate of log p(y | x_s) − log p(y):
+
+        z · E_text(y) − log mean_k exp(z · E_text(y_k))
 
     Arguments:
         encoder: E, with CLIP's learned `logit_scale` c.
         text_encoder: E_text, with `encode_text(sentences)`; every sentence is encoded once.
         sentences: all that will be asked for.
-        weight: w; None takes c, with which γ = 1 is roughly Bayes' rule and the same γ means the same for every encoder.
+        weight: w; None takes c, with which γ = 1 is roughly Bayes' rule and the same γ means the same for every encoder; for a
+            calibrated one, which has no unit left, None takes 1, and γ = 1 is Bayes' rule.
         rivals: other sentences y_k; none gives the bare cosine.
     """
 
     def __init__(self, encoder, text_encoder, sentences: Sequence[str], weight: float | None = None, rivals: Sequence[str] = ()):
-        self.scale = float(encoder.logit_scale)
+        self.calibrated = is_calibrated(encoder)
+        self.scale = 1.0 if self.calibrated else float(encoder.logit_scale)
         super().__init__(self.scale if weight is None else number("similarity.text.weight", weight))
         self.order = list(dict.fromkeys(sentences))
         with torch.no_grad():
@@ -43,11 +48,12 @@ class Text(Term):
         return self.order
 
     def compare(self, x, pairs, references):
-        cosine = (x.z[pairs.samples] * self.embeddings.to(x.z)[pairs.targets]).sum(-1)
+        z = x.scaled if self.calibrated else x.z
+        value = (z[pairs.samples] * self.embeddings.to(z)[pairs.targets]).sum(-1)
         if self.rivals is None:
-            return cosine
-        mean = (self.scale * x.z @ self.rivals.to(x.z).T).logsumexp(1) - math.log(len(self.rivals))
-        return cosine - mean[pairs.samples] / self.scale
+            return value
+        mean = (self.scale * z @ self.rivals.to(z).T).logsumexp(1) - math.log(len(self.rivals))
+        return value - mean[pairs.samples] / self.scale
 
 
 class Content(Term):
@@ -150,7 +156,7 @@ class Class(Term):
     """A class among those of its factor, in one of three forms.
 
         cosine        cos(E(x, s), E_text(caption of y))                           (the seed's)
-        contrastive   log softmax_k c · cos(E(x, s), E_text(caption_k))
+        contrastive   log softmax_k c · cos(E(x, s), E_text(caption_k)), of a calibrated encoder log softmax_k z · E_text(caption_k)
         classifier    log p(y | x_s) of a noisy classifier (Dhariwal & Nichol 2021, arXiv 2105.05233)
 
     Arguments:
@@ -162,6 +168,7 @@ class Class(Term):
     """
 
     def __init__(self, encoder, text_encoder, classes: Mapping[str, Mapping[str, str]], form: str = "contrastive", weight: float | None = None):
+        self.calibrated = is_calibrated(encoder)
         scale = float(encoder.logit_scale) if form != "classifier" else 1.0
         super().__init__((scale if form == "cosine" else 1.0) if weight is None else number("similarity.class.weight", weight))
         self.form, self.scale = choice("similarity.class.form", form, ("cosine", "contrastive", "classifier")), scale
@@ -183,10 +190,19 @@ class Class(Term):
     def compare(self, x, pairs, references):
         if self.form == "cosine":
             return (x.z[pairs.samples] * self.embeddings.to(x.z)[pairs.targets]).sum(-1)
-        logits = x.z if self.form == "classifier" else self.scale * x.z @ self.embeddings.to(x.z).T
+        if self.form == "classifier":
+            logits = x.z
+        else:
+            z = x.scaled if self.calibrated else self.scale * x.z
+            logits = z @ self.embeddings.to(z).T
         factor = self.factor.to(logits.device)
         rivals = torch.where(factor == factor[pairs.targets, None], logits[pairs.samples], -torch.inf)
         return logits[pairs.samples, pairs.targets] - rivals.logsumexp(1)
+
+
+def is_calibrated(encoder) -> bool:
+    """Whether z · E_text(y) of this encoder is a logit of p(y | x_t); `Encoded.scaled` is there then."""
+    return getattr(encoder, "calibrated", False)
 
 
 def named(key: str, stages) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from sdg.data.wishes import read_table
 from sdg.errors import UserError, integer
 
 __all__ = ["Bank", "Captions", "SentenceFile", "Templates", "banks_of"]
@@ -108,19 +109,20 @@ class Sentences(Bank):
 
 
 class SentenceFile(Sentences):
-    """The lines of a text file.
+    """The lines of a text file, or the column `prompt` of a .csv.
 
     Raises:
         UserError: it cannot be read, or has fewer than two lines.
     """
 
     def __init__(self, file: str, size: int, encode: Encode):
-        try:
-            lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise UserError(f"module.bank must be captions, templates or a file of sentences, one a line; {file!r} cannot be read ({reason}).") from error
-        sentences = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
+        place = Path(file).expanduser()
+        if not place.is_file():
+            raise UserError(f"module.bank must be captions, templates or a file of sentences, one a line; there is no file {file!r}.")
+        columns = read_table(place, "module.bank")
+        if "text" not in columns:
+            raise UserError(f"module.bank: {file} has no column 'prompt'.")
+        sentences = list(dict.fromkeys(columns["text"]))
         if len(sentences) < 2:
             raise UserError(f"module.bank: {file} has {len(sentences)} sentences; a belief needs at least two, one a line.")
         super().__init__([sentences], size, encode)

@@ -6,25 +6,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.encoders.clip import CLIP
 from sdg.encoders.contrastive import contrastive_loss, retrieval_top1
 from sdg.encoders.noise_aware import NoiseAwareEncoder
-from sdg.encoders.posterior import calibration_error, log_posterior, soft_cross_entropy
+from sdg.encoders.posterior import calibration_error, log_posterior, score_error, soft_cross_entropy
 from sdg.encoders.towers import at_resolution
-from sdg.errors import UserError, choice, number
+from sdg.errors import UserError, choice, integer, number
 from sdg.lightning.banks import banks_of
 from sdg.lightning.training import TrainingModule
 
 __all__ = ["NoiseAwareFinetuning"]
 
 RETRIEVED = 500  # images among which validation finds each
+MAX_SNR = 5  # above it the weight of score matching falls, so that small t does not outweigh the rest
 
 
 class NoiseAwareFinetuning(TrainingModule):
     """Pulls E(x_t, t) to the clean E(x_0) of the same image and away from those of others (Liu et al. 2022, arXiv 2112.05744).
 
         loss = w_1 ½ [CE(c·u z'ᵀ) + CE(c·z' uᵀ)] + w_2 (1 − u·z') + w_3 CE(p_c(· | x_0), q(· | x_t))
+             + w_4 min(1, 5/SNR_t) ‖ε̂(x_t) − σ_t ∇_x log q(k | x_t) − ε‖²,   k ~ p_c(· | x_0)
         u = z/‖z‖,   z = E(x_t, t),   z' = E_clean(x_0),   x_t ~ q(x_t | x_0),   t uniform
 
     The first part tells images apart and lets z drift from z' where no image of the batch is: a sentence's embedding, which lies beside
@@ -34,6 +37,8 @@ class NoiseAwareFinetuning(TrainingModule):
         p_c(k | x_0) = softmax_k c · cos(E_clean(x_0), E_text(y_k)),   q(k | x_t) = softmax_k z · E_text(y_k)
 
     and its minimum is q(k | x_t) = E[p_c(k | x_0) | x_t], the clean CLIP's belief given the noisy image. No image has a label.
+    The fourth, score matching (Chao et al. 2022, arXiv 2203.14206), trains what guidance uses, the gradient, on some images of a batch,
+    since it is differentiated twice; of several groups of sentences each step takes one at random.
 
     The teacher sees x_0 at its own resolution, the copy x_t at the denoiser's.
 
@@ -51,25 +56,30 @@ class NoiseAwareFinetuning(TrainingModule):
         freeze: stages whose weights stay.
         checkpointing: compute the tower's blocks again for the gradient instead of keeping their insides.
         contrastive_weight: w_1.
-        posterior_weight: w_3; above 0 the encoder is calibrated.
+        posterior_weight: w_3; with it or `score_weight` above 0 the encoder is calibrated.
         bank: where the sentences come from: `captions` of the data, `templates` (the captions of its classes, those of each factor a bank
             by itself), a file with one sentence a line; or several of these, whose losses add.
         bank_size: sentences of a bank in each step.
+        score_weight: w_4; the norm is a sum over pixels.
+        score_batch: on how many images of a batch.
+        denoiser: that gives ε̂; it is frozen.
 
     Raises:
-        UserError: no objective has a weight.
+        UserError: no objective has a weight; score matching has no denoiser, or one of other images or noise levels.
     """
 
     def __init__(self, clip: CLIP, resolution: int, schedule: dict, width: int, hidden: int, scale: float, cosine_weight: float, levels: list[int],
                  freeze: Sequence[str] = (), checkpointing: bool = False, contrastive_weight: float = 1.0, posterior_weight: float = 0.0,
-                 bank: str | Sequence[str] = "captions", bank_size: int = 512, **training):
+                 bank: str | Sequence[str] = "captions", bank_size: int = 512, score_weight: float = 0.0, score_batch: int = 32,
+                 denoiser: Denoiser | None = None, **training):
         model, tower = at_resolution(clip.config["model"], clip.tower, resolution)
-        weights = {"contrastive": contrastive_weight, "cosine": cosine_weight, "posterior": posterior_weight}
+        weights = {"contrastive": contrastive_weight, "cosine": cosine_weight, "posterior": posterior_weight, "score": score_weight}
         for name, weight in weights.items():
             number(f"module.{name}_weight", weight, 0)
         if not any(weights.values()):
-            raise UserError("every objective has weight 0: set module.contrastive_weight, module.cosine_weight or module.posterior_weight.")
-        encoder = NoiseAwareEncoder(tower, clip.config | {"model": model}, schedule, width, hidden, calibrated=weights["posterior"] > 0)
+            raise UserError("every objective has weight 0: set module.contrastive_weight, cosine_weight, posterior_weight or score_weight.")
+        calibrated = weights["posterior"] + weights["score"] > 0
+        encoder = NoiseAwareEncoder(tower, clip.config | {"model": model}, schedule, width, hidden, calibrated=calibrated)
         encoder.freeze(freeze)
         encoder.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
         encoder.logit_scale.copy_(clip.logit_scale.detach())
@@ -77,6 +87,9 @@ class NoiseAwareFinetuning(TrainingModule):
         self.teacher = clip.eval().requires_grad_(False)
         self.schedule, self.scale, self.weights, self.levels = Schedule(**schedule), scale, weights, levels
         self.bank_names, self.bank_size, self.banks = bank, bank_size, None
+        self.score_batch, self.denoiser = integer("module.score_batch", score_batch, 1), None
+        if weights["score"]:
+            self.denoiser, self.matching = denoiser, levels_of(denoiser, self.schedule, resolution)
 
     def setup(self, stage: str) -> None:
         if self.model.calibrated and self.banks is None:
@@ -86,19 +99,43 @@ class NoiseAwareFinetuning(TrainingModule):
     def training_step(self, batch: dict, index: int) -> Tensor:
         x0 = batch["image"]
         t = torch.randint(self.schedule.T, (len(x0),), device=x0.device)
-        z = self.model(self.schedule.q_sample(x0, t, torch.randn_like(x0)), t)
+        noise = torch.randn_like(x0)
+        x_t = self.schedule.q_sample(x0, t, noise)
+        if self.weights["score"]:
+            first = x_t[: self.score_batch].requires_grad_()
+            # Not the compiled forward, which cannot be differentiated twice.
+            z = self.model.embed(first, t[: len(first)])
+            if len(first) < len(x_t):
+                z = torch.cat([z, self.model(x_t[len(first) :], t[len(first) :])])
+        else:
+            z = self.model(x_t, t)
         unit, clean = F.normalize(z, dim=-1), self.clean(x0)
         losses = {"distance": 1 - (unit * clean).sum(-1).mean()}
         total = self.weights["cosine"] * losses["distance"]
         if self.weights["contrastive"]:
             losses["contrastive"] = contrastive_loss(unit, clean, self.scale, self.gather, self.global_rank)
             total = self.weights["contrastive"] * losses["contrastive"] + total
+        texts = [text for bank in self.banks or () for text in bank.sample(batch)]
         if self.weights["posterior"]:
-            texts = [text for bank in self.banks for text in bank.sample(batch)]
             losses["posterior"] = sum(soft_cross_entropy(self.belief(clean, text), log_posterior(z, text)).mean() for text in texts)
             total = total + self.weights["posterior"] * losses["posterior"]
+        if self.weights["score"]:
+            text = texts[int(torch.randint(len(texts), ()))]
+            losses["score"] = self.score_matching(z[: len(first)], first, t[: len(first)], noise[: len(first)], clean[: len(first)], text)
+            total = total + self.weights["score"] * losses["score"]
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
         return total
+
+    def score_matching(self, z: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, clean: Tensor, text: Tensor) -> Tensor:
+        """min(1, 5/SNR_t) ‖ε̂ − σ_t ∇_x log q(k | x_t) − ε‖², the mean over images; k ~ p_c(· | x_0)."""
+        with torch.no_grad():
+            k = torch.multinomial(self.belief(clean, text).exp(), 1)
+            x0 = self.denoiser.eval().predict(x_t.detach(), self.matching.to(t.device)[t]).x0
+            predicted = self.schedule.noise(x0, x_t.detach(), t)
+        a = self.schedule.alpha_bar(t, x_t.device)
+        error = score_error(log_posterior(z, text).gather(1, k)[:, 0], x_t, predicted, noise, (1 - a).sqrt().to(x_t.dtype))
+        weight = (MAX_SNR * (1 - a) / a).clamp(max=1).flatten().to(error.dtype)
+        return (weight * error).mean()
 
     @torch.no_grad()
     def clean(self, x: Tensor) -> Tensor:
@@ -150,3 +187,19 @@ class NoiseAwareFinetuning(TrainingModule):
         keys = torch.cat(self.keys)
         for name, queries in self.queries.items():
             self.log(name, retrieval_top1(torch.cat(queries), keys), prog_bar="clean" not in name, sync_dist=True)
+
+
+def levels_of(denoiser: Denoiser | None, schedule: Schedule, resolution: int) -> Tensor:
+    """The denoiser's level with the same ᾱ, for each of the encoder's T levels; integers, (T,).
+
+    Raises:
+        UserError: there is no denoiser, or one of other images or levels.
+    """
+    if denoiser is None:
+        raise UserError("module.score_weight needs a denoiser: set module.denoiser=FILE, or module.score_weight=0.")
+    if denoiser.config["resolution"] != resolution:
+        raise UserError(f"module.denoiser draws {denoiser.config['resolution']} pixels a side, but data.resolution={resolution}; choose one of this resolution.")
+    try:
+        return denoiser.schedule.match(schedule.alpha_bar(torch.arange(schedule.T)).flatten())
+    except UserError as error:
+        raise UserError(f"module.denoiser was trained with another schedule ({denoiser.schedule.kind}, T={denoiser.schedule.T}) than this encoder is to have; set schedule={denoiser.schedule.kind}.") from error

@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
-from sdg.checkpoints.models import build_denoiser, chosen_clip, fill
+from sdg.checkpoints.models import build_denoiser, chosen_clip, fill, load_denoiser
 from sdg.checkpoints.weights import read
 from sdg.data.captions import FACTORS
 from sdg.encoders.classifier import NoisyClassifier
@@ -150,10 +150,12 @@ def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
 
 def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
     rank_zero_only(print)(f"the clean CLIP: {config.encoder.name or config.encoder.clip}")
-    banks = [config.module.bank] if isinstance(config.module.bank, str) else config.module.bank
-    if config.module.posterior_weight and "captions" in banks and not config.data.get("captions"):
+    module = config.module
+    banks = [module.bank] if isinstance(module.bank, str) else module.bank
+    if (module.posterior_weight or module.score_weight) and "captions" in banks and not config.data.get("captions"):
         raise UserError("module.bank=captions takes the sentences from the data: set data.captions=true, or module.bank=templates or a file of sentences.")
-    return instantiate(config.module, clip=chosen_clip(config.encoder), resolution=config.data.resolution, schedule=plain["schedule"], freeze=plain["encoder"]["freeze"],
+    denoiser = load_denoiser(module.denoiser) if module.score_weight and module.denoiser else None
+    return instantiate(config.module, clip=chosen_clip(config.encoder), resolution=config.data.resolution, schedule=plain["schedule"], freeze=plain["encoder"]["freeze"], denoiser=denoiser,
                        checkpointing=config.encoder.checkpointing, **training_parts(config), _convert_="all")
 
 

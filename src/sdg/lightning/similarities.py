@@ -129,7 +129,7 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
         if text is None and not (kind == "class" and options.form == "classifier"):
             raise UserError(f"encoder={config.encoder_name} knows classes only: use similarity=class similarity.class.form=classifier, or encoder=clip_noisy.")
         if kind == "text":
-            terms[kind] = Text(image, text, [sentence for wish in targets for sentence, _ in wish], options.weight, rivals(options.rivals, held_out))
+            terms[kind] = Text(image, text, [sentence for wish in targets for sentence, _ in wish], options.weight, rivals(options.rivals, held_out, getattr(image, "calibrated", False)))
         elif kind == "content":
             terms[kind] = Content(image, options.weight, options.noised)
         elif kind in ("structure", "style"):
@@ -149,10 +149,14 @@ def scales(encoder) -> bool:
     return "schedule" not in encoder.config and not encoder.config["words"]
 
 
-def rivals(said: str | None, held_out) -> list[str]:
-    """The sentences against which a prompt is weighed."""
-    if said is None:
+def rivals(said: str | None, held_out, calibrated: bool = False) -> list[str]:
+    """The sentences against which a prompt is weighed; where nothing is said, held-out captions for a calibrated encoder and none for others."""
+    if said is None and not calibrated:
         return []
+    if said is None and not hasattr(held_out, "caption"):
+        raise UserError("this encoder's log-probabilities are over a bank of captions, and this data has none: set similarity.text.rivals=FILE, one sentence a line.")
+    if said is None:
+        said = "held_out"
     if said != "held_out":
         key = "similarity.text.rivals"
         found = read_table(Path(str(said)).expanduser(), key)
