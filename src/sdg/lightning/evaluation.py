@@ -22,7 +22,8 @@ from sdg.lightning.figures import figures, report, write_table
 from sdg.lightning.run import flat
 from sdg.lightning.similarities import scales
 from sdg.metrics.alignment import Alignment, hits, shares
-from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall
+from sdg.metrics.features import FEW, Diversity, Frechet, Kernel, PrecisionRecall
+from sdg.metrics.imagenet import ImageNet, weights_file
 from sdg.metrics.inception import Inception
 from sdg.metrics.layout import centres, intersection_over_union
 from sdg.metrics.perceptual import Perceptual, pairs_within
@@ -67,6 +68,7 @@ class Evaluation(pl.LightningModule):
         self.judge = load_judge(options.judge) if options.judge and hasattr(self.held_out, "showing") else None
         self.clip = load_clip(options.clip) if options.clip and (self.wishes[0].get("text") or not self.judge) else None
         self.inception = Inception(options.inception) if options.inception else None
+        self.imagenet = ImageNet() if reads_imagenet(options.imagenet, len(requests)) else None
         self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
         for name, network in (("judge", self.judge), ("clip", self.clip)):
             if network is not None and network.resolution != resolution and not (name == "clip" and scales(network)):
@@ -88,14 +90,17 @@ class Evaluation(pl.LightningModule):
     def readers(self) -> dict[str, str]:
         """{name: the file of its weights} of the networks in whose features sets of images are compared."""
         found = {"judge": self.options.judge} if self.judge else {"clip": self.options.clip} if self.clip else {}
-        return found | ({"inception": self.inception.file} if self.inception else {})
+        others = {"inception": self.inception, "imagenet": self.imagenet}
+        return found | {name: network.file for name, network in others.items() if network}
 
     def read(self, name: str, images: Tensor) -> dict[str, Tensor]:
         """What one of them reads off images, a row for each."""
         if name == "judge":
             read = self.judge(images)
             return {"features": read.features, "guesses": read.guesses()}
-        return {"features": self.clip.encode_image(images) if name == "clip" else self.inception(images)}
+        if name == "clip":
+            return {"features": self.clip.encode_image(images)}
+        return {"features": (self.imagenet if name == "imagenet" else self.inception)(images)}
 
     @torch.no_grad()
     def on_test_start(self) -> None:
@@ -110,8 +115,10 @@ class Evaluation(pl.LightningModule):
             of = real["features"]
             self.distances[name] = MetricCollection({"frechet": Frechet(of), "kernel": Kernel(of), "precision_recall": PrecisionRecall(of), "diversity": Diversity()}).to(self.device)
         if self.judge and (self.wanted >= 0).any():
-            of = self.real["judge"]["features"]
-            self.of_showing = MetricCollection({"frechet": Frechet(of), "kernel": Kernel(of)}).to(self.device)
+            self.of_showing = torch.nn.ModuleDict()
+            for name, real in self.real.items():
+                of = real["features"]
+                self.of_showing[name] = MetricCollection({"frechet": Frechet(of), "kernel": Kernel(of)}).to(self.device)
         if self.pictures and self.judge:
             read = self.judge(torch.stack(list(self.pictures.values())).to(self.device))
             self.their = {name: (guesses, mask) for name, guesses, mask in zip(self.pictures, read.guesses(), read.mask > 0)}
@@ -142,10 +149,14 @@ class Evaluation(pl.LightningModule):
                 own = torch.stack([self.sentences[foremost(self.wishes[i]["text"])] for i in index.tolist()])
                 for row, cosine in zip(rows, (z * own).sum(1).tolist()):
                     row["similarity"] = round(cosine, 4)
-        if self.inception:
-            features["inception"] = self.inception(images)
+        for name in self.readers().keys() - features.keys():
+            features[name] = self.read(name, images)["features"]
         for name, of_samples in self.distances.items():
             of_samples.update(features[name], index, group)
+        if self.of_showing:  # samples of a few wishes are not the data, however good they are
+            shown = self.held_out.showing(self.wanted[index.cpu()].numpy(), index.tolist()).to(self.device)
+            for name, of_real in self.of_showing.items():
+                of_real.update(self.read(name, shown)["features"], index, group)
         self.rows += rows
 
     def judged(self, images: Tensor, index: Tensor, rows: list[dict]) -> Tensor:
@@ -170,9 +181,6 @@ class Evaluation(pl.LightningModule):
             for row, iou, same, random in zip(rows, overlap, shared, chance):
                 row |= {f"{kind}_mask_iou": round(iou, 4), f"{kind}_mask_iou_random": random and round(random, 4)}
                 row |= {f"{kind}_{factor}": value for factor, value in zip(FACTORS, same)}
-        if self.of_showing:  # samples of a few wishes are not the data, however good they are
-            shown = self.held_out.showing(self.wanted[at].numpy(), at.tolist()).to(self.device)
-            self.of_showing.update(self.judge(shown).features, index, self.group[at].to(self.device))
         return read.features
 
     def by_reference(self) -> list[str]:
@@ -190,8 +198,8 @@ class Evaluation(pl.LightningModule):
             computed |= named(name, of_samples.compute())
         if self.lpips:
             computed["diversity_lpips"] = self.lpips.compute()
-        if self.of_showing:
-            computed |= {f"{key}_real": value for key, value in named("judge", self.of_showing.compute()).items()}
+        for name, of_real in (self.of_showing or {}).items():
+            computed |= {f"{key}_real": value for key, value in named(name, of_real.compute()).items()}
         write_whole(self.drawn.verdicts(self.trainer.global_rank), json.dumps(self.rows))
         self.trainer.strategy.barrier()
         self.metrics = self.finish(computed) if self.trainer.is_global_zero else None
@@ -249,6 +257,13 @@ def draw(file: Path, images: Tensor, wishes: list[dict], references: Mapping[str
                                                         for kind in wish for name, weight in weighted(wish[kind]) if name in references])
         row.append((image, " + ".join(what for kind, what in wish.items() if kind in ("text", "class"))))
     labelled_rows(file, [row[:ROW] for row in rows.values()], title)
+
+
+def reads_imagenet(asked: bool | None, samples: int) -> bool:
+    """Whether ImageNet's network measures a run: by default where it is installed and a distance says something."""
+    if asked is None:
+        return samples >= FEW and weights_file() is not None
+    return choice("eval.imagenet", asked, (True, False))
 
 
 def named(reader: str, computed: dict) -> dict:
