@@ -15,7 +15,7 @@ from sdg.checkpoints.models import load_judge
 from sdg.data.captions import FACTORS
 from sdg.data.shapes import Shapes
 from sdg.lightning import evaluation
-from sdg.metrics import perceptual
+from sdg.metrics import features, perceptual
 from sdg.metrics.features import Frechet
 from sdg.report.curves import curves
 from sdg.report.pictures import Pictures, open_picture
@@ -31,10 +31,10 @@ def table(folder):
 
 
 def test_figures_do_not_depend_on_how_samples_are_parted(run, tiny, tmp_path, monkeypatch):
-    options = ["num_samples=12", "samples_per_prompt=3", f"eval.cache={tmp_path}/real"]
+    options = ["num_samples=102", "samples_per_prompt=3", f"eval.cache={tmp_path}/real", "data.held_out=100", "sampler.steps=2"]
     whole = [option for option in tiny if not option.startswith(("num_samples", "hydra"))] + options
     run("sample.py", *whole, f"hydra.run.dir={tmp_path}/whole")
-    monkeypatch.setattr(evaluation, "PART", 5)
+    monkeypatch.setattr(evaluation, "PART", 40)
     run("sample.py", *whole, f"hydra.run.dir={tmp_path}/parts")
     one, other = metrics(tmp_path / "whole"), metrics(tmp_path / "parts")
     for figures in (one, other):
@@ -72,14 +72,15 @@ def test_inception_and_lpips_measure_a_run_when_their_weights_are_there(run, tin
     torch.manual_seed(0)
     torch.save(torchvision.models.alexnet(weights=None).state_dict(), tmp_path / "hub" / "checkpoints" / perceptual.FILE)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(features, "FEW", 2)  # Inception reads two images a second
     run("sample.py", *tiny, "samples_per_prompt=2", f"eval.inception={inception[0]}", "eval.lpips=true", f"eval.cache={tmp_path}/real")
     found, images = metrics(tmp_path / "run"), Pictures(tmp_path / "run", "folder").read([row["file"] for row in table(tmp_path / "run")])
     of_pair = LearnedPerceptualImagePatchSimilarity(net_type="alex")
     assert found["diversity_lpips"] == pytest.approx((of_pair(images[:1], images[1:2]) + of_pair(images[2:3], images[3:])).item() / 2, rel=1e-4)
-    features, real = inception[1](((images + 1) * 127.5).round().to(torch.uint8))[0], Shapes(32, 1)
+    ours, real = inception[1](((images + 1) * 127.5).round().to(torch.uint8))[0], Shapes(32, 1)
     theirs = inception[1](torch.from_numpy(real.images).permute(0, 3, 1, 2))[0]
     distance = Frechet(theirs)
-    distance.update(features, torch.arange(4), torch.arange(4))
+    distance.update(ours, torch.arange(4), torch.arange(4))
     assert found["fid"] == pytest.approx(float(distance.compute()), rel=1e-2)
 
 
@@ -96,12 +97,13 @@ def test_shards_hold_what_a_folder_holds(run, tiny, tmp_path):
     for index in range(4):
         files = [open_picture(tmp_path / kind / table(tmp_path / kind)[index]["file"]) for kind in ("folder", "shards")]
         assert np.array_equal(*map(np.asarray, files))
-    figures = [metrics(tmp_path / kind)["frechet_judge"] for kind in ("folder", "shards")]
+    figures = [metrics(tmp_path / kind)["similarity"] for kind in ("folder", "shards")]
     assert figures[0] == pytest.approx(figures[1])
     assert (tmp_path / "shards" / "report.html").stat().st_size > 10_000
 
 
-def test_images_of_a_folder_are_compared_in_the_clips_features(run, tiny, tmp_path):
+def test_images_of_a_folder_are_compared_in_the_clips_features(run, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "FEW", 2)
     (tmp_path / "data").mkdir()
     for i in range(40):
         Image.new("RGB", (40, 40), (5 * i, 200 - 5 * i, 100)).save(tmp_path / "data" / f"{i:02d}.png")

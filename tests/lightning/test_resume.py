@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hydra_plugins.sdg_search.search import Search
 
+from sdg.errors import UserError
 from sdg.report.jobs import Jobs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,7 +99,7 @@ def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one_and_repeats_noth
 @pytest.mark.slow
 def test_a_search_goes_on_where_it_was_killed(small, tmp_path):
     pytest.importorskip("optuna")
-    options = ["-m", "hydra/sweeper=search", *small, "num_samples=4", f"eval.cache={tmp_path}/real", "hydra.sweeper.trials=6", "hydra.sweeper.at_most.frechet_judge=1000",
+    options = ["-m", "hydra/sweeper=search", *small, "num_samples=4", f"eval.cache={tmp_path}/real", "hydra.sweeper.trials=6", "hydra.sweeper.at_most.seconds_per_sample=1000",
                f"hydra.sweeper.storage=sqlite:///{tmp_path}/search.db", "guidance.gamma=tag(log,interval(1,50))", "sampler.steps=2,3"]
     words = command(tmp_path, "sweep", *options)
     process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -106,12 +109,21 @@ def test_a_search_goes_on_where_it_was_killed(small, tmp_path):
     process.kill()
     process.wait()
     said = whole(words)
-    assert "of 6 trials" in said and "best of 6 trials with frechet_judge ≤ 1000: alignment.all = " in said
+    assert "of 6 trials" in said and "best of 6 trials with seconds_per_sample ≤ 1000: alignment.all = " in said
     with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
         found = [dict(word.split("=") for word in row["job"].split()) for row in csv.DictReader(file)]
     assert all(1 <= float(job["guidance.gamma"]) <= 50 and job["sampler.steps"] in ("2", "3") for job in found)
     said = whole(words)
     assert "6 of 6 trials" in said and "HYDRA] Launching" not in said
+
+
+def test_a_search_says_that_its_bound_is_never_measured(tmp_path):
+    (tmp_path / "metrics.json").write_text('{"alignment": {"all": 0.5}, "frechet_judge": null}')
+    search = Search(None, "", 1, 1, "alignment.all", {"frechet_judge": 30}, 0)
+    hydra = SimpleNamespace(runtime=SimpleNamespace(output_dir=tmp_path))
+    job = SimpleNamespace(return_value=None, hydra_cfg=SimpleNamespace(hydra=hydra))
+    with pytest.raises(UserError, match="the trials measure no frechet_judge.*num_samples=128"):
+        search.tell(None, None, job)
 
 
 def test_the_same_command_finds_its_own_folder_whatever_else_changes(run, tiny, tmp_path, monkeypatch, capsys):

@@ -315,4 +315,4 @@ def test_a_clip_of_open_clips_becomes_noise_aware_at_the_denoisers_resolution_an
         Image.new("RGB", (40, 40), (40 * i, 0, 0)).save(tmp_path / "images" / f"{i}.png")
     run("sample.py", *[option for option in kept if not option.startswith("data.")], "data=folder", f"data.root={tmp_path}/images", "data.held_out=0.5", "data.num_workers=0", *named,
         f"encoder.weights={tmp_path}/noisy/clip_noisy", f"eval.clip='ViT-small:{tmp_path}/clip.pt'", f"eval.cache={tmp_path}/real", "prompt=a sunset by the sea", "rerun=true")
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["frechet_clip"] is not None
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["diversity_clip"] is not None

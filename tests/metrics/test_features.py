@@ -45,8 +45,10 @@ def test_distance_of_any_two_sets_is_the_closed_form():
     assert of(Frechet(b.float()), a.float()) == pytest.approx(expected.item(), rel=1e-3)
 
 
-def test_one_sample_has_no_distance():
-    assert of(Frechet(normal(30)), normal(1)) is None and of(Frechet(normal(1)), normal(30)) is None
+@pytest.mark.parametrize("metric", [Frechet, Kernel, PrecisionRecall])
+def test_fewer_than_100_images_have_no_distance(metric):
+    assert of(metric(normal(300)), normal(99)) is None and of(metric(normal(99)), normal(300)) is None
+    assert of(metric(normal(100)), normal(100, 1)) is not None
 
 
 # --- kernel distance ---------------------------------------------------------------------------------------------------------

@@ -74,12 +74,21 @@ class Search(Sweeper):
         self.name_the_best(study)
 
     def tell(self, study, trial, job) -> None:
-        """Tells the study what became of a trial."""
-        import optuna
+        """Tells the study what became of a trial.
 
+        Raises:
+            UserError: a bounded figure is not among those of the run.
+        """
         metrics = {} if job.return_value else json.loads((Path(job.hydra_cfg.hydra.runtime.output_dir) / "metrics.json").read_text())
         value, bounded = figure(metrics, self.maximize), {name: figure(metrics, name) for name in self.at_most}
+        for name in (name for name, of_run in bounded.items() if of_run is None and metrics):
+            raise UserError(
+                f"hydra.sweeper.at_most.{name}: the trials measure no {name}; distances take "
+                "100 samples or more, num_samples=128. hydra.sweeper.at_most=null: no bound."
+            )
         if value is None or None in bounded.values():
+            import optuna
+
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return
         trial.set_user_attr("excess", [bounded[name] - bound for name, bound in self.at_most.items()] or [0.0])

@@ -21,7 +21,8 @@ from sdg.lightning.figures import figures, report, write_table
 from sdg.lightning.run import flat
 from sdg.lightning.similarities import scales
 from sdg.metrics.alignment import Alignment, hits, shares
-from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall
+from sdg.metrics.features import FEW, Diversity, Frechet, Kernel, PrecisionRecall
+from sdg.metrics.imagenet import ImageNet, weights_file
 from sdg.metrics.inception import Inception
 from sdg.metrics.layout import centres, intersection_over_union
 from sdg.metrics.perceptual import Perceptual, pairs_within
@@ -72,6 +73,7 @@ class Evaluation(pl.LightningModule):
         self.reader = reader_of(self.held_out) if choice("eval.reading", options.reading, (True, False)) else None
         self.clip = load_clip(options.clip) if options.clip and (self.wishes[0].get("text") or not self.judge) else None
         self.inception = Inception(options.inception) if options.inception else None
+        self.imagenet = ImageNet() if reads_imagenet(options.imagenet, len(requests)) else None
         self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
         for name, network in (("judge", self.judge), ("clip", self.clip)):
             if network is not None and network.resolution != resolution and not (name == "clip" and scales(network)):
@@ -95,30 +97,36 @@ class Evaluation(pl.LightningModule):
     def readers(self) -> dict[str, str]:
         """{name: the file of its weights} of the networks in whose features sets of images are compared."""
         found = {"judge": self.options.judge} if self.judge else {"clip": self.options.clip} if self.clip else {}
-        return found | ({"inception": self.inception.file} if self.inception else {})
+        others = {"inception": self.inception, "imagenet": self.imagenet}
+        return found | {name: network.file for name, network in others.items() if network}
 
     def read(self, name: str, images: Tensor) -> dict[str, Tensor]:
         """What one of them reads off images, a row for each."""
         if name == "judge":
             read = self.judge(images)
             return {"features": read.features, "guesses": read.guesses()}
-        return {"features": self.clip.encode_image(images) if name == "clip" else self.inception(images)}
+        if name == "clip":
+            return {"features": self.clip.encode_image(images)}
+        return {"features": (self.imagenet if name == "imagenet" else self.inception)(images)}
 
     @torch.no_grad()
     def on_test_start(self) -> None:
-        self.real = {}
+        self.real, many = {}, len(self.wishes) >= FEW  # few samples are compared with nothing, so nothing need be rendered
         for turn in (True, False):  # the first process reads the real images, the others find what it kept
             if self.trainer.is_global_zero == turn:
-                self.real = {name: of_real_images(self.held_out, self.options.real, lambda x, name=name: self.read(name, x.to(self.device)),
-                                                  self.options.cache, data=self.data.identity(), network=content(file))
-                             for name, file in self.readers().items()}
+                self.real = {name: self.read_real(name) for name in self.readers() if many or name == "judge"}
             self.trainer.strategy.barrier()
-        for name, real in self.real.items():
-            of = real["features"]
-            self.distances[name] = MetricCollection({"frechet": Frechet(of), "kernel": Kernel(of), "precision_recall": PrecisionRecall(of), "diversity": Diversity()}).to(self.device)
-        if self.judge and (self.wanted >= 0).any():
-            of = self.real["judge"]["features"]
-            self.of_showing = MetricCollection({"frechet": Frechet(of), "kernel": Kernel(of)}).to(self.device)
+        for name in self.readers():
+            metrics = {"diversity": Diversity()}
+            if many:
+                of = self.real[name]["features"]
+                metrics |= {"frechet": Frechet(of), "kernel": Kernel(of), "precision_recall": PrecisionRecall(of)}
+            self.distances[name] = MetricCollection(metrics).to(self.device)
+        if many and (self.judge or self.reader) and (self.wanted >= 0).any():
+            self.of_showing = torch.nn.ModuleDict()
+            for name, real in self.real.items():
+                of = real["features"]
+                self.of_showing[name] = MetricCollection({"frechet": Frechet(of), "kernel": Kernel(of)}).to(self.device)
         if self.pictures and (self.judge or self.reader):
             pictures = torch.stack(list(self.pictures.values())).to(self.device)
             judged = self.judge(pictures) if self.judge else None
@@ -129,6 +137,13 @@ class Evaluation(pl.LightningModule):
             sentences = list(dict.fromkeys(foremost(wish["text"]) for wish in self.wishes if "text" in wish))
             self.sentences = dict(zip(sentences, self.clip.encode_text(sentences))) if sentences else {}
         self.rows: list[dict] = []
+
+    def read_real(self, name: str) -> dict[str, Tensor]:
+        """What one of the readers reads off the held-out images."""
+        return of_real_images(
+            self.held_out, self.options.real, lambda x: self.read(name, x.to(self.device)), self.options.cache,
+            data=self.data.identity(), network=content(self.readers()[name]),
+        )
 
     def test_dataloader(self) -> list[DataLoader]:
         """This rank's parts of the samples, and of the pairs of samples of one wish."""
@@ -156,10 +171,14 @@ class Evaluation(pl.LightningModule):
                 own = torch.stack([self.sentences[foremost(self.wishes[i]["text"])] for i in index.tolist()])
                 for row, cosine in zip(rows, (z * own).sum(1).tolist()):
                     row["similarity"] = round(cosine, 4)
-        if self.inception:
-            features["inception"] = self.inception(images)
+        for name in self.readers().keys() - features.keys():
+            features[name] = self.read(name, images)["features"]
         for name, of_samples in self.distances.items():
             of_samples.update(features[name], index, group)
+        if self.of_showing:  # samples of a few wishes are not the data, however good they are
+            shown = self.held_out.showing(self.wanted[index.cpu()].numpy(), index.tolist()).to(self.device)
+            for name, of_real in self.of_showing.items():
+                of_real.update(self.read(name, shown)["features"], index, group)
         self.rows += rows
 
     def read_attributes(self, images: Tensor, index: Tensor, rows: list[dict], judged) -> None:
@@ -201,9 +220,6 @@ class Evaluation(pl.LightningModule):
             chance = intersection_over_union(masks, another).tolist() if len(others) > 1 else [None] * len(rows)
             for row, iou, random in zip(rows, overlap, chance):
                 row |= {f"{kind}_mask_iou": round(iou, 4), f"{kind}_mask_iou_random": random and round(random, 4)}
-        if self.of_showing:  # samples of a few wishes are not the data, however good they are
-            shown = self.held_out.showing(self.wanted[at].numpy(), at.tolist()).to(self.device)
-            self.of_showing.update(self.judge(shown).features, index, self.group[at].to(self.device))
 
     def by_reference(self) -> list[str]:
         return [kind for kind in self.wishes[0] if all(foremost(wish[kind]) in self.pictures for wish in self.wishes)]
@@ -224,8 +240,8 @@ class Evaluation(pl.LightningModule):
             computed |= named(name, of_samples.compute())
         if self.lpips:
             computed["diversity_lpips"] = self.lpips.compute()
-        if self.of_showing:
-            computed |= {f"{key}_real": value for key, value in named("judge", self.of_showing.compute()).items()}
+        for name, of_real in (self.of_showing or {}).items():
+            computed |= {f"{key}_real": value for key, value in named(name, of_real.compute()).items()}
         write_whole(self.drawn.verdicts(self.trainer.global_rank), json.dumps(self.rows))
         self.trainer.strategy.barrier()
         self.metrics = self.finish(computed) if self.trainer.is_global_zero else None
@@ -283,6 +299,13 @@ def draw(file: Path, images: Tensor, wishes: list[dict], references: Mapping[str
                                                         for kind in wish for name, weight in weighted(wish[kind]) if name in references])
         row.append((image, " + ".join(what for kind, what in wish.items() if kind in ("text", "class"))))
     labelled_rows(file, [row[:ROW] for row in rows.values()], title)
+
+
+def reads_imagenet(asked: bool | None, samples: int) -> bool:
+    """Whether ImageNet's network measures a run: by default where it is installed and a distance says something."""
+    if asked is None:
+        return samples >= FEW and weights_file() is not None
+    return choice("eval.imagenet", asked, (True, False))
 
 
 def named(reader: str, computed: dict) -> dict:

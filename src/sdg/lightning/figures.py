@@ -13,8 +13,11 @@ from sdg.metrics.layout import spread_within
 
 __all__ = ["figures", "report", "write_table"]
 
-SAID = ("shows", "residual", "similarity", "frechet_judge", "frechet_judge_real", "frechet_clip", "fid", "precision_judge", "recall_judge", "precision_clip", "recall_clip", "diversity_judge", "diversity_clip",
-        "seconds_per_sample")
+SAID = (
+    "shows", "residual", "similarity", "frechet_imagenet", "frechet_imagenet_real", "frechet_judge", "frechet_judge_real",
+    "frechet_clip", "fid", "precision_judge", "recall_judge", "precision_clip", "recall_clip",
+    "diversity_judge", "diversity_clip", "seconds_per_sample",
+)
 
 
 def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_reference: Sequence[str], factors: Sequence[str], computed: Mapping, draws: int) -> dict:

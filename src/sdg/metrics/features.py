@@ -11,9 +11,9 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from sdg.metrics.alignment import bootstrap_interval
 
-__all__ = ["Diversity", "Frechet", "Kernel", "OfFeatures", "PrecisionRecall"]
+__all__ = ["FEW", "Diversity", "Frechet", "Kernel", "OfFeatures", "PrecisionRecall"]
 
-FEW = 100  # below so many images of either set, kernel distance and precision say nothing
+FEW = 100  # below so many images of either set, no distance says anything
 SUBSET = 1000
 
 
@@ -58,11 +58,12 @@ class OfFeatures(Metric):
 class Frechet(OfFeatures):
     """Fréchet distance ‖m − m'‖² + tr(C + C' − 2 (C C')^½) between samples and real images (Heusel et al. 2017, arXiv 1706.08500, eq. 6).
 
-    It is FID where the features are Inception's. Few samples bias it upwards: compare equal numbers. None for fewer than two of either.
+    It is FID where the features are Inception's. Few samples bias it upwards: compare equal numbers.
+    None for fewer than 100 of either.
     """
 
     def of(self, features, group):
-        if min(len(features), len(self.real)) < 2:
+        if min(len(features), len(self.real)) < FEW:
             return None
         distance = FrechetInceptionDistance(feature=AsTheyAre(features.shape[1]), sync_on_compute=False)
         distance.update(self.real, real=True)

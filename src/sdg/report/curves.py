@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 __all__ = ["curves"]
 
 FACTORS = ("shape", "colour", "pattern", "size", "background")
-FIDELITY = ("fid", "kernel_judge", "frechet_judge", "frechet_clip")  # the first that all jobs have
+# The first that all jobs have.
+FIDELITY = ("fid", "frechet_imagenet", "kernel_judge", "frechet_judge", "frechet_clip")
 DIVERSITY = ("diversity_judge", "diversity_clip", "diversity_inception")
 FIRST = "guidance.gamma"  # of several swept numbers, the one that the curves run over
 
@@ -71,7 +72,8 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
     return figure
 
 
-SAID = {"fid": "FID", "kernel_judge": "kernel distance in the judge's features", "frechet_judge": "Fréchet distance in the judge's features",
+SAID = {"fid": "FID", "frechet_imagenet": "Fréchet distance in ImageNet's features",
+        "kernel_judge": "kernel distance in the judge's features", "frechet_judge": "Fréchet distance in the judge's features",
         "frechet_clip": "Fréchet distance in CLIP's features"}
 
 

@@ -11,7 +11,10 @@ from sdg.report.pages import compared, sweep_page
 
 __all__ = ["SweepReport"]
 
-FIGURES = ("similarity", "frechet_judge", "precision_judge", "recall_judge", "diversity_judge", "seconds_per_sample")
+FIGURES = (
+    "similarity", "frechet_imagenet", "frechet_judge", "precision_judge", "recall_judge",
+    "diversity_judge", "seconds_per_sample",
+)
 COLUMNS = ("shape", "colour", "pattern", "size", "background", "all")
 
 
