@@ -88,13 +88,14 @@ class PortraitReader:
         return places
 
     def sweep(self, x: Tensor, places: Tensor) -> Tensor:
-        for i, layer in enumerate(self.layers):
-            behind = compose(self.layers[:i], places[:, :i]) if i else torch.zeros_like(x)
-            added, kept = in_front(self.layers[i + 1 :], places[:, i + 1 :], x)
+        """Each layer's best value in turn, from back to front."""
+        behind = torch.zeros_like(x)
+        for i, (layer, (added, kept)) in enumerate(zip(self.layers, in_front(self.layers, places, x))):
             errors = layer.errors(x - added, kept, behind)
             current = errors.gather(1, places[:, i : i + 1])[:, 0]
             best, place = errors.min(1)
             places[:, i] = torch.where(best < current - GAIN, place, places[:, i])
+            behind = layer.added[places[:, i]] + layer.kept[places[:, i]] * behind
         return places
 
 
@@ -124,9 +125,10 @@ class Coordinate:
         return torch.cat([-2 * ky, -2 * ky * b, kk, 2 * kkb, kkb * b], 1) @ self.powers.T
 
 
-def in_front(layers: Sequence[Coordinate], places: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """What these layers together add and keep, of the shape of x."""
-    added, kept = torch.zeros_like(x), torch.ones_like(x)
-    for layer, place in zip(layers, places.T):
-        added, kept = layer.added[place] + layer.kept[place] * added, kept * layer.kept[place]
-    return added, kept
+def in_front(layers: Sequence[Coordinate], places: Tensor, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """What all layers in front of each one add and keep, each of the shape of x."""
+    fronts = [(torch.zeros_like(x), torch.ones_like(x))]
+    for layer, place in zip(layers[:0:-1], places.T.flip(0)):
+        added, kept = fronts[-1]
+        fronts.append((added + kept * layer.added[place], kept * layer.kept[place]))
+    return fronts[::-1]
