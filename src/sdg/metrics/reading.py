@@ -1,9 +1,11 @@
-"""Reading a sample by rendering it: every attribute, and how far the nearest picture of the renderer is.
+"""Reading a sample by rendering it: its attributes, and how far the nearest rendered image is.
 
-    ô(x) = argmin_o ‖x − R(o)‖²,   r(x) = √(mean over pixels and channels of (x − R(ô))²),   pixels in [0, 1]
+    ô(x) = argmin_o ‖x − R(o)‖²,   r(x) = √(mean over pixels and channels of (x − R(ô))²),
 
-A sample shows its prompt when ô has every value that the prompt names and r ≤ r_0. Nothing is trained, so that
-nothing that guides can have learned its taste.
+with options o of the renderer R and pixels in [0, 1].
+
+A sample shows its prompt when ô has every value that the prompt names and r ≤ r_0. Nothing is
+trained, so that nothing that guides can have learned its taste.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +19,9 @@ from torchvision.transforms.functional import gaussian_blur
 
 from sdg.metrics.alignment import hits, shares
 
-__all__ = ["Reader", "Reading", "Shown", "barely_degraded", "shows", "unit_pixels", "visible_residual"]
+__all__ = [
+    "Reader", "Reading", "Shown", "barely_degraded", "shows", "unit_pixels", "visible_residual",
+]
 
 BLUR, KERNEL = 0.6, 5  # in pixels
 NOISE = 0.02  # of pixels in [0, 1]
@@ -72,7 +76,8 @@ def shows(reading: Reading, truth: Tensor, threshold: float) -> Tensor:
 class Shown(Metric):
     """Shares of images on which the value that the prompt names is read, and the median residual.
 
-    `all` is the share with every value that its prompt names; `shows` those of them whose residual is at most r_0.
+    `all` is the share with every value that its prompt names; `shows` those of them whose residual
+    is at most r_0.
 
     Arguments:
         factors: names, in the order of the reader's.
@@ -103,7 +108,10 @@ class Shown(Metric):
         self.residuals.append(reading.residual)
 
     def compute(self) -> dict[str, float | None]:
-        """{factor: share, …, "all": share, "shows": share, "residual": median}; None for what no prompt names."""
+        """{factor: share, …, "all": share, "shows": share, "residual": median}.
+
+        A share is None where no prompt names anything.
+        """
         asked = self.asked[-1].item()
         return shares(self.right[None], self.asked[None], self.factors) | {
             "shows": self.shown.item() / asked if asked else None,
@@ -112,11 +120,12 @@ class Shown(Metric):
 
 
 def barely_degraded(images: Tensor, blur: float = BLUR, noise: float = NOISE) -> Tensor:
-    """Images (B, 3, H, W) in [-1, 1] after a blur and noise that a person can just see, the same at every call.
+    """Images (B, 3, H, W) in [-1, 1] with a blur and noise that a person can just see.
 
-    A blur of σ = 0.6 pixels widens a sharp edge's rise from 10 to 90 % to 1.5 pixels: half a pixel more than the
-    anti-aliased edge has, about what the eye first calls soft at a size where it still tells pixels apart. Noise of
-    2 % of the range is the contrast at which grain begins to show on an even ground (Weber's fraction is 1 to 2 %).
+    A blur of σ = 0.6 pixels widens a sharp edge's rise from 10 to 90 % to 1.5 pixels: half a pixel
+    more than the anti-aliased edge has, about what the eye first calls soft at a size where it
+    still tells pixels apart. Noise of 2 % of the range is the contrast at which grain begins to
+    show on an even ground (Weber's fraction is 1 to 2 %). The noise is the same at every call.
 
     Arguments:
         blur: standard deviation of the Gaussian in pixels.
