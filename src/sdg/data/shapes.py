@@ -16,13 +16,14 @@ from sdg.data.captions import FACTORS, describe, zero_shot_caption
 from sdg.data.rendered import rendered
 from sdg.errors import integer
 
-__all__ = ["Placement", "Shapes", "render", "render_masks"]
+__all__ = ["Placement", "Shapes", "coverage", "render", "render_masks"]
 
 COLOURS = np.array([[.90, .12, .14], [.98, .52, .06], [.98, .86, .12], [.16, .68, .22],
                     [.10, .80, .86], [.14, .28, .90], [.52, .16, .72], [.98, .50, .72]], np.float32)
 BACKGROUNDS = np.array([.96, .55, .05], np.float32)
 RADII = np.array([8.0, 11.0], np.float32) / 32  # as fractions of the image's width
 PERIOD, DOT, SHADE = 5 / 32, 1.55 / 32, 0.35  # of stripes and dots, and how dark they are beside the colour
+RELATIVE, TURN, TINT, LIFT = (0.95, 1.05), (-15, 15), (0.94, 1.04), (-0.03, 0.03)  # what is free
 SUPERSAMPLE = 3
 BLOCK = 500  # images that share one random generator: a data set is a prefix of every larger one
 
@@ -38,7 +39,9 @@ class Placement(NamedTuple):
 
     @classmethod
     def draw(cls, n: int, rng: np.random.Generator) -> "Placement":
-        return cls(rng.uniform(0.95, 1.05, n), rng.uniform(-1, 1, (n, 2)), rng.uniform(-15, 15, n), rng.uniform(0.94, 1.04, (n, 1)), rng.uniform(-0.03, 0.03, n))
+        radius, centre = rng.uniform(*RELATIVE, n), rng.uniform(-1, 1, (n, 2))
+        angle, shade = rng.uniform(*TURN, n), rng.uniform(*TINT, (n, 1))
+        return cls(radius, centre, angle, shade, rng.uniform(*LIFT, n))
 
     def first(self, n: int) -> "Placement":
         return Placement(*(values[:n] for values in self))
@@ -59,10 +62,7 @@ def render(factors: np.ndarray, placement: Placement, resolution: int = 32) -> n
     paint = np.clip(COLOURS[colour] * placement.shade, 0, 1).astype(np.float32)
     ground = np.clip(BACKGROUNDS[background] + placement.ground, 0, 1).astype(np.float32)
     u, v, radius = axes_of_objects(factors, placement, resolution)
-    half = np.float32(PERIOD / 2)
-    stripes = np.floor(v / half).astype(np.int32) % 2 == 1
-    dots = np.hypot((u + half) % PERIOD - half, (v + half) % PERIOD - half) < DOT
-    dark = np.where((pattern == 1)[:, None, None], stripes, dots & (pattern == 2)[:, None, None])
+    dark = darkened(pattern, u, v)
 
     shade = np.where(dark, np.float32(SHADE), np.float32(1))[..., None] * paint[:, None, None, :]
     fine = np.where(inside(factors, u, v, radius)[..., None], shade, ground[:, None, None, None])
@@ -86,6 +86,26 @@ def axes_of_objects(factors: np.ndarray, placement: Placement, resolution: int) 
     dy = axis[None, :, None] - centre[:, 1, None, None]
     cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
     return cos * dx + sin * dy, -sin * dx + cos * dy, radius
+
+
+def darkened(pattern: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """Which fine pixels the pattern of each image, (N,), makes dark."""
+    half = np.float32(PERIOD / 2)
+    stripes = np.floor(v / half).astype(np.int32) % 2 == 1
+    dots = np.hypot((u + half) % PERIOD - half, (v + half) % PERIOD - half) < DOT
+    return np.where((pattern == 1)[:, None, None], stripes, dots & (pattern == 2)[:, None, None])
+
+
+def coverage(factors: np.ndarray, placement: Placement, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """How far the object covers each pixel, and how bright it is there: (N, resolution, resolution) each, in [0, 1].
+
+    With coverage m, brightness f, the object's paint p and the ground g, the image is g(1 − m) + p·f.
+    """
+    u, v, radius = axes_of_objects(factors, placement, resolution)
+    covered = inside(factors, u, v, radius)
+    bright = covered * np.where(darkened(factors[:, 2], u, v), np.float32(SHADE), np.float32(1))
+    parts = (covered.astype(np.float32), bright)
+    return tuple(averaged(part[..., None], resolution)[..., 0] for part in parts)
 
 
 def inside(factors: np.ndarray, u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Portraits as layers: what every choice paints over what lies behind it, rendered once.
 
-A layer with value v turns what lies behind it, b, into a_v + t_v·b, pixel by pixel and channel by channel;
-that holds for opacity and for the blend modes screen and multiply. Rendered over black it gives a_v, over
-white a_v + t_v. A portrait is the composition of its layers over its background.
+A layer with value v turns what lies behind it, b, into a_v + t_v·b, pixel by pixel and channel by
+channel; that holds for opacity and for the blend modes screen and multiply. Rendered over black it
+gives a_v, over white a_v + t_v. A portrait is the composition of its layers over its background.
 """
 
 from collections.abc import Sequence
@@ -49,10 +49,10 @@ class PaintedLayer(NamedTuple):
 
 @lru_cache(maxsize=4)
 def portrait_layers(resolution: int) -> tuple[PaintedLayer, ...]:
-    """All layers from back to front; the first is the background. Rendered at the first call, in half a second.
+    """All layers from back to front, rendered at the first call, in about 3 seconds.
 
-    Hair and facial hair share a colour, so that top and facial hair are one layer, of all they can be together.
-    A choice that shows nowhere (the colour of headwear on a bare head) is 0.
+    The first is the background. Hair and facial hair share a colour, so that top and facial hair are one layer, of all they can
+    be together. A choice that shows nowhere (the colour of headwear on a bare head) is 0.
     """
     ground = painted((), ("background",), resolution)
     skin = painted(SKIN, ("skin",), resolution)
@@ -110,8 +110,9 @@ def visible(columns: Sequence[int], row: Sequence[int]) -> tuple[int, ...]:
     options = {key: option for value in values.values() for key, option in value.options.items()}
     shows = {key for value in values.values() for key in value.shows}
     top = options.get("topProbability") != 0
+    beard = options.get("facialHairProbability") == 100
     hidden = {
-        "hair_colour": not (top and "hair" in shows) and options.get("facialHairProbability") != 100,
+        "hair_colour": not (top and "hair" in shows) and not beard,
         "headwear_colour": not (top and "headwear" in shows),
     }
     return tuple(0 if hidden.get(NAMES[column]) else value for column, value in zip(columns, row))
@@ -124,7 +125,8 @@ def over(front: PaintedLayer, back: PaintedLayer) -> PaintedLayer:
     """
     columns = tuple(dict.fromkeys(back.columns + front.columns))
     rows, pairs = [], []
-    for (i, behind), (j, before) in product(enumerate(back.rows.tolist()), enumerate(front.rows.tolist())):
+    backs, fronts = enumerate(back.rows.tolist()), enumerate(front.rows.tolist())
+    for (i, behind), (j, before) in product(backs, fronts):
         one, other = dict(zip(back.columns, behind)), dict(zip(front.columns, before))
         merged = other | one
         for column in set(one) & set(other):

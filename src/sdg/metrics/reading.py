@@ -1,23 +1,31 @@
-"""Reading a sample by rendering it: every attribute, and how far the nearest picture of the renderer is.
+"""Reading a sample by rendering it: its attributes, and how far the nearest rendered image is.
 
-    ô(x) = argmin_o ‖x − R(o)‖²,   r(x) = √(mean over pixels and channels of (x − R(ô))²),   pixels in [0, 1]
+    ô(x) = argmin_o ‖x − R(o)‖²,   r(x) = √(mean over pixels and channels of (x − R(ô))²),
 
-A sample shows its prompt when ô has every value that the prompt names and r ≤ r_0. Nothing is trained, so that
-nothing that guides can have learned its taste.
+with options o of the renderer R and pixels in [0, 1].
+
+A sample shows its prompt when ô has every value that the prompt names and r ≤ r_0. Nothing is
+trained, so that nothing that guides can have learned its taste.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchmetrics import Metric
+from torchmetrics.utilities import dim_zero_cat
 from torchvision.transforms.functional import gaussian_blur
 
 from sdg.metrics.alignment import hits, shares
 
-__all__ = ["Reader", "Reading", "Shown", "reader_of", "shows", "unit_pixels", "visible_residual"]
+__all__ = [
+    "Reader", "Reading", "Shown", "barely_degraded", "shows", "unit_pixels", "visible_residual",
+]
+
+BLUR, KERNEL = 0.6, 5  # in pixels
+NOISE = 0.02  # of pixels in [0, 1]
+QUANTILE = 0.99
 
 
 class Reading(NamedTuple):
@@ -52,3 +60,86 @@ class Reader(Protocol):
 def unit_pixels(images: Tensor) -> Tensor:
     """Images (B, 3, H, W) in [-1, 1] as rows of pixels in [0, 1], (B, 3·H·W)."""
     return images.float().div(2).add(0.5).clamp(0, 1).flatten(1)
+
+
+def shows(reading: Reading, truth: Tensor, threshold: float) -> Tensor:
+    """Which images show all that their prompts name, with no visible residual: booleans, (B,).
+
+    Arguments:
+        truth: what the prompts name, integers (B, factors), −1 where they name nothing.
+        threshold: r_0.
+    """
+    right, _ = hits(reading.factors, truth)
+    return right[:, -1] & (reading.residual <= threshold)
+
+
+class Shown(Metric):
+    """Shares of images on which the value that the prompt names is read, and the median residual.
+
+    `all` is the share with every value that its prompt names; `shows` those of them whose residual
+    is at most r_0.
+
+    Arguments:
+        factors: names, in the order of the reader's.
+        threshold: r_0, the reader's.
+    """
+
+    full_state_update = False
+
+    def __init__(self, factors: Sequence[str], threshold: float):
+        super().__init__()
+        self.factors, self.threshold = list(factors), threshold
+        self.add_state("right", torch.zeros(len(self.factors) + 1), dist_reduce_fx="sum")
+        self.add_state("asked", torch.zeros(len(self.factors) + 1), dist_reduce_fx="sum")
+        self.add_state("shown", torch.zeros(()), dist_reduce_fx="sum")
+        self.add_state("residuals", [], dist_reduce_fx="cat")
+
+    def update(self, reading: Reading, truth: Tensor) -> None:
+        """Adds images.
+
+        Arguments:
+            reading: of B images.
+            truth: what their prompts name, integers (B, factors), −1 where they name nothing.
+        """
+        right, asked = hits(reading.factors, truth)
+        self.right += right.float().sum(0)
+        self.asked += asked.float().sum(0)
+        self.shown += shows(reading, truth, self.threshold).float().sum()
+        self.residuals.append(reading.residual)
+
+    def compute(self) -> dict[str, float | None]:
+        """{factor: share, …, "all": share, "shows": share, "residual": median}.
+
+        A share is None where no prompt names anything.
+        """
+        asked = self.asked[-1].item()
+        return shares(self.right[None], self.asked[None], self.factors) | {
+            "shows": self.shown.item() / asked if asked else None,
+            "residual": dim_zero_cat(self.residuals).median().item(),
+        }
+
+
+def barely_degraded(images: Tensor, blur: float = BLUR, noise: float = NOISE) -> Tensor:
+    """Images (B, 3, H, W) in [-1, 1] with a blur and noise that a person can just see.
+
+    A blur of σ = 0.6 pixels widens a sharp edge's rise from 10 to 90 % to 1.5 pixels: half a pixel
+    more than the anti-aliased edge has, about what the eye first calls soft at a size where it
+    still tells pixels apart. Noise of 2 % of the range is the contrast at which grain begins to
+    show on an even ground (Weber's fraction is 1 to 2 %). The noise is the same at every call.
+
+    Arguments:
+        blur: standard deviation of the Gaussian in pixels.
+        noise: standard deviation of the noise, pixels being in [0, 1].
+    """
+    soft = gaussian_blur(images, KERNEL, blur)
+    grain = torch.randn(images.shape, generator=torch.Generator().manual_seed(0)).to(images)
+    return (soft + 2 * noise * grain).clamp(-1, 1)
+
+
+def visible_residual(reader: Reader, images: Tensor) -> float:
+    """r_0: the residual that 1 % of real images exceed once they are `barely_degraded`.
+
+    Arguments:
+        images: real ones, (B, 3, H, W) in [-1, 1]; a few hundred.
+    """
+    return reader.read(barely_degraded(images)).residual.quantile(QUANTILE).item()
