@@ -64,7 +64,7 @@ class Evaluation(pl.LightningModule):
         self.held_out, self.wishes = data.held_out, [dict(request.wishes) for request in requests]
         self.distinct = {wish: k for k, wish in enumerate(dict.fromkeys(str(wish) for wish in self.wishes))}
         self.group = torch.tensor([self.distinct[str(wish)] for wish in self.wishes])
-        self.judge = load_judge(options.judge) if options.judge and hasattr(self.held_out, "showing") else None
+        self.judge = load_judge(options.judge) if options.judge and hasattr(self.held_out, "render_matching") else None
         self.clip = load_clip(options.clip) if options.clip and (self.wishes[0].get("text") or not self.judge) else None
         self.inception = Inception(options.inception) if options.inception else None
         self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
@@ -171,7 +171,7 @@ class Evaluation(pl.LightningModule):
                 row |= {f"{kind}_mask_iou": round(iou, 4), f"{kind}_mask_iou_random": random and round(random, 4)}
                 row |= {f"{kind}_{factor}": value for factor, value in zip(FACTORS, same)}
         if self.of_showing:  # samples of a few wishes are not the data, however good they are
-            shown = self.held_out.showing(self.wanted[at].numpy(), at.tolist()).to(self.device)
+            shown = self.held_out.render_matching(self.wanted[at].numpy(), at.tolist()).to(self.device)
             self.of_showing.update(self.judge(shown).features, index, self.group[at].to(self.device))
         return read.features
 

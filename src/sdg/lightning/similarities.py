@@ -8,7 +8,6 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.checkpoints.models import chosen_clip, load_classifier, load_clip_noisy, pair
-from sdg.data.captions import FACTORS
 from sdg.data.image import image_files, load_image
 from sdg.data.requests import Request
 from sdg.data.wishes import read_table, read_wishes, verbatim, weighted
@@ -74,11 +73,23 @@ def own_wishes(config: DictConfig, held_out) -> dict:
         return i
     offers = {kind: lambda i: f"{HELD_OUT}{within(i)}" for kind in BY_REFERENCE}
     if hasattr(held_out, "caption"):
-        named = None if config.named is None else [choice("named", name, list(FACTORS)) for name in listed(config.named)]
-        offers["text"] = lambda i: verbatim(held_out.caption(within(i), 0, named))
+        offers["text"] = lambda i: verbatim(held_out.caption(within(i), 0, prompted(config.named, held_out, within(i))))
     if hasattr(held_out, "class_of"):
         offers["class"] = lambda i: verbatim(held_out.class_of(within(i)))
     return offers
+
+
+def prompted(named, held_out, index: int) -> list[str] | None:
+    """The factors that a held-out caption names.
+
+    Arguments:
+        named: of the config: `auto` leaves them to the data, null to chance.
+    """
+    if not hasattr(held_out, "attributes") or named is None:
+        return None
+    if named == "auto":
+        return held_out.prompt_factors(index)
+    return [choice("named", name, list(held_out.attributes)) for name in listed(named)]
 
 
 def reference_images(requests: Sequence[Request], terms: Sequence[str], held_out, resolution: int) -> dict[str, Tensor]:
