@@ -222,9 +222,9 @@ def test_captions_of_items_are_true_and_reworded_each_time():
 def test_images_that_show_what_is_named_and_leave_the_rest_to_chance():
     data, wanted = Shapes(4, 1), np.full((40, 5), -1)
     wanted[:20] = [3, 5, 1, 1, 2]
-    images = data.showing(wanted, range(40))
+    images = data.render_matching(wanted, range(40))
     assert images.shape == (40, 3, 32, 32) and images.min() >= -1 and images.max() <= 1
-    assert torch.equal(images[[7, 30]], data.showing(wanted[[7, 30]], [7, 30])) and len(images[20:].unique(dim=0)) == 20  # each by its own key
+    assert torch.equal(images[[7, 30]], data.render_matching(wanted[[7, 30]], [7, 30])) and len(images[20:].unique(dim=0)) == 20  # each by its own key
     # A blue object on black: no pixel of the first twenty is redder than blue, and the corners are dark; among the others some are light.
     assert (images[:20, 0] <= images[:20, 2] + 0.02).all() and (images[:20, :, 0, 0] < -0.8).all()
     assert (images[20:, :, 0, 0] > 0).any()

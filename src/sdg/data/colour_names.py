@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["BASIC", "basic_colour", "skin_tone"]
+__all__ = ["BASIC", "basic_colour", "distances", "skin_tone"]
 
 BASIC = {  # names and what they look like: dark, plain and pale
     "red": ("#8e1a1a", "#c62222", "#e02b2b", "#ff5c5c", "#d6455d"),
@@ -13,7 +13,7 @@ BASIC = {  # names and what they look like: dark, plain and pale
     "blue": ("#1b2f66", "#2864dc", "#228be6", "#5199e4", "#8cc8ff", "#b6e3f4", "#6bd9e9",
              "#4a6fa5", "#3b5b8c", "#8fa7df", "#85c2c6"),
     "purple": ("#4a2070", "#7950f2", "#8b3fc4", "#9f7fe0", "#bfa3ee", "#c0aede", "#592454"),
-    "pink": ("#c2256f", "#e64980", "#ff488e", "#ff7eb6", "#f9b4cf", "#ffd5dc", "#dba3be"),
+    "pink": ("#c2256f", "#e64980", "#ff488e", "#ff7eb6", "#f9b4cf", "#f9c9b6", "#ffd5dc", "#dba3be"),
     "brown": ("#3a1a00", "#4a2e1c", "#5a3825", "#7a4422", "#a0642f", "#b58143", "#9a7550"),
     "black": ("#000000", "#1d1613", "#23252b", "#2c222b", "#33302f"),
     "grey": ("#545454", "#6f737a", "#8f949e", "#b0b3b8", "#929598"),
@@ -24,15 +24,19 @@ TONES = {"light": "#ffdfc4", "tan": "#e0a370", "brown": "#b06f40", "dark": "#6b4
 
 def basic_colour(colour: str) -> str:
     """The basic colour nearest to "#rrggbb": the least distance in OKLab to any of its examples."""
-    distances = {name: np.linalg.norm(oklab(like) - oklab([colour]), axis=1).min()
-                 for name, like in BASIC.items()}
-    return min(distances, key=distances.get)
+    nearest = {name: distances(colour, like).min() for name, like in BASIC.items()}
+    return min(nearest, key=nearest.get)
 
 
 def skin_tone(colour: str) -> str:
     """The tone of skin whose lightness, OKLab's, is nearest."""
     gaps = np.abs(oklab(list(TONES.values()))[:, 0] - oklab([colour])[0, 0])
     return list(TONES)[int(gaps.argmin())]
+
+
+def distances(colour: str, others) -> np.ndarray:
+    """How far a colour is from N others in OKLab, (N,)."""
+    return np.linalg.norm(oklab(others) - oklab([colour]), axis=1)
 
 
 def oklab(colours) -> np.ndarray:

@@ -3,6 +3,8 @@
 import copy
 import hashlib
 from abc import abstractmethod
+from collections.abc import Sequence
+from functools import cached_property
 
 import pytorch_lightning as pl
 import torch
@@ -135,22 +137,40 @@ class PortraitsData(Data):
     Arguments:
         resolution: side of the images in pixels.
         size: number of training images.
-        held_out: number of held-out images.
-        seed: of the training images; held-out images use seed + 1.
+        held_out: number of held-out images; of combinations there are a quarter as many.
+        seed: of the training images; held-out images use seed + 1, combinations seed + 2.
+        style: of DiceBear, or several.
+        split: what sampling takes prompts and references from, and compares samples with:
+            `held_out`, or `combinations`: images that show a pair of values that no other part has.
         cache: folder of rendered images.
         captions: give captions with the images.
     """
 
     words = portrait_captions.WORDS
 
-    def __init__(self, resolution: int = 64, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
-                 cache: str | None = None, captions: bool = False, batch_size: int = 32, num_workers: int = 0):
+    def __init__(
+        self, resolution: int = 64, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
+        style: str | Sequence[str] = "avataaars", split: str = "held_out", cache: str | None = None,
+        captions: bool = False, batch_size: int = 32, num_workers: int = 0,
+    ):
         super().__init__(resolution, batch_size, num_workers)
-        self.extras = {"captions": captions}
-        self.sizes, self.seed, self.cache = (size, held_out), integer("data.seed", seed, 0), cache
+        self.style, self.split = style, choice("data.split", split, ("held_out", "combinations"))
+        self.sizes, self.seed = (size, integer("data.held_out", held_out, 1)), integer("data.seed", seed, 0)
+        self.extras = {"cache": cache, "captions": captions, "style": style}
+
+    def part(self, size: int, seed: int, combinations: bool = False) -> Portraits:
+        return Portraits(size, seed, self.resolution, combinations=combinations, **self.extras)
+
+    @cached_property
+    def combinations(self) -> Portraits:
+        """Images that show a held-out pair."""
+        return self.part(max(self.sizes[1] // 4, 1), self.seed + 2, combinations=True)
 
     def identity(self) -> dict:
-        return {"data": "portraits-1", "seed": self.held_out.seed, "size": len(self.held_out), "resolution": self.resolution}
+        held_out = self.held_out
+        style = {} if held_out.style.name == "avataaars" else {"style": held_out.style.key}
+        split = {"split": "combinations"} if held_out.combinations else {}
+        return {"data": "portraits-1", "seed": held_out.seed, "size": len(held_out), "resolution": self.resolution} | style | split
 
     def prepare_data(self) -> None:
         self.setup("fit")
@@ -159,9 +179,10 @@ class PortraitsData(Data):
 
     def setup(self, stage: str) -> None:
         if not hasattr(self, "held_out"):
-            self.held_out = Portraits(self.sizes[1], self.seed + 1, self.resolution, self.cache, **self.extras)
+            sampling = stage in ("predict", "test")
+            self.held_out = self.combinations if sampling and self.split == "combinations" else self.part(self.sizes[1], self.seed + 1)
         if stage == "fit" and not hasattr(self, "train"):
-            self.train = Portraits(self.sizes[0], self.seed, self.resolution, self.cache, **self.extras)
+            self.train = self.part(self.sizes[0], self.seed)
         super().setup(stage)
 
 

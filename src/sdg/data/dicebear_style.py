@@ -3,13 +3,14 @@
 import json
 import re
 import zlib
-from collections.abc import Iterator
 from itertools import combinations
 
 import numpy as np
 
-from sdg.data.colour_names import basic_colour, skin_tone
+from sdg.data.colour_names import basic_colour, distances, skin_tone
 from sdg.data.dicebear import credit, definition, render
+from sdg.data.dicebear_drawing import Drawing
+from sdg.data.dicebear_notes import HEADWEAR, notes_on, words_of
 from sdg.data.portrait_factors import CHOICES as AVATAAARS
 from sdg.data.portrait_style import Choice, PortraitStyle, Value, shown_by
 from sdg.data.portrait_words import Words
@@ -21,93 +22,14 @@ EXAMPLES = ("toon-head", "micah", "voxel-art", "open-peeps", "personas", "big-sm
 PAIRS = 8  # of values that no training image shows together
 RARE, COMMON = 0.004, 0.1  # shares of all images that such a pair may have
 ABSENT = 0.4  # at most so often is a part absent that a style lets be absent
-
-# What is too small to be read at 64 pixels: it varies, and no caption names it.
-UNNAMED = {"nose", "ears", "earrings", "eyeShadow", "cheeks", "earring"}
-LEFT_OUT = {"animation", "mask"}  # what moves, and what covers the face
-CROPS = {"voxel-art": {"scale": 1.5, "translateY": 17}}
-HEADWEAR = {"cap", "beanie", "turban", "hijab", "hat", "helmet"}
-HIDES = {  # values behind which other factors cannot be seen
-    "sunglasses": ("eyes",), "shades": ("eyes",), "visor": ("eyes",), "sleep mask": ("eyes",),
-    "face mask": ("mouth",),
-}
-PARTS = {"clothing": "clothes", "headContrast": "hair", "hat": "headwear", "outfit": "clothes"}
-PARTS_OF = {
-    "micah": {"shirt": "clothes", "base": "skin"},
-    "voxel-art": {"top": "hair", "beard": "facialHair"},
-    "open-peeps": {"head": "hair", "accessories": "eyewear"},
-    "toon-head": {"beard": "facialHair"},
-}
-SPELLINGS = {
-    "mustache": "moustache", "gray": "grey", "comed": "combed", "tound": "round",
-    "horshoe": "horseshoe", "balndess": "baldness",
-}
-PHRASES = {  # where a name's words by themselves say something else
-    "variant": "", "no hair": "none", "hat beanie": "beanie", "hat hip": "hat", "eyes": "plain",
-    "eyes shadow": "shadowed",
-}
-
-
-def words_of(name: str) -> str:
-    """The words of an option's name without its number: "sideComed02" is "side combed"."""
-    split = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name.replace("tShirt", "t_shirt"))
-    words = " ".join(SPELLINGS.get(word.lower(), word.lower()) for word in split)
-    return PHRASES.get(words, words.replace("t shirt", "t-shirt"))
-
-
-def references(drawing) -> Iterator[tuple[str, str]]:
-    """What a drawing refers to: ("component", name) and ("color", name)."""
-    if isinstance(drawing, dict):
-        if drawing.get("type") in ("component", "color"):
-            yield drawing["type"], drawing["name"]
-        drawing = list(drawing.values())
-    if isinstance(drawing, list):
-        for part in drawing:
-            yield from references(part)
-
-
-class Drawing:
-    """Which components and colours of a style are seen, from its definition.
-
-    Arguments:
-        full: the definition.
-    """
-
-    def __init__(self, full: dict):
-        self.source = {name: part.get("extends", name) for name, part in full["components"].items()}
-        self.canvas = self.refers(full["canvas"])
-        self.variants = {
-            (name, variant): self.refers(drawing)
-            for name, part in full["components"].items()
-            for variant, drawing in part.get("variants", {}).items()
-        }
-
-    def refers(self, drawing) -> set[tuple[str, str]]:
-        return {(kind, self.source[name] if kind == "component" else name)
-                for kind, name in references(drawing)}
-
-    def seen(self, variant: dict[str, np.ndarray]) -> tuple[dict, dict]:
-        """Where each component is placed, and each colour used: two dicts of booleans, (N,).
-
-        Arguments:
-            variant: of each component, N names, "" where it is absent.
-        """
-        n = len(next(iter(variant.values())))
-        placed = {name: np.full(n, ("component", name) in self.canvas) for name in variant}
-        for _ in range(4):  # components within components
-            for (parent, name), inside in self.variants.items():
-                rows = placed[parent] & (variant[parent] == name)
-                for kind, child in inside:
-                    if kind == "component":
-                        placed[child] = placed[child] | rows
-        return placed, {key: placed[key[0]] & (variant[key[0]] == key[1]) for key in self.variants}
+APART = 0.07  # in OKLab: colours of two names that are nearer look alike, so one is left out
 
 
 class DiceBearStyle(PortraitStyle):
     """The factors of a style's definition.
 
-    A component with two or more named variants is a factor; "none" is a value where the component
-    may be absent. Numbers at the end of a name are a nuisance, and so is a component whose names
+    A component is a factor if it has two or more named variants, or one and may be absent; its
+    absence is the value "none". Numbers at the end of a name are a nuisance, and so is a component whose names
     are numbers alone. A colour of two or more names is a factor: the basic name that is nearest,
     of skin the tone. A factor is −1 where it cannot be seen: a colour that nothing shown has, a
     component that the chosen one around it does not hold.
@@ -122,8 +44,8 @@ class DiceBearStyle(PortraitStyle):
     def __init__(self, name: str):
         full = definition(name)
         self.name, self.digest = name, zlib.crc32(json.dumps(full, sort_keys=True).encode())
-        self.drawing, self.fixed = Drawing(full), dict(CROPS.get(name, {}))
-        self.part_names = PARTS | PARTS_OF.get(name, {})
+        self.notes = notes_on(name)
+        self.drawing, self.fixed = Drawing(full), dict(self.notes.crop)
         self.variant_of: dict[str, list[str]] = {}  # of each component, for each value of its choice
         choices = [self.component(key, part) for key, part in full["components"].items()
                    if "extends" not in part]
@@ -153,20 +75,23 @@ class DiceBearStyle(PortraitStyle):
 
     def part(self, key: str) -> str:
         """What a component or colour is called: "facial_hair"."""
-        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.part_names.get(key, key)).lower()
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.notes.parts.get(key, key)).lower()
 
     def component(self, key: str, part: dict) -> Choice:
         """One choice among the variants of a component, and its absence."""
         variants = {name: words_of(name) for name, drawing in part["variants"].items()
-                    if drawing.get("weight", 1) > 0 and "animation" not in drawing.get("tags", ())}
+                    if drawing.get("weight", 1) > 0 and "animation" not in drawing.get("tags", ())
+                    and name not in self.notes.left_out.get(key, ())}
         named = {name: words for name, words in variants.items() if words}
         factor = self.part(key)
-        if key in LEFT_OUT:
+        if key in self.notes.absent:
             self.fixed |= {f"{key}Probability": 0}
             self.variant_of[key] = [""]
             return Choice(key, (Value({}, {}, 1),))
         distinct = list(dict.fromkeys(named.values()))
-        if key in UNNAMED or len(distinct) < 2 or re.search(r"\d", key):
+        chance = part.get("probability", 100) / 100
+        silent = not distinct or len(distinct) + (chance < 1) < 2
+        if silent or key in self.notes.unnamed or re.search(r"\d", key):
             named = dict.fromkeys(variants, "")
             distinct = [""]
         values = []
@@ -174,7 +99,6 @@ class DiceBearStyle(PortraitStyle):
             options = {f"{key}Variant": name, f"{key}Probability": 100}
             weight = 1 / (list(named.values()).count(words) * len(distinct))
             values.append(Value(options, self.shown(factor, words), weight))
-        chance = part.get("probability", 100) / 100
         self.variant_of[key] = list(named)
         if chance < 1:
             least = 1 / (1 + len(distinct))
@@ -199,12 +123,14 @@ class DiceBearStyle(PortraitStyle):
         """One choice among the values of a colour."""
         part = self.part(key)
         factor = part if part in ("skin", "background") else f"{part}_colour"
-        names = [skin_tone(hex) if part == "skin" else basic_colour(hex) for hex in hexes]
+        name_of = skin_tone if part == "skin" else basic_colour
+        hexes = legible(hexes, name_of)
+        names = [name_of(hex) for hex in hexes]
         if part.endswith("hair"):
             names = ["blond" if name == "yellow" else name for name in names]
         shared = factor in self.colour_keys
         self.colour_keys.setdefault(factor, key)
-        silent = shared or key in UNNAMED or re.search(r"\d", key)
+        silent = shared or key in self.notes.unnamed or re.search(r"\d", key)
         values = [
             Value({f"{key}Color": hex}, {} if silent else {factor: name}, 1 / names.count(name))
             for hex, name in zip(hexes, names)
@@ -259,7 +185,7 @@ class DiceBearStyle(PortraitStyle):
             column[factor][~used] = -1
         for factor, values in self.factors.items():
             for value, words in enumerate(values):
-                for hidden in HIDES.get(words, ()):
+                for hidden in self.notes.hides.get(words, ()):
                     if hidden in column and hidden != factor:
                         column[hidden][column[factor] == value] = -1
         return factors
@@ -289,6 +215,16 @@ def stripped(words: str, noun: str) -> str:
         if end and words.endswith(end):
             return words.removesuffix(end)
     return words
+
+
+def legible(hexes: list[str], name_of) -> list[str]:
+    """The colours without those that look like an earlier one of another name."""
+    kept: list[str] = []
+    for hex in hexes:
+        rivals = [other for other in kept if name_of(other) != name_of(hex)]
+        if not rivals or distances(hex, rivals).min() >= APART:
+            kept.append(hex)
+    return kept
 
 
 def values_of(choices) -> dict[str, tuple[str, ...]]:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from sdg.data.captions import FACTORS, describe, zero_shot_caption
+from sdg.data.captions import FACTORS, all_named, describe, zero_shot_caption
 from sdg.data.rendered import rendered
 from sdg.errors import integer
 
@@ -163,6 +163,7 @@ class Shapes(Dataset):
         masks: give `mask` with the images, booleans (B, H, W): where the object is.
     """
 
+    attributes = FACTORS
     classes = {factor: {value: zero_shot_caption(factor, value) for value in values} for factor, values in FACTORS.items()}
 
     def __init__(self, size: int, seed: int, resolution: int = 32, cache: str | None = None, captions: bool = False, masks: bool = False):
@@ -192,11 +193,23 @@ class Shapes(Dataset):
         """The caption of one image; every `variant` is another wording and, unless `named` says which, other factors."""
         return describe(self.factors[index], np.random.default_rng([self.seed, 1 + index, variant]), named)
 
+    def all_named(self, caption: str) -> dict[str, set[int]]:
+        """The factors that a caption names, and all their values.
+
+        Raises:
+            UserError: a word that the shapes' captions never use.
+        """
+        return all_named(caption)
+
+    def prompt_factors(self, index: int) -> list[str]:
+        """What a prompt about one image names by default: all factors but the size."""
+        return [factor for factor in FACTORS if factor != "size"]
+
     def class_of(self, index: int) -> str:
         """The shape of one image, as a class."""
         return FACTORS["shape"][self.factors[index][0]]
 
-    def showing(self, factors: np.ndarray, keys: Sequence[int]) -> torch.Tensor:
+    def render_matching(self, factors: np.ndarray, keys: Sequence[int]) -> torch.Tensor:
         """New images that show these factors, (N, 5) with −1 for what chance decides: (N, 3, H, W) in [-1, 1].
 
         Arguments:

@@ -26,7 +26,7 @@ from sdg.metrics.imagenet import ImageNet, weights_file
 from sdg.metrics.inception import Inception
 from sdg.metrics.layout import centres, intersection_over_union
 from sdg.metrics.perceptual import Perceptual, pairs_within
-from sdg.metrics.reading import reader_of
+from sdg.metrics.readers import reader_of
 from sdg.metrics.reference import of_real_images
 from sdg.metrics.retrieval import Retrieval
 from sdg.report.grid import labelled_grid, labelled_rows, to_uint8
@@ -176,7 +176,7 @@ class Evaluation(pl.LightningModule):
         for name, of_samples in self.distances.items():
             of_samples.update(features[name], index, group)
         if self.of_showing:  # samples of a few wishes are not the data, however good they are
-            shown = self.held_out.showing(self.wanted[index.cpu()].numpy(), index.tolist()).to(self.device)
+            shown = self.held_out.render_matching(self.wanted[index.cpu()].numpy(), index.tolist()).to(self.device)
             for name, of_real in self.of_showing.items():
                 of_real.update(self.read(name, shown)["features"], index, group)
         self.rows += rows

@@ -73,26 +73,30 @@ def own_wishes(config: DictConfig, held_out) -> dict:
         return i
     offers = {kind: lambda i: f"{HELD_OUT}{within(i)}" for kind in BY_REFERENCE}
     if hasattr(held_out, "caption"):
-        named = factors_to_name(config.named, getattr(held_out, "attributes", {}))
-        offers["text"] = lambda i: verbatim(held_out.caption(within(i), 0, named))
+        offers["text"] = lambda i: verbatim(held_out.caption(within(i), 0, prompted(config.named, held_out, within(i))))
     if hasattr(held_out, "class_of"):
         offers["class"] = lambda i: verbatim(held_out.class_of(within(i)))
     return offers
 
 
-def factors_to_name(named, attributes: Mapping[str, Sequence[str]]) -> list[str] | int | None:
-    """Which factors held-out captions shall name: a list of names, how many, or None for any.
+def prompted(named, held_out, index: int) -> list[str] | int | None:
+    """Which factors a held-out caption names: a list of them, how many, or None for any.
+
+    Arguments:
+        named: of the config: `auto` leaves them to the data, null to chance.
 
     Raises:
-        UserError: it is none of these, or the data has no such factor.
+        UserError: the data has no such factor, or not so many.
     """
-    if named is None or not attributes:
+    if not hasattr(held_out, "attributes") or named is None:
         return None
+    if named == "auto":
+        return held_out.prompt_factors(index)
     if named == "all":
-        return list(attributes)
+        return list(held_out.attributes)
     if isinstance(named, int):
-        return integer("named", named, 1, len(attributes))
-    return [choice("named", name, list(attributes)) for name in listed(named)]
+        return integer("named", named, 1, len(held_out.attributes))
+    return [choice("named", name, list(held_out.attributes)) for name in listed(named)]
 
 
 def reference_images(requests: Sequence[Request], terms: Sequence[str], held_out, resolution: int) -> dict[str, Tensor]:

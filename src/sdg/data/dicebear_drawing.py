@@ -1,0 +1,55 @@
+"""What of a DiceBear style is seen: components within components, and the colours that they use."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+__all__ = ["Drawing"]
+
+
+def references(drawing) -> Iterator[tuple[str, str]]:
+    """What a drawing refers to: ("component", name) and ("color", name)."""
+    if isinstance(drawing, dict):
+        if drawing.get("type") in ("component", "color"):
+            yield drawing["type"], drawing["name"]
+        drawing = list(drawing.values())
+    if isinstance(drawing, list):
+        for part in drawing:
+            yield from references(part)
+
+
+class Drawing:
+    """Which components and colours of a style are seen, from its definition.
+
+    Arguments:
+        full: the definition.
+    """
+
+    def __init__(self, full: dict):
+        self.source = {name: part.get("extends", name) for name, part in full["components"].items()}
+        self.canvas = self.refers(full["canvas"])
+        self.variants = {
+            (name, variant): self.refers(drawing)
+            for name, part in full["components"].items()
+            for variant, drawing in part.get("variants", {}).items()
+        }
+
+    def refers(self, drawing) -> set[tuple[str, str]]:
+        return {(kind, self.source[name] if kind == "component" else name)
+                for kind, name in references(drawing)}
+
+    def seen(self, variant: dict[str, np.ndarray]) -> tuple[dict, dict]:
+        """Where each component is placed, and each colour used: two dicts of booleans, (N,).
+
+        Arguments:
+            variant: of each component, N names, "" where it is absent.
+        """
+        n = len(next(iter(variant.values())))
+        placed = {name: np.full(n, ("component", name) in self.canvas) for name in variant}
+        for _ in range(4):  # components within components
+            for (parent, name), inside in self.variants.items():
+                rows = placed[parent] & (variant[parent] == name)
+                for kind, child in inside:
+                    if kind == "component":
+                        placed[child] = placed[child] | rows
+        return placed, {key: placed[key[0]] & (variant[key[0]] == key[1]) for key in self.variants}
