@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sdg.data.dicebear import Layer
 from sdg.data.portrait_factors import CHOICES, FIXED
-from sdg.data.portraits import STYLE
+
 
 __all__ = ["NAMES", "PaintedLayer", "compose", "portrait_layers"]
 
@@ -83,7 +83,7 @@ def painted(elements: Sequence[int], names: Sequence[str], resolution: int) -> P
         elements: places in the style's canvas; none is the background.
         names: of the choices.
     """
-    layer = Layer(STYLE, [BODY, *elements])
+    layer = Layer("avataaars", [BODY, *elements])
     columns = tuple(NAMES.index(name) for name in names)
     rows, added, kept = [], [], []
     for row in product(*(range(len(CHOICES[column].values)) for column in columns)):
