@@ -51,8 +51,9 @@ class PaintedLayer(NamedTuple):
 def portrait_layers(resolution: int) -> tuple[PaintedLayer, ...]:
     """All layers from back to front, rendered at the first call, in about 3 seconds.
 
-    The first is the background. Hair and facial hair share a colour, so that top and facial hair are one layer, of all they can
-    be together. A choice that shows nowhere (the colour of headwear on a bare head) is 0.
+    The first is the background. Hair and facial hair share a colour, so that top and facial hair
+    are one layer, of all they can be together. A choice that shows nowhere (the colour of headwear
+    on a bare head) is 0.
     """
     ground = painted((), ("background",), resolution)
     skin = painted(SKIN, ("skin",), resolution)

@@ -30,7 +30,7 @@ BOUNDS = np.array([shapes.RELATIVE, (-1, 1), (-1, 1), shapes.TURN]).T
 
 
 class Paint(NamedTuple):
-    """The best colours for N outlines, the shade and the ground, and the squared error: (N,) each."""
+    """The best colours of N outlines, shade and ground, and the squared error: (N,) each."""
 
     colour: np.ndarray
     background: np.ndarray
