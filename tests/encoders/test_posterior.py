@@ -1,4 +1,4 @@
-"""Beliefs over sentences: where posterior distillation and score matching have their minima, in closed form."""
+"""Beliefs over sentences: where distillation and score matching have their minima, in closed form."""
 
 import math
 
@@ -23,7 +23,7 @@ def test_log_posterior_is_the_softmax_of_dot_products():
 
 
 def test_the_distillation_loss_is_least_at_the_expected_belief_given_the_noisy_image():
-    """Of five images, E[p_c(k | x_0) | x_t] = Σ_i p(i | x_t) p_c(k | x_i), with p(i | x_t) by Bayes' rule."""
+    """Of five images, E[p_c(k | x_0) | x_t] = Σ_i p(i | x_t) p_c(k | x_i), p(i | x_t) by Bayes' rule."""
     schedule, t = Schedule("cosine", 1000), 500
     images, text = normal(5, 12), F.normalize(normal(4, 6, seed=1), dim=1)
     beliefs = log_posterior(3 * normal(5, 6, seed=2), text)
@@ -34,7 +34,8 @@ def test_the_distillation_loss_is_least_at_the_expected_belief_given_the_noisy_i
     expected = given @ beliefs.exp()
 
     z = torch.zeros(1, 6, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([z], max_iter=200, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+    optimizer = torch.optim.LBFGS(
+        [z], max_iter=200, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
 
     def loss():
         optimizer.zero_grad()
@@ -50,7 +51,8 @@ def test_score_error_is_the_squared_distance_and_its_gradient_passes_through_the
     # For log q = a·x + b(x·x)/2, ∇ log q = a + b x.
     x, predicted, noise, a = (normal(2, 3, 4, 4, seed=k) for k in range(4))
     x.requires_grad_()
-    b, sigma = torch.tensor(0.3, dtype=torch.float64, requires_grad=True), torch.tensor([0.2, 0.9], dtype=torch.float64).view(2, 1, 1, 1)
+    b = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    sigma = torch.tensor([0.2, 0.9], dtype=torch.float64).view(2, 1, 1, 1)
     log_q = (a * x + b * x.square() / 2).flatten(1).sum(1)
     left = predicted - sigma * (a + b.detach() * x.detach()) - noise
     found = score_error(log_q, x, predicted, noise, sigma)
@@ -61,8 +63,10 @@ def test_score_error_is_the_squared_distance_and_its_gradient_passes_through_the
 
 @pytest.mark.parametrize("t", [100, 500, 900])
 def test_the_true_posterior_leaves_no_score_error_on_average(t):
-    """x_0 | k ~ N(m_k, v), two k as likely: E[ε | x_t, k] = √(1−ᾱ)(x_t − √ᾱ m_k)/V, V = ᾱv + 1−ᾱ, and E[ε | x_t] its mean under p(k | x_t)."""
-    a, v, means = Schedule("cosine", 1000).alpha_bar(t), 0.25, torch.stack([normal(3, 2, 2, seed=1), normal(3, 2, 2, seed=2)])
+    """x_0 | k ~ N(m_k, v), two k as likely: E[ε | x_t, k] = √(1−ᾱ)(x_t − √ᾱ m_k)/V, V = ᾱv + 1−ᾱ,
+    and E[ε | x_t] is its mean under p(k | x_t)."""
+    a, v = Schedule("cosine", 1000).alpha_bar(t), 0.25
+    means = torch.stack([normal(3, 2, 2, seed=1), normal(3, 2, 2, seed=2)])
     variance = a * v + 1 - a
     x_t, k = normal(5, 3, 2, 2, seed=3).requires_grad_(), torch.tensor([0, 1, 1, 0, 1])
     apart = x_t[:, None] - a.sqrt() * means
@@ -70,9 +74,10 @@ def test_the_true_posterior_leaves_no_score_error_on_average(t):
     of_each = ((1 - a).sqrt() * apart / variance).detach()
     predicted = (log_p.detach().exp()[..., None, None, None] * of_each).sum(1)
     own = of_each[torch.arange(5), k]
-    error = score_error(log_p.gather(1, k[:, None])[:, 0], x_t, predicted, own, (1 - a).sqrt())
-    torch.testing.assert_close(error.detach(), torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-20)
-    assert ((predicted - own).square().flatten(1).sum(1) > 1e-6).any()  # without the posterior's gradient there is some
+    log_own = log_p.gather(1, k[:, None])[:, 0]
+    error = score_error(log_own, x_t, predicted, own, (1 - a).sqrt()).detach()
+    torch.testing.assert_close(error, torch.zeros_like(error), rtol=0, atol=1e-20)
+    assert ((predicted - own).square().flatten(1).sum(1) > 1e-6).any()  # what the gradient takes away
 
 
 def test_calibration_error_weighs_the_gap_of_each_bin():

@@ -173,11 +173,14 @@ def test_clip_then_noise_aware_then_judge(run, tmp_path):
         assert {"val/top1_t400", "val/clean_top1_t400"} <= set(csv.DictReader(table).fieldnames)
 
 
-def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(run, weights, tmp_path):
+def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(run, weights, tiny, tmp_path):
     (tmp_path / "bank.txt").write_text("a red heart\na blue ring\na small star\n")
-    teacher = ["encoder=clip_noisy", *SMALL, f"encoder.clip={weights}/clip.safetensors", "trainer.max_steps=2", "module.width=32", "module.hidden=32"]
-    run("train.py", *teacher, "experiment=calibrated", f"module.bank=[captions,templates,{tmp_path}/bank.txt]", "module.bank_size=48", f"init={weights}/clip_noisy.safetensors",
-        "module.score_weight=0.01", "module.score_batch=4", f"module.denoiser={weights}/denoiser.safetensors", f"hydra.run.dir={tmp_path}/run")
+    run("train.py", "encoder=clip_noisy", "experiment=calibrated", *SMALL, "trainer.max_steps=2",
+        f"encoder.clip={weights}/clip.safetensors", f"init={weights}/clip_noisy.safetensors",
+        "module.width=32", "module.hidden=32", "module.bank_size=48",
+        f"module.bank=[captions,templates,{tmp_path}/bank.txt]", "module.score_weight=0.01",
+        "module.score_batch=4", f"module.denoiser={weights}/denoiser.safetensors",
+        f"hydra.run.dir={tmp_path}/run")
     encoder = load_clip_noisy(tmp_path / "run" / "clip_noisy")
     assert encoder.calibrated and encoder.length.weight.abs().sum() > 0
     with open(tmp_path / "run" / "metrics.csv") as table:
@@ -186,6 +189,8 @@ def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(run, wei
         values = [float(row[figure]) for row in rows if row.get(figure)]
         assert values and np.isfinite(values).all(), figure
     assert not any("contrastive" in name for name in rows[0])
+    run("sample.py", *tiny, f"encoder.weights={tmp_path}/run/clip_noisy", "prompt=a red heart", f"hydra.run.dir={tmp_path}/sampled")
+    assert len(list((tmp_path / "sampled").rglob("*.png"))) > 0
 
 
 @pytest.mark.parametrize("overrides, says", [
@@ -197,7 +202,8 @@ def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(run, wei
 ])
 def test_an_objective_that_lacks_something_says_what(run, weights, tmp_path, overrides, says):
     with pytest.raises(SystemExit, match=says):
-        run("train.py", "encoder=clip_noisy", *SMALL, f"encoder.clip={weights}/clip.safetensors", "trainer.max_steps=1", *overrides, f"hydra.run.dir={tmp_path}/run")
+        run("train.py", "encoder=clip_noisy", *SMALL, f"encoder.clip={weights}/clip.safetensors",
+            "trainer.max_steps=1", *overrides, f"hydra.run.dir={tmp_path}/run")
 
 
 def test_fine_tuning_never_touches_the_teacher_and_sees_no_captions(weights):

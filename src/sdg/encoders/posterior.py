@@ -1,4 +1,4 @@
-"""Beliefs over a bank of sentences: log-probabilities, their cross-entropy, and whether they are as sure as they are right."""
+"""Beliefs over a bank of sentences: log-probabilities, their losses and their calibration."""
 
 import torch
 from torch import Tensor
@@ -25,9 +25,10 @@ def soft_cross_entropy(target: Tensor, answer: Tensor) -> Tensor:
 
 
 def score_error(log_q: Tensor, x_t: Tensor, predicted: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
-    """‖ε̂ − σ ∇_x log q(k | x_t) − ε‖² of each image, (B,), whose gradient passes through ∇_x (Chao et al. 2022, arXiv 2203.14206, eq. 9).
+    """‖ε̂ − σ ∇_x log q(k | x_t) − ε‖² of each image, (B,), whose gradient passes through ∇_x.
 
-    For k ~ p(k | x_0) and ε̂ = E[ε | x_t] the mean is least at ∇_x log q(k | x_t) = ∇_x log p(k | x_t).
+    Denoising likelihood score matching (Chao et al. 2022, arXiv 2203.14206). For k ~ p(k | x_0) and
+    ε̂ = E[ε | x_t] the mean is least at ∇_x log q(k | x_t) = ∇_x log p(k | x_t).
 
     Arguments:
         log_q: of one sentence an image, (B,), made from `x_t`.
@@ -41,7 +42,9 @@ def score_error(log_q: Tensor, x_t: Tensor, predicted: Tensor, noise: Tensor, si
 
 
 def calibration_error(confidence: Tensor, accuracy: Tensor, bins: int = 10) -> Tensor:
-    """Σ_b n_b/N · |mean confidence − mean accuracy| over bins b of confidence (Guo et al. 2017, arXiv 1706.04599, eq. 3).
+    """Σ_b n_b/N · |mean confidence − mean accuracy| over bins b of confidence.
+
+    The expected calibration error (Guo et al. 2017, arXiv 1706.04599, eq. 3).
 
     Arguments:
         confidence: q of each answer, in [0, 1], (N,).
@@ -49,5 +52,5 @@ def calibration_error(confidence: Tensor, accuracy: Tensor, bins: int = 10) -> T
         bins: of equal width.
     """
     place = (confidence * bins).long().clamp(max=bins - 1)
-    gaps = torch.zeros(bins, dtype=confidence.dtype, device=confidence.device).index_add(0, place, confidence - accuracy)
+    gaps = confidence.new_zeros(bins).index_add(0, place, confidence - accuracy)
     return gaps.abs().sum() / len(confidence)

@@ -117,23 +117,26 @@ class NoiseAwareFinetuning(TrainingModule):
             total = self.weights["contrastive"] * losses["contrastive"] + total
         texts = [text for bank in self.banks or () for text in bank.sample(batch)]
         if self.weights["posterior"]:
-            losses["posterior"] = sum(soft_cross_entropy(self.belief(clean, text), log_posterior(z, text)).mean() for text in texts)
+            each = [soft_cross_entropy(self.belief(clean, text), log_posterior(z, text)) for text in texts]
+            losses["posterior"] = sum(each).mean()
             total = total + self.weights["posterior"] * losses["posterior"]
         if self.weights["score"]:
             text = texts[int(torch.randint(len(texts), ()))]
-            losses["score"] = self.score_matching(z[: len(first)], first, t[: len(first)], noise[: len(first)], clean[: len(first)], text)
+            n = len(first)
+            losses["score"] = self.score_matching(z[:n], first, t[:n], noise[:n], clean[:n], text)
             total = total + self.weights["score"] * losses["score"]
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
         return total
 
     def score_matching(self, z: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, clean: Tensor, text: Tensor) -> Tensor:
-        """min(1, 5/SNR_t) ‖ε̂ − σ_t ∇_x log q(k | x_t) − ε‖², the mean over images; k ~ p_c(· | x_0)."""
+        """The mean over images of min(1, 5/SNR_t) ‖ε̂ − σ_t ∇_x log q(k | x_t) − ε‖², k ~ p_c(· | x_0)."""
         with torch.no_grad():
             k = torch.multinomial(self.belief(clean, text).exp(), 1)
             x0 = self.denoiser.eval().predict(x_t.detach(), self.matching.to(t.device)[t]).x0
             predicted = self.schedule.noise(x0, x_t.detach(), t)
         a = self.schedule.alpha_bar(t, x_t.device)
-        error = score_error(log_posterior(z, text).gather(1, k)[:, 0], x_t, predicted, noise, (1 - a).sqrt().to(x_t.dtype))
+        log_q = log_posterior(z, text).gather(1, k)[:, 0]
+        error = score_error(log_q, x_t, predicted, noise, (1 - a).sqrt().to(x_t.dtype))
         weight = (MAX_SNR * (1 - a) / a).clamp(max=1).flatten().to(error.dtype)
         return (weight * error).mean()
 
@@ -198,8 +201,11 @@ def levels_of(denoiser: Denoiser | None, schedule: Schedule, resolution: int) ->
     if denoiser is None:
         raise UserError("module.score_weight needs a denoiser: set module.denoiser=FILE, or module.score_weight=0.")
     if denoiser.config["resolution"] != resolution:
-        raise UserError(f"module.denoiser draws {denoiser.config['resolution']} pixels a side, but data.resolution={resolution}; choose one of this resolution.")
+        raise UserError(f"module.denoiser draws {denoiser.config['resolution']} pixels a side, but "
+                        f"data.resolution={resolution}; choose one of this resolution.")
     try:
         return denoiser.schedule.match(schedule.alpha_bar(torch.arange(schedule.T)).flatten())
     except UserError as error:
-        raise UserError(f"module.denoiser was trained with another schedule ({denoiser.schedule.kind}, T={denoiser.schedule.T}) than this encoder is to have; set schedule={denoiser.schedule.kind}.") from error
+        theirs = denoiser.schedule
+        raise UserError(f"module.denoiser was trained with another schedule ({theirs.kind}, T={theirs.T}) than "
+                        f"this encoder is to have; set schedule={theirs.kind}.") from error
