@@ -38,3 +38,8 @@ class EMA(WeightAveraging):
             else:
                 torch._foreach_copy_(means, now)
         super().__init__(use_buffers=True, multi_avg_fn=average)
+
+    def setup(self, trainer, pl_module, stage: str) -> None:
+        # Lightning would keep it where the model still is, on the CPU, and copy every weight there in every step.
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 __all__ = ["Bar", "StepProgress"]
 
 EVERY = 30.0  # seconds between two lines of a log
+LITTLE = 0.5  # seconds between two readings of a run's figures
 
 
 class Bar(Progress):
@@ -43,14 +44,16 @@ class StepProgress(ProgressBar):
 
     def __init__(self):
         super().__init__()
-        self.bar = Bar("step")
+        self.bar, self.figures, self.read = Bar("step"), "", 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.bar.begin(trainer.estimated_stepping_batches, trainer.global_step, trainer.is_global_zero)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args) -> None:
-        figures = self.get_metrics(trainer, pl_module)
-        self.bar.reach(trainer.global_step, "  ".join(f"{name} {value:.3g}" for name, value in figures.items() if isinstance(value, float)))
+        if time.monotonic() - self.read > LITTLE:  # reading a figure waits for the GPU
+            figures, self.read = self.get_metrics(trainer, pl_module), time.monotonic()
+            self.figures = "  ".join(f"{name} {value:.3g}" for name, value in figures.items() if isinstance(value, float))
+        self.bar.reach(trainer.global_step, self.figures)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.bar.stop()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from sdg.checkpoints.folder import save_folder
 from sdg.errors import UserError
 from sdg.lightning.run import differences
 
-__all__ = ["TrainingModule", "warmup_cosine"]
+__all__ = ["TrainingModule", "timed_cosine", "warmup_cosine"]
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
@@ -35,6 +36,25 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) 
         if step < rise:
             return (step + 1) / rise
         return (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total_steps - rise)))) / 2
+    return LambdaLR(optimizer, share)
+
+
+def timed_cosine(optimizer: Optimizer, total_steps: int, seconds: float, warmup: float = 0.05) -> LambdaLR:
+    """The learning rate's share of its peak over time, for a run that ends by the clock (`trainer.max_time`):
+
+        u/w while u < w, then ½ (1 + cos(π (u − w)/(1 − w))), at the elapsed share u of the time, 0 ≤ u ≤ 1
+
+    Two runs differ as their machine's speed does: use `warmup_cosine` where a run must be repeatable.
+
+    Arguments:
+        seconds: from now until the rate is zero.
+        warmup: w, the share of the time in which it rises, in (0, 1).
+    """
+    began = time.monotonic()
+
+    def share(step: int) -> float:
+        u = min(1.0, (time.monotonic() - began) / seconds)
+        return u / warmup if u < warmup else (1 + math.cos(math.pi * (u - warmup) / (1 - warmup))) / 2
     return LambdaLR(optimizer, share)
 
 
