@@ -73,12 +73,19 @@ def tiny(weights, tmp_path) -> list[str]:
             "sampler.steps=3", "num_samples=4", "data.held_out=32", "data.cache=null", f"hydra.run.dir={tmp_path}/run"]
 
 
+def on_shapes(arguments) -> list[str]:
+    """The arguments, with the shapes as data unless they choose their own, or an experiment that does."""
+    own = ("data=", "experiment=paper", "experiment=ddpm", "experiment=emoji", "--help")
+    chosen = any(str(word).startswith(own) for word in arguments)
+    return [*map(str, arguments), *([] if chosen else ["data=shapes"])]
+
+
 def command(script: str, *arguments: str) -> None:
-    """Runs `python <script> <arguments>` inside this process; what would end the process raises SystemExit."""
+    """Runs `python <script> <arguments>` inside this process, on the shapes unless said otherwise; what would end the process raises SystemExit."""
     spec = importlib.util.spec_from_file_location(script.removesuffix(".py") + "_script", ROOT / script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    argv, sys.argv, threads = sys.argv, [str(ROOT / script), *map(str, arguments)], torch.get_num_threads()
+    argv, sys.argv, threads = sys.argv, [str(ROOT / script), *on_shapes(arguments)], torch.get_num_threads()
     try:
         GlobalHydra.instance().clear()
         module.main()

@@ -12,11 +12,12 @@ from PIL import Image
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from sdg.checkpoints.models import load_judge
-from sdg.data.captions import FACTORS
+from sdg.data.captions import FACTORS, all_named
 from sdg.data.shapes import Shapes
 from sdg.lightning import evaluation
 from sdg.metrics import features, perceptual
 from sdg.metrics.features import Frechet
+from sdg.metrics.readers import reader_of
 from sdg.report.curves import curves
 from sdg.report.pictures import Pictures, open_picture
 
@@ -52,8 +53,13 @@ def test_shares_and_retrieval_are_those_of_the_table(run, tiny, weights, tmp_pat
     run("sample.py", *tiny, "samples_per_prompt=2")
     rows, found, judge = table(tmp_path / "run"), metrics(tmp_path / "run"), load_judge(weights / "judge.safetensors")
     images = Pictures(tmp_path / "run", "folder").read([row["file"] for row in rows])
-    guesses = judge(images).guesses()
+    guesses = reader_of(Shapes(1, 0)).read(images).factors
     assert [[row[factor] for factor in FACTORS] for row in rows] == [[FACTORS[factor][value] for factor, value in zip(FACTORS, guess)] for guess in guesses.tolist()]
+    assert found["alignment_judge"]["shape"] == pytest.approx(
+        np.mean([guess[0] in all_named(row["prompt"])["shape"] for guess, row in zip(judge(images).guesses().tolist(), rows)])
+    )
+    assert found["residual"] == pytest.approx(np.median([float(row["residual"]) for row in rows]))
+    assert found["shows"] == pytest.approx(np.mean([int(row["shows"]) for row in rows]))
     assert found["alignment"]["all"] == pytest.approx(np.mean([int(row["all"]) for row in rows]))
     assert found["similarity"] == pytest.approx(np.mean([float(row["similarity"]) for row in rows]))
     assert {row["gamma"] for row in rows} == {str(found["gamma"])} and found["retrieval_judge"]["among"] == 2
@@ -138,7 +144,7 @@ def test_figures_of_another_measurement_are_kept(run, tiny, tmp_path):
     before = (tmp_path / "run" / "metrics.json").read_text()
     run("sample.py", *tiny, "eval.judge=null")
     (kept,) = (tmp_path / "run" / "measured").iterdir()
-    assert (kept / "metrics.json").read_text() == before and "alignment" in before and "alignment" not in (tmp_path / "run" / "metrics.json").read_text()
+    assert (kept / "metrics.json").read_text() == before and "retrieval_judge" in before and "retrieval_judge" not in (tmp_path / "run" / "metrics.json").read_text()
     assert {file.name for file in kept.iterdir()} == {"eval.json", "metrics.json", "metrics.csv", "samples.csv", "report.html", "grid.png"}
 
 

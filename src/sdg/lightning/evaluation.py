@@ -21,7 +21,7 @@ from sdg.lightning.figures import figures, report, write_table
 from sdg.lightning.run import flat
 from sdg.lightning.similarities import scales
 from sdg.metrics.alignment import Alignment, hits, shares
-from sdg.metrics.features import FEW, Diversity, Frechet, Kernel, PrecisionRecall
+from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, enough
 from sdg.metrics.imagenet import ImageNet, weights_file
 from sdg.metrics.inception import Inception
 from sdg.metrics.layout import centres, intersection_over_union
@@ -111,7 +111,7 @@ class Evaluation(pl.LightningModule):
 
     @torch.no_grad()
     def on_test_start(self) -> None:
-        self.real, many = {}, len(self.wishes) >= FEW  # few samples are compared with nothing, so nothing need be rendered
+        self.real, many = {}, enough(len(self.wishes))  # few samples are compared with nothing, so nothing need be rendered
         for turn in (True, False):  # the first process reads the real images, the others find what it kept
             if self.trainer.is_global_zero == turn:
                 self.real = {name: self.read_real(name) for name in self.readers() if many or name == "judge"}
@@ -304,7 +304,7 @@ def draw(file: Path, images: Tensor, wishes: list[dict], references: Mapping[str
 def reads_imagenet(asked: bool | None, samples: int) -> bool:
     """Whether ImageNet's network measures a run: by default where it is installed and a distance says something."""
     if asked is None:
-        return samples >= FEW and weights_file() is not None
+        return enough(samples) and weights_file() is not None
     return choice("eval.imagenet", asked, (True, False))
 
 

@@ -53,7 +53,7 @@ def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_re
             found["shows"] = sum(table[k]["shows"] for k in asked) / len(asked)
             found["shows_interval"] = interval("shows")
     if "residual" in table[0]:
-        found["residual"] = column("residual").median().item()
+        found["residual"] = column("residual").quantile(0.5).item()
     for kind in by_reference:
         groups = [row[kind] for row in table]
         same = {factor: column(f"{kind}_{factor}") for factor in factors}

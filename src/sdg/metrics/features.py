@@ -17,6 +17,11 @@ FEW = 100  # below so many images of either set, no distance says anything
 SUBSET = 1000
 
 
+def enough(images: int) -> bool:
+    """Whether a distance of so many images says something."""
+    return images >= FEW
+
+
 class OfFeatures(Metric):
     """A figure of N samples' features, gathered over ranks and put in the order of the samples: what computes it then is told everything.
 
