@@ -108,7 +108,7 @@ def test_what_is_pushed_is_what_is_fetched(hub, weights, tmp_path):
 def test_a_name_on_the_hub_serves_wherever_a_file_does(hub, weights, tmp_path, tiny):
     clip = load_clip(weights / "clip.safetensors")
     assert hub("-m", "sdg.checkpoints", "push", str(save_folder(tmp_path / "clip", "clip", clip)), NAME)[0] == 0
-    code, said = hub("sample.py", *tiny, f"encoder.clip={NAME}@main", f"eval.clip={NAME}", "num_samples=2")
+    code, said = hub("sample.py", *tiny, "data=shapes", f"encoder.clip={NAME}@main", f"eval.clip={NAME}", "num_samples=2")
     assert code == 0 and len(list((tmp_path / "run" / "images").iterdir())) == 2, said
     code, said = hub("-m", "sdg.checkpoints", "inspect", NAME)
     assert code == 0 and "this project's, a clip" in said

@@ -21,7 +21,7 @@ TIMED = ("seconds", "peak_memory")  # what no two runs share
 
 
 def command(tmp_path, name, *overrides):
-    return [sys.executable, str(ROOT / "sample.py"), *overrides, f"hydra.{'sweep' if '-m' in overrides else 'run'}.dir={tmp_path}/{name}"]
+    return [sys.executable, str(ROOT / "sample.py"), *overrides, "data=shapes", f"hydra.{'sweep' if '-m' in overrides else 'run'}.dir={tmp_path}/{name}"]
 
 
 def untimed(value):

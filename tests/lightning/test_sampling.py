@@ -257,7 +257,7 @@ def test_an_image_to_start_from_and_a_trajectory(run, tiny, tmp_path):
 @pytest.mark.slow
 def test_two_processes_draw_the_same_samples_in_a_sweep_too(run, tiny, tmp_path):
     run("sample.py", *tiny[:-1], f"hydra.run.dir={tmp_path}/one")
-    command = [sys.executable, "sample.py", "-m", *tiny[:-1], "trainer=ddp_cpu", "seed=0,1", f"hydra.sweep.dir={tmp_path}/two"]
+    command = [sys.executable, "sample.py", "-m", *tiny[:-1], "data=shapes", "trainer=ddp_cpu", "seed=0,1", f"hydra.sweep.dir={tmp_path}/two"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]
     first, second = (job["path"] for job in Jobs.jobs(tmp_path / "two"))

@@ -288,7 +288,7 @@ def test_init_starts_from_the_weights_of_a_file(denoiser_run, run, tmp_path):
 @pytest.mark.parametrize("overrides", [UNET, ["encoder=clip_noisy"]], ids=["denoiser", "clip_noisy"])
 def test_two_processes_train(weights, tmp_path, overrides):
     teacher = [f"encoder.clip={weights}/clip.safetensors"] if "encoder=clip_noisy" in overrides else []
-    command = [sys.executable, "train.py", *overrides, *teacher, *SMALL, "trainer=ddp_cpu", "trainer.max_steps=2", f"hydra.run.dir={tmp_path}/run"]
+    command = [sys.executable, "train.py", "data=shapes", *overrides, *teacher, *SMALL, "trainer=ddp_cpu", "trainer.max_steps=2", f"hydra.run.dir={tmp_path}/run"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("results: ") == 1
