@@ -88,9 +88,10 @@ fit() {  # NAME SECONDS OVERRIDES...: trains one part, by the clock, and exports
   local name=$1 seconds=$2
   shift 2
   say "$name: $seconds s"
+  [ "$seconds" -ge 5 ] || { say "no time is left for it: raise SECONDS_ALL"; return 1; }
   "$PYTHON" train.py data=portraits "${data[@]}" trainer="$trainer" trainer.precision=bf16-mixed \
-    lr_schedule._target_=sdg.lightning.training.timed_cosine +lr_schedule.seconds="$seconds" trainer.max_steps=10000000 \
-    "+trainer.max_time='$(printf '00:00:%02d:%02d' $((seconds / 60)) $((seconds % 60)))'" \
+    lr_schedule._target_=sdg.lightning.training.timed_cosine +lr_schedule.seconds="$seconds" trainer.max_steps="$most" \
+    "+trainer.max_time='$(printf '00:%02d:%02d:%02d' $((seconds / 3600)) $((seconds / 60 % 60)) $((seconds % 60)))'" \
     +trainer.enable_checkpointing=false callbacks.checkpoint=null half=true \
     hydra.run.dir="$work/$name" "$@" 2>&1 | tee "$work/$name.log" | grep -v Warning || return 1
   mkdir -p "$work/weights"
@@ -122,10 +123,10 @@ train() {
   trainer=auto workers=0
   if "$PYTHON" -c "import torch, sys; sys.exit(not torch.cuda.is_available())"; then trainer=gpu workers=10; fi
   local size=100000 network=$NETWORK compile=true more=()
-  steps=50 samples=64
+  steps=50 samples=64 most=10000000  # steps of a training: the clock ends it
   [ $trainer = gpu ] && more=(+optimizer.fused=true)
   if [ -n "$TINY" ]; then
-    size=600 network=$SMALL_NETWORK compile=false steps=2 samples=4 BATCH=16 SECONDS_ALL=${TINY_SECONDS:-110}
+    size=200 network=$SMALL_NETWORK compile=false steps=2 samples=4 most=4 BATCH=16 SECONDS_ALL=10000
   fi
   data=(data.size=$size data.held_out=$((size < 2000 ? 100 : 2000)) data.cache="$work/data" data.num_workers=$workers)
   say "rendering $size portraits"
@@ -139,7 +140,7 @@ if __name__ == '__main__':
   [ -z "$TINY" ] || out=10
   say "training"
   # shellcheck disable=SC2086
-  fit denoiser $(($(left) * 62 / 100 - out)) $network compile=$compile data.batch_size=$BATCH trainer.limit_val_batches=0 \
+  fit denoiser $(($(left) * 62 / 100 - out)) $network compile=$compile data.batch_size=$BATCH +trainer.limit_val_batches=0 \
     optimizer.lr=1e-3 "${more[@]}" ${DENOISER:-}
   pack denoiser weights/denoiser.safetensors weights/denoiser.md
   picture preview guidance.gamma=0
