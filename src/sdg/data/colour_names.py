@@ -6,7 +6,7 @@ __all__ = ["BASIC", "basic_colour", "distances", "skin_tone"]
 
 BASIC = {  # names and what they look like: dark, plain and pale
     "red": ("#8e1a1a", "#c62222", "#e02b2b", "#ff5c5c", "#d6455d"),
-    "orange": ("#a55728", "#d9660f", "#f97316", "#f98b42", "#ffb562", "#ffdfbf"),
+    "orange": ("#a55728", "#d9660f", "#f97316", "#f98b42", "#ffa01a", "#ffb562", "#ffdfbf"),
     "yellow": ("#d9b310", "#ffd21f", "#eab308", "#f4cf5b", "#fff3a8", "#e5d7a3", "#d6b370",
                "#ecdcbf"),
     "green": ("#1c5c30", "#1f9d4d", "#40c057", "#3fb27f", "#7fd48f", "#a9e5a0", "#5ba8a0", "#238d80"),

@@ -6,6 +6,8 @@ import numpy as np
 
 __all__ = ["Drawing"]
 
+DEPTH = 4  # of components within components
+
 
 def references(drawing) -> Iterator[tuple[str, str]]:
     """What a drawing refers to: ("component", name) and ("color", name)."""
@@ -39,17 +41,18 @@ class Drawing:
                 for kind, name in references(drawing)}
 
     def seen(self, variant: dict[str, np.ndarray]) -> tuple[dict, dict]:
-        """Where each component is placed, and each colour used: two dicts of booleans, (N,).
+        """Where each component is placed, and each variant that has a colour drawn: booleans, (N,).
 
         Arguments:
             variant: of each component, N names, "" where it is absent.
         """
         n = len(next(iter(variant.values())))
         placed = {name: np.full(n, ("component", name) in self.canvas) for name in variant}
-        for _ in range(4):  # components within components
-            for (parent, name), inside in self.variants.items():
-                rows = placed[parent] & (variant[parent] == name)
-                for kind, child in inside:
-                    if kind == "component":
-                        placed[child] = placed[child] | rows
-        return placed, {key: placed[key[0]] & (variant[key[0]] == key[1]) for key in self.variants}
+        holders = [(key, child) for key, inside in self.variants.items()
+                   for kind, child in inside if kind == "component"]
+        for _ in range(DEPTH if holders else 0):
+            for (parent, name), child in holders:
+                placed[child] = placed[child] | placed[parent] & (variant[parent] == name)
+        coloured = [key for key, inside in self.variants.items()
+                    if any(kind == "color" for kind, _ in inside)]
+        return placed, {key: placed[key[0]] & (variant[key[0]] == key[1]) for key in coloured}

@@ -49,7 +49,7 @@ class DiceBearStyle(PortraitStyle):
         self.variant_of: dict[str, list[str]] = {}  # of each component, for each value of its choice
         choices = [self.component(key, part) for key, part in full["components"].items()
                    if "extends" not in part]
-        if not any(value.shows for choice in choices for value in choice.values):
+        if not any(len(names) > 1 + ("none" in names) for names in values_of(choices).values()):
             raise UserError(f"data.style={name}: the options of this style have no names, so nothing "
                             f"of its images is known; styles that work: {', '.join(EXAMPLES)}.")
         self.colour_keys: dict[str, str] = {}  # {factor: key in the definition}
