@@ -12,13 +12,13 @@ ROOT = Path(__file__).resolve().parent.parent
 TUNING = {"offset": 1000}  # held-out captions and images that no figure is reported on
 
 
-def sample(folder: Path, **options) -> dict:
+def sample(folder: Path, data: str = "shapes", **options) -> dict:
     """The figures of a run into a folder; `__` in an option's name stands for a dot.
 
     Raises:
         SystemExit: the run failed, or the folder holds one with other settings, prompts or weights.
     """
-    overrides = [f"{key.replace('__', '.')}={quoted(value)}" for key, value in options.items()]
+    overrides = [f"data={data}"] + [f"{key.replace('__', '.')}={quoted(value)}" for key, value in options.items()]
     done = subprocess.run([sys.executable, "sample.py", *overrides, f"hydra.run.dir={quoted(folder)}"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"sample.py failed in {folder}")

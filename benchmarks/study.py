@@ -28,7 +28,7 @@ class Study:
     """Sweeps, and the text that they add up to."""
 
     def __init__(self, folder: Path, prompts: int, each: int):
-        self.folder, self.size = folder, [f"num_samples={prompts * each}", f"samples_per_prompt={each}"]
+        self.folder, self.size = folder, ["data=shapes", f"num_samples={prompts * each}", f"samples_per_prompt={each}"]
         self.pictures = DOCS.parent / "study"
         self.pictures.mkdir(parents=True, exist_ok=True)
         self.text = [f"# Guidance, measured\n\n`make study` wrote this page. Each row: {prompts} held-out prompts that name shape, colour, pattern and background, "
