@@ -139,9 +139,12 @@ if __name__ == '__main__':
   local out=25
   [ -z "$TINY" ] || out=10
   say "training"
-  # shellcheck disable=SC2086
-  fit denoiser $(($(left) * 62 / 100 - out)) $network compile=$compile data.batch_size=$BATCH +trainer.limit_val_batches=0 \
-    optimizer.lr=1e-3 "${more[@]}" ${DENOISER:-}
+  denoiser() {  # COMPILE
+    # shellcheck disable=SC2086
+    fit denoiser $(($(left) * 62 / 100 - out)) $network compile="$1" data.batch_size=$BATCH +trainer.limit_val_batches=0 \
+      optimizer.lr=1e-3 "${more[@]}" ${DENOISER:-}
+  }
+  denoiser $compile || denoiser false  # a machine may lack a compiler
   pack denoiser weights/denoiser.safetensors weights/denoiser.md
   picture preview guidance.gamma=0
   if [ "$(left)" -gt $((out * 3)) ]; then
