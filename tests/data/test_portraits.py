@@ -113,7 +113,8 @@ def test_a_caption_names_what_it_should_and_nothing_else(style):
             named.setdefault("facial_hair", read["facial_hair"])
         if len(style.name.split("+")) > 1 and "artist" not in factors:
             # Another style may give the same words other factors.
-            assert all(read.get(factor, set()) >= values for factor, values in named.items()), caption
+            missed = [f for f, values in named.items() if not read.get(f, set()) >= values]
+            assert not missed, caption
         else:
             assert read == named, caption
         assert "," not in caption and "  " not in caption and "_" not in caption
@@ -134,7 +135,7 @@ def test_every_value_has_a_caption_of_its_own_that_names_it(style):
 
 def test_words_that_a_style_never_uses_are_refused_with_the_nearest():
     style = portrait_style("toon-head")
-    with pytest.raises(UserError, match="'spikey', which this data never uses, did you mean 'spiky'"):
+    with pytest.raises(UserError, match="'spikey', which this data never .* did you mean 'spiky'"):
         style.all_named("a person with spikey hair")
     with pytest.raises(UserError, match="'happy' may be of several parts; write 'happy e"):
         style.all_named("a happy person")
@@ -182,6 +183,7 @@ def test_no_image_is_blank_and_every_value_comes_up(name):
         assert set(column) - {-1} == set(range(len(values))), factor
     assert style.render(rows[:4], 32).reshape(4, -1).std(1).min() > 15
     held_out = style.shows_held_out(shown)
+    assert shown[:, list(style.factors).index(style.class_factor)].min() >= 0
     assert len(style.held_out_pairs) >= 5 and 0.02 < held_out.mean() < 0.5
 
 
@@ -189,7 +191,8 @@ def test_factors_are_those_of_the_definition():
     style, full = DiceBearStyle("toon-head"), definition("toon-head")
     assert set(style.factors["hair"]) == {"bun", "side combed", "spiky", "undercut"}
     assert style.factors["rear_hair"][0] == "none" and "none" not in style.factors["hair"]
-    assert set(style.factors["clothes_colour"]) == set(map(basic_colour, full["colors"]["clothes"]["values"]))
+    clothes = full["colors"]["clothes"]["values"]
+    assert set(style.factors["clothes_colour"]) == set(map(basic_colour, clothes))
     assert "nose" not in DiceBearStyle("micah").factors
 
 
@@ -220,7 +223,7 @@ def test_skin_is_named_by_its_lightness():
 
 @pytest.mark.parametrize("style, message", [
     ("avatars", "data.style: 'avatars' is none of .* did you mean 'avataaars'"),
-    ("lorelei", "data.style=lorelei: .*have no names.*styles that work: toon-head"),
+    ("thumbs", "data.style=thumbs: .*have no names.*styles that work: toon-head"),
     ([], "data.style is empty"),
     (["micah", "micah"], "has a style twice"),
 ])
@@ -250,9 +253,10 @@ def test_several_styles_have_an_artist_and_the_union_of_their_factors():
         own = row[None, 1 : 1 + len(part.choices)]
         words = dict(zip(part.factors, part.factors_of(own)[0]))
         for factor, value in zip(data.attributes, data.factors[index]):
-            mine = words.get(factor, -1) if factor != "artist" else row[0]
-            expected = None if mine < 0 else (SEVERAL if factor == "artist" else part.factors[factor])[mine]
-            assert expected == (None if value < 0 else data.attributes[factor][value])
+            values = SEVERAL if factor == "artist" else part.factors.get(factor, ())
+            mine = row[0] if factor == "artist" else words.get(factor, -1)
+            assert (mine < 0) == (value < 0)
+            assert mine < 0 or values[mine] == data.attributes[factor][value]
         assert np.array_equal(data.images[index], part.render(own, 32)[0])
 
 
@@ -261,7 +265,7 @@ def test_the_artist_is_named_in_words_and_read_again():
     assert style.all_named("a person in the style of toon-head") == {"artist": {2}}
     spiky = style.factors["hair"].index("spiky")
     assert style.all_named("a person with spiky hair by micah") == {"artist": {1}, "hair": {spiky}}
-    with pytest.raises(UserError, match="by 'mica', which this data does not have, did you mean 'micah'"):
+    with pytest.raises(UserError, match="by 'mica', which this data does not .* mean 'micah'"):
         style.all_named("a person drawn by mica")
 
 
@@ -325,7 +329,8 @@ def test_the_split_decides_what_sampling_asks_for():
 
 def test_prompts_name_what_the_config_says_or_what_the_data_would():
     pairs = Portraits(2, 0, combinations=True)
-    assert prompted("auto", pairs, 1) == pairs.prompt_factors(1) and len(pairs.prompt_factors(1)) == 2
+    assert prompted("auto", pairs, 1) == pairs.prompt_factors(1)
+    assert len(pairs.prompt_factors(1)) == 2
     assert len(Portraits(2, 0).prompt_factors(1)) == 4
     assert prompted(["hair", "skin"], pairs, 1) == ["hair", "skin"]
     assert prompted(None, pairs, 1) is None and prompted("auto", object(), 1) is None

@@ -1,4 +1,4 @@
-"""The style avataaars (Pablo Stanley; free for personal and commercial use), its factors chosen by hand."""
+"""The style avataaars (Pablo Stanley; free for personal and commercial use), curated by hand."""
 
 import numpy as np
 

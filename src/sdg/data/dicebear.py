@@ -54,7 +54,8 @@ def credit(name: str) -> str:
     """Who drew a style, and under which licence, in one line."""
     meta = definition(name)["meta"]
     creator, licence = (meta.get(key, {}).get("name", "") for key in ("creator", "license"))
-    return f"portraits in the style {name} by {creator or 'unknown'}, licence: {licence.rstrip('.')}"
+    by = creator or "an unknown artist"
+    return f"portraits in the style {name} by {by}, licence: {licence.rstrip('.')}"
 
 
 class Layer:

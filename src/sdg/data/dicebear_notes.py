@@ -1,4 +1,4 @@
-"""What the definitions of DiceBear's styles do not say: crops, other names of parts, what is too small to read."""
+"""What the definitions of DiceBear's styles do not say: crops, names of parts, legibility."""
 
 import re
 from typing import NamedTuple
@@ -37,7 +37,8 @@ class Notes(NamedTuple):
 
 
 EVERY = Notes(
-    parts={"clothing": "clothes", "headContrast": "hair", "hat": "headwear", "outfit": "clothes"},
+    parts={"clothing": "clothes", "headContrast": "hair", "hat": "headwear", "outfit": "clothes",
+           "mustache": "moustache"},
     unnamed=frozenset({"nose", "ears", "earrings", "earring", "eyeShadow", "cheeks"}),
     hides={
         "sunglasses": ("eyes",), "shades": ("eyes",), "visor": ("eyes",), "sleep mask": ("eyes",),
@@ -47,7 +48,9 @@ EVERY = Notes(
 NOTES = {
     "toon-head": Notes(
         parts={"beard": "facialHair"},
-        left_out={"mouth": ("sad",), "eyes": ("bow",), "beard": ("chin",), "eyebrows": ("neutral",)},
+        left_out={
+            "mouth": ("sad",), "eyes": ("bow",), "beard": ("chin",), "eyebrows": ("neutral",),
+        },
     ),
     "micah": Notes(
         parts={"shirt": "clothes", "base": "skin"},
@@ -77,7 +80,11 @@ def notes_on(name: str) -> Notes:
 
 
 def words_of(name: str) -> str:
-    """The words of an option's name without its number: "sideComed02" is "side combed"."""
+    """The words of an option's name without its number: "sideComed02" is "side combed".
+
+    A number or a letter alone is no word.
+    """
     split = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name.replace("tShirt", "t_shirt"))
     words = " ".join(SPELLINGS.get(word.lower(), word.lower()) for word in split)
-    return PHRASES.get(words, words.replace("t shirt", "t-shirt"))
+    words = PHRASES.get(words, words.replace("t shirt", "t-shirt"))
+    return "" if len(words) == 1 else words

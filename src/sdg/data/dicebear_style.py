@@ -21,18 +21,20 @@ __all__ = ["EXAMPLES", "DiceBearStyle"]
 EXAMPLES = ("toon-head", "micah", "voxel-art", "open-peeps", "personas", "big-smile")
 PAIRS = 8  # of values that no training image shows together
 RARE, COMMON = 0.004, 0.1  # shares of all images that such a pair may have
+CLASSES = ("expression", "mood", "mouth", "eyes", "hair")  # of which a portrait's class may be
 ABSENT = 0.4  # at most so often is a part absent that a style lets be absent
 APART = 0.07  # in OKLab: colours of two names that are nearer look alike, so one is left out
+NUMBERED = re.compile(r"\d|[a-z][A-Z]$")  # one of several alike, such as hill2 and fabricB
 
 
 class DiceBearStyle(PortraitStyle):
     """The factors of a style's definition.
 
     A component is a factor if it has two or more named variants, or one and may be absent; its
-    absence is the value "none". Numbers at the end of a name are a nuisance, and so is a component whose names
-    are numbers alone. A colour of two or more names is a factor: the basic name that is nearest,
-    of skin the tone. A factor is −1 where it cannot be seen: a colour that nothing shown has, a
-    component that the chosen one around it does not hold.
+    absence is the value "none". Numbers at the end of a name are a nuisance, and so is a component
+    whose names are numbers alone. A colour of two or more names is a factor: the basic
+    name that is nearest, of skin the tone. A factor is −1 where it cannot be seen: a colour that
+    nothing shown has, a component that the chosen one around it does not hold.
 
     Arguments:
         name: of the style.
@@ -46,12 +48,14 @@ class DiceBearStyle(PortraitStyle):
         self.name, self.digest = name, zlib.crc32(json.dumps(full, sort_keys=True).encode())
         self.notes = notes_on(name)
         self.drawing, self.fixed = Drawing(full), dict(self.notes.crop)
-        self.variant_of: dict[str, list[str]] = {}  # of each component, for each value of its choice
+        self.variant_of: dict[str, list[str]] = {}  # of a component, for each value of its choice
         choices = [self.component(key, part) for key, part in full["components"].items()
                    if "extends" not in part]
         if not any(len(names) > 1 + ("none" in names) for names in values_of(choices).values()):
-            raise UserError(f"data.style={name}: the options of this style have no names, so nothing "
-                            f"of its images is known; styles that work: {', '.join(EXAMPLES)}.")
+            raise UserError(
+                f"data.style={name}: the options of this style have no names, so nothing of its "
+                f"images is known; styles that work: {', '.join(EXAMPLES)}."
+            )
         self.colour_keys: dict[str, str] = {}  # {factor: key in the definition}
         choices += [self.colour(key, colour["values"]) for key, colour in full["colors"].items()
                     if len(colour["values"]) > 1]
@@ -63,15 +67,17 @@ class DiceBearStyle(PortraitStyle):
         self.choices = tuple(only(choice, self.factors) for choice in self.choices)
         self.tables = [shown_by(choice, self.factors) for choice in self.choices]
         self.words = Words(self.factors)
-        self.class_factor = next((f for f in ("expression", "mood", "mouth", "eyes", "hair")
-                                  if f in self.factors), next(iter(self.factors)))
-        self.held_out_pairs = self.pairs()
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        shown = self.factors_of(self.draw(4000, rng))
+        always = [f for f, column in zip(self.factors, shown.T) if column.min() >= 0]
+        self.class_factor = next((f for f in CLASSES if f in always), always[0])
+        self.held_out_pairs = self.pairs(shown, rng)
 
     @property
     def key(self) -> str:
         return f"{self.name}-{self.digest:08x}"
 
-    # --- from the definition ------------------------------------------------------------------------
+    # --- from the definition -----------------------------------------------------------------
 
     def part(self, key: str) -> str:
         """What a component or colour is called: "facial_hair"."""
@@ -91,7 +97,7 @@ class DiceBearStyle(PortraitStyle):
         distinct = list(dict.fromkeys(named.values()))
         chance = part.get("probability", 100) / 100
         silent = not distinct or len(distinct) + (chance < 1) < 2
-        if silent or key in self.notes.unnamed or re.search(r"\d", key):
+        if silent or key in self.notes.unnamed or NUMBERED.search(key):
             named = dict.fromkeys(variants, "")
             distinct = [""]
         values = []
@@ -130,17 +136,20 @@ class DiceBearStyle(PortraitStyle):
             names = ["blond" if name == "yellow" else name for name in names]
         shared = factor in self.colour_keys
         self.colour_keys.setdefault(factor, key)
-        silent = shared or key in self.notes.unnamed or re.search(r"\d", key)
+        silent = shared or key in self.notes.unnamed or NUMBERED.search(key)
         values = [
             Value({f"{key}Color": hex}, {} if silent else {factor: name}, 1 / names.count(name))
             for hex, name in zip(hexes, names)
         ]
         return Choice(f"{key}Color", tuple(values))
 
-    def pairs(self) -> tuple:
-        """Pairs of values, no two of the same factors, that the name of the style decides."""
-        rng = np.random.default_rng(zlib.crc32(self.name.encode()))
-        shown = self.factors_of(self.draw(4000, rng))
+    def pairs(self, shown: np.ndarray, rng: np.random.Generator) -> tuple:
+        """Pairs of values, no two of the same factors, that the name of the style decides.
+
+        Arguments:
+            shown: factors of many images, (N, F).
+            rng: of the style's name.
+        """
         pairs = list(combinations(range(len(self.factors)), 2))
         found: list = []
         for at in rng.permutation(len(pairs)):
@@ -153,14 +162,15 @@ class DiceBearStyle(PortraitStyle):
                 found.append(tuple(zip(names, words)))
         return tuple(found[:PAIRS])
 
-    # --- of rows ------------------------------------------------------------------------------------
+    # --- of rows -----------------------------------------------------------------------------
 
     def factors_of(self, choices: np.ndarray) -> np.ndarray:
         factors = np.max([table[column] for table, column in zip(self.tables, choices.T)], axis=0)
         column = {name: factors[:, k] for k, name in enumerate(self.factors)}
         at = {choice.name: choices[:, k] for k, choice in enumerate(self.choices)}
         first = np.zeros(len(choices), int)
-        variant = {key: np.array(names)[at.get(key, first)] for key, names in self.variant_of.items()}
+        variant = {key: np.array(names)[at.get(key, first)]
+                   for key, names in self.variant_of.items()}
         placed, drawn = self.drawing.seen(variant)
         part_of: dict[str, list[str]] = {}
         for choice in self.choices:

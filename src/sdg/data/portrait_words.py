@@ -1,7 +1,7 @@
 """Sentences about what any style of portraits shows, and what a sentence names.
 
-Every value's phrase ends in its part's noun, such as "spiky blue hair", but where the value is itself
-a thing: "a blue turban". So a word that several parts share says which one it is of.
+Every value's phrase ends in its part's noun, such as "spiky blue hair", but where the value is
+itself a thing: "a blue turban". So a word that several parts share says which one it is of.
 """
 
 import re
@@ -27,8 +27,8 @@ MASS = {"hair", "skin", "headwear", "eyewear", "clothing"}
 THINGS = {
     "jacket", "shirt", "t-shirt", "dress", "hoodie", "coat", "suit", "overalls", "neck", "turban",
     "beanie", "cap", "hat", "hijab", "sunglasses", "glasses", "eyepatch", "mask", "moustache",
-    "beard", "goatee", "crown", "bun", "buns", "bob", "afro", "mohawk", "braids", "pigtails", "ponytail",
-    "bangs", "twists", "cornrows", "blush", "freckles",
+    "beard", "goatee", "crown", "bun", "buns", "bob", "afro", "mohawk", "braids", "pigtails",
+    "ponytail", "bangs", "twists", "cornrows", "blush", "freckles",
 }
 
 
@@ -79,8 +79,9 @@ class Words:
         self.things = {(part, value) for part in self.parts for value in factors.get(part, ())
                        if self.is_thing(part, value)}
         self.nouns = list(self.all_nouns())
-        every = {word for noun in self.nouns for phrase in (noun.words, *noun.before) for word in phrase}
-        self.known = tuple(sorted({*every, *GRAMMAR, *SPELLINGS}))
+        phrases = [phrase for noun in self.nouns for phrase in (noun.words, *noun.before)]
+        words = {word for phrase in phrases for word in phrase}
+        self.known = tuple(sorted({*words, *GRAMMAR, *SPELLINGS}))
 
     def is_thing(self, part: str, value: str) -> bool:
         """Whether a value is a noun that no other part's phrases may be taken for."""
@@ -109,7 +110,7 @@ class Words:
             phrases.setdefault(("yellow",), (factor, "blond"))
         return phrases
 
-    # --- captions -----------------------------------------------------------------------------------
+    # --- captions ----------------------------------------------------------------------------
 
     def describe(self, factors, rng: np.random.Generator, named=None) -> str:
         """Such as "a picture of a person with spiky hair and an open jacket and a sad mouth"."""
@@ -146,7 +147,7 @@ class Words:
             return article(f"a person on a {value} background")
         return f"a person with {self.phrase(factor.removesuffix('_colour'), {factor: value})}"
 
-    # --- what they name -----------------------------------------------------------------------------
+    # --- what they name ----------------------------------------------------------------------
 
     def all_named(self, caption: str) -> dict[str, set[int]]:
         """The factors that a caption names and all their values.

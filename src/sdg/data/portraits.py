@@ -1,4 +1,4 @@
-"""Cartoon portraits of DiceBear's styles, every attribute known; by default avataaars (Pablo Stanley)."""
+"""Cartoon portraits of DiceBear's styles, every attribute known; by default avataaars."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,12 +51,13 @@ class Portraits(Dataset):
         classes: {factor: {value: its plainest caption}}.
 
     Raises:
-        UserError: there is no such style, its options have no names, or an argument is out of range.
+        UserError: no such style, its options have no names, or an argument is out of range.
     """
 
     def __init__(
         self, size: int, seed: int, resolution: int = 64, cache: str | None = None,
-        captions: bool = False, combinations: bool = False, style: str | Sequence[str] = "avataaars",
+        captions: bool = False, combinations: bool = False,
+        style: str | Sequence[str] = "avataaars",
     ):
         self.resolution, self.cache = integer("data.resolution", resolution, 16, 1024), cache
         self.size, self.seed = integer("data.size", size, 1), seed
@@ -123,7 +124,7 @@ class Portraits(Dataset):
         return self.style.all_named(caption)
 
     def prompt_factors(self, index: int) -> list[str]:
-        """What a prompt about one image names by default: its held-out pair, or up to four factors."""
+        """What a prompt about one image names by default: its held-out pair, or four factors."""
         if self.combinations:
             pair = self.style.pairs_shown(self.factors[index : index + 1])[0].argmax()
             return [factor for factor, _ in self.style.held_out_pairs[pair]]

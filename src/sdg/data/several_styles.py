@@ -1,4 +1,4 @@
-"""Several styles at once: the union of their factors, and a factor "artist" that says which drew it."""
+"""Several styles at once: the union of their factors, and a factor "artist"."""
 
 import re
 from collections.abc import Sequence
@@ -13,14 +13,16 @@ __all__ = ["SeveralStyles"]
 
 ARTIST = "artist"
 BY = ("by {}", "drawn by {}", "in the style of {}")
-NAMED = re.compile(r"\s*\b(?:drawn\s+by|by|in\s+the\s+style\s+of)\s+([\w-]+(?:\s+and\s+by\s+[\w-]+)*)")
+NAMED = re.compile(
+    r"\s*\b(?:drawn\s+by|by|in\s+the\s+style\s+of)\s+([\w-]+(?:\s+and\s+by\s+[\w-]+)*)"
+)
 
 
 class SeveralStyles(PortraitStyle):
     """Portraits by several artists, each as often.
 
-    A row of choices is the artist's index and the choices of that style, filled up with −1. A factor
-    is −1 where the style lacks it. Factors, and values, of one name are one.
+    A row of choices is the artist's index and the choices of that style, filled up with −1.
+    A factor is −1 where the style lacks it. Factors, and values, of one name are one.
 
     Arguments:
         styles: two or more.
@@ -109,7 +111,7 @@ class SeveralStyles(PortraitStyle):
                   for column, place in zip(columns, places)]
         return None if any(len(at) == 0 for at in theirs) else np.array([at[0] for at in theirs])
 
-    # --- words --------------------------------------------------------------------------------------
+    # --- words -------------------------------------------------------------------------------
 
     def describe(self, factors, rng: np.random.Generator, named=None) -> str:
         factors = np.asarray(factors)
@@ -129,7 +131,11 @@ class SeveralStyles(PortraitStyle):
         return style.zero_shot_caption(factor, value)
 
     def all_named(self, caption: str) -> dict[str, set[int]]:
-        """What a caption names: read as its artist's style reads it, else as every style that can."""
+        """What a caption names to its artist's style, else to every style that can read it.
+
+        Raises:
+            UserError: no style can, or the artist is none of these.
+        """
         artists = [name for match in NAMED.finditer(caption.lower())
                    for name in re.split(r"\s+and\s+by\s+", match[1])]
         for name in artists:
