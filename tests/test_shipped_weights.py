@@ -15,10 +15,14 @@ WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 FACTORS = ("shape", "colour", "pattern", "background")
 
 
-def test_weights_are_small_and_each_has_a_card():
-    files = sorted(WEIGHTS.glob("*.safetensors"))
-    assert {file.stem for file in files} == {"denoiser", "clip", "clip_noisy", "judge"}
-    assert sum(file.stat().st_size for file in files) <= 25e6
+@pytest.mark.parametrize(("data", "parts", "bytes_at_most"), [
+    ("shapes", {"denoiser", "clip", "clip_noisy", "judge"}, 25e6),
+    ("portraits", {"denoiser", "clip", "clip_noisy"}, 45e6),
+])
+def test_weights_are_small_and_each_has_a_card(data, parts, bytes_at_most):
+    files = sorted((WEIGHTS / data).glob("*.safetensors"))
+    assert {file.stem for file in files} == parts
+    assert sum(file.stat().st_size for file in files) <= bytes_at_most
     for file in files:
         card = file.with_suffix(".md").read_text()
         assert all(word in card for word in ("command:", "hardware:", "val/", "seed:")), file.stem
@@ -27,7 +31,7 @@ def test_weights_are_small_and_each_has_a_card():
 @pytest.mark.slow
 @torch.no_grad()
 def test_noise_aware_encoder_finds_the_image_behind_the_noise():
-    clip, noisy = load_clip(WEIGHTS / "clip.safetensors"), load_clip_noisy(WEIGHTS / "clip_noisy.safetensors")
+    clip, noisy = load_clip(WEIGHTS / "shapes" / "clip.safetensors"), load_clip_noisy(WEIGHTS / "shapes" / "clip_noisy.safetensors")
     schedule, x0 = Schedule(**noisy.config["schedule"]), Shapes(500, seed=1).__getitems__(list(range(500)))["image"]
     keys, noise = clip.encode_image(x0), torch.randn(x0.shape, generator=torch.Generator().manual_seed(0))
 
@@ -41,7 +45,7 @@ def test_noise_aware_encoder_finds_the_image_behind_the_noise():
 @torch.no_grad()
 def test_judge_sees_where_the_object_is():
     data = Shapes(500, seed=1, masks=True)
-    found, truth = load_judge(WEIGHTS / "judge.safetensors")(data.__getitems__(list(range(500)))["image"]).mask > 0, torch.from_numpy(data.masks)
+    found, truth = load_judge(WEIGHTS / "shapes" / "judge.safetensors")(data.__getitems__(list(range(500)))["image"]).mask > 0, torch.from_numpy(data.masks)
     assert ((found & truth).sum((1, 2)) / (found | truth).sum((1, 2))).mean() >= 0.95
 
 
@@ -50,22 +54,22 @@ def test_guidance_at_the_default_settings(run, tmp_path):
     run("sample.py", "experiment=evaluate", f"hydra.run.dir={tmp_path}/run")
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert found["num_samples"] == 512 and found["num_prompts"] == 64
-    assert all(found["alignment"][factor] >= 0.80 for factor in FACTORS), found["alignment"]
-    assert found["alignment"]["all"] >= 0.60
+    assert all(found["alignment_judge"][factor] >= 0.80 for factor in FACTORS), found["alignment_judge"]
+    assert found["alignment_judge"]["all"] >= 0.60
 
 
 @pytest.mark.slow
 def test_guidance_in_its_score_form(run, tmp_path):
     run("sample.py", "experiment=[evaluate,score]", f"hydra.run.dir={tmp_path}/run")
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert found["alignment"]["all"] >= 0.75 and found["alignment"]["background"] >= 0.95 and found["cost_per_sample"]["denoiser_forwards"] == 50
+    assert found["alignment_judge"]["all"] >= 0.75 and found["alignment_judge"]["background"] >= 0.95 and found["cost_per_sample"]["denoiser_forwards"] == 50
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("factor", "settings"), [("shape", ["experiment=brief"]), ("pattern", ["experiment=brief"]), ("colour", []), ("background", [])])
 def test_prompts_that_name_one_factor(run, tmp_path, factor, settings):
     run("sample.py", *settings, f"named=[{factor}]", "num_samples=128", f"hydra.run.dir={tmp_path}/run")
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["alignment"][factor] >= 0.90
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["alignment_judge"][factor] >= 0.90
 
 
 @pytest.mark.slow
