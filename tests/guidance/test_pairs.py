@@ -24,7 +24,7 @@ SEEDS = [3, 4]
 
 @pytest.fixture(scope="module")
 def parts():
-    weights = Path(__file__).resolve().parents[2] / "weights"
+    weights = Path(__file__).resolve().parents[2] / "weights" / "shapes"
     denoiser, clip, noisy = (load(weights / f"{name}.safetensors") for load, name in ((load_denoiser, "denoiser"), (load_clip, "clip"), (load_clip_noisy, "clip_noisy")))
     images = dict(zip("ab", torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1))
 

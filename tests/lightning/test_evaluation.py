@@ -114,12 +114,12 @@ def test_images_of_a_folder_are_compared_in_the_clips_features(run, tiny, tmp_pa
     for i in range(40):
         Image.new("RGB", (40, 40), (5 * i, 200 - 5 * i, 100)).save(tmp_path / "data" / f"{i:02d}.png")
     kept = [option for option in tiny if not option.startswith("data.")]
-    run("sample.py", *kept, "data=folder", f"data.root={tmp_path}/data", "data.held_out=0.5", "prompt=a red heart", f"eval.cache={tmp_path}/real")
+    run("sample.py", *kept, "data=folder", f"data.root={tmp_path}/data", "data.held_out=0.5", "prompt=a red heart", f"eval.cache={tmp_path}/real", "eval.imagenet=false")
     found = metrics(tmp_path / "run")
     assert found["frechet_clip"] > 0 and found["diversity_clip"] > 0 and "frechet_judge" not in found and "alignment" not in found
     before = {file.name for file in (tmp_path / "real").iterdir()}
     Image.new("RGB", (40, 40), "red").save(tmp_path / "data" / "00.png")  # a held-out image changes
-    run("sample.py", *kept, "data=folder", f"data.root={tmp_path}/data", "data.held_out=0.5", "prompt=a red heart", f"eval.cache={tmp_path}/real", "rerun=true")
+    run("sample.py", *kept, "data=folder", f"data.root={tmp_path}/data", "data.held_out=0.5", "prompt=a red heart", f"eval.cache={tmp_path}/real", "eval.imagenet=false", "rerun=true")
     assert len({file.name for file in (tmp_path / "real").iterdir()} - before) == 1
 
 
