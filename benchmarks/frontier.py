@@ -133,7 +133,7 @@ def draw(file: Path, results: Mapping[str, Mapping[float, Mapping]]) -> None:
                     f"{gamma:g}", (left, up), (3, 3), textcoords="offset points", fontsize=7,
                     color=line.get_color(),
                 )
-        axis.set(xlabel=title, ylim=(-0.02, 1.02))
+        axis.set(xlabel=title, ylim=(-0.03, 1.06))
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("share of samples that show all four factors")
     axes[0].legend(fontsize=8, framealpha=0.6, title="labels: γ", title_fontsize=8)

@@ -71,3 +71,16 @@ def test_script_finds_what_is_memorised(benchmark, tmp_path, monkeypatch, capsys
         assert picture.width > picture.height / 2
     with pytest.raises(SystemExit, match="no finished run"):
         module.main(tmp_path / "docs")
+
+
+def test_data_are_those_of_the_run(benchmark, tmp_path, monkeypatch):
+    from sdg.data.portraits import Portraits
+
+    monkeypatch.chdir(tmp_path)  # the script changes the folder; this restores it
+    (tmp_path / "config.yaml").write_text(
+        "data: {_target_: sdg.data.datamodule.PortraitsData, size: 4, held_out: 2, batch_size: 2, "
+        f"resolution: 16, seed: 3, split: combinations, cache: '{tmp_path}'}}\n"
+    )
+    train, held_out = benchmark("nearest").read_data(tmp_path)
+    np.testing.assert_array_equal(train, Portraits(4, 3, 16).images)
+    np.testing.assert_array_equal(held_out, Portraits(2, 4, 16).images)
