@@ -1,4 +1,4 @@
-"""Images a second on this machine: training, sampling, guided sampling; `benchmarks/gpu.sh speed` runs it."""
+"""Images a second of training, sampling and guided sampling; `benchmarks/gpu.sh speed` runs it."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ STEPS = 50  # of a sample
 
 
 def networks(overrides: list[str]):
-    """The portraits' denoiser and noise-aware encoder, untrained: speed does not depend on weights."""
+    """The portraits' denoiser and encoder, untrained: speed does not depend on weights."""
     register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", ["data=portraits", "encoder=clip", *overrides])
@@ -53,7 +53,8 @@ def rate(call, images: int, device: str, seconds: float) -> float:
 def main(batch: int, seconds: float, *overrides: str) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")
-    print(f"{torch.cuda.get_device_name() if device == 'cuda' else 'CPU'}, torch {torch.__version__}, "
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    print(f"{name}, torch {torch.__version__}, "
           f"batches of {batch}; samples of {STEPS} steps; images a second")
     print("| precision | compiled | training | sampling | guided |\n|---|---|---|---|---|")
     compilations = (False, True) if device == "cuda" else (False,)  # on a CPU it takes minutes

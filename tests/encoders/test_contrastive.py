@@ -63,3 +63,9 @@ def test_retrieval_counts_the_queries_whose_own_key_is_nearest():
     assert retrieval_top1(keys, keys) == 1
     assert retrieval_top1(keys[[1, 0, 2, 3]], keys) == 0.5
     assert retrieval_top1(keys.roll(1, 0), keys) == 0
+
+
+def test_retrieval_takes_halves_beside_floats():
+    z = torch.eye(5) + 0.01
+    assert retrieval_top1(z, z.bfloat16()) == 1
+    assert retrieval_top1(z.bfloat16(), z[torch.tensor([0, 1, 2, 4, 3])]) == pytest.approx(0.6)

@@ -1,4 +1,4 @@
-"""ImageNet's network: a forward pass written from the paper, a photograph, closed forms of its distances."""
+"""ImageNet's network: a forward pass written from the paper, a photograph, closed forms."""
 
 import json
 
@@ -98,7 +98,7 @@ def test_the_file_is_read_as_data_alone(monkeypatch):
 
 
 def test_the_distance_of_1280_features_is_the_closed_form():
-    # y = a x + b has m' = a m + b and C' = a² C, so that the distance is ‖m − m'‖² + (1 − a)² tr C,
+    # y = a x + b has m' = a m + b and C' = a² C: the distance is ‖m − m'‖² + (1 − a)² tr C,
     # here with fewer images than features, when C has no inverse.
     x = torch.randn(120, 1280, generator=torch.Generator().manual_seed(0)) + 0.3
     a, b = 1.5, torch.linspace(-0.1, 0.1, 1280)
@@ -155,7 +155,7 @@ def test_a_run_is_measured_beside_real_images_of_its_prompts(run, tiny, tmp_path
     assert figures["frechet_imagenet"] == pytest.approx(distance.compute(), rel=1e-3)
     pairs = (samples[::2] - samples[1::2]).norm(dim=1).mean().item()
     assert figures["diversity_imagenet"] == pytest.approx(pairs, rel=1e-4)
-    names = ("frechet_imagenet_real", "frechet_judge_real", "kernel_imagenet", "kernel_imagenet_real")
+    names = ("frechet_imagenet_real", "frechet_judge_real", "kernel_imagenet")
     assert all(figures[name] is not None for name in names)
     # Real images of the prompts lie nearer to the data than an untrained denoiser's.
     assert figures["frechet_imagenet_real"] < figures["frechet_imagenet"] / 2

@@ -28,4 +28,6 @@ def contrastive_loss(a: Tensor, b: Tensor, scale: float | Tensor, gather: Callab
 
 def retrieval_top1(queries: Tensor, keys: Tensor) -> Tensor:
     """Share of queries (N, D) whose most similar key, among N, is their own."""
-    return ((queries @ keys.T).argmax(1) == torch.arange(len(keys), device=keys.device)).float().mean()
+    # In mixed precision one side may be in half.
+    found = (queries.float() @ keys.float().T).argmax(1)
+    return (found == torch.arange(len(keys), device=keys.device)).float().mean()

