@@ -22,6 +22,8 @@ from sdg.errors import UserError, choice, integer, number
 
 __all__ = ["Data", "EmojiData", "FolderData", "KnownData", "NoData", "PortraitsData", "ShapesData"]
 
+VOCABULARY = 5000  # captions from which the words of a style are collected
+
 
 def whole(batch):
     """Data sets here fetch a batch at a time, so there is nothing left to collate."""
@@ -146,8 +148,6 @@ class PortraitsData(Data):
         captions: give captions with the images.
     """
 
-    words = portrait_captions.WORDS
-
     def __init__(
         self, resolution: int = 64, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
         style: str | Sequence[str] = "avataaars", split: str = "held_out", cache: str | None = None,
@@ -157,6 +157,21 @@ class PortraitsData(Data):
         self.style, self.split = style, choice("data.split", split, ("held_out", "combinations"))
         self.sizes, self.seed = (size, integer("data.held_out", held_out, 1)), integer("data.seed", seed, 0)
         self.extras = {"cache": cache, "captions": captions, "style": style}
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Those of the captions; of a style that was not chosen by hand, none are known beforehand."""
+        return portrait_captions.WORDS if self.style == "avataaars" else ()
+
+    @property
+    def captions(self) -> list[str]:
+        """Captions in many wordings, from which a vocabulary is made: of all that an image shows, and of parts of it."""
+        self.setup("fit")
+        names, count = list(self.train.attributes), len(self.train)
+        every = [caption for captions in self.train.classes.values() for caption in captions.values()]
+        for k in range(VOCABULARY):
+            every += [self.train.caption(k % count, k, names), self.train.caption(k % count, k)]
+        return every
 
     def part(self, size: int, seed: int, combinations: bool = False) -> Portraits:
         return Portraits(size, seed, self.resolution, combinations=combinations, **self.extras)
