@@ -218,7 +218,9 @@ def test_weights_know_whether_they_are_calibrated(tmp_path):
         file = save(tmp_path / "encoder.safetensors", "clip_noisy", encoder, encoder.config)
         found = load_clip_noisy(file)
         assert found.calibrated == encoder.calibrated
-        torch.testing.assert_close(found.embed(x, t), encoder.embed(x, t).detach())  # of another memory format
         tensors = found.state_dict()
         assert all(torch.equal(tensors[name], value) for name, value in encoder.state_dict().items())
+        z, expected = found.embed(x, t), encoder.embed(x, t).detach()
+        # Relative to its length: another memory format sums in another order.
+        assert (z - expected).norm() < 1e-5 * expected.norm()
     assert "calibrated" not in encoder.config and encoder.encode(x, t).scaled is None  # as ever

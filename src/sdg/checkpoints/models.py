@@ -22,7 +22,9 @@ from sdg.diffusion.schedule import Schedule
 from sdg.encoders.classifier import NoisyClassifier
 from sdg.encoders.clip import CLIP
 from sdg.encoders.noise_aware import NoiseAwareEncoder
+from sdg.encoders.noisy import NoisyEncoder
 from sdg.encoders.towers import image_tower
+from sdg.encoders.unet import UNetEncoder
 from sdg.errors import UserError, choice, integer
 from sdg.metrics.judge import Judge
 
@@ -108,14 +110,21 @@ def load_clip(file: str | Path) -> CLIP:
     return frozen(lambda: CLIP(**config), tensors, file)
 
 
-def load_clip_noisy(file: str | Path) -> NoiseAwareEncoder:
+def load_clip_noisy(file: str | Path) -> NoisyEncoder:
     """The noise-aware image encoder of a weight file, or of a noisy CLIP of the SDG authors' code."""
     place = located(file)
     config, tensors = from_sdg_code(tensors_of(place)) if is_noisy_clip(place) else read(place, "clip_noisy")
-    return frozen(lambda: NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config), tensors, file)
+    return frozen(lambda: noisy_encoder(config), tensors, file)
 
 
-def pair(image: NoiseAwareEncoder, clip: CLIP) -> tuple[NoiseAwareEncoder, CLIP]:
+def noisy_encoder(config: dict) -> NoisyEncoder:
+    """The encoder of a config: with `network` a denoiser's contracting half, else a CLIP's tower."""
+    if "network" in config:
+        return UNetEncoder(**config)
+    return NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config)
+
+
+def pair(image: NoisyEncoder, clip: CLIP) -> tuple[NoisyEncoder, CLIP]:
     """A noise-aware encoder and the clean CLIP that it was made from.
 
     Raises:
@@ -152,7 +161,7 @@ def load_judge(file: str | Path) -> Judge:
     return frozen(lambda: Judge(**config), tensors, file)
 
 
-def from_pretrained(path: str | Path, label: int | None = None, **asked) -> Denoiser | CLIP | NoiseAwareEncoder | NoisyClassifier | Judge:
+def from_pretrained(path: str | Path, label: int | None = None, **asked) -> Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge:
     """Any trained part, in eval mode, taking no gradient.
 
     Arguments:

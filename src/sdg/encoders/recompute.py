@@ -14,7 +14,7 @@ __all__ = ["recomputed"]
 
 
 @contextmanager
-def recomputed(tower: nn.Module, told: type[nn.Module]) -> Iterator[None]:
+def recomputed(tower: nn.Module, told: tuple[type[nn.Module], ...]) -> Iterator[None]:
     """Within it a forward pass of the tower keeps what stands between its blocks only.
 
     Arguments:

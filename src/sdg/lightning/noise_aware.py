@@ -1,4 +1,4 @@
-"""Making a CLIP image tower noise-aware: no captions, no labels."""
+"""Making an image encoder of a CLIP noise-aware: no captions, no labels."""
 
 from collections.abc import Sequence
 
@@ -11,8 +11,10 @@ from sdg.diffusion.schedule import Schedule
 from sdg.encoders.clip import CLIP
 from sdg.encoders.contrastive import contrastive_loss, retrieval_top1
 from sdg.encoders.noise_aware import NoiseAwareEncoder
+from sdg.encoders.noisy import NoisyEncoder
 from sdg.encoders.posterior import calibration_error, log_posterior, score_error, soft_cross_entropy
 from sdg.encoders.towers import at_resolution
+from sdg.encoders.unet import UNetEncoder
 from sdg.errors import UserError, choice, integer, number
 from sdg.lightning.banks import banks_of
 from sdg.lightning.training import TrainingModule
@@ -28,7 +30,7 @@ class NoiseAwareFinetuning(TrainingModule):
 
         loss = w_1 ½ [CE(c·u z'ᵀ) + CE(c·z' uᵀ)] + w_2 (1 − u·z') + w_3 CE(p_c(· | x_0), q(· | x_t))
              + w_4 min(1, 5/SNR_t) ‖ε̂(x_t) − σ_t ∇_x log q(k | x_t) − ε‖²,   k ~ p_c(· | x_0)
-        u = z/‖z‖,   z = E(x_t, t),   z' = E_clean(x_0),   x_t ~ q(x_t | x_0),   t uniform
+        u = z/‖z‖,   z = E(x_t, t),   z' = E_clean(x_0),   x_t ~ q(x_t | x_0),   t = T u^p, u uniform
 
     The first part tells images apart and lets z drift from z' where no image of the batch is: a sentence's embedding, which lies beside
     all images, is then misread even at t = 0. The second, ours, holds z at z'; its minimum is the direction of E[z' | x_t].
@@ -62,24 +64,25 @@ class NoiseAwareFinetuning(TrainingModule):
         bank_size: sentences of a bank in each step.
         score_weight: w_4; the norm is a sum over pixels.
         score_batch: on how many images of a batch.
-        denoiser: that gives ε̂; it is frozen.
+        denoiser: that gives ε̂, frozen, and with `tower=denoiser` the weights to start from.
+        tower: `clip`, a copy of the CLIP's image tower, its norms modulated by t; or `denoiser`, the contracting half of the denoiser.
+        level_power: p; 1 draws t uniformly, less draws noisy images more often.
 
     Raises:
-        UserError: no objective has a weight; score matching has no denoiser, or one of other images or noise levels.
+        UserError: no objective has a weight; `tower=denoiser` has no denoiser; score matching has no denoiser, or one of other images or noise levels.
     """
 
     def __init__(self, clip: CLIP, resolution: int, schedule: dict, width: int, hidden: int, scale: float, cosine_weight: float, levels: list[int],
                  freeze: Sequence[str] = (), checkpointing: bool = False, contrastive_weight: float = 1.0, posterior_weight: float = 0.0,
                  bank: str | Sequence[str] = "captions", bank_size: int = 512, score_weight: float = 0.0, score_batch: int = 32,
-                 denoiser: Denoiser | None = None, **training):
-        model, tower = at_resolution(clip.config["model"], clip.tower, resolution)
+                 denoiser: Denoiser | None = None, tower: str = "clip", level_power: float = 1.0, **training):
         weights = {"contrastive": contrastive_weight, "cosine": cosine_weight, "posterior": posterior_weight, "score": score_weight}
         for name, weight in weights.items():
             number(f"module.{name}_weight", weight, 0)
         if not any(weights.values()):
             raise UserError("every objective has weight 0: set module.contrastive_weight, cosine_weight, posterior_weight or score_weight.")
         calibrated = weights["posterior"] + weights["score"] > 0
-        encoder = NoiseAwareEncoder(tower, clip.config | {"model": model}, schedule, width, hidden, calibrated=calibrated)
+        encoder = encoder_from(choice("module.tower", tower, ("clip", "denoiser")), clip, denoiser, resolution, schedule, width, hidden, calibrated)
         encoder.freeze(freeze)
         encoder.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
         encoder.logit_scale.copy_(clip.logit_scale.detach())
@@ -87,6 +90,7 @@ class NoiseAwareFinetuning(TrainingModule):
         self.teacher = clip.eval().requires_grad_(False)
         self.schedule, self.scale, self.weights, self.levels = Schedule(**schedule), scale, weights, levels
         self.bank_names, self.bank_size, self.banks = bank, bank_size, None
+        self.level_power = number("module.level_power", level_power, 0.1, 10)
         self.score_batch, self.denoiser = integer("module.score_batch", score_batch, 1), None
         if weights["score"]:
             self.denoiser, self.matching = denoiser, levels_of(denoiser, self.schedule, resolution)
@@ -98,7 +102,7 @@ class NoiseAwareFinetuning(TrainingModule):
 
     def training_step(self, batch: dict, index: int) -> Tensor:
         x0 = batch["image"]
-        t = torch.randint(self.schedule.T, (len(x0),), device=x0.device)
+        t = self.draw_levels(len(x0)).to(x0.device)
         noise = torch.randn_like(x0)
         x_t = self.schedule.q_sample(x0, t, noise)
         if self.weights["score"]:
@@ -127,6 +131,13 @@ class NoiseAwareFinetuning(TrainingModule):
             total = total + self.weights["score"] * losses["score"]
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
         return total
+
+    def draw_levels(self, count: int) -> Tensor:
+        """t = ⌊T u^p⌋ with u uniform in [0, 1), (count,)."""
+        if self.level_power == 1:
+            return torch.randint(self.schedule.T, (count,))
+        levels = self.schedule.T * torch.rand(count, dtype=torch.float64) ** self.level_power
+        return levels.long().clamp(max=self.schedule.T - 1)
 
     def score_matching(self, z: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, clean: Tensor, text: Tensor) -> Tensor:
         """The mean over images of min(1, 5/SNR_t) ‖ε̂ − σ_t ∇_x log q(k | x_t) − ε‖², k ~ p_c(· | x_0)."""
@@ -190,6 +201,24 @@ class NoiseAwareFinetuning(TrainingModule):
         keys = torch.cat(self.keys)
         for name, queries in self.queries.items():
             self.log(name, retrieval_top1(torch.cat(queries), keys), prog_bar="clean" not in name, sync_dist=True)
+
+
+def encoder_from(
+    tower: str, clip: CLIP, denoiser: Denoiser | None, resolution: int, schedule: dict, width: int,
+    hidden: int, calibrated: bool,
+) -> NoisyEncoder:
+    """The encoder that training starts with.
+
+    Raises:
+        UserError: there is no denoiser to start from.
+    """
+    model, copied = at_resolution(clip.config["model"], clip.tower, resolution)
+    told = clip.config | {"model": model}
+    if tower == "clip":
+        return NoiseAwareEncoder(copied, told, schedule, width, hidden, calibrated=calibrated)
+    if denoiser is None:
+        raise UserError("module.tower=denoiser starts from a denoiser: set module.denoiser=FILE, or module.tower=clip.")
+    return UNetEncoder.of(denoiser, told, schedule=schedule, hidden=hidden, calibrated=calibrated)
 
 
 def levels_of(denoiser: Denoiser | None, schedule: Schedule, resolution: int) -> Tensor:

@@ -155,7 +155,8 @@ def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
     if (module.posterior_weight or module.score_weight) and "captions" in banks and not config.data.get("captions"):
         raise UserError("module.bank=captions takes the sentences from the data: set data.captions=true, or "
                         "module.bank=templates or a file of sentences.")
-    denoiser = load_denoiser(module.denoiser) if module.score_weight and module.denoiser else None
+    needed = module.score_weight or module.tower == "denoiser"
+    denoiser = load_denoiser(module.denoiser) if needed and module.denoiser else None
     return instantiate(config.module, clip=chosen_clip(config.encoder), resolution=config.data.resolution, schedule=plain["schedule"], freeze=plain["encoder"]["freeze"], denoiser=denoiser,
                        checkpointing=config.encoder.checkpointing, **training_parts(config), _convert_="all")
 
