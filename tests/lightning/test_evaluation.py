@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import tarfile
 
 import numpy as np
@@ -126,8 +127,15 @@ def test_images_of_a_folder_are_compared_in_the_clips_features(run, tiny, tmp_pa
 def test_an_encoders_own_evaluation(run, tiny, tmp_path, refusal):
     assert "is a setting of another choice of eval" in refusal("sample.py", *tiny, "eval=encoder")
     tiny = [option for option in tiny if not option.startswith("eval.")]
-    run("sample.py", *tiny, "eval=encoder", "eval.levels=[0,500,999]", "eval.images=20")
+    run("sample.py", *tiny, "eval=encoder", "eval.levels=[0,500,999]", "eval.images=20", "eval.gradients=8")
     folder = tmp_path / "run"
+    with open(folder / "gradients.csv", newline="") as file:
+        gradients = list(csv.DictReader(file))
+    names = ["noise-aware", "clean", "clean, through the denoiser"]
+    assert [(row["t"], row["encoder"]) for row in gradients] == [(t, name) for t in ("0", "500", "999") for name in names]
+    assert all(float(a["explained"]) == pytest.approx(float(b["explained"]), rel=0.01) for a, b in zip(gradients[::3], gradients[1::3]))
+    nats = json.loads((folder / "information.json").read_text())
+    assert list(nats) == [*names, "in the sentences"] and all(map(math.isfinite, nats.values()))
     assert {file.name for file in folder.iterdir()} >= {"encoder.csv", "encoder.png", "metrics.json", "report.html", "config.yaml"}
     with open(folder / "encoder.csv", newline="") as file:
         rows = list(csv.DictReader(file))

@@ -14,8 +14,11 @@ from sdg.diffusion.schedule import Schedule
 from sdg.encoders.contrastive import retrieval_top1
 from sdg.errors import UserError, integer
 from sdg.lightning.drawn import write_whole
+from sdg.lightning.denoiser import chosen_denoiser
 from sdg.lightning.figures import write_table
+from sdg.lightning.gradient_evaluation import explained_by_level, information_by_encoder, information_of
 from sdg.lightning.run import run
+from sdg.lightning.similarities import negative_captions, prompted
 from sdg.report.levels import levels_figure
 from sdg.report.page import Page
 
@@ -25,7 +28,7 @@ PART = 250  # images that go through a network at once
 
 
 def evaluate_encoder(config: DictConfig) -> None:
-    """Writes `encoder.csv`, `encoder.png`, `metrics.json` and `report.html` for `encoder=clip_noisy`, beside the clean tower of its CLIP.
+    """Writes `encoder.csv`, `gradients.csv`, `encoder.png`, `metrics.json` and `report.html` for `encoder=clip_noisy`, beside the clean tower of its CLIP.
 
     Raises:
         UserError: another encoder, or levels that its schedule does not have.
@@ -47,12 +50,40 @@ def evaluate_encoder(config: DictConfig) -> None:
         rows = by_level({"noise-aware": noisy.to(device), "clean": clean.to(device)}, clean, schedule, images, config.eval.levels, config.seed)
         write_table(folder / "encoder.csv", rows)
         write_whole(folder / "metrics.json", json.dumps(rows, indent=2) + "\n")
-        figure = levels_figure(rows)
+        explained, nats = gradients(config, noisy, clean, data.held_out, images)
+        if explained:
+            write_table(folder / "gradients.csv", explained)
+            write_whole(folder / "information.json", json.dumps(nats, indent=2) + "\n")
+        figure = levels_figure(rows, explained)
         figure.savefig(folder / "encoder.png", dpi=120)
         for row in rows:
             print(f"t = {row['t']:4d}: {row['encoder']:<11}  top-1 of {count}: {row['retrieval_top1']:.2f}  cosine to the clean image's embedding: {row['cosine']:.2f}")
+        for name, value in nats.items():
+            print(f"information, {name}: {value:.2f} nats")
         print(f"picture: {folder / 'encoder.png'}")
-        print(f"page: {encoder_page(folder, rows, figure, count)}")
+        print(f"page: {encoder_page(folder, rows, explained, nats, figure, count)}")
+
+
+def gradients(config: DictConfig, noisy, clean, held_out, images: Tensor) -> tuple[list[dict], dict[str, float]]:
+    """What each encoder's gradient explains, by level, and the nats that it is worth; nothing where the data has no captions.
+
+    Raises:
+        UserError: the denoiser draws other images.
+    """
+    count = min(integer("eval.gradients", config.eval.gradients, 0), len(images))
+    if not count or not hasattr(held_out, "caption"):
+        return [], {}
+    denoiser = chosen_denoiser(config).to(images.device)
+    side = denoiser.config["resolution"]
+    if side != images.shape[-1]:
+        raise UserError(f"the denoiser draws {side} pixels a side, the encoder sees {images.shape[-1]}; choose "
+                        "another with denoiser.weights, or set eval.gradients=0.")
+    prompts = [held_out.caption(i, 0, prompted(config.named, held_out, i)) for i in range(count)]
+    bank = negative_captions("held_out", held_out)
+    shown = images[:count], prompts, bank
+    rows = explained_by_level(noisy, clean, denoiser, *shown, config.eval.levels, config.seed)
+    nats = information_by_encoder(rows, Schedule(**noisy.config["schedule"]))
+    return rows, nats | {"in the sentences": information_of(clean, *shown)}
 
 
 @torch.no_grad()
@@ -74,10 +105,16 @@ def by_level(encoders: dict, clean, schedule: Schedule, images: Tensor, levels: 
     return rows
 
 
-def encoder_page(folder: Path, rows: list[dict], figure, count: int) -> Path:
+def encoder_page(
+    folder: Path, rows: list[dict], explained: list[dict], nats: dict[str, float], figure, count: int
+) -> Path:
     page = Page("A noise-aware encoder beside its clean one", f"{count} held-out images")
     page.drawing(figure)
     page.table(rows)
+    if explained:
+        page.heading("What the gradients explain")
+        page.table(explained)
+        page.table([{"gradient": name, "nats": value} for name, value in nats.items()])
     page.heading("Config")
     page.text((folder / "config.yaml").read_text())
     return page.write(folder / "report.html")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
@@ -107,8 +108,9 @@ class NoiseAwareFinetuning(TrainingModule):
         x_t = self.schedule.q_sample(x0, t, noise)
         if self.weights["score"]:
             first = x_t[: self.score_batch].requires_grad_()
-            # Not the compiled forward, which cannot be differentiated twice.
-            z = self.model.embed(first, t[: len(first)])
+            # Neither the compiled forward nor a fused attention can be differentiated twice.
+            with sdpa_kernel(SDPBackend.MATH):
+                z = self.model.embed(first, t[: len(first)])
             if len(first) < len(x_t):
                 z = torch.cat([z, self.model(x_t[len(first) :], t[len(first) :])])
         else:

@@ -19,7 +19,7 @@ from sdg.guidance.similarity import Similarity, Term, matched_levels
 from sdg.guidance.terms import Class, Content, Structure, Style, Text
 from sdg.naming import chosen_similarities
 
-__all__ = ["asked_for", "build_similarity", "reference_images", "scales"]
+__all__ = ["asked_for", "build_similarity", "negative_captions", "prompted", "reference_images", "scales"]
 
 RIVALS = 256  # held-out captions
 TERMS = {"text": Text, "content": Content, "structure": Structure, "style": Style, "class": Class}
@@ -133,14 +133,15 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
         if text is None and not (kind == "class" and options.form == "classifier"):
             raise UserError(f"encoder={config.encoder_name} knows classes only: use similarity=class similarity.class.form=classifier, or encoder=clip_noisy.")
         if kind == "text":
-            terms[kind] = Text(image, text, [sentence for wish in targets for sentence, _ in wish], options.weight, rivals(options.rivals, held_out, getattr(image, "calibrated", False)))
+            terms[kind] = Text(image, text, [sentence for wish in targets for sentence, _ in wish], options.weight, negative_captions(options.rivals, held_out, getattr(image, "calibrated", False)))
         elif kind == "content":
             terms[kind] = Content(image, options.weight, options.noised)
         elif kind in ("structure", "style"):
-            common = options.weight, options.stages, options.form
+            there = list(stages(image.tower))
+            common = options.weight, default_stage(kind, there) if options.stages is None else options.stages, options.form
             terms[kind] = Structure(*common) if kind == "structure" else Style(*common, options.statistics)
             for stage in terms[kind].stages:
-                choice(f"similarity.{kind}.stages", stage, list(stages(image.tower)))
+                choice(f"similarity.{kind}.stages", stage, there)
         else:
             terms[kind] = class_term(config, image, text, held_out)
             terms[kind].targets(targets)  # says at once which class is unknown
@@ -148,12 +149,23 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
     return Similarity(image, terms, levels, References(references, denoiser.schedule, config.seed))
 
 
+def default_stage(kind: str, there: Sequence[str]) -> str:
+    """Style is read off an encoder's first stage, structure off the one before its middle.
+
+    Raises:
+        UserError: the encoder has no stages.
+    """
+    if not there:
+        raise UserError(f"similarity={kind} compares an encoder's stages, and this one has none; choose another encoder.")
+    return there[0] if kind == "style" else there[(len(there) - 1) // 2]
+
+
 def scales(encoder) -> bool:
     """Whether an encoder may see images of another size than its own: a noise-aware one would see another noise, one of few words knows its own data only."""
     return "schedule" not in encoder.config and not encoder.config["words"]
 
 
-def rivals(said: str | None, held_out, calibrated: bool = False) -> list[str]:
+def negative_captions(said: str | None, held_out, calibrated: bool = False) -> list[str]:
     """The sentences against which a prompt is weighed; where nothing is said, held-out captions for a calibrated encoder and none for others."""
     if said is None and not calibrated:
         return []
