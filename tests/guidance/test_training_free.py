@@ -9,6 +9,7 @@ from sdg.diffusion.guide import Prediction
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, ddpm_step, sample
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
+from sdg.guidance.semantic import SemanticGuidance
 from sdg.guidance.training_free import DPS, LGD, MPGD, TFG, FreeDoM, Universal
 
 SCHEDULE, T, S = Schedule("linear", 1000), 400, 390
@@ -45,6 +46,19 @@ def test_dps_is_the_chain_rule_through_the_denoiser():
     torch.testing.assert_close(found.score, 3 * GAIN * (Y - x0_of(x)) / R2, rtol=1e-5, atol=1e-6)
     assert found.shift is None and not found.prediction.x0.requires_grad
     torch.testing.assert_close(found.prediction.x0, x0_of(x))
+
+
+def test_sdg_at_x0_is_the_chain_rule_through_the_denoiser_and_the_noise_put_back():
+    def at_level(x, level):
+        assert level == T
+        return log_normal(Y, x.double(), R2).flatten(1).sum(1)
+    x, z = points(), torch.full((5, 1, 1, 1), 0.3, dtype=torch.float64)
+    guide = SemanticGuidance(3.0, "x0").guide(at_level, SCHEDULE, DDIM(10))
+    found = guide.steer(predict, x, T, S, lambda: z)
+    noised = A**0.5 * x0_of(x) + (1 - A) ** 0.5 * z
+    torch.testing.assert_close(found.score, 3 * A**0.5 * GAIN * (Y - noised) / R2, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found.prediction.x0, x0_of(x))
+    assert guide.push(x, x, T, S) is None
 
 
 def test_mpgd_moves_x0_by_bayes_rule_and_never_differentiates_the_denoiser():

@@ -9,7 +9,7 @@ from sdg.diffusion.guide import Prediction, Steering
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
 
-__all__ = ["Alike", "Bound", "Method", "gradient"]
+__all__ = ["Alike", "Bound", "Method", "gradient", "through_denoiser"]
 
 # sim(x, y) of x (B, C, H, W) at one of the denoiser's levels, −1 for a clean image: (B,), differentiable in x.
 Alike = Callable[[Tensor, int], Tensor]
@@ -25,6 +25,16 @@ def gradient(similarity: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         x = x.detach().float().requires_grad_()
         return torch.autograd.grad(similarity(x).sum(), x)[0]
+
+
+def through_denoiser(similarity, predict, x_t: Tensor):
+    """The prediction and ∇_{x_t} F(x̂_0(x_t)), from one forward and one backward pass of the denoiser."""
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        prediction = predict(x)
+        with torch.autocast(x.device.type, enabled=False):
+            g = torch.autograd.grad(similarity(prediction.x0.float()).sum(), x)[0]
+    return type(prediction)(*(None if part is None else part.detach() for part in prediction)), g
 
 
 class Method:

@@ -7,9 +7,12 @@ from torch import Tensor
 from sdg.diffusion.guide import Steering
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice
-from sdg.guidance.method import Bound, Method, gradient
+from sdg.guidance.method import Bound, Method, gradient, through_denoiser
 
 __all__ = ["SemanticGuidance"]
+
+
+PLACES = ("mean", "mean_own_level", "x_t", "x0")
 
 
 class SemanticGuidance(Method):
@@ -22,24 +25,40 @@ class SemanticGuidance(Method):
     Arguments:
         gamma: γ.
         gradient_at: `mean`, at μ_θ and told s; `mean_own_level`, at μ_θ and told the level of μ_θ's own noise, which is less than
-            that of s; `x_t`, at x_t and told t, as guided-diffusion does; None is `mean` where the sampler has a Σ, else `x_t`.
+            that of s; `x_t`, at x_t and told t, as guided-diffusion does; `x0`, at a new draw of q(x_t | x̂_0(x_t)) and told t,
+            through the denoiser, as a score:
+
+                score = γ_t ∇_{x_t} sim(√ᾱ_t x̂_0(x_t) + √(1−ᾱ_t) z, y),   z ~ N(0, I)
+
+            The denoiser's Jacobian, which is ᾱ_t^½/(1−ᾱ_t) Cov(x_0 | x_t), leaves of the encoder's gradient what images can do; it
+            costs the denoiser's backward pass. None is `mean` where the sampler has a Σ, else `x_t`.
         options: `Method`'s.
     """
 
     def __init__(self, gamma: float = 30.0, gradient_at: str | None = None, **options):
         super().__init__(gamma, **options)
-        self.gradient_at = None if gradient_at is None else choice("guidance.gradient_at", gradient_at, ("mean", "mean_own_level", "x_t"))
+        self.gradient_at = None if gradient_at is None else choice("guidance.gradient_at", gradient_at, PLACES)
 
     def check(self, sampler) -> None:
-        if self.gamma and self.gradient_at not in (None, "x_t") and not sampler.has_variance:
+        if self.gamma and self.gradient_at not in (None, "x_t", "x0") and not sampler.has_variance:
             raise UserError(f"guidance.gradient_at={self.gradient_at} multiplies the gradient by the step's variance Σ, which this sampler does not have; use "
                             "guidance.gradient_at=x_t (the score form: the same γ then steers somewhat differently) or sampler=ddpm.")
 
     def steer(self, bound, predict, x_t, t, s, noise) -> Steering:
+        if self.gradient_at == "x0":
+            return self.through_denoiser(bound, predict, x_t, t, noise())
         prediction = predict(x_t)
         return Steering(prediction) if bound.has_variance else Steering(prediction, score=self.at(bound, x_t, 1.0, t, t))
 
-    def push(self, bound, mean, x_t, t, s) -> Tensor:
+    def through_denoiser(self, bound: Bound, predict, x_t: Tensor, t: int, z: Tensor) -> Steering:
+        a = bound.schedule.alpha_bar(t, x_t.device)
+        signal, sigma = a.sqrt().to(x_t.dtype), (1 - a).sqrt().to(x_t.dtype)
+        prediction, g = through_denoiser(lambda x0: bound.similarity(signal * x0 + sigma * z, t), predict, x_t)
+        return Steering(prediction, score=bound.gamma(t) * self.shaped(g))
+
+    def push(self, bound, mean, x_t, t, s) -> Tensor | None:
+        if self.gradient_at == "x0":
+            return None
         if self.gradient_at == "x_t":
             return self.at(bound, x_t, 1.0, t, t)
         return self.at(bound, mean, *(own_level(bound.schedule, t, s) if self.gradient_at == "mean_own_level" else (1.0, s)), t)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sdg.diffusion.guide import Steering
 from sdg.errors import integer, number
-from sdg.guidance.method import Bound, Method, gradient
+from sdg.guidance.method import Bound, Method, gradient, through_denoiser
 
 __all__ = ["DPS", "FreeDoM", "LGD", "MPGD", "TFG", "Universal"]
 
@@ -63,16 +63,6 @@ class TrainingFree(Method):
 
     def combined(self, bound: Bound, steering: Steering, t: int) -> Steering:
         return steering
-
-
-def through_denoiser(similarity, predict, x_t: Tensor):
-    """The prediction and ∇_{x_t} F(x̂_0(x_t)), from one forward and one backward pass of the denoiser."""
-    with torch.enable_grad():
-        x = x_t.detach().requires_grad_()
-        prediction = predict(x)
-        with torch.autocast(x.device.type, enabled=False):
-            g = torch.autograd.grad(similarity(prediction.x0.float()).sum(), x)[0]
-    return type(prediction)(*(None if part is None else part.detach() for part in prediction)), g
 
 
 class TFG(TrainingFree):
