@@ -13,6 +13,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from runs import ROOT, sample, within
 
+sys.path.insert(0, str(ROOT / "src"))
+
+from sdg.data.portraits import Portraits  # noqa: E402
+
 SENTENCES = (
     "a smiling person with long pink hair and glasses in a blue hoodie",
     "an angry person with a red beard wearing a green beanie",
@@ -21,6 +25,7 @@ SENTENCES = (
     "a cheeky dark-skinned person with short blond hair in red dungarees",
 )
 TWO = ("a person with glasses", "a person in a purple hoodie")
+REFERENCES = (3, 7)  # held-out portraits
 SEEDS = 4
 SIDE = 128  # of a picture: twice that of a sample
 TEXT = 260
@@ -55,6 +60,21 @@ def sheet(file: Path, rows: list[tuple[str, list[Image.Image]]]) -> None:
     print(f"picture: {file}")
 
 
+def reference(number: int) -> Image.Image:
+    """A held-out portrait, enlarged."""
+    data = Portraits(number + 1, seed=1, cache=None)
+    return Image.fromarray(data.images[number]).resize((SIDE, SIDE), Image.NEAREST)
+
+
+def by_reference(folder: Path, number: int) -> list[tuple[str, list[Image.Image]]]:
+    """Two rows: the reference and samples of its content, and of its style."""
+    shown, rows = reference(number), []
+    for kind, text in (("content", "content of the first picture"), ("style", "its style alone")):
+        option = {f"similarity__{kind}__reference": f"'held-out {number}'"}
+        rows.append((text, [shown, *draw(folder, similarity=f"[{kind}]", **option)]))
+    return rows
+
+
 def quoted(sentence: str) -> str:
     return f"'{sentence}'"
 
@@ -65,6 +85,12 @@ def main(folder: Path) -> None:
     rows = [("unguided: the same seeds in every row", unguided)]
     rows += [(sentence, draw(folder, prompt=quoted(sentence))) for sentence in SENTENCES]
     sheet(docs / "portraits.png", rows)
+
+    blank = Image.new("RGB", (SIDE, SIDE), "white")
+    rows = [("unguided", [blank, *unguided])]
+    for number in REFERENCES:
+        rows += by_reference(folder, number)
+    sheet(docs / "references.png", rows)
 
     both = " | ".join(TWO)
     rows = [("unguided", unguided)]
