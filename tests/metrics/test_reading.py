@@ -11,7 +11,7 @@ from torchvision.transforms.functional import gaussian_blur
 from sdg.data import shapes
 from sdg.data.captions import FACTORS as SHAPE_FACTORS
 from sdg.data.shapes import Placement, Shapes
-from sdg.metrics.reading import Reading, Shown, shows, visible_residual
+from sdg.metrics.reading import Reading, shows, visible_residual
 from sdg.metrics.shape_reader import ShapeReader, painted
 
 SEED = 1  # of the held-out data
@@ -178,24 +178,6 @@ TRUTH = torch.tensor([[4, -1], [4, 0], [4, 0], [-1, -1]])
 def test_an_image_shows_its_prompt_if_all_is_read_and_the_residual_is_small():
     assert shows(READING, TRUTH, 0.03).tolist() == [True, False, False, False]
     assert shows(READING, TRUTH, 0.05).tolist() == [True, True, False, False]
-
-
-def test_shares_of_what_shows():
-    whole, parts = Shown(["shape", "colour"], 0.03), Shown(["shape", "colour"], 0.03)
-    whole.update(READING, TRUTH)
-    expected = {
-        "shape": 2 / 3, "colour": 2 / 2, "all": 2 / 3, "shows": 1 / 3, "residual": 0.01,
-    }
-    assert whole.compute() == pytest.approx(expected)
-    for i in range(4):
-        parts.update(Reading(*(values[i : i + 1] for values in READING)), TRUTH[i : i + 1])
-    assert parts.compute() == whole.compute()
-
-
-def test_what_no_prompt_names_is_not_shown():
-    metric = Shown(["shape", "colour"], 0.03)
-    metric.update(READING, torch.full((4, 2), -1))
-    assert metric.compute()["shows"] is None and metric.compute()["all"] is None
 
 
 def test_data_without_a_renderer_has_no_reader():

@@ -27,6 +27,7 @@ from sdg.metrics.inception import Inception
 from sdg.metrics.layout import centres, intersection_over_union
 from sdg.metrics.perceptual import Perceptual, pairs_within
 from sdg.metrics.readers import reader_of
+from sdg.metrics.reading import shows
 from sdg.metrics.reference import of_real_images
 from sdg.metrics.retrieval import Retrieval
 from sdg.report.grid import labelled_grid, labelled_rows, to_uint8
@@ -194,10 +195,10 @@ class Evaluation(pl.LightningModule):
             row |= {name: self.attributes[name][value] if value >= 0 else "" for name, value in zip(self.names, values)}
             row["all"] = int(hit) if was else None
         if reading:
-            for row, residual in zip(rows, reading.residual.tolist()):
-                clear = residual <= self.reader.threshold
+            shown = shows(reading, wanted, self.reader.threshold).tolist()
+            for row, residual, all_shown in zip(rows, reading.residual.tolist(), shown):
                 row["residual"] = round(residual, 5)
-                row["shows"] = None if row["all"] is None else int(row["all"] and clear)
+                row["shows"] = None if row["all"] is None else int(all_shown)
         for kind in self.by_reference():
             theirs = torch.stack([self.their_factors[foremost(self.wishes[i][kind])] for i in index.tolist()])
             for row, same in zip(rows, (factors == theirs).int().tolist()):

@@ -8,19 +8,17 @@ A sample shows its prompt when ô has every value that the prompt names and r �
 trained, so that nothing that guides can have learned its taste.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
 from torchvision.transforms.functional import gaussian_blur
 
-from sdg.metrics.alignment import hits, shares
+from sdg.metrics.alignment import hits
 
 __all__ = [
-    "Reader", "Reading", "Shown", "barely_degraded", "shows", "unit_pixels", "visible_residual",
+    "Reader", "Reading", "barely_degraded", "shows", "unit_pixels", "visible_residual",
 ]
 
 BLUR, KERNEL = 0.6, 5  # in pixels
@@ -71,52 +69,6 @@ def shows(reading: Reading, truth: Tensor, threshold: float) -> Tensor:
     """
     right, _ = hits(reading.factors, truth)
     return right[:, -1] & (reading.residual <= threshold)
-
-
-class Shown(Metric):
-    """Shares of images on which the value that the prompt names is read, and the median residual.
-
-    `all` is the share with every value that its prompt names; `shows` those of them whose residual
-    is at most r_0.
-
-    Arguments:
-        factors: names, in the order of the reader's.
-        threshold: r_0, the reader's.
-    """
-
-    full_state_update = False
-
-    def __init__(self, factors: Sequence[str], threshold: float):
-        super().__init__()
-        self.factors, self.threshold = list(factors), threshold
-        self.add_state("right", torch.zeros(len(self.factors) + 1), dist_reduce_fx="sum")
-        self.add_state("asked", torch.zeros(len(self.factors) + 1), dist_reduce_fx="sum")
-        self.add_state("shown", torch.zeros(()), dist_reduce_fx="sum")
-        self.add_state("residuals", [], dist_reduce_fx="cat")
-
-    def update(self, reading: Reading, truth: Tensor) -> None:
-        """Adds images.
-
-        Arguments:
-            reading: of B images.
-            truth: what their prompts name, integers (B, factors), −1 where they name nothing.
-        """
-        right, asked = hits(reading.factors, truth)
-        self.right += right.float().sum(0)
-        self.asked += asked.float().sum(0)
-        self.shown += shows(reading, truth, self.threshold).float().sum()
-        self.residuals.append(reading.residual)
-
-    def compute(self) -> dict[str, float | None]:
-        """{factor: share, …, "all": share, "shows": share, "residual": median}.
-
-        A share is None where no prompt names anything.
-        """
-        asked = self.asked[-1].item()
-        return shares(self.right[None], self.asked[None], self.factors) | {
-            "shows": self.shown.item() / asked if asked else None,
-            "residual": dim_zero_cat(self.residuals).median().item(),
-        }
 
 
 def barely_degraded(images: Tensor, blur: float = BLUR, noise: float = NOISE) -> Tensor:
