@@ -1,4 +1,4 @@
-"""The README's pictures of the portraits: docs/portraits.png, docs/references.png, docs/two_sentences.png.
+"""The README's pictures of the portraits: docs/portraits.png, docs/portraits_references.png, docs/two_sentences.png.
 
     python benchmarks/pictures.py FOLDER
 
@@ -90,7 +90,7 @@ def main(folder: Path) -> None:
     rows = [("unguided", [blank, *unguided])]
     for number in REFERENCES:
         rows += by_reference(folder, number)
-    sheet(docs / "references.png", rows)
+    sheet(docs / "portraits_references.png", rows)
 
     both = " | ".join(TWO)
     rows = [("unguided", unguided)]

@@ -1,5 +1,6 @@
 """Making an image encoder of a CLIP noise-aware: no captions, no labels."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -41,7 +42,7 @@ class NoiseAwareFinetuning(TrainingModule):
 
     and its minimum is q(k | x_t) = E[p_c(k | x_0) | x_t], the clean CLIP's belief given the noisy image. No image has a label.
     The fourth, score matching (Chao et al. 2022, arXiv 2203.14206), trains what guidance uses, the gradient, on some images of a batch,
-    since it is differentiated twice; of several groups of sentences each step takes one at random.
+    since it is differentiated twice; each step takes one bank at random, and one of its groups of sentences.
 
     The teacher sees x_0 at its own resolution, the copy x_t at the denoiser's.
 
@@ -121,13 +122,14 @@ class NoiseAwareFinetuning(TrainingModule):
         if self.weights["contrastive"]:
             losses["contrastive"] = contrastive_loss(unit, clean, self.scale, self.gather, self.global_rank)
             total = self.weights["contrastive"] * losses["contrastive"] + total
-        texts = [text for bank in self.banks or () for text in bank.sample(batch)]
+        groups = [bank.sample(batch) for bank in self.banks or ()]
         if self.weights["posterior"]:
+            texts = itertools.chain.from_iterable(groups)
             each = [soft_cross_entropy(self.belief(clean, text), log_posterior(z, text)) for text in texts]
             losses["posterior"] = sum(each).mean()
             total = total + self.weights["posterior"] * losses["posterior"]
         if self.weights["score"]:
-            text = texts[int(torch.randint(len(texts), ()))]
+            text = one_of(one_of(groups))
             n = len(first)
             losses["score"] = self.score_matching(z[:n], first, t[:n], noise[:n], clean[:n], text)
             total = total + self.weights["score"] * losses["score"]
@@ -203,6 +205,11 @@ class NoiseAwareFinetuning(TrainingModule):
         keys = torch.cat(self.keys)
         for name, queries in self.queries.items():
             self.log(name, retrieval_top1(torch.cat(queries), keys), prog_bar="clean" not in name, sync_dist=True)
+
+
+def one_of(things: Sequence):
+    """One at random, from torch's generator."""
+    return things[int(torch.randint(len(things), ()))]
 
 
 def encoder_from(
