@@ -23,9 +23,9 @@ STEPPED = {"ddpm, at the mean": {"sampler": "ddpm"}, "ddpm, at x_t": {"sampler":
 FACTORS = ("shape", "colour", "pattern", "background")
 
 
-def affordable_steps(folder: Path, method: str, budget: float) -> int:
+def affordable_steps(folder: Path, method: str, budget: float, **options) -> int:
     """Steps at which a sample costs at most `budget` FLOPs, from the costs of two short runs, which differ by guided steps only."""
-    few, more = (sample(folder / f"{method}-cost-{steps}", guidance=method, sampler__steps=steps, num_samples=1)["cost_per_sample"]["flops"] for steps in (3, 13))
+    few, more = (sample(folder / f"{method}-cost-{steps}", guidance=method, sampler__steps=steps, num_samples=1, **options)["cost_per_sample"]["flops"] for steps in (3, 13))
     return max(2, int(13 + (budget - more) / ((more - few) / 10)))
 
 
