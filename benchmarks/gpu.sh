@@ -175,7 +175,7 @@ if __name__ == '__main__':
   if [ -f "$clip" ] && [ "$(left)" -gt $((out * 2)) ]; then
     # shellcheck disable=SC2086
     if fit clip_noisy $(($(left) - out - out / 2)) encoder=clip_noisy encoder.clip="$clip" \
-      data.batch_size=$BATCH "${more[@]}" ${NOISY:-}; then
+      module.denoiser="$work/weights/denoiser.safetensors" data.batch_size=$BATCH "${more[@]}" ${NOISY:-}; then
       pack encoders weights/clip.{safetensors,md} weights/clip_noisy.{safetensors,md}
       picture guided encoder.weights="$work/weights/clip_noisy.safetensors" encoder.clip="$clip"
     fi
