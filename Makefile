@@ -33,7 +33,7 @@ weights: setup   ## train the shipped weights of DATA=portraits or shapes anew; 
 	for kind in $(PARTS); do \
 	  $(RUN) train.py data=$(DATA) encoder=$$(echo $$kind | sed 's/denoiser/none/') hydra.run.dir=outputs/weights/$(DATA)/$$kind && \
 	  rm -f weights/$(DATA)/$$kind.safetensors && \
-	  $(RUN) -m sdg.checkpoints convert --half outputs/weights/$(DATA)/$$kind/$$kind weights/$(DATA)/$$kind.safetensors && \
+	  $(RUN) -m sdg.app.checkpoints convert --half outputs/weights/$(DATA)/$$kind/$$kind weights/$(DATA)/$$kind.safetensors && \
 	  cp outputs/weights/$(DATA)/$$kind/$$kind/README.md weights/$(DATA)/$$kind.md || exit 1; \
 	done
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from sdg.cli import entry_point  # noqa: E402
+from sdg.app.cli import entry_point  # noqa: E402
 
 
 @entry_point("train")
 def main(config):
-    from sdg.lightning.run_train import train
+    from sdg.app.train import train
 
     train(config)
 

@@ -97,13 +97,13 @@ fit() {  # NAME SECONDS OVERRIDES...: trains one part by the clock, exports it i
   say "$name: $seconds s"
   [ "$seconds" -ge 5 ] || { say "no time is left for it: raise SECONDS_ALL"; return 1; }
   "$PYTHON" train.py data=portraits "${data[@]}" trainer="$trainer" trainer.precision=bf16-mixed \
-    lr_schedule._target_=sdg.lightning.training.timed_cosine +lr_schedule.seconds="$seconds" \
+    lr_schedule._target_=sdg.training.module.timed_cosine +lr_schedule.seconds="$seconds" \
     trainer.max_steps="$most" "+trainer.max_time='$time'" \
     +trainer.enable_checkpointing=false callbacks.checkpoint=null half=true \
     hydra.run.dir="$work/$name" "$@" 2>&1 | tee "$work/$name.log" | grep -v Warning || return 1
   mkdir -p "$work/weights"
   rm -f "$work/weights/$name.safetensors"
-  "$PYTHON" -m sdg.checkpoints convert --half "$work/$name/$name" "$work/weights/$name.safetensors"
+  "$PYTHON" -m sdg.app.checkpoints convert --half "$work/$name/$name" "$work/weights/$name.safetensors"
 }
 
 picture() {  # NAME OVERRIDES...: 64 samples

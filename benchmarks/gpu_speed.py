@@ -8,11 +8,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sdg.checkpoints.models import build_denoiser
+from sdg.models.registry import build_denoiser
 from sdg.data.portrait_captions import WORDS
-from sdg.encoders.clip import CLIP, tokens
-from sdg.encoders.noise_aware import NoiseAwareEncoder
-from sdg.naming import register
+from sdg.models.clip import CLIP, tokens
+from sdg.models.noise_aware import NoiseAwareEncoder
+from sdg.app.naming import register
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 STEPS = 50  # of a sample

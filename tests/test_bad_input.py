@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
-from sdg.checkpoints.weights import save
+from sdg.io.weights import save
 from sdg.data.captions import FACTORS
-from sdg.metrics.judge import Judge
+from sdg.models.judge import Judge
 
 
 @pytest.mark.parametrize("overrides, said", [

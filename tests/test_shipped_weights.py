@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdg.checkpoints.models import load_clip, load_clip_noisy, load_judge
+from sdg.models.registry import load_clip, load_clip_noisy, load_judge
 from sdg.data.shapes import Shapes
 from sdg.diffusion.schedule import Schedule
-from sdg.encoders.contrastive import retrieval_top1
+from sdg.training.contrastive import retrieval_top1
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 FACTORS = ("shape", "colour", "pattern", "background")

@@ -1,0 +1,14 @@
+"""Semantic Diffusion Guidance."""
+
+from typing import Any
+
+__all__ = ["from_pretrained"]
+
+
+def __getattr__(name: str) -> Any:
+    """Parts are imported when they are asked for, so that a command's `--help` need not wait for torch."""
+    if name == "from_pretrained":
+        from sdg.models.registry import from_pretrained
+
+        return from_pretrained
+    raise AttributeError(f"module 'sdg' has no attribute {name!r}")

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from sdg.checkpoints.models import load_clip
+from sdg.models.registry import load_clip
 from sdg.data.datamodule import EmojiData
 from sdg.data.emoji import CLDR, FONTS, Emoji, Named, named_emoji
-from sdg.encoders.tokenizer import WordTokenizer, vocabulary
+from sdg.models.tokenizer import WordTokenizer, vocabulary
 from sdg.errors import UserError
 
 installed = pytest.mark.skipif(not any(Path(font).is_file() for font in FONTS) or not Path(CLDR).is_dir(),

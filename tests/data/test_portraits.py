@@ -14,7 +14,7 @@ from sdg.data.portrait_factors import CHOICES, FACTORS, HELD_OUT_PAIRS, factors_
 from sdg.data.portrait_styles import portrait_style, print_credits
 from sdg.data.portraits import Portraits
 from sdg.errors import UserError
-from sdg.lightning.similarities import prompted
+from sdg.app.similarities import prompted
 
 SEVERAL = ("avataaars", "micah", "toon-head")
 DIGESTS = {  # of the first 16 of seed 0: a training and its cache rely on them

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sdg.data.shapes import Shapes
 from sdg.errors import UserError
-from sdg.lightning import evaluation
+from sdg.evaluation import measuring as evaluation
 from sdg.metrics import imagenet
 from sdg.metrics.features import Frechet
 from sdg.report.pictures import Pictures

@@ -7,7 +7,7 @@ from torch import nn
 from sdg.data.captions import FACTORS
 from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
 from sdg.metrics.cost import Meter, Network
-from sdg.metrics.judge import Judge, Reading
+from sdg.models.judge import Judge, Reading
 from sdg.metrics.layout import centres, intersection_over_union, spread_within
 
 TRUTH = torch.tensor([[4, 0, -1], [4, -1, -1], [-1, 2, 1], [-1, -1, -1]])  # −1 where the prompt names nothing

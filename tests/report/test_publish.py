@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 
-from sdg.lightning.loggers import wandb_logger
+from sdg.app.loggers import wandb_logger
 from sdg.report.publish import publish
 
 

@@ -57,7 +57,7 @@ tags: [semantic-diffusion-guidance, {kind.replace('_', '-')}]
     {USES[kind]}{' denoiser.label=0' if conditional else ''}
 
 ```python
-{imports}from sdg.checkpoints import from_pretrained
+{imports}from sdg import from_pretrained
 
 model = from_pretrained("FOLDER"{', label=0' if conditional else ''}){pipeline}
 ```

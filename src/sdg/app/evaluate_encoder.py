@@ -1,0 +1,120 @@
+"""How well an encoder knows an image behind its noise, at every level: `python sample.py eval=encoder`."""
+
+import json
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from rich.progress import track
+from torch import Tensor
+
+from sdg.models.registry import chosen_clip, load_clip_noisy, pair
+from sdg.diffusion.schedule import Schedule
+from sdg.training.contrastive import retrieval_top1
+from sdg.errors import UserError, integer
+from sdg.evaluation.store import write_whole
+from sdg.app.denoiser import chosen_denoiser
+from sdg.evaluation.figures import write_table
+from sdg.evaluation.gradients import explained_by_level, information_by_encoder, information_of
+from sdg.app.run import run
+from sdg.app.similarities import negative_captions, prompted
+from sdg.report.levels import levels_figure
+from sdg.report.page import Page
+
+__all__ = ["by_level", "evaluate_encoder"]
+
+PART = 250  # images that go through a network at once
+
+
+def evaluate_encoder(config: DictConfig) -> None:
+    """Writes `encoder.csv`, `gradients.csv`, `encoder.png`, `metrics.json` and `report.html` for `encoder=clip_noisy`, beside the clean tower of its CLIP.
+
+    Raises:
+        UserError: another encoder, or levels that its schedule does not have.
+    """
+    with run(config) as folder:
+        if config.encoder_name != "clip_noisy":
+            raise UserError(f"eval=encoder measures a noise-aware encoder beside its clean one: use encoder=clip_noisy, not encoder={config.encoder_name}.")
+        noisy, clean = pair(load_clip_noisy(config.encoder.weights), chosen_clip(config.encoder))
+        schedule = Schedule(**noisy.config["schedule"])
+        for level in config.eval.levels:
+            integer("eval.levels", level, 0, schedule.T - 1)
+        data = instantiate(config.data)
+        data.setup("predict")
+        count = min(integer("eval.images", config.eval.images, 2), len(data.held_out))
+        if noisy.resolution != config.data.resolution:
+            raise UserError(f"data.resolution={config.data.resolution}, but the encoder reads images of {noisy.resolution} pixels a side.")
+        device = "cuda" if torch.cuda.is_available() and str(config.trainer.accelerator) != "cpu" else "cpu"
+        images = data.held_out.__getitems__(list(range(count)))["image"].to(device)
+        rows = by_level({"noise-aware": noisy.to(device), "clean": clean.to(device)}, clean, schedule, images, config.eval.levels, config.seed)
+        write_table(folder / "encoder.csv", rows)
+        write_whole(folder / "metrics.json", json.dumps(rows, indent=2) + "\n")
+        explained, nats = gradients(config, noisy, clean, data.held_out, images)
+        if explained:
+            write_table(folder / "gradients.csv", explained)
+            write_whole(folder / "information.json", json.dumps(nats, indent=2) + "\n")
+        figure = levels_figure(rows, explained)
+        figure.savefig(folder / "encoder.png", dpi=120)
+        for row in rows:
+            print(f"t = {row['t']:4d}: {row['encoder']:<11}  top-1 of {count}: {row['retrieval_top1']:.2f}  cosine to the clean image's embedding: {row['cosine']:.2f}")
+        for name, value in nats.items():
+            print(f"information, {name}: {value:.2f} nats")
+        print(f"picture: {folder / 'encoder.png'}")
+        print(f"page: {encoder_page(folder, rows, explained, nats, figure, count)}")
+
+
+def gradients(config: DictConfig, noisy, clean, held_out, images: Tensor) -> tuple[list[dict], dict[str, float]]:
+    """What each encoder's gradient explains, by level, and the nats that it is worth; nothing where the data has no captions.
+
+    Raises:
+        UserError: the denoiser draws other images.
+    """
+    count = min(integer("eval.gradients", config.eval.gradients, 0), len(images))
+    if not count or not hasattr(held_out, "caption"):
+        return [], {}
+    denoiser = chosen_denoiser(config).to(images.device)
+    side = denoiser.config["resolution"]
+    if side != images.shape[-1]:
+        raise UserError(f"the denoiser draws {side} pixels a side, the encoder sees {images.shape[-1]}; choose "
+                        "another with denoiser.weights, or set eval.gradients=0.")
+    prompts = [held_out.caption(i, 0, prompted(config.named, held_out, i)) for i in range(count)]
+    bank = negative_captions("held_out", held_out)
+    shown = images[:count], prompts, bank
+    rows = explained_by_level(noisy, clean, denoiser, *shown, config.eval.levels, config.seed)
+    nats = information_by_encoder(rows, Schedule(**noisy.config["schedule"]))
+    return rows, nats | {"in the sentences": information_of(clean, *shown)}
+
+
+@torch.no_grad()
+def by_level(encoders: dict, clean, schedule: Schedule, images: Tensor, levels: list[int], seed: int) -> list[dict]:
+    """At each level t, with x_t ~ q(x_t | x_0) and z' = E_clean(x_0): how often z = E(x_t, t) is nearest to its own z', and mean cos(z, z').
+
+    Arguments:
+        encoders: {name: E}.
+        clean: E_clean.
+        images: x_0, (N, 3, H, W).
+    """
+    keys, rows = torch.cat([clean.encode_image(part) for part in images.split(PART)]), []
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images.device)
+    for level in track(levels, "levels"):
+        x = schedule.q_sample(images, level, noise)
+        for name, encoder in encoders.items():
+            z = torch.cat([encoder.encode_image(part, torch.full((len(part),), level, device=x.device)) for part in x.split(PART)])
+            rows.append({"t": level, "encoder": name, "retrieval_top1": retrieval_top1(z, keys).item(), "cosine": (z * keys).sum(1).mean().item()})
+    return rows
+
+
+def encoder_page(
+    folder: Path, rows: list[dict], explained: list[dict], nats: dict[str, float], figure, count: int
+) -> Path:
+    page = Page("A noise-aware encoder beside its clean one", f"{count} held-out images")
+    page.drawing(figure)
+    page.table(rows)
+    if explained:
+        page.heading("What the gradients explain")
+        page.table(explained)
+        page.table([{"gradient": name, "nats": value} for name, value in nats.items()])
+    page.heading("Config")
+    page.text((folder / "config.yaml").read_text())
+    return page.write(folder / "report.html")

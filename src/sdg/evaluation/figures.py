@@ -1,0 +1,92 @@
+"""What the table of a run's samples adds up to."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from sdg.evaluation.store import write_whole
+from sdg.metrics.alignment import bootstrap_interval
+from sdg.metrics.layout import spread_within
+
+__all__ = ["figures", "report", "write_table"]
+
+SAID = (
+    "shows", "residual", "similarity", "frechet_imagenet", "frechet_imagenet_real", "frechet_judge", "frechet_judge_real",
+    "frechet_clip", "fid", "precision_judge", "recall_judge", "precision_clip", "recall_clip",
+    "diversity_judge", "diversity_clip", "seconds_per_sample",
+)
+
+
+def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_reference: Sequence[str], factors: Sequence[str], computed: Mapping, draws: int) -> dict:
+    """What `metrics.json` holds.
+
+    Arguments:
+        table: a row for each sample: its cost, and what was read off it.
+        gamma: γ, for the record.
+        wishes: what each sample was asked for; intervals are over these.
+        by_reference: similarities to images.
+        factors: names of the attributes that were read.
+        computed: what metrics over all ranks gave.
+        draws: resamplings for an interval.
+    """
+    costs = [row["cost"] for row in table]
+    cost = {name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} | {"peak_memory": max(c["peak_memory"] for c in costs)}
+    found = {"gamma": gamma, "num_samples": len(table), "num_prompts": len(set(wishes)), "seconds_per_sample": cost.pop("seconds"), "cost_per_sample": cost}
+
+    def column(name: str) -> torch.Tensor:
+        return torch.tensor([float(row[name]) for row in table])
+
+    found["similarity"] = column("similarity").mean().item() if "similarity" in table[0] else None
+    found |= computed
+    if found.get("alignment", {}).get("all") is not None:
+        # A wish that names nothing is neither right nor wrong.
+        asked = [k for k, row in enumerate(table) if row["all"] is not None]
+
+        def interval(name: str) -> tuple[float, float]:
+            return bootstrap_interval(torch.tensor([float(table[k][name]) for k in asked]), [wishes[k] for k in asked], draws)
+
+        found["alignment_all_interval"] = interval("all")
+        if "shows" in table[0]:
+            found["shows"] = sum(table[k]["shows"] for k in asked) / len(asked)
+            found["shows_interval"] = interval("shows")
+    if "residual" in table[0]:
+        found["residual"] = column("residual").quantile(0.5).item()
+    for kind in by_reference:
+        groups = [row[kind] for row in table]
+        same = {factor: column(f"{kind}_{factor}") for factor in factors}
+        parts = {"agreement": {factor: values.mean().item() for factor, values in same.items()},
+                 "agreement_interval": {factor: bootstrap_interval(values, groups, draws) for factor, values in same.items()}}
+        if f"{kind}_mask_iou" in table[0]:
+            overlap = column(f"{kind}_mask_iou")
+            parts |= {"mask_iou": overlap.mean().item(), "mask_iou_interval": bootstrap_interval(overlap, groups, draws)}
+        if table[0].get(f"{kind}_mask_iou_random") is not None:
+            parts["mask_iou_random"] = column(f"{kind}_mask_iou_random").mean().item()
+        for name, value in parts.items():
+            found.setdefault(name, {})[kind] = value
+    if "x" in table[0]:
+        found["position_spread"] = spread_within(torch.stack([column("x"), column("y")], 1), list(wishes))
+    return found
+
+
+def report(metrics: Mapping) -> None:
+    """The figures in a few lines."""
+    def shares(values: Mapping) -> str:
+        return "  ".join(f"{name} {value:.2f}" for name, value in values.items() if value is not None)
+    for name in ("alignment", "against", "alignment_judge", "judge_ceiling", "retrieval_judge"):
+        if any(value is not None for value in metrics.get(name, {}).values()):
+            print(f"{name}: {shares(metrics[name])}")
+    for kind, values in metrics.get("agreement", {}).items():
+        print(f"shared with the {kind} reference: {shares(values)}")
+    print("  ".join(f"{name}: {metrics[name]:.3f}" for name in SAID if metrics.get(name) is not None))
+
+
+def write_table(file: Path, rows: Sequence[Mapping]) -> None:
+    """A .csv with a line for each row."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, fieldnames=rows[0].keys(), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    write_whole(file, text.getvalue())

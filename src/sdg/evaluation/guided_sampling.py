@@ -1,0 +1,101 @@
+"""Guided sampling under `Trainer.predict`: requests in, images out, sharded over ranks."""
+
+import time
+from collections.abc import Sequence
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from sdg.data.requests import Request
+from sdg.data.wishes import weighted
+from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.samplers import Noise, Step, sample, steps_taken
+from sdg.guidance.method import Method
+from sdg.similarity.similarity import Similarity
+from sdg.evaluation.store import Drawn
+from sdg.training.progress import Bar
+from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
+from sdg.report.grid import to_uint8
+from sdg.report.trajectory import Trajectory
+
+__all__ = ["GuidedSampling"]
+
+
+class GuidedSampling(pl.LightningModule):
+    """Draws an image for every request and writes it at once, under the request's own index: ranks never meet in a file.
+
+    Whole batches are shared among the ranks; those that are done already are left alone.
+
+    Arguments:
+        denoiser: of the unconditional model.
+        sampler: one of `sdg.diffusion.samplers`.
+        method: how the similarity steers.
+        similarity: what alike means; None for an unguided run.
+        requests: of the run.
+        drawn: the run's folder, which gets the images and knows what is there.
+        start: an image (3, H, W) that every sample starts from; None is pure noise.
+        strength: how far from it.
+        trajectory: how many samples of the first batch to follow from noise to image.
+    """
+
+    def __init__(self, denoiser: Denoiser, sampler, method: Method, similarity: Similarity | None, requests: Sequence[Request], drawn: Drawn,
+                 start: Tensor | None = None, strength: float = 1.0, trajectory: int = 0):
+        super().__init__()
+        self.denoiser, self.sampler, self.method, self.similarity = denoiser, sampler, method, similarity
+        self.encoder = similarity.encoder if similarity else None  # named here, it moves to the device with this module
+        self.requests, self.drawn = requests, drawn
+        self.start, self.strength, self.trajectory = start, strength, trajectory
+        self.steps = len(steps_taken(denoiser.schedule, sampler, 1.0 if start is None else strength))
+        self.progress = Bar("sampling")
+        self.shape = (3,) + (denoiser.config["resolution"],) * 2
+
+    def setup(self, stage: str) -> None:
+        # What the first process finds is what all go by. Not in on_predict_start, which a process
+        # without a batch never reaches.
+        missing = self.trainer.strategy.broadcast(self.drawn.missing())
+        self.batches = missing[self.trainer.global_rank :: self.trainer.world_size]
+        every = -(-len(self.drawn.batches) // self.trainer.world_size)
+        self.done = (every - len(self.batches)) * self.steps
+        self.progress.begin(every * self.steps, self.done, self.trainer.is_global_zero)
+
+    def predict_dataloader(self) -> DataLoader:
+        return DataLoader([[self.requests[i] for i in batch] for batch in self.batches], batch_size=None)
+
+    def predict_step(self, batch: list[Request], index: int) -> list[int]:
+        began = time.perf_counter()
+        reset_peak_memory(self.device)
+        meter = Meter(self.networks())
+        noise, guide = Noise([request.seed for request in batch], self.shape, self.device), None
+        if self.similarity:
+            wishes = {name: [weighted(request.wishes[name]) for request in batch] for name in self.similarity.terms}
+            guide = self.method.guide(self.similarity.bind(wishes, self.device), self.denoiser.schedule, self.sampler)
+        followed = Trajectory(self.drawn.folder) if self.trajectory and batch[0].index == 0 else None
+
+        def on_step(done: int, step: Step) -> None:
+            self.done += 1
+            self.progress.reach(self.done)
+            if followed:
+                followed.add(step.x[: self.trajectory], step.x0[: self.trajectory])
+        start = None if self.start is None else self.start.to(self.device).expand(len(batch), *self.shape)
+        images = sample(self.denoiser, self.sampler, noise, guide, start, self.strength, on_step)
+        seconds, memory, cost = time.perf_counter() - began, peak_memory(self.device), meter.close(images[0])
+        if followed:
+            print(f"trajectory: {followed.write()} (and .gif, x_t above x̂_0)")
+        self.write(batch, images, {name: value / len(batch) for name, value in ({"seconds": seconds} | cost).items()} | {"peak_memory": memory})
+        return [request.index for request in batch]  # Lightning warns of a step that returns nothing
+
+    def networks(self) -> dict[str, Network]:
+        """What is metered."""
+        found = {"denoiser": Network(self.denoiser.network, lambda x: self.denoiser(x, 0)[0])}
+        if self.encoder:
+            found["encoder"] = Network(self.encoder.tower, lambda x: self.encoder.encode(x, torch.zeros(1, dtype=torch.long, device=x.device)).z)
+        return found
+
+    def write(self, batch: list[Request], images: Tensor, cost: dict[str, float]) -> None:
+        self.drawn.add(to_uint8(images), [{"index": request.index, "seed": request.seed, "wish": dict(request.wishes), "cost": cost} for request in batch])
+
+    def teardown(self, stage: str) -> None:
+        self.progress.stop()
+        self.trainer.strategy.barrier()

@@ -1,0 +1,164 @@
+"""What of a sampling run is already drawn, so that a run that was killed goes on where it stopped."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from omegaconf import DictConfig
+from torch import Tensor
+
+from sdg.io.hub import located, named
+from sdg.data.requests import Request
+from sdg.errors import UserError
+from sdg.app.denoiser import denoiser_path
+from sdg.app.naming import drawn_from
+from sdg.report.pictures import Pictures
+
+__all__ = ["Drawn", "content", "fingerprint", "write_whole"]
+
+
+def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mapping[str, Tensor], batch_size: int) -> str:
+    """A digest of everything that a run's samples follow from: settings, wishes and seeds, weights, pictures, and what shares a batch.
+
+    Arguments:
+        config: of the run.
+        pictures: {name: image} of references and of what samples start from.
+        batch_size: how many requests really share a batch.
+    """
+    encoder = ("weights", "clip" if config.encoder.get("name") is None else "pretrained") if config.guidance.gamma else ()
+    weights = [denoiser_path(config), *(config.encoder.get(key) for key in encoder)]
+    told = {"settings": drawn_from(config), "batch_size": batch_size,
+            "requests": [(request.seed, dict(request.wishes)) for request in requests],
+            "weights": [content(file) for file in weights if file],
+            "pictures": {name: hashlib.sha256(image.numpy().tobytes()).hexdigest() for name, image in pictures.items()}}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def content(path: str) -> str:
+    """A digest of a file, or of the files of a folder but for its card, behind `NAME:` or `TAG@` too, or on the hub, whose names stay while what they hold changes; the tag itself of published weights."""
+    place, told = Path(path).expanduser(), hashlib.sha256()
+    if not place.exists():
+        name, mark, rest = re.match(r"([^:@/]*)([:@]?)(.*)", str(path), re.DOTALL).groups()
+        return f"{name}{mark}{content(rest)}" if mark else content(str(located(path))) if named(path) else str(path)
+    for file in [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file() and file.suffix != ".md"):
+        told.update(file.read_bytes())
+    return told.hexdigest()
+
+
+class Drawn:
+    """The batches of a run and which of them are done: `rows/00064.jsonl` holds the rows of the batch that starts with sample 64.
+
+    That file appears whole, after the batch's images: whatever else a killed run left is drawn again.
+
+    Arguments:
+        folder: of the run.
+        size: number of samples.
+        batch_size: of all batches but the last. A resumed run has the same batches, so that it draws the same bytes.
+        mark: the run's `fingerprint`.
+        kind: of `sdg.report.pictures`: how images are stored.
+    """
+
+    def __init__(self, folder: Path, size: int, batch_size: int, mark: str, kind: str = "folder"):
+        self.folder, self.mark, self.pictures = Path(folder), mark, Pictures(Path(folder), kind)
+        self.batches = [list(range(start, min(start + batch_size, size))) for start in range(0, size, batch_size)]
+
+    def begin(self, anew: bool) -> None:
+        """Makes the folder ready.
+
+        Arguments:
+            anew: forget what was drawn there.
+
+        Raises:
+            UserError: the folder holds pictures of another run, or of none.
+        """
+        rows, images = self.folder / "rows", self.pictures.place
+        told = rows / "run.json"
+        if told.is_file():
+            if anew:
+                shutil.rmtree(rows)
+                shutil.rmtree(images, ignore_errors=True)
+            elif json.loads(told.read_text())["fingerprint"] != self.mark:
+                raise UserError(f"{self.folder} holds the samples of another run, whose settings, prompts or weights were others; "
+                                "rerun=true replaces them, hydra.run.dir=FOLDER puts these elsewhere.")
+        elif any(images.glob("*")):
+            raise UserError(f"{images} holds files that are not of a sampling run; set hydra.run.dir to another folder.")
+        for part in (rows, images):
+            part.mkdir(parents=True, exist_ok=True)
+        for torn in rows.glob("*.*.*"):  # what a killed run was writing
+            torn.unlink()
+        if not told.is_file():
+            write_whole(told, json.dumps({"fingerprint": self.mark}))
+
+    def missing(self) -> list[list[int]]:
+        """The batches that are still to be drawn."""
+        return [batch for batch in self.batches if not self.file(batch).is_file()]
+
+    def add(self, images: Tensor, rows: Sequence[dict]) -> None:
+        """Writes a batch.
+
+        Arguments:
+            images: 8-bit, (B, 3, H, W).
+            rows: `index` and `seed` of each, what it was asked for (`wish`), and its `cost`.
+        """
+        files = self.pictures.write(images, [{key: value for key, value in row.items() if key != "cost"} for row in rows])
+        rows = [{key: value for key, value in row.items() if key != "wish"} | {"file": file} for row, file in zip(rows, files)]
+        write_whole(self.file([row["index"] for row in rows]), "".join(json.dumps(row) + "\n" for row in rows))
+
+    def rows(self) -> list[dict]:
+        """One for each sample that is drawn, in order."""
+        files = (self.file(batch) for batch in self.batches)
+        return [json.loads(line) for file in files if file.is_file() for line in file.read_text().splitlines()]
+
+    def read(self, indices: Sequence[int]) -> Tensor:
+        """These samples as they were written, (N, 3, H, W) in [-1, 1]."""
+        return self.pictures.read([self.files[i] for i in indices])
+
+    @cached_property
+    def files(self) -> list[str]:
+        """Of every sample, once all are drawn."""
+        return [row["file"] for row in self.rows()]
+
+    def verdicts(self, rank: int) -> Path:
+        """Where a process notes what it read off its part of the samples."""
+        return self.folder / "rows" / f"read-{rank}.json"
+
+    def figures(self, options: Mapping) -> dict | None:
+        """The figures of a run that is drawn and measured already, with these options of `eval`; None where something is left to do."""
+        file = self.folder / "metrics.json"
+        if self.missing() or not file.is_file() or not self.measured.is_file() or json.loads(self.measured.read_text()) != dict(options):
+            return None
+        return json.loads(file.read_text())
+
+    def keep_measured(self, options: Mapping) -> None:
+        """Copies the figures that other options of `eval` gave into `measured/`, before these replace them."""
+        if (self.folder / "metrics.json").is_file() and self.measured.is_file() and (told := self.measured.read_text()) != json.dumps(dict(options)):
+            place = self.folder / "measured" / hashlib.sha256(told.encode()).hexdigest()[:8]
+            place.mkdir(parents=True, exist_ok=True)
+            write_whole(place / "eval.json", told)
+            for name in ("metrics.json", "metrics.csv", "samples.csv", "report.html", "grid.png"):
+                if (self.folder / name).is_file():
+                    shutil.copy(self.folder / name, place)
+            print(f"the figures of an earlier measurement are kept in {place}")
+
+    def note_measured(self, options: Mapping) -> None:
+        """Notes that `metrics.json` is written."""
+        write_whole(self.measured, json.dumps(dict(options)))
+
+    @property
+    def measured(self) -> Path:
+        return self.folder / "rows" / "measured.json"
+
+    def file(self, batch: Sequence[int]) -> Path:
+        return self.folder / "rows" / f"{batch[0]:05d}.jsonl"
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file that is either there in full or not at all."""
+    part = file.with_name(f"{file.name}.{os.getpid()}")
+    part.write_text(text)
+    os.replace(part, file)

@@ -1,0 +1,1 @@
+"""Weights in and out, of this project and of others, without running code."""

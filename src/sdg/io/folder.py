@@ -1,0 +1,33 @@
+"""What a trained part leaves: a folder with safetensors and a config, the denoiser's one that diffusers opens too, where that is exact."""
+
+import json
+import shutil
+from pathlib import Path
+
+from torch import nn
+
+from sdg.io.pipeline import save_pipeline, unlike
+from sdg.io.weights import CONFIG, KEY, MODEL, UNET, save
+
+__all__ = ["save_folder"]
+
+
+def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = False) -> Path:
+    """Writes `config.json`, and `model.safetensors` or a denoiser's `model_index.json`, `unet/` and `scheduler/`; `from_pretrained` reads it.
+
+    Arguments:
+        kind: "denoiser", "clip", …
+        half: as of `save`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for former in ("model_index.json", MODEL):  # of an export in the other format
+        (folder / former).unlink(missing_ok=True)
+    for former in ("unet", "scheduler"):
+        shutil.rmtree(folder / former, ignore_errors=True)
+    if pipeline := kind == "denoiser" and unlike(model) is None:
+        save_pipeline(model, folder, half)
+    else:
+        save(folder / MODEL, kind, model, model.config, half)
+    (folder / CONFIG).write_text(json.dumps({KEY: {"kind": kind, "config": model.config, "file": UNET if pipeline else MODEL}}, indent=2) + "\n")
+    return folder

@@ -1,0 +1,49 @@
+"""A denoiser as a folder that diffusers' `DDPMPipeline.from_pretrained` opens, where that is exact."""
+
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from sdg.io.pretrained import PREDICTIONS
+from sdg.io.weights import UNET, stored
+from sdg.diffusion.denoiser import Denoiser
+
+__all__ = ["save_pipeline", "unlike"]
+
+
+def unlike(denoiser: Denoiser) -> str | None:
+    """Why a `DDPMPipeline` would not draw what this denoiser draws; None where it would, patches as channels."""
+    options = denoiser.config["denoiser"]
+    if options.get("heads"):
+        return f"it has {options['heads']} attention heads at several widths, and UNet2DModel's config can only say how wide a head is"
+    if denoiser.time_scale != 1:
+        return f"its network sees t times {denoiser.time_scale:g}, and DDPMPipeline gives t itself"
+    if denoiser.network.config.num_class_embeds:
+        return "it is class-conditional, and DDPMPipeline gives no class"
+    if denoiser.schedule.kind == "linear" and denoiser.schedule.T < 21:
+        return f"a linear schedule of {denoiser.schedule.T} levels ends at β = 20/{denoiser.schedule.T}, which is bounded here and not in diffusers"
+    if denoiser.network.time_proj.num_channels != denoiser.network.config.block_out_channels[0]:
+        return "its embedding of t is wider than its first level, and UNet2DModel's config cannot say so"
+    return None
+
+
+def save_pipeline(denoiser: Denoiser, folder: str | Path, half: bool = False) -> Path:
+    """Writes `model_index.json`, `unet/` with safetensors, and `scheduler/`; for a denoiser of which `unlike` says nothing.
+
+    A denoiser of patches is one of 3 · patch² channels to diffusers: q(x_t|x_0) is the same for every pixel, so the order of pixels is
+    nothing to it, and what the pipeline draws is the image after `pixel_shuffle`.
+
+    Arguments:
+        half: as of `save`.
+    """
+    from diffusers import DDPMPipeline, DDPMScheduler
+
+    schedule = denoiser.schedule
+    betas = ({"beta_schedule": "linear", "beta_start": 1e-4 * 1000 / schedule.T, "beta_end": 0.02 * 1000 / schedule.T} if schedule.kind == "linear"
+             else {"beta_schedule": "squaredcos_cap_v2"})
+    prediction = next(theirs for theirs, ours in PREDICTIONS.items() if ours == denoiser.prediction)
+    scheduler = DDPMScheduler(schedule.T, prediction_type=prediction, variance_type=denoiser.variance, clip_sample=denoiser.clip, **betas)
+    DDPMPipeline(denoiser.network, scheduler).save_pretrained(folder)
+    if half:
+        save_file(stored(denoiser.network, half), Path(folder) / UNET, {"format": "pt"})
+    return Path(folder)

@@ -1,0 +1,1 @@
+"""Every network that has a name and a weight file."""

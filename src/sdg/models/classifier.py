@@ -1,0 +1,56 @@
+"""A noise-aware classifier: an image tower that is told t, with a head for every set of classes."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from sdg.models.noise_aware import NoiseAwareEncoder
+from sdg.models.stages import Encoded, recorded
+from sdg.models.towers import image_tower
+
+__all__ = ["NoisyClassifier"]
+
+
+class NoisyClassifier(nn.Module):
+    """log p(y | x_t) (Dhariwal & Nichol 2021, arXiv 2105.05233): the head reads the tower's embedding, as long as it comes.
+
+    Arguments:
+        clip: config of the CLIP whose image tower this is.
+        schedule: config of the noise schedule that t refers to.
+        classes: {factor: names}.
+        width, hidden: of the network that reads t.
+    """
+
+    def __init__(self, clip: dict, schedule: dict, classes: Mapping[str, Sequence[str]], width: int = 128, hidden: int = 512):
+        super().__init__()
+        self.config = {"clip": clip, "schedule": schedule, "classes": {factor: list(names) for factor, names in classes.items()}, "width": width, "hidden": hidden}
+        self.encoder = NoiseAwareEncoder(image_tower(clip["model"]), clip, schedule, width, hidden)
+        self.head = nn.Linear(clip["model"]["embed_dim"], sum(map(len, classes.values())))
+
+    @property
+    def classes(self) -> dict[str, list[str]]:
+        """{factor: names}, in the order of the logits."""
+        return self.config["classes"]
+
+    @property
+    def tower(self) -> nn.Module:
+        """The image tower."""
+        return self.encoder.tower
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images that the tower was made for."""
+        return self.encoder.resolution
+
+    def encode(self, x: Tensor, t: Tensor, stages: Sequence[str] = ()) -> Encoded:
+        """Logits of all classes, (B, K), in the embedding's place, and the maps of `stages`."""
+        with recorded(self.tower, stages) as maps:
+            return Encoded(self(x, t), maps)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Logits of all classes, (B, K), of noisy images x_t (B, 3, H, W) at levels t (B,) of the classifier's schedule."""
+        return self.head(self.encoder.embed(x, t))
+
+    def by_factor(self, logits: Tensor) -> dict[str, Tensor]:
+        """{factor: logits of its classes}."""
+        return dict(zip(self.classes, logits.split([len(names) for names in self.classes.values()], 1)))

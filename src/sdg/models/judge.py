@@ -1,0 +1,61 @@
+"""The judge: reads the shapes' factors and outlines off an image; it never guides, so that it can measure."""
+
+from typing import NamedTuple
+
+import timm
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import sdg.models.towers  # noqa: F401  (registers the small towers with timm)
+from sdg.models.stages import recorded, stages
+
+__all__ = ["Judge", "Reading"]
+
+
+class Reading(NamedTuple):
+    """What the judge sees: logits of every factor's values, (B, number of values), of the object's mask, (B, H, W), and features, (B, F)."""
+
+    logits: dict[str, Tensor]
+    mask: Tensor
+    features: Tensor
+
+    def guesses(self) -> Tensor:
+        """The most likely value of every factor: integers, (B, number of factors)."""
+        return torch.stack([logits.argmax(1) for logits in self.logits.values()], 1)
+
+    def log_likelihood(self, wanted: Tensor) -> Tensor:
+        """log p(factors | image) = Σ of log softmax over the factors that each of N wishes names, −1 where it names none: (B, N)."""
+        each = [logits.log_softmax(1)[:, values.clamp(min=0)] * (values >= 0) for logits, values in zip(self.logits.values(), wanted.T)]
+        return torch.stack(each).sum(0)
+
+
+class Judge(nn.Module):
+    """Reads every factor off an image, and where its object is.
+
+    Arguments:
+        model_name: a timm model with stages.
+        factors: {factor: number of values}, in the data's order.
+        mask_width: channels of the mask's head.
+        resolution: side in pixels of the images that it was trained on.
+    """
+
+    def __init__(self, model_name: str, factors: dict[str, int], mask_width: int = 32, resolution: int = 32):
+        super().__init__()
+        self.config = {"model_name": model_name, "factors": dict(factors), "mask_width": mask_width, "resolution": resolution}
+        self.resolution = resolution
+        self.tower = timm.create_model(model_name, num_classes=sum(factors.values()))
+        self.num_features = self.tower.num_features
+        there = stages(self.tower)
+        self.read = list(there)
+        self.lateral = nn.ModuleDict({name.replace(".", "_"): nn.Conv2d(stage.channels, mask_width, 1) for name, stage in there.items()})
+        self.fine = nn.Sequential(nn.Conv2d(3 + mask_width, mask_width, 3, padding=1), nn.SiLU(), nn.Conv2d(mask_width, 1, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Reading:
+        """Reads images (B, 3, H, W) in [-1, 1]; the features are what the last layer sees."""
+        with recorded(self.tower, self.read) as maps:
+            features = self.tower.forward_head(self.tower.forward_features(x), pre_logits=True)
+        logits = self.tower.get_classifier()(features)
+        sizes = self.config["factors"]
+        context = sum(F.interpolate(self.lateral[name.replace(".", "_")](h), x.shape[-2:], mode="bilinear") for name, h in maps.items())
+        return Reading(dict(zip(sizes, logits.split(list(sizes.values()), 1))), self.fine(torch.cat([x, context], 1))[:, 0], features)

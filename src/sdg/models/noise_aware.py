@@ -1,0 +1,94 @@
+"""A clean image tower that is told t: the noise-aware encoder E(x_t, t)."""
+
+import copy
+
+from diffusers.models.embeddings import Timesteps
+from timm.layers import LayerNorm2d, LayerNormAct2d, RmsNorm
+from torch import Tensor, nn
+
+from sdg.models.noisy import NoisyEncoder
+from sdg.errors import UserError
+
+__all__ = ["NoiseAwareEncoder", "TimeConditionedNorm"]
+
+NORMS_OF_MAPS = (nn.BatchNorm2d, nn.GroupNorm, LayerNorm2d, LayerNormAct2d)  # channels on axis 1
+SHORTCUTS = ("downsample", "shortcut")  # parts of names in timm
+NORMS_OF_TOKENS = (nn.LayerNorm, nn.RMSNorm, RmsNorm)  # channels last
+
+
+class TimeConditionedNorm(nn.Module):
+    """h ← norm(h) · (1 + a(t)) + b(t), a scale and a shift for each channel; an activation that timm fused with the norm comes after."""
+
+    def __init__(self, norm: nn.Module):
+        super().__init__()
+        self.norm, self.act = norm, getattr(norm, "act", nn.Identity())
+        if hasattr(norm, "act"):
+            norm.act = nn.Identity()
+        self.channels = norm.weight.numel()
+        self.trailing = isinstance(norm, NORMS_OF_MAPS)  # the axes of space follow the channels
+        self.modulation: Tensor | None = None  # (B, 2 · channels), there during a forward pass only
+
+    def forward(self, h: Tensor) -> Tensor:
+        h, space = self.norm(h), [1] * (h.ndim - 2)
+        shape = (self.channels, *space) if self.trailing else (*space, self.channels)
+        scale, shift = self.modulation.view(len(h), 2, *shape).unbind(1)
+        return self.act(h * (1 + scale) + shift)
+
+
+class NoiseAwareEncoder(NoisyEncoder):
+    """E(x_t, t): a copy of a CLIP image tower whose normalisation layers are modulated by t.
+
+    A sinusoidal embedding of t passes a small network whose last layer starts at zero, so that the copy starts out equal to the
+    clean tower, in eval mode, at every t (after Liu et al. 2022, arXiv 2112.05744). Norms on down-sampling shortcuts are left alone.
+
+    Arguments:
+        tower: the clean image tower, from normalised images to embeddings; it is copied.
+        clip: config of the CLIP it belongs to, kept so that the weights rebuild it.
+        schedule: config of the noise schedule that t refers to.
+        width: of the sinusoidal embedding.
+        hidden: width of the network behind it.
+        calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
+    """
+
+    told = (TimeConditionedNorm,)
+
+    def __init__(self, tower: nn.Module, clip: dict, schedule: dict, width: int = 128, hidden: int = 512, calibrated: bool = False):
+        config = {"clip": clip, "schedule": schedule, "width": width, "hidden": hidden}
+        super().__init__(copy.deepcopy(tower).requires_grad_(True), config, hidden, calibrated)  # the clean one may be frozen
+        self.norms = [wrap(self.tower, name) for name in modulated_norms(self.tower)]
+        if not self.norms:
+            raise UserError("this image tower has no BatchNorm2d, GroupNorm, LayerNorm or RMSNorm that could be told t; choose another tower.")
+        self.sizes = [2 * norm.channels for norm in self.norms]
+        self.time = nn.Sequential(
+            Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0),
+            nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, sum(self.sizes)),
+        )
+        nn.init.zeros_(self.time[-1].weight)
+        nn.init.zeros_(self.time[-1].bias)
+
+    def level_features(self, t: Tensor) -> Tensor:
+        return self.time[:-1](t)
+
+    def read(self, x: Tensor, features: Tensor) -> Tensor:
+        for norm, modulation in zip(self.norms, self.time[-1](features).split(self.sizes, -1)):
+            norm.modulation = modulation
+        r = self.tower(x)
+        for norm in self.norms:
+            norm.modulation = None  # it holds the graph, with which no copy of this encoder could be made
+        return r
+
+
+def modulated_norms(tower: nn.Module) -> list[str]:
+    """Names of the normalisation layers that are told t."""
+    return [name for name, module in tower.named_modules()
+            if isinstance(module, NORMS_OF_MAPS + NORMS_OF_TOKENS) and module.weight is not None
+            and not any(shortcut in name for shortcut in SHORTCUTS)]
+
+
+def wrap(tower: nn.Module, name: str) -> TimeConditionedNorm:
+    """Replaces one layer by its time-conditioned self."""
+    parent, _, child = name.rpartition(".")
+    owner = tower.get_submodule(parent)
+    norm = TimeConditionedNorm(getattr(owner, child))
+    setattr(owner, child, norm)
+    return norm

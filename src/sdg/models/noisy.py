@@ -1,0 +1,115 @@
+"""What every image encoder that is told t shares: its embeddings, their length, its stages."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sdg.models.clip import Normalise
+from sdg.models.recompute import recomputed
+from sdg.models.stages import Encoded, recorded, weights_of
+
+__all__ = ["NoisyEncoder"]
+
+
+class NoisyEncoder(ABC, nn.Module):
+    """An encoder E(x_t, t) of noisy images into the embedding space of a CLIP.
+
+    With `checkpointing` a gradient takes a forward pass more, and much less memory.
+
+    Arguments:
+        tower: from normalised images to embeddings; kept as `tower`.
+        config: plain JSON that rebuilds the encoder; holds `clip`, the config of its CLIP, and `schedule`,
+            that of the noise schedule that t refers to.
+        features: width of what is known of t, as `level_features` gives it.
+        calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
+    """
+
+    told: tuple[type[nn.Module], ...] = ()  # modules of the tower that hold what they are told during a pass
+
+    def __init__(self, tower: nn.Module, config: dict, features: int, calibrated: bool):
+        super().__init__()
+        self.config, self.checkpointing = config, False
+        if calibrated:  # no key otherwise: the config of other encoders stays what it was
+            self.config["calibrated"] = True
+        self.tower, self.normalise = tower, Normalise.of(config["clip"]["model"])
+        # c of the CLIP it belongs to: its temperature travels along.
+        self.register_buffer("logit_scale", torch.ones(()))
+        if calibrated:
+            self.length = nn.Linear(config["clip"]["model"]["embed_dim"] + features + 1, 1)
+            nn.init.zeros_(self.length.weight)
+            nn.init.zeros_(self.length.bias)
+
+    @abstractmethod
+    def level_features(self, t: Tensor) -> Tensor:
+        """What is known of levels t (B,), (B, F)."""
+
+    @abstractmethod
+    def read(self, x: Tensor, features: Tensor) -> Tensor:
+        """The tower's output for normalised noisy images, (B, D)."""
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether z · E_text(y) is a logit of p(y | x_t)."""
+        return self.config.get("calibrated", False)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the images that the tower was made for."""
+        return self.config["clip"]["model"]["vision_cfg"]["image_size"]
+
+    def encode(self, x: Tensor, t: Tensor, stages: Sequence[str] = ()) -> Encoded:
+        """Embeddings and the maps of `stages`, in one pass."""
+        with recorded(self.tower, stages) as maps:
+            z = self.embed(x, t)
+            return Encoded(F.normalize(z, dim=-1), maps, z if self.calibrated else None)
+
+    def encode_image(self, x: Tensor, t: Tensor) -> Tensor:
+        """Unit embeddings, (B, D).
+
+        Arguments:
+            x: noisy images x_t, (B, 3, H, W), in [-1, 1] before noise.
+            t: their levels in the encoder's schedule, (B,).
+        """
+        return F.normalize(self.embed(x, t), dim=-1)
+
+    def embed(self, x: Tensor, t: Tensor) -> Tensor:
+        """Embeddings, (B, D), as long as they come; of a calibrated encoder
+
+            z = c · e^ℓ · u,    u = r/‖r‖,    r = tower(x_t, t),    ℓ = a · u + b · f(t)/‖f(t)‖ + α log ‖r‖ + β
+
+        with f the features of t. ℓ = 0 at first: z starts as long as the clean CLIP's logits are sharp,
+        z · E_text(y) = c · cos(u, E_text(y)).
+        """
+        features = self.level_features(t)
+        saved = self.checkpointing and torch.is_grad_enabled()
+        with recomputed(self.tower, self.told) if saved else nullcontext():
+            r = self.read(self.normalise(x), features)
+        if not self.calibrated:
+            return r
+        scale = self.logit_scale * self.log_length(r, features).exp()
+        return scale * F.normalize(r.to(self.length.weight.dtype), dim=-1)
+
+    def log_length(self, r: Tensor, features: Tensor) -> Tensor:
+        """ℓ, (B, 1). Directions, not vectors as long as they come: the first steps would move ℓ by whole units."""
+        # An error of bfloat16 in ℓ is one of all logits.
+        with torch.autocast(r.device.type, enabled=False):
+            r, features = r.to(self.length.weight.dtype), features.to(self.length.weight.dtype)
+            norm = r.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(r.dtype).tiny)
+            seen = F.normalize(r, dim=-1), F.normalize(features, dim=-1), norm.log()
+            return self.length(torch.cat(seen, -1))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.embed(x, t)
+
+    def freeze(self, stages: Sequence[str]) -> None:
+        """Leaves these stages' weights as they are; the rest is trained, and BatchNorm's statistics follow the noised images.
+
+        Raises:
+            UserError: the tower has no such stage.
+        """
+        for parameter in weights_of(self.tower, stages):
+            parameter.requires_grad_(False)

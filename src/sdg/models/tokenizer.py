@@ -1,0 +1,61 @@
+"""Sentences to integers, for encoders that know a few words."""
+
+import re
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from sdg.errors import UserError, near
+
+__all__ = ["WordTokenizer", "vocabulary"]
+
+SHOWN = 60  # words that a message lists
+WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
+
+
+def words_of(sentence: str) -> list[str]:
+    return WORD.findall(sentence.lower())
+
+
+def vocabulary(sentences: Iterable[str]) -> list[str]:
+    """All their words."""
+    return sorted({word for sentence in sentences for word in words_of(sentence)})
+
+
+class WordTokenizer:
+    """One token a word: 0 pads, 1 … n are the words, n + 1 starts and n + 2 ends a sentence.
+
+    Arguments:
+        words: the vocabulary; travels with the encoder's weights.
+        context_length: tokens of the longest sentence, start and end included.
+    """
+
+    def __init__(self, words: list[str], context_length: int):
+        self.index = {word: i for i, word in enumerate(words, 1)}
+        self.context_length = context_length
+
+    def known(self) -> str:
+        """What it knows, in a sentence, not too long."""
+        words = list(self.index)
+        return f"It knows: {' '.join(words)}." if len(words) <= SHOWN else f"It knows {len(words)} words, such as {' '.join(words[:: len(words) // 20][:20])}; `sdg-checkpoints inspect` of its weights lists them."
+
+    def __call__(self, sentences: list[str]) -> Tensor:
+        """Tokens, int64, shape (N, context_length).
+
+        Raises:
+            UserError: an empty sentence, an unknown word, or too many words.
+        """
+        tokens = torch.zeros(len(sentences), self.context_length, dtype=torch.long)
+        for row, sentence in zip(tokens, sentences):
+            words = words_of(sentence)
+            if not words:
+                raise UserError("a prompt is empty; write what the image shall show, such as prompt=\"a red heart\".")
+            for word in words:
+                if word not in self.index:
+                    raise UserError(f"the encoder does not know the word '{word}' of {sentence!r}{near(word, self.index) or '.'} {self.known()} Another CLIP knows others: encoder.clip=FOLDER.")
+            if len(words) > self.context_length - 2:
+                raise UserError(f"the prompt {sentence!r} has {len(words)} words; the encoder takes at most {self.context_length - 2}.")
+            ids = [len(self.index) + 1, *(self.index[word] for word in words), len(self.index) + 2]
+            row[: len(ids)] = torch.tensor(ids)
+        return tokens

@@ -1,0 +1,140 @@
+"""A noise-aware encoder from a denoiser: the contracting half of its U-Net, read out as an embedding."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DModel
+from torch import Tensor, nn
+
+from sdg.models.noisy import NoisyEncoder
+from sdg.errors import UserError
+
+__all__ = ["ContractingHalf", "UNetEncoder"]
+
+
+class Level(nn.Module):
+    """One of the levels of a U-Net's contracting half, with its down-sampling; from maps to maps."""
+
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self.block = block
+
+    def forward(self, h: Tensor, time: Tensor) -> Tensor:
+        return self.block(hidden_states=h, temb=time)[0]
+
+
+class Middle(nn.Module):
+    """The first residual block of a U-Net's middle, and the attention behind it where there is one."""
+
+    def __init__(self, middle: nn.Module):
+        super().__init__()
+        self.resnet, self.attention = middle.resnets[0], middle.attentions[0]
+
+    def forward(self, h: Tensor, time: Tensor) -> Tensor:
+        h = self.resnet(h, time)
+        return h if self.attention is None else self.attention(h, temb=time)
+
+
+class ContractingHalf(nn.Module):
+    """The contracting half of a UNet2DModel and a head that reads the maps in its middle as an embedding.
+
+        h = middle(levels(conv_in(x))),   r = W_2 silu(W_1 [W_0 silu(GroupNorm(h)), mean over places of h, f(t)])
+
+    Arguments:
+        unet: whose first half it is; its modules are taken, not copied.
+        patch: the network sees blocks of patch × patch pixels as channels.
+        places: channels of W_0, whose output keeps its places.
+        hidden: width of the head.
+        embed_dim: D.
+    """
+
+    def __init__(self, unet: UNet2DModel, patch: int, places: int, hidden: int, embed_dim: int):
+        super().__init__()
+        self.patch = patch
+        self.time_proj, self.time_embedding = unet.time_proj, unet.time_embedding
+        self.conv_in = unet.conv_in
+        self.levels = nn.ModuleList(map(Level, unet.down_blocks))
+        self.middle = Middle(unet.mid_block)
+        widths = list(unet.config.block_out_channels)
+        side = unet.config.sample_size // 2 ** (len(widths) - 1)
+        self.features = self.time_embedding.linear_2.out_features
+        self.norm = nn.GroupNorm(unet.config.norm_num_groups, widths[-1])
+        self.squeeze = nn.Conv2d(widths[-1], places, 1)
+        seen = places * side**2 + widths[-1] + self.features
+        self.head = nn.Sequential(nn.Linear(seen, hidden), nn.SiLU(), nn.Linear(hidden, embed_dim))
+        names = [f"levels.{i}" for i in range(len(widths))] + ["middle"]
+        self.feature_info = [{"module": name, "num_chs": width} for name, width in zip(names, [*widths, widths[-1]])]
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        h = self.conv_in(F.pixel_unshuffle(x, self.patch))
+        for level in self.levels:
+            h = level(h, time)
+        h = F.silu(self.norm(self.middle(h, time)))
+        return self.head(torch.cat([self.squeeze(h).flatten(1), h.mean((2, 3)), time], 1))
+
+
+class UNetEncoder(NoisyEncoder):
+    """E(x_t, t): the contracting half of a denoiser's U-Net, with an embedding for its output.
+
+    A denoiser has learned every pixel of noisy images at every t, so that its first half starts out knowing what is in them; a
+    CLIP's tower has seen none. The architecture is that of the noisy classifiers of Dhariwal & Nichol 2021 (arXiv 2105.05233), the
+    idea of reading a diffusion model's own features that of Luo et al. 2024 (arXiv 2312.02150). The half is trained further.
+
+    Arguments:
+        clip: config of the CLIP in whose space it embeds.
+        schedule: config of the noise schedule that t refers to.
+        network: arguments of UNet2DModel, as of the denoiser.
+        patch: of the denoiser.
+        places: channels that keep their places at the end of the half.
+        hidden: width of the head.
+        calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
+    """
+
+    def __init__(self, clip: dict, schedule: dict, network: dict, patch: int = 1, places: int = 32, hidden: int = 256,
+                 calibrated: bool = False):
+        side, channels = clip["model"]["vision_cfg"]["image_size"], 3 * patch**2
+        unet = UNet2DModel(sample_size=side // patch, in_channels=channels, out_channels=channels, **network)
+        tower = ContractingHalf(unet, patch, places, hidden, clip["model"]["embed_dim"])
+        config = {"clip": clip, "schedule": schedule, "network": network, "patch": patch, "places": places, "hidden": hidden}
+        super().__init__(tower, config, tower.features, calibrated)
+        self.normalise = nn.Identity()  # it sees what the denoiser saw
+
+    @classmethod
+    def of(cls, denoiser: nn.Module, clip: dict, **options) -> "UNetEncoder":
+        """The encoder that starts from a denoiser trained here; its weights are copied.
+
+        Raises:
+            UserError: the denoiser is another network, or has learned from other images than this CLIP sees.
+        """
+        config = getattr(denoiser, "config", {})
+        own: Mapping = config.get("denoiser", {})
+        if "network" not in own or own.get("heads") or own.get("sinusoid"):
+            raise UserError("module.tower=denoiser takes a denoiser that was trained here; with another use module.tower=clip.")
+        side = clip["model"]["vision_cfg"]["image_size"]
+        if config["resolution"] != side:
+            raise UserError(f"module.denoiser draws {config['resolution']} pixels a side, this encoder sees {side}; set "
+                            f"data.resolution={config['resolution']}.")
+        encoder = cls(clip, network=own["network"], patch=own.get("patch", 1), **options)
+        trained = dict(denoiser.network.state_dict())
+        names = {"levels.": "down_blocks.", "middle.resnet.": "mid_block.resnets.0.", "middle.attention.": "mid_block.attentions.0."}
+        for name, value in encoder.tower.state_dict().items():
+            theirs = renamed(name, names)
+            if theirs in trained:
+                value.copy_(trained[theirs])
+        return encoder
+
+    def level_features(self, t: Tensor) -> Tensor:
+        sinusoid = self.tower.time_proj(t).to(self.tower.conv_in.weight.dtype)
+        return self.tower.time_embedding(sinusoid)
+
+    def read(self, x: Tensor, features: Tensor) -> Tensor:
+        return self.tower(x, features)
+
+
+def renamed(name: str, names: Mapping[str, str]) -> str:
+    """A weight's name in the U-Net."""
+    for ours, theirs in names.items():
+        if name.startswith(ours):
+            return name.replace(ours, theirs, 1).replace(".block.", ".", 1)
+    return name

@@ -1,0 +1,1 @@
+"""What is alike: the terms of sim(x, y)."""

@@ -1,0 +1,59 @@
+"""Training the unconditional diffusion model."""
+
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.samplers import DDIM, Noise, sample
+from sdg.training.module import TrainingModule
+from sdg.report.grid import plain_grid
+
+__all__ = ["DDPM"]
+
+BINS = 5  # of t, in which validation reports the loss
+
+
+class DDPM(TrainingModule):
+    """Minimises E_{t, ε} of the denoiser's loss, t uniform; validation reports it over t and draws samples.
+
+    Arguments:
+        denoiser: network and schedule.
+        preview: number of samples drawn at each validation, 0 for none.
+    """
+
+    def __init__(self, denoiser: Denoiser, preview: int = 32, **training):
+        super().__init__("denoiser", denoiser, **training)
+        self.preview = preview
+
+    def training_step(self, batch: dict, index: int) -> Tensor:
+        x0 = batch["image"]
+        t = torch.randint(self.model.schedule.T, (len(x0),), device=x0.device)
+        loss = self.model.loss(x0, t, torch.randn_like(x0)).mean()
+        self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: dict, index: int) -> None:
+        x0 = batch["image"]
+        if index == 0 and self.preview and self.trainer.is_global_zero:
+            self.draw()
+        # The same levels and noise at every validation: what differs between two of them is the model.
+        generator = torch.Generator().manual_seed(index)
+        T = self.model.schedule.T
+        t = torch.randint(T, (len(x0),), generator=generator).to(x0.device)
+        loss = self.model.loss(x0, t, torch.randn(x0.shape, generator=generator).to(x0.device))
+        self.log("val/loss", loss.mean(), prog_bar=True, sync_dist=True, batch_size=len(x0))
+        for b in range(BINS):
+            inside = (t * BINS // T) == b
+            if inside.any():
+                self.log(f"val/loss_t{b * T // BINS}", loss[inside].mean(), sync_dist=True, batch_size=int(inside.sum()))
+
+    def draw(self) -> None:
+        """Writes a grid of samples; during validation, when the averaged weights are in the model."""
+        shape = (3,) + (self.model.config["resolution"],) * 2
+        images = sample(self.model, DDIM(steps=min(25, self.model.schedule.T)), Noise(range(self.preview), shape, self.device))
+        file = Path(self.trainer.default_root_dir) / "samples" / f"step-{self.global_step:06d}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(plain_grid(images).permute(1, 2, 0).numpy()).save(file)

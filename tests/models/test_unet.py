@@ -1,0 +1,92 @@
+"""The encoder that starts as a denoiser's contracting half."""
+
+import pytest
+import torch
+from tests.models.test_noise_aware import TOWERS, clip_of
+
+from sdg.models.registry import build_denoiser, load_clip_noisy
+from sdg.io.weights import save
+from sdg.models.stages import stages
+from sdg.models.unet import UNetEncoder
+from sdg.errors import UserError
+
+SCHEDULE = {"kind": "cosine", "T": 1000}
+NETWORK = {
+    "block_out_channels": [16, 32],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    "attention_head_dim": 8,
+    "norm_num_groups": 4,
+}
+
+
+def denoiser_of(resolution: int = 32):
+    torch.manual_seed(0)
+    return build_denoiser({"prediction": "x0", "patch": 4, "network": NETWORK}, SCHEDULE, resolution)
+
+
+def encoder_of(**options) -> UNetEncoder:
+    torch.manual_seed(1)
+    clip = clip_of(TOWERS["GroupNorm"])
+    return UNetEncoder.of(denoiser_of(), clip.config, schedule=SCHEDULE, **options).eval()
+
+
+def images(count: int, side: int = 32) -> torch.Tensor:
+    return torch.randn(count, 3, side, side, generator=torch.Generator().manual_seed(2))
+
+
+def test_it_starts_with_what_the_denoiser_sees_in_its_middle():
+    denoiser, encoder, seen = denoiser_of().eval(), encoder_of(), []
+    x, t = images(2), torch.tensor([3, 700])
+    denoiser.network.mid_block.attentions[0].register_forward_hook(lambda *call: seen.append(call[2]))
+    denoiser.predict(x, t)
+    torch.testing.assert_close(encoder.encode(x, t, ["middle"]).maps["middle"], seen[0])
+
+
+def test_every_weight_of_the_half_is_the_denoisers_and_a_copy():
+    denoiser, encoder = denoiser_of(), encoder_of()
+    theirs = [value for value in denoiser.network.state_dict().values() if value.ndim > 1]
+    own = {name: value for name, value in encoder.tower.state_dict().items() if value.ndim > 1}
+    for name, value in own.items():
+        copied = any(value.shape == other.shape and torch.equal(value, other) for other in theirs)
+        assert copied == (not name.startswith(("head", "squeeze"))), name
+    assert not {value.data_ptr() for value in own.values()} & {value.data_ptr() for value in theirs}
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_its_file_gives_it_back(tmp_path, calibrated):
+    encoder, x, t = encoder_of(calibrated=calibrated), images(2), torch.tensor([3, 700])
+    found = load_clip_noisy(save(tmp_path / "encoder.safetensors", "clip_noisy", encoder, encoder.config))
+    assert isinstance(found, UNetEncoder) and found.calibrated == calibrated
+    z, expected = found.embed(x, t), encoder.embed(x, t).detach()
+    assert (z - expected).norm() < 1e-5 * expected.norm()
+
+
+def test_recomputed_blocks_give_the_same_gradient():
+    encoder, t = encoder_of(), torch.tensor([3, 700])
+    gradients = []
+    for encoder.checkpointing in (False, True):
+        x = images(2).requires_grad_()
+        gradients.append(torch.autograd.grad(encoder.embed(x, t).sum(), x)[0])
+    torch.testing.assert_close(*gradients)
+
+
+def test_its_levels_are_its_stages():
+    encoder, x, t = encoder_of(), images(2), torch.tensor([3, 700])
+    assert list(stages(encoder.tower)) == ["levels.0", "levels.1", "middle"]
+    maps = encoder.encode(x, t, ["levels.0", "levels.1"]).maps
+    assert [tuple(value.shape) for value in maps.values()] == [(2, 16, 4, 4), (2, 32, 4, 4)]
+
+
+def test_a_denoiser_of_other_images_is_refused():
+    clip = clip_of(TOWERS["GroupNorm"])
+    with pytest.raises(UserError, match="module.denoiser draws 64 pixels a side, this encoder sees 32"):
+        UNetEncoder.of(denoiser_of(64), clip.config, schedule=SCHEDULE)
+
+
+def test_a_foreign_denoiser_is_refused():
+    denoiser = denoiser_of()
+    denoiser.config = {"resolution": 32, "schedule": SCHEDULE}
+    with pytest.raises(UserError, match="module.tower=clip"):
+        UNetEncoder.of(denoiser, clip_of(TOWERS["GroupNorm"]).config, schedule=SCHEDULE)

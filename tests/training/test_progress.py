@@ -1,0 +1,52 @@
+"""Long work says how far it is, on a terminal or in a log."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from sdg.training import progress
+from sdg.training.progress import Bar
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def bar(terminal: bool) -> Bar:
+    made = Bar("step")
+    made.live.console = Console(file=io.StringIO(), force_terminal=terminal)
+    return made
+
+
+def test_a_log_gets_a_line_now_and_then_with_the_newest_figures(clock, capsys):
+    told = bar(terminal=False)
+    told.begin(100, 10, shown=True)
+    for step in range(11, 101):
+        clock[0] += 1.0
+        told.reach(step, f"loss {step}")
+    told.stop()
+    assert [line.split(",")[0].split("  ")[0] for line in capsys.readouterr().out.splitlines()] == ["step 41/100", "step 72/100"]
+
+
+def test_a_log_says_the_time_that_is_left(clock, capsys):
+    told = bar(terminal=False)
+    told.get_time = lambda: clock[0]
+    told.begin(400, 0, shown=True)
+    for step in range(1, 32):
+        clock[0] += 1.0
+        told.reach(step)
+    assert capsys.readouterr().out == "step 31/400, 6 min left\n"
+
+
+@pytest.mark.parametrize("terminal, shown", [(True, True), (True, False), (False, False)])
+def test_a_terminal_gets_a_bar_and_other_processes_say_nothing(clock, capsys, terminal, shown):
+    told = bar(terminal)
+    told.begin(100, 0, shown)
+    clock[0] += 40.0
+    told.reach(50, "loss 1")
+    told.stop()
+    assert capsys.readouterr().out == "" and ("50/100" in told.console.file.getvalue()) == shown
