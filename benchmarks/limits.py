@@ -25,8 +25,7 @@ from sdg.diffusion.samplers import DDPM, Noise, sample  # noqa: E402
 from sdg.diffusion.schedule import Schedule  # noqa: E402
 from sdg.training.contrastive import retrieval_top1  # noqa: E402
 from sdg.guidance.semantic import SemanticGuidance  # noqa: E402
-from sdg.similarity.similarity import Similarity, matched_levels  # noqa: E402
-from sdg.similarity.terms import Text  # noqa: E402
+from sdg.similarity import Similarity, Text, matched_levels  # noqa: E402
 from sdg.metrics.alignment import Alignment  # noqa: E402
 
 NAMED = ["shape", "colour", "pattern", "background"]

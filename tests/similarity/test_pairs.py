@@ -12,8 +12,7 @@ from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, sample
 from sdg.guidance.method import gradient
 from sdg.similarity.references import References
 from sdg.guidance.semantic import SemanticGuidance
-from sdg.similarity.similarity import Similarity, matched_levels
-from sdg.similarity.terms import Class, Content, Structure, Style, Text
+from sdg.similarity import Class, Content, Similarity, Structure, Style, Text, matched_levels
 from sdg.guidance.training_free import DPS, LGD, MPGD, TFG, FreeDoM, Universal
 
 KINDS = ("text", "content", "structure", "style", "class")

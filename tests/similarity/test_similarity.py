@@ -8,8 +8,8 @@ from sdg.diffusion.schedule import Schedule
 from sdg.models.stages import Encoded
 from sdg.errors import UserError
 from sdg.similarity.references import References
-from sdg.similarity.similarity import Similarity, matched_levels
-from sdg.similarity.terms import Class, Content, Structure, Style, Text, gram
+from sdg.similarity import Class, Content, Similarity, Structure, Style, Text, matched_levels
+from sdg.similarity.style import gram
 
 SCHEDULE = Schedule("cosine", 100)
 CLASSES = {"shape": {"ring": "a ring", "star": "a big star"}, "colour": {"red": "a red one", "blue": "b", "green": "cc"}}

@@ -15,8 +15,7 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.models.stages import stages
 from sdg.errors import UserError, choice, integer
 from sdg.similarity.references import References
-from sdg.similarity.similarity import Similarity, Term, matched_levels
-from sdg.similarity.terms import Class, Content, Structure, Style, Text
+from sdg.similarity import Class, Content, Similarity, Structure, Style, Term, Text, matched_levels
 from sdg.app.naming import chosen_similarities
 
 __all__ = ["asked_for", "build_similarity", "negative_captions", "prompted", "reference_images", "scales"]

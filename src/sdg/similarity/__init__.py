@@ -1,1 +1,11 @@
-"""What is alike: the terms of sim(x, y)."""
+"""What is alike: sim(x, y) and its terms, a file each."""
+
+from sdg.similarity.class_ import Class
+from sdg.similarity.content import Content
+from sdg.similarity.similarity import Similarity, matched_levels
+from sdg.similarity.structure import Structure
+from sdg.similarity.style import Style
+from sdg.similarity.term import Term
+from sdg.similarity.text import Text
+
+__all__ = ["Class", "Content", "Similarity", "Structure", "Style", "Term", "Text", "matched_levels"]

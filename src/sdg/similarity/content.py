@@ -1,0 +1,27 @@
+"""What a reference shows, wherever it is."""
+
+from sdg.errors import choice, number
+from sdg.similarity.term import Term
+
+__all__ = ["Content"]
+
+
+class Content(Term):
+    """cos(E(x, s), E(x'_s, s)), x'_s = the reference noised to the same level (ibid., eq. 9); or cos(E(x, s), E(x', 0)).
+
+    The second is what the encoder was trained to find, E(x_t, t) ≈ E(x_0): the reference's own noise blurs nothing.
+
+    Arguments:
+        encoder: E; gives the default weight.
+        weight: w; None takes the encoder's logit scale.
+        noised: the first, else the second.
+    """
+
+    by_reference = True
+
+    def __init__(self, encoder, weight: float | None = None, noised: bool = True):
+        super().__init__(float(encoder.logit_scale) if weight is None else number("similarity.content.weight", weight))
+        self.noised = choice("similarity.content.noised", noised, (True, False))
+
+    def compare(self, x, pairs, references):
+        return (x.z[pairs.samples] * references.z[pairs.targets]).sum(-1)

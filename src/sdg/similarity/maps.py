@@ -1,0 +1,52 @@
+"""What terms that compare the maps of an encoder's stages share."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from sdg.errors import UserError, choice, number
+from sdg.similarity.term import Term
+
+__all__ = ["Maps"]
+
+
+class Maps(Term):
+    """Minus how far what is read off the maps of chosen stages j is from the reference's, in one of two forms.
+
+        squared   −Σ_j d_j,   d_j = mean of (read(E(x, s)_j) − read(E(x'_s, s)_j))²      (the paper's)
+        log       −Σ_j log d_j
+
+    The second is, up to a factor, the log-likelihood of a Gaussian around the reference, maximised over its unknown variance. It has no
+    unit, so one weight serves every stage and encoder, and its gradient is large near the reference, not far from it, where steps are long.
+
+    Arguments:
+        weight: w.
+        stages: names.
+        form: of the two.
+    """
+
+    by_reference, name = True, ""
+
+    def __init__(self, weight: float, stages: Sequence[str], form: str):
+        key = f"similarity.{self.name}"
+        super().__init__(number(f"{key}.weight", weight), named(f"{key}.stages", stages))
+        self.form = choice(f"{key}.form", form, ("squared", "log"))
+
+    @abstractmethod
+    def read(self, maps: Tensor) -> Tensor:
+        """What is compared of a stage's maps."""
+
+    def compare(self, x, pairs, references):
+        d = torch.stack([(self.read(x.maps[name])[pairs.samples] - self.read(references.maps[name])[pairs.targets]).square().flatten(1).mean(1)
+                         for name in self.stages])
+        return -(d.clamp(min=torch.finfo(d.dtype).tiny).log() if self.form == "log" else d).sum(0)
+
+
+def named(key: str, stages) -> tuple[str, ...]:
+    """One stage or several."""
+    names = (stages,) if isinstance(stages, str) else tuple(stages or ())
+    if not names:
+        raise UserError(f"{key} is empty; name at least one stage of the encoder.")
+    return names

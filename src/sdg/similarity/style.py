@@ -1,0 +1,46 @@
+"""The texture and colour of a reference."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from sdg.errors import choice
+from sdg.similarity.maps import Maps
+
+__all__ = ["Style", "gram", "log_energies"]
+
+FLOOR = 0.01  # ε of `log_energies`
+
+
+class Style(Maps):
+    """Keeps texture and colour, frees layout, by one of two statistics of the maps F.
+
+        gram       read = G(F), mean over C² (ibid., eq. 11)
+        energies   read = log(e + ε ē), mean over C, of each channel's energy e_c = mean of F_c² over H, W; ē = mean_c e_c, ε = 0.01
+
+    In the Gram matrix a few strong channels outweigh the others; with the logarithm every channel counts alike.
+
+    Arguments:
+        statistics: of the two.
+    """
+
+    name = "style"
+
+    def __init__(self, weight: float, stages: Sequence[str], form: str, statistics: str = "gram"):
+        super().__init__(weight, stages, form)
+        self.statistics = choice("similarity.style.statistics", statistics, ("gram", "energies"))
+
+    def read(self, maps):
+        return gram(maps) if self.statistics == "gram" else log_energies(maps)
+
+
+def log_energies(maps: Tensor) -> Tensor:
+    """log(e + ε ē) of each image by itself, (B, C), for maps (B, C, H, W); ε keeps a channel that is all but silent from counting."""
+    e = maps.square().mean((2, 3))
+    return (e + FLOOR * e.mean(1, keepdim=True)).log()
+
+
+def gram(maps: Tensor) -> Tensor:
+    """G(F) = F Fᵀ/(C·H·W) of each image by itself, (B, C, C), for maps (B, C, H, W) or (B, C, places)."""
+    f = maps.flatten(2)
+    return f @ f.transpose(1, 2) / (f.shape[1] * f.shape[2])
