@@ -23,7 +23,7 @@ from sdg.data.shapes import Shapes  # noqa: E402
 from sdg.diffusion.denoiser import Denoiser  # noqa: E402
 from sdg.diffusion.samplers import DDPM, Noise, sample  # noqa: E402
 from sdg.diffusion.schedule import Schedule  # noqa: E402
-from sdg.training.contrastive import retrieval_top1  # noqa: E402
+from sdg.metrics.retrieval import retrieval_top1  # noqa: E402
 from sdg.guidance.semantic import SemanticGuidance  # noqa: E402
 from sdg.similarity import Similarity, Text, matched_levels  # noqa: E402
 from sdg.metrics.alignment import Alignment  # noqa: E402

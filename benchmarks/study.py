@@ -18,7 +18,7 @@ from runs import ROOT
 
 sys.path.insert(0, str(ROOT / "src"))
 
-from sdg.report.jobs import Jobs  # noqa: E402
+from sdg.app.jobs import Jobs  # noqa: E402
 
 DOCS = ROOT / "docs" / "study.md"
 FACTORS = ("shape", "colour", "pattern", "background")

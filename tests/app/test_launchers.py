@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sdg.report.jobs import Jobs
+from sdg.app.jobs import Jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from sdg.models.registry import load_clip_noisy
 from sdg.io.weights import save
-from sdg.report.jobs import Jobs
+from sdg.app.jobs import Jobs
 from sdg.report.pages import compared
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -154,7 +154,7 @@ def test_samples_follow_what_the_name_holds(hub, weights, tmp_path):
     replies = []
     for kind in ("clip", "clip", "judge"):
         assert hub("-m", "sdg.app.checkpoints", "push", str(save_folder(tmp_path / kind, kind, from_pretrained(weights / f"{kind}.safetensors"))), NAME)[0] == 0
-        replies.append(hub("-c", f"from sdg.evaluation.store import content; print(content('{NAME}'))"))
+        replies.append(hub("-c", f"from sdg.io.digest import content; print(content('{NAME}'))"))
     digests = [said.split()[0] for _, said in replies]
     assert digests[0] == digests[1] != digests[2] and not any(code for code, _ in replies)
 

@@ -7,7 +7,7 @@ import open_clip
 import pytest
 import torch
 
-from sdg.io.clips import clip_by_name
+from sdg.models.published import clip_by_name
 from sdg.models.clip import CLIP
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.stages import blocks, stages

@@ -8,7 +8,7 @@ from PIL import Image
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from sdg.app.loggers import wandb_logger
-from sdg.report.publish import publish
+from sdg.evaluation.publish import publish
 
 
 @pytest.fixture

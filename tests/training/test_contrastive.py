@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from sdg.training.contrastive import contrastive_loss, retrieval_top1
+from sdg.metrics.retrieval import retrieval_top1
+from sdg.training.contrastive import contrastive_loss
 
 
 def unit(n, d, seed):

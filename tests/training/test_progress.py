@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from sdg.training import progress
-from sdg.training.progress import Bar
+from sdg.report import progress
+from sdg.report.progress import Bar
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from hydra_plugins.sdg_search.search import Search
 
 from sdg.errors import UserError
-from sdg.report.jobs import Jobs
+from sdg.app.jobs import Jobs
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMED = ("seconds", "peak_memory")  # what no two runs share

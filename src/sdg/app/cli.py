@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sdg.errors import UserError, near
 from sdg.app.naming import register, sweep_name
-from sdg.report.jobs import Jobs
+from sdg.app.jobs import Jobs
 
 __all__ = ["entry_point"]
 
@@ -51,7 +51,7 @@ def entry_point(config_name: str) -> Callable:
                     traceback.print_exc()
                     message = type(error).__name__
                 print(f"failed: {' '.join(hydra_config.overrides.task)} ({message})", file=sys.stderr)
-                return message  # for `sdg.report.jobs`, which the other jobs' processes may not share with this one
+                return message  # for `sdg.app.jobs`, which the other jobs' processes may not share with this one
             return None
 
         @functools.wraps(main)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from sdg.models.registry import chosen_clip, load_clip_noisy, pair
 from sdg.diffusion.schedule import Schedule
-from sdg.training.contrastive import retrieval_top1
+from sdg.metrics.retrieval import retrieval_top1
 from sdg.errors import UserError, integer
-from sdg.evaluation.store import write_whole
+from sdg.io.files import write_whole
 from sdg.app.denoiser import chosen_denoiser
 from sdg.evaluation.figures import write_table
 from sdg.evaluation.gradients import explained_by_level, information_by_encoder, information_of

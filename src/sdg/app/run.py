@@ -25,7 +25,7 @@ from sdg.io.hub import Absent
 from sdg.errors import UserError, integer
 from sdg.app.loggers import end_wandb_run
 
-__all__ = ["differences", "flat", "make_trainer", "numbers", "run"]
+__all__ = ["make_trainer", "run"]
 
 RECORDED = ("torch", "pytorch-lightning", "hydra-core", "timm", "open_clip_torch", "diffusers", "torchmetrics", "safetensors", "numpy")
 LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")  # which Lightning sets for its processes
@@ -91,27 +91,6 @@ def make_trainer(config: DictConfig, **options) -> pl.Trainer:
     if isinstance(trainer.accelerator, pl.accelerators.CPUAccelerator) and trainer.num_devices > max(2, os.cpu_count()):
         raise UserError(f"trainer.devices={config.trainer.devices} are as many processes, and this machine has {os.cpu_count()} cores; lower it.")
     return trainer
-
-
-def flat(config, prefix: str = "") -> dict:
-    """Nested dictionaries as one, with dotted keys."""
-    if not isinstance(config, dict):
-        return {prefix[:-1]: config}
-    return {key: value for name, part in config.items() for key, value in flat(part, f"{prefix}{name}.").items()}
-
-
-def differences(one: dict, other: dict) -> Iterator[tuple[str, object, object]]:
-    """(dotted key, its value here, there) wherever two configs differ; None for what one has not."""
-    one, other = (flat(json.loads(json.dumps(config))) for config in (one, other))  # a tuple is a list
-    for key in sorted(one.keys() | other.keys()):
-        if one.get(key) != other.get(key):
-            yield key, one.get(key), other.get(key)
-
-
-def numbers(metrics: dict) -> dict[str, float]:
-    """The numbers among nested figures, with dotted keys; of a pair, the first."""
-    firsts = {key: value[0] if isinstance(value, (list, tuple)) and value else value for key, value in flat(metrics).items()}
-    return {key: value for key, value in firsts.items() if isinstance(value, (int, float))}
 
 
 @contextmanager

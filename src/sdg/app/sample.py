@@ -9,15 +9,17 @@ from sdg.data.requests import Requests
 from sdg.diffusion.samplers import steps_taken
 from sdg.errors import UserError, choice, integer, number
 from sdg.app.denoiser import chosen_denoiser
-from sdg.evaluation.store import Drawn, fingerprint
+from sdg.app.fingerprint import fingerprint
+from sdg.evaluation.store import Drawn
 from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.evaluation.measuring import Evaluation
 from sdg.evaluation.figures import report
 from sdg.evaluation.guided_sampling import GuidedSampling
-from sdg.app.run import make_trainer, numbers, run
+from sdg.app.run import make_trainer, run
+from sdg.io.plain import numbers
 from sdg.app.similarities import asked_for, build_similarity, reference_images
 from sdg.app.naming import chosen_similarities
-from sdg.report.publish import publish
+from sdg.evaluation.publish import publish
 
 __all__ = ["sample"]
 

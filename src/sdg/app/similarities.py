@@ -1,13 +1,13 @@
 """From the config's similarities to the terms of sim, and to what every sample shall be like."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from sdg.models.registry import chosen_clip, load_classifier, load_clip_noisy, pair
+from sdg.models.registry import chosen_clip, load_classifier, load_clip_noisy, pair, scales
 from sdg.data.image import image_files, load_image
 from sdg.data.requests import Request
 from sdg.data.wishes import read_table, read_wishes, verbatim, weighted
@@ -18,7 +18,7 @@ from sdg.similarity.references import References
 from sdg.similarity import Class, Content, Similarity, Structure, Style, Term, Text, matched_levels
 from sdg.app.naming import chosen_similarities
 
-__all__ = ["asked_for", "build_similarity", "negative_captions", "prompted", "reference_images", "scales"]
+__all__ = ["asked_for", "build_similarity", "negative_captions", "prompted", "reference_images"]
 
 RIVALS = 256  # held-out captions
 TERMS = {"text": Text, "content": Content, "structure": Structure, "style": Style, "class": Class}
@@ -157,11 +157,6 @@ def default_stage(kind: str, there: Sequence[str]) -> str:
     if not there:
         raise UserError(f"similarity={kind} compares an encoder's stages, and this one has none; choose another encoder.")
     return there[0] if kind == "style" else there[(len(there) - 1) // 2]
-
-
-def scales(encoder) -> bool:
-    """Whether an encoder may see images of another size than its own: a noise-aware one would see another noise, one of few words knows its own data only."""
-    return "schedule" not in encoder.config and not encoder.config["words"]
 
 
 def negative_captions(said: str | None, held_out, calibrated: bool = False) -> list[str]:

@@ -21,7 +21,8 @@ from sdg.models.tokenizer import vocabulary
 from sdg.models.towers import at_resolution
 from sdg.errors import UserError, choice, integer, number
 from sdg.app.denoiser import chosen_denoiser
-from sdg.app.run import differences, make_trainer, run
+from sdg.app.run import make_trainer, run
+from sdg.io.plain import differences
 from sdg.models.judge import Judge
 from sdg.report.card import CARD, processor, write_card
 

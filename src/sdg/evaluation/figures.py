@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from sdg.evaluation.store import write_whole
+from sdg.io.files import write_whole
 from sdg.metrics.alignment import bootstrap_interval
 from sdg.metrics.layout import spread_within
 

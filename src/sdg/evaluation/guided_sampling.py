@@ -15,7 +15,7 @@ from sdg.diffusion.samplers import Noise, Step, sample, steps_taken
 from sdg.guidance.method import Method
 from sdg.similarity.similarity import Similarity
 from sdg.evaluation.store import Drawn
-from sdg.training.progress import Bar
+from sdg.report.progress import Bar
 from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
 from sdg.report.grid import to_uint8
 from sdg.report.trajectory import Trajectory

@@ -3,23 +3,24 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MetricCollection
 from torchvision.transforms.functional import to_pil_image
 
-from sdg.models.registry import load_clip, load_judge
+from sdg.models.registry import load_clip, load_judge, scales
 from sdg.data.requests import Request
 from sdg.data.wishes import foremost, weighted
 from sdg.errors import UserError, choice, integer
-from sdg.evaluation.store import Drawn, content, write_whole
+from sdg.evaluation.store import Drawn
 from sdg.evaluation.figures import figures, report, write_table
-from sdg.app.run import flat
-from sdg.app.similarities import scales
+from sdg.io.digest import content
+from sdg.io.files import write_whole
+from sdg.io.plain import flat
 from sdg.metrics.alignment import Alignment, hits, shares
 from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, enough
 from sdg.metrics.imagenet import ImageNet, weights_file
@@ -58,7 +59,7 @@ class Evaluation(pl.LightningModule):
         UserError: weights are missing or take images of another size, or a wish names what the data does not know.
     """
 
-    def __init__(self, options: DictConfig, requests: Sequence[Request], data, references: Mapping[str, Tensor], resolution: int,
+    def __init__(self, options: Any, requests: Sequence[Request], data, references: Mapping[str, Tensor], resolution: int,
                  start: Tensor | None = None, gamma: float = 0.0):
         super().__init__()
         integer("eval.grid", options.grid, 1)

@@ -2,52 +2,18 @@
 
 import hashlib
 import json
-import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from omegaconf import DictConfig
 from torch import Tensor
 
-from sdg.io.hub import located, named
-from sdg.data.requests import Request
 from sdg.errors import UserError
-from sdg.app.denoiser import denoiser_path
-from sdg.app.naming import drawn_from
+from sdg.io.files import write_whole
 from sdg.report.pictures import Pictures
 
-__all__ = ["Drawn", "content", "fingerprint", "write_whole"]
-
-
-def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mapping[str, Tensor], batch_size: int) -> str:
-    """A digest of everything that a run's samples follow from: settings, wishes and seeds, weights, pictures, and what shares a batch.
-
-    Arguments:
-        config: of the run.
-        pictures: {name: image} of references and of what samples start from.
-        batch_size: how many requests really share a batch.
-    """
-    encoder = ("weights", "clip" if config.encoder.get("name") is None else "pretrained") if config.guidance.gamma else ()
-    weights = [denoiser_path(config), *(config.encoder.get(key) for key in encoder)]
-    told = {"settings": drawn_from(config), "batch_size": batch_size,
-            "requests": [(request.seed, dict(request.wishes)) for request in requests],
-            "weights": [content(file) for file in weights if file],
-            "pictures": {name: hashlib.sha256(image.numpy().tobytes()).hexdigest() for name, image in pictures.items()}}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def content(path: str) -> str:
-    """A digest of a file, or of the files of a folder but for its card, behind `NAME:` or `TAG@` too, or on the hub, whose names stay while what they hold changes; the tag itself of published weights."""
-    place, told = Path(path).expanduser(), hashlib.sha256()
-    if not place.exists():
-        name, mark, rest = re.match(r"([^:@/]*)([:@]?)(.*)", str(path), re.DOTALL).groups()
-        return f"{name}{mark}{content(rest)}" if mark else content(str(located(path))) if named(path) else str(path)
-    for file in [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file() and file.suffix != ".md"):
-        told.update(file.read_bytes())
-    return told.hexdigest()
+__all__ = ["Drawn"]
 
 
 class Drawn:
@@ -155,10 +121,3 @@ class Drawn:
 
     def file(self, batch: Sequence[int]) -> Path:
         return self.folder / "rows" / f"{batch[0]:05d}.jsonl"
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Writes a file that is either there in full or not at all."""
-    part = file.with_name(f"{file.name}.{os.getpid()}")
-    part.write_text(text)
-    os.replace(part, file)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-__all__ = ["Retrieval", "chance_within"]
+__all__ = ["Retrieval", "chance_within", "retrieval_top1"]
 
 
 class Retrieval(Metric):
@@ -42,3 +42,10 @@ def chance_within(scores: Tensor, own: Tensor, k: int) -> Tensor:
     equally good ones, itself among them, clip((k − b)/e, 0, 1)."""
     mine = scores.gather(1, own[:, None])
     return ((k - (scores > mine).sum(1)) / (scores == mine).sum(1)).clamp(0, 1)
+
+
+def retrieval_top1(queries: Tensor, keys: Tensor) -> Tensor:
+    """Share of queries (N, D) whose most similar key, among N, is their own."""
+    # In mixed precision one side may be in half.
+    found = (queries.float() @ keys.float().T).argmax(1)
+    return (found == torch.arange(len(keys), device=keys.device)).float().mean()

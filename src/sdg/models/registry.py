@@ -12,7 +12,7 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from safetensors import safe_open
 from torch import nn
 
-from sdg.io.clips import clip_by_name
+from sdg.models.published import clip_by_name
 from sdg.io.hub import located
 from sdg.io.pretrained import ASKED, Found, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
@@ -28,7 +28,7 @@ from sdg.models.unet import UNetEncoder
 from sdg.errors import UserError, choice, integer
 from sdg.models.judge import Judge
 
-__all__ = ["build_denoiser", "chosen_clip", "denoiser_of", "fill", "from_pretrained", "is_noisy_clip", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge", "pair"]
+__all__ = ["build_denoiser", "chosen_clip", "denoiser_of", "fill", "from_pretrained", "is_noisy_clip", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge", "pair", "scales"]
 
 
 def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
@@ -137,6 +137,11 @@ def pair(image: NoisyEncoder, clip: CLIP) -> tuple[NoisyEncoder, CLIP]:
     if ours != theirs:
         raise UserError(f"the noise-aware encoder was made from another CLIP ({ours}) than the clean one beside it ({theirs}); set encoder.clip or encoder.name and encoder.pretrained to its own.")
     return image, clip
+
+
+def scales(encoder) -> bool:
+    """Whether an encoder may see images of another size than its own: a noise-aware one would see another noise, one of few words knows its own data only."""
+    return "schedule" not in encoder.config and not encoder.config["words"]
 
 
 def is_noisy_clip(path: Path) -> bool:

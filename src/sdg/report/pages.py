@@ -43,7 +43,7 @@ def sweep_page(folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], d
     """`report.html` of a sweep: its table, its curves, the same samples of every job, a trajectory, the configs' common part.
 
     Arguments:
-        jobs: as `sdg.report.jobs` tells of them.
+        jobs: as `sdg.app.jobs` tells of them.
         rows: of the table.
         drawn: the curves, a matplotlib figure or None.
     """

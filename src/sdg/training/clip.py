@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sdg.models.clip import CLIP as Encoder
-from sdg.training.contrastive import contrastive_loss, retrieval_top1
+from sdg.metrics.retrieval import retrieval_top1
+from sdg.training.contrastive import contrastive_loss
 from sdg.errors import UserError, number
 from sdg.training.module import TrainingModule
 

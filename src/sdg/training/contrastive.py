@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["contrastive_loss", "retrieval_top1"]
+__all__ = ["contrastive_loss"]
 
 
 def contrastive_loss(a: Tensor, b: Tensor, scale: float | Tensor, gather: Callable[[Tensor], Tensor] = lambda z: z[None], rank: int = 0) -> Tensor:
@@ -24,10 +24,3 @@ def contrastive_loss(a: Tensor, b: Tensor, scale: float | Tensor, gather: Callab
         a, b = (e.to(torch.promote_types(e.dtype, torch.float32)) for e in (a, b))
         everyone_a, everyone_b = gather(a).flatten(0, 1), gather(b).flatten(0, 1)
         return (F.cross_entropy(scale * a @ everyone_b.T, labels) + F.cross_entropy(scale * b @ everyone_a.T, labels)) / 2
-
-
-def retrieval_top1(queries: Tensor, keys: Tensor) -> Tensor:
-    """Share of queries (N, D) whose most similar key, among N, is their own."""
-    # In mixed precision one side may be in half.
-    found = (queries.float() @ keys.float().T).argmax(1)
-    return (found == torch.arange(len(keys), device=keys.device)).float().mean()

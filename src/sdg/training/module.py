@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sdg.io.folder import save_folder
 from sdg.errors import UserError
-from sdg.app.run import differences
+from sdg.io.plain import differences
 
 __all__ = ["TrainingModule", "timed_cosine", "warmup_cosine"]
 

@@ -11,7 +11,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.models.clip import CLIP
-from sdg.training.contrastive import contrastive_loss, retrieval_top1
+from sdg.metrics.retrieval import retrieval_top1
+from sdg.training.contrastive import contrastive_loss
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
 from sdg.training.posterior import calibration_error, log_posterior, score_error, soft_cross_entropy

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 
 from sdg.report.curves import curves
-from sdg.report.jobs import Jobs
+from sdg.app.jobs import Jobs
 from sdg.report.pages import compared, sweep_page
 
 __all__ = ["SweepReport"]
@@ -46,7 +46,7 @@ class SweepReport(Jobs):
             if config.logger:
                 from hydra.utils import instantiate
 
-                from sdg.report.publish import publish
+                from sdg.evaluation.publish import publish
 
                 publish(instantiate(config.logger, save_dir=str(folder)), folder, {"runs": len(drawing)}, "sweep.csv")
         super().report(folder, jobs, config)

@@ -1,0 +1,13 @@
+"""Files that are there in full or not at all."""
+
+import os
+from pathlib import Path
+
+__all__ = ["write_whole"]
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Writes a file that is either there in full or not at all."""
+    part = file.with_name(f"{file.name}.{os.getpid()}")
+    part.write_text(text)
+    os.replace(part, file)
