@@ -25,6 +25,7 @@ from runs import ROOT, sample, within
 SETTINGS = {"data": "portraits", "named": 4}
 GAMMAS = (0, 1, 2, 3, 5, 10, 20, 40)
 CONTRASTIVE = "weights/portraits/clip_contrastive.safetensors"
+NEGATIVES = {"similarity__text__rivals": "held_out"}  # as the calibrated encoders have by default
 LEVEL = 0.8  # of the share shown, that γ is to reach
 FRACTIONS = torch.tensor([0.2, 0.4, 0.6, 0.8, 1.0])  # of the range that two curves share, in log r
 COLUMNS = ("encoder", "γ", "shown", "95 %", "all read", "residual", "Fréchet", "same prompts", "s")
@@ -42,8 +43,8 @@ def encoders(others: Mapping[str, Path]) -> dict[str, dict]:
     """
     found = {"shipped": {}}
     if (ROOT / CONTRASTIVE).is_file():
-        found["contrastive encoder"] = {"encoder__weights": CONTRASTIVE}
-    found["clean encoder"] = {"encoder": "clip"}
+        found["contrastive encoder"] = {"encoder__weights": CONTRASTIVE, **NEGATIVES}
+    found["clean encoder"] = {"encoder": "clip", **NEGATIVES}
     for name, weights in others.items():
         if not weights.exists():
             sys.exit(f"error: {name}={weights} is not there; NAME=WEIGHTS is a file of an encoder.")
@@ -53,7 +54,7 @@ def encoders(others: Mapping[str, Path]) -> dict[str, dict]:
 
 def row(name: str, gamma: float, figures: Mapping) -> str:
     low, high = figures["shows_interval"]
-    distances = [figures.get(key) for key in (FRECHET, f"{FRECHET}_real")]
+    distances = [figures.get(key) for key in (FRECHET, f"{FRECHET}_prompts")]
     cells = [
         name, f"{gamma:g}", f"**{figures['shows']:.2f}**", f"{low:.2f}–{high:.2f}",
         f"{figures['alignment']['all']:.2f}", f"{figures['residual']:.4f}",

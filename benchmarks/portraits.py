@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from runs import sample
+from runs import ROOT, sample
 
 SETTINGS = {"data": "portraits"}
 NAMED = {
@@ -20,22 +20,29 @@ NAMED = {
     "all": {"named": "all"},
     "combinations": {"data__split": "combinations"},
 }
+NEGATIVES = {"similarity__text__rivals": "held_out"}  # as the calibrated encoder has by default
 METHODS = {
     "noise-aware": {},
-    "contrastive encoder": {"encoder__weights": "weights/portraits/clip_contrastive.safetensors"},
-    "clean encoder": {"encoder": "clip"},
+    "contrastive encoder": {
+        "encoder__weights": "weights/portraits/clip_contrastive.safetensors", **NEGATIVES,
+    },
+    "clean encoder": {"encoder": "clip", **NEGATIVES},
     "unguided": {"guidance__gamma": 0},
 }
-COLUMNS = ("named", "guided by", "all shown", "95 %", "all read", "residual", "Fréchet", "real", "s")
+COLUMNS = (
+    "named", "guided by", "all shown", "95 %", "all read", "residual", "Fréchet, same prompts",
+    "÷ real", "s",
+)
 
 
 def row(named: str, method: str, figures: Mapping) -> str:
     low, high = figures["shows_interval"]
-    frechet, real = (figures.get(f"frechet_imagenet{suffix}") for suffix in ("", "_real"))
+    frechet, real = (figures.get(f"frechet_imagenet_prompts{suffix}") for suffix in ("", "_real"))
     cells = [
         named, method, f"**{figures['shows']:.2f}**", f"{low:.2f}–{high:.2f}",
         f"{figures['alignment']['all']:.2f}", f"{figures['residual']:.4f}",
-        "" if frechet is None else f"{frechet:.1f}", "" if real is None else f"{real:.1f}",
+        "" if frechet is None else f"{frechet:.1f}",
+        "" if frechet is None else f"{frechet / real:.2f}",
         f"{figures['seconds_per_sample']:.2f}",
     ]
     return f"| {' | '.join(cells)} |"
@@ -45,10 +52,13 @@ def main(folder: Path, prompts: int = 64, each: int = 8, only: str = "") -> None
     size = {"num_samples": prompts * each, "samples_per_prompt": each}
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     chosen = only.split(",") if only else list(NAMED)
+    if unknown := set(chosen) - set(NAMED):
+        sys.exit(f"error: only={only}: {', '.join(unknown)} is none of {', '.join(NAMED)}.")
     for named in chosen:
         for method, options in METHODS.items():
             weights = options.get("encoder__weights")
-            if weights and not Path(weights).is_file():
+            if weights and not (ROOT / weights).is_file():
+                print(f"{method}: left out, there is no {weights}")
                 continue
             place = folder / f"{named}-{method.replace(' ', '-')}"
             figures = sample(place, **SETTINGS, **NAMED[named], **size, **options)
@@ -59,6 +69,8 @@ def main(folder: Path, prompts: int = 64, each: int = 8, only: str = "") -> None
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or not all("=" in word for word in sys.argv[2:]):
+        sys.exit(__doc__)
     words = dict(word.split("=", 1) for word in sys.argv[2:])
     main(
         Path(sys.argv[1]).resolve(), int(words.get("prompts", 64)), int(words.get("each", 8)),

@@ -1,7 +1,7 @@
 """Portraits: the noise-aware encoder against the training-free methods, at equal FLOPs a sample.
 
-Every method takes as many steps as its FLOPs allow, those of a sample of `guidance=sdg` with its
-default settings, in the score form with DDPM's noise. Its γ is the best of three on other captions;
+`sdg` has its default settings, 50 DDPM steps. Every other method takes as many steps as the same
+FLOPs allow, as a score with DDPM's noise. Its γ is the best of three on other captions;
 a γ at an end of the three is marked *.
 
     python benchmarks/training_free.py FOLDER [prompts=64] [each=2] [tuning=32] [only=dps,…]
@@ -24,6 +24,7 @@ GAMMAS = {
     "mpgd": (1, 3, 10),
     "tfg": (1, 3, 10),
 }
+STEPS = 50
 SETTINGS = {"data": "portraits", "named": 4}
 SCORE_FORM = {"sampler": "ddim", "sampler__eta": 1}
 NEGATIVES = {"similarity__text__rivals": "held_out"}  # the same captions as for `sdg`
@@ -47,10 +48,10 @@ def worth(figures: Mapping) -> tuple[float, float]:
 
 def main(folder: Path, prompts: int = 64, each: int = 2, tuning: int = 32, only: str = "") -> None:
     size = {"num_samples": prompts * each, "samples_per_prompt": each}
-    ours = sample(folder / "sdg", **SETTINGS, **size)
+    ours = sample(folder / "sdg", **SETTINGS, **size, sampler__steps=STEPS)
     budget = ours["cost_per_sample"]["flops"]
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    lines.append(row("sdg", 50, f"{ours['gamma']:g}", ours))
+    lines.append(row("sdg", STEPS, f"{ours['gamma']:g}", ours))
     print("\n".join(lines), flush=True)
     for method in only.split(",") if only else GAMMAS:
         common = {**SETTINGS, **SCORE_FORM, **NEGATIVES, "guidance": method}
@@ -72,6 +73,8 @@ def main(folder: Path, prompts: int = 64, each: int = 2, tuning: int = 32, only:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 2 or not all("=" in word for word in sys.argv[2:]):
+        sys.exit(__doc__)
     words = dict(word.split("=", 1) for word in sys.argv[2:])
     only = words.pop("only", "")
     main(Path(sys.argv[1]).resolve(), **{key: int(value) for key, value in words.items()}, only=only)

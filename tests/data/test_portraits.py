@@ -327,6 +327,28 @@ def test_the_split_decides_what_sampling_asks_for():
         PortraitsData(split="train")
 
 
+@pytest.mark.parametrize("style", ["avataaars", "toon-head", SEVERAL])
+def test_a_caption_names_as_many_factors_as_are_asked_for(style):
+    data = Portraits(20, 3, 64, style=style)
+    for i in range(20):
+        # A colour needs what it colours: "a blond moustache" names both.
+        assert 2 <= len(data.all_named(data.caption(i, 0, 2))) <= 3
+    assert data.caption(0, 0, 4) == data.caption(0, 0, data.prompt_factors(0))
+    with pytest.raises(UserError, match="named must be an integer from 1 to"):
+        data.caption(0, 0, 99)
+
+
+def test_real_images_of_a_prompt_show_no_held_out_pair_unless_it_names_one():
+    data = Portraits(4, 5, 64)
+    free = np.full((300, len(data.attributes)), -1)
+    rows = np.stack([data.matching(wanted, k, False) for k, wanted in enumerate(free)])
+    assert not data.style.shows_held_out(data.style.factors_of(rows)).any()
+    for factor, value in HELD_OUT_PAIRS[0]:
+        free[:, list(data.attributes).index(factor)] = data.attributes[factor].index(value)
+    assert data.style.shows_held_out(free).all()
+    assert len(data.render_matching(free[:2], [0, 1])) == 2
+
+
 def test_prompts_name_what_the_config_says_or_what_the_data_would():
     pairs = Portraits(2, 0, combinations=True)
     assert prompted("auto", pairs, 1) == pairs.prompt_factors(1)

@@ -7,7 +7,7 @@ from ranks import collection, of_rank
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from sdg.errors import UserError
-from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall
+from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, SamePrompts
 from sdg.metrics.inception import Inception
 from sdg.metrics.perceptual import FILE, Perceptual, pairs_within
 from sdg.metrics.reference import of_real_images
@@ -164,6 +164,21 @@ class Images:
     def __getitems__(self, indices):
         self.asked += indices
         return {"image": torch.tensor(indices, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, 1, 1)}
+
+
+def test_samples_are_compared_with_as_many_real_images_of_the_same_prompts():
+    generator = torch.Generator().manual_seed(0)
+    real, others, samples = torch.randn(3, 200, 4, generator=generator)
+    metric, order = SamePrompts(), torch.randperm(200, generator=generator)
+    for part in order.split(64):
+        metric.update(samples[part] + 1, real[part], others[part], part)
+    theirs = []
+    for features in (samples + 1, others):
+        distance = Frechet(real)
+        distance.update(features, torch.arange(200), torch.zeros(200))
+        theirs.append(distance.compute())
+    assert metric.compute() == pytest.approx(theirs)
+    assert theirs[0] > 3 and theirs[1] < 0.2  # a shift by 1 in 4 features
 
 
 def test_real_images_are_read_once_until_data_network_or_number_change(tmp_path):

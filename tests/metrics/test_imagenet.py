@@ -64,12 +64,9 @@ def by_the_paper(tensors, x):
 def test_features_are_those_of_the_papers_network():
     tensors = torch.load(imagenet.weights_file(), weights_only=True)
     x = photograph()
-    mean, std = (
-        torch.tensor(values).view(3, 1, 1)
-        for values in (timm.data.IMAGENET_DEFAULT_MEAN, timm.data.IMAGENET_DEFAULT_STD)
-    )
     small = F.interpolate(x, size=(224, 224), mode="bicubic", antialias=True).clamp(-1, 1)
-    expected = by_the_paper(tensors, ((small + 1) / 2 - mean) / std)
+    # MEAN_RGB = 127, STDDEV_RGB = 128 of the authors' efficientnet_lite_builder.
+    expected = by_the_paper(tensors, ((small + 1) / 2 * 255 - 127) / 128)
     features = imagenet.ImageNet()(x)
     assert features.shape == (1, 1280)
     torch.testing.assert_close(features, expected, atol=1e-4, rtol=1e-4)
@@ -157,5 +154,7 @@ def test_a_run_is_measured_beside_real_images_of_its_prompts(run, tiny, tmp_path
     assert figures["diversity_imagenet"] == pytest.approx(pairs, rel=1e-4)
     names = ("frechet_imagenet_real", "frechet_judge_real", "kernel_imagenet")
     assert all(figures[name] is not None for name in names)
+    # Two draws of real images of the prompts lie nearer to each other than an untrained denoiser's.
+    assert figures["frechet_imagenet_prompts_real"] < figures["frechet_imagenet_prompts"] / 2
     # Real images of the prompts lie nearer to the data than an untrained denoiser's.
     assert figures["frechet_imagenet_real"] < figures["frechet_imagenet"] / 2

@@ -11,7 +11,7 @@ from torchvision.transforms.functional import gaussian_blur
 from sdg.data import shapes
 from sdg.data.captions import FACTORS as SHAPE_FACTORS
 from sdg.data.shapes import Placement, Shapes
-from sdg.metrics.reading import Reading, shows, visible_residual
+from sdg.metrics.reading import Reading, barely_degraded, shows, unit_pixels, visible_residual
 from sdg.metrics.shape_reader import ShapeReader, painted
 
 SEED = 1  # of the held-out data
@@ -96,6 +96,13 @@ def test_noise_that_is_plain_to_see_changes_no_reading(portraits, portrait_reade
     assert (reading.factors == torch.from_numpy(portraits.factors)).float().mean() > 0.998
     # Pixels at 0 and 1 lose half of their noise.
     assert 0.04 < reading.residual.median() < 0.051
+
+
+def test_no_truth_is_nearer_than_what_is_read(portraits, portrait_reader):
+    images = images_of(portraits)
+    degraded = barely_degraded(images, blur=0.9, noise=0.05)
+    to_truth = (unit_pixels(degraded) - unit_pixels(images)).square().mean(1).sqrt()
+    assert (portrait_reader.read(degraded).residual <= to_truth + 1e-4).all()
 
 
 def test_the_blurrier_the_larger_the_residual(portraits, portrait_reader):

@@ -85,6 +85,12 @@ def test_a_denoiser_of_other_images_is_refused():
         UNetEncoder.of(denoiser_of(64), clip.config, schedule=SCHEDULE)
 
 
+def test_a_denoiser_of_other_noise_levels_is_refused():
+    clip = clip_of(TOWERS["GroupNorm"])
+    with pytest.raises(UserError, match="module.denoiser was trained with the schedule"):
+        UNetEncoder.of(denoiser_of(), clip.config, schedule={"kind": "linear", "T": 1000})
+
+
 def test_a_foreign_denoiser_is_refused():
     denoiser = denoiser_of()
     denoiser.config = {"resolution": 32, "schedule": SCHEDULE}

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser, load_judge
+from sdg.models.unet import UNetEncoder
 from sdg.io.weights import read
 from sdg.diffusion.samplers import DDIM, Noise, sample
 from sdg.training.module import TrainingModule
@@ -185,7 +186,7 @@ def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(run, wei
     assert encoder.calibrated and encoder.length.weight.abs().sum() > 0
     with open(tmp_path / "run" / "metrics.csv") as table:
         rows = list(csv.DictReader(table))
-    for figure in ("train/posterior", "train/score", "val/posterior_t400", "val/calibration_t400"):
+    for figure in ("train/posterior", "train/score", "val/posterior_t400", "val/calibration_captions_t400", "val/calibration_templates_t400"):
         values = [float(row[figure]) for row in rows if row.get(figure)]
         assert values and np.isfinite(values).all(), figure
     assert not any("contrastive" in name for name in rows[0])
@@ -193,7 +194,20 @@ def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(run, wei
     assert len(list((tmp_path / "sampled").rglob("*.png"))) > 0
 
 
+def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(run, weights, tiny, tmp_path):
+    run("train.py", "encoder=clip_noisy", "experiment=calibrated", *SMALL, "trainer.max_steps=2",
+        f"encoder.clip={weights}/clip.safetensors", "module.tower=denoiser", "module.hidden=32",
+        "module.level_power=0.5", f"module.denoiser={weights}/denoiser.safetensors",
+        "module.score_weight=0.01", "module.score_batch=4", f"hydra.run.dir={tmp_path}/run")
+    encoder = load_clip_noisy(tmp_path / "run" / "clip_noisy")
+    assert isinstance(encoder, UNetEncoder) and encoder.calibrated
+    run("sample.py", *tiny, f"encoder.weights={tmp_path}/run/clip_noisy", "prompt=a red heart",
+        "similarity=[text,structure,style]", f"hydra.run.dir={tmp_path}/sampled")
+    assert len(list((tmp_path / "sampled").rglob("*.png"))) > 0
+
+
 @pytest.mark.parametrize("overrides, says", [
+    (["module.tower=denoiser"], "set module.denoiser=FILE"),
     (["module.contrastive_weight=0", "module.cosine_weight=0"], "every objective has weight 0"),
     (["module.posterior_weight=1"], "set data.captions=true"),
     (["module.posterior_weight=1", "module.bank=nowhere.txt"], "there is no file 'nowhere.txt'"),

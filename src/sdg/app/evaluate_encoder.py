@@ -18,12 +18,13 @@ from sdg.app.denoiser import chosen_denoiser
 from sdg.evaluation.figures import write_table
 from sdg.evaluation.gradients import explained_by_level, information_by_encoder, information_of
 from sdg.app.run import run
-from sdg.app.similarities import negative_captions, prompted
+from sdg.app.similarities import prompted
 from sdg.report.levels import levels_figure
 from sdg.report.page import Page
 
 __all__ = ["by_level", "evaluate_encoder"]
 
+BANK = 256  # captions beside which a prompt is weighed
 PART = 250  # images that go through a network at once
 
 
@@ -79,9 +80,10 @@ def gradients(config: DictConfig, noisy, clean, held_out, images: Tensor) -> tup
         raise UserError(f"the denoiser draws {side} pixels a side, the encoder sees {images.shape[-1]}; choose "
                         "another with denoiser.weights, or set eval.gradients=0.")
     prompts = [held_out.caption(i, 0, prompted(config.named, held_out, i)) for i in range(count)]
-    bank = negative_captions("held_out", held_out)
+    others = range(count, min(count + BANK, len(held_out)))  # captions of other images
+    bank = [held_out.caption(i, variant=1) for i in others]
     shown = images[:count], prompts, bank
-    rows = explained_by_level(noisy, clean, denoiser, *shown, config.eval.levels, config.seed)
+    rows = explained_by_level(noisy, clean, denoiser, *shown, config.seed)
     nats = information_by_encoder(rows, Schedule(**noisy.config["schedule"]))
     return rows, nats | {"in the sentences": information_of(clean, *shown)}
 

@@ -12,10 +12,9 @@ from sdg.report.pages import compared, sweep_page
 __all__ = ["SweepReport"]
 
 FIGURES = (
-    "similarity", "frechet_imagenet", "frechet_judge", "precision_judge", "recall_judge",
+    "shows", "residual", "similarity", "frechet_imagenet", "frechet_imagenet_prompts", "frechet_judge", "precision_judge", "recall_judge",
     "diversity_judge", "seconds_per_sample",
 )
-COLUMNS = ("shape", "colour", "pattern", "size", "background", "all")
 
 
 class SweepReport(Jobs):
@@ -32,7 +31,8 @@ class SweepReport(Jobs):
         drawing = [job for job in jobs if (job["path"] / "samples.csv").is_file()]  # eval=encoder draws none
         if drawing:
             names, found = [job["name"] for job in drawing], [json.loads((job["path"] / "metrics.json").read_text()) for job in drawing]
-            rows = [row(job, metrics) for job, metrics in zip(drawing, found)]
+            columns = attributes(found)
+            rows = [row(job, metrics, columns) for job, metrics in zip(drawing, found)]
             with open(folder / "sweep.csv", "w", newline="") as file:
                 lines = csv.DictWriter(file, fieldnames=rows[0].keys())
                 lines.writeheader()
@@ -52,11 +52,21 @@ class SweepReport(Jobs):
         super().report(folder, jobs, config)
 
 
-def row(job: dict, metrics: dict) -> dict:
-    """A job's line of the table: what its command said beside the others, its figures and its folder."""
+def attributes(found: list[dict]) -> list[str]:
+    """The attributes that any of the jobs' samples were read for, `all` last."""
+    names = dict.fromkeys(name for metrics in found for name in metrics.get("alignment", {}))
+    return [name for name in names if name != "all"] + ["all"]
+
+
+def row(job: dict, metrics: dict, columns: list[str]) -> dict:
+    """A job's line of the table: what its command said beside the others, its figures and its folder.
+
+    Arguments:
+        columns: the attributes.
+    """
     alignment, cost = metrics.get("alignment", {}), metrics.get("cost_per_sample", {})
     alike, overlap = (next(iter(metrics.get(name, {}).values()), None) for name in ("agreement", "mask_iou"))  # with the first of a wish's references
-    return {"job": job["name"]} | {name: alignment.get(name) for name in COLUMNS} | {f"same_{name}": (alike or {}).get(name) for name in COLUMNS[:-1]} | {
+    return {"job": job["name"]} | {name: alignment.get(name) for name in columns} | {f"same_{name}": (alike or {}).get(name) for name in columns[:-1]} | {
         "mask_iou": overlap} | {name: metrics.get(name) for name in FIGURES} | {
         "gflops_per_sample": cost["flops"] / 1e9 if cost else None, "folder": job["folder"]}
 

@@ -17,6 +17,7 @@ VERSION = 1  # of what is drawn for one seed; another is another cache
 BLOCK = 500  # images that share one random generator: a data set is a prefix of every larger one
 SPARE = 4  # times as many rows are drawn, from which those that may be shown are taken
 PROMPTED = 4  # factors that a held-out prompt names by default
+REDRAWN = 100  # times that an image with a held-out pair is drawn again
 MATCHING = 1 << 31  # of the random numbers of `render_matching`: no block has that index
 
 
@@ -109,11 +110,26 @@ class Portraits(Dataset):
         Raises:
             UserError: no portrait shows such factors together.
         """
-        rows = [self.style.matching(wanted, np.random.default_rng([self.seed, MATCHING, key]))
-                for wanted, key in zip(np.asarray(factors), keys)]
+        factors = np.asarray(factors)
+        held_out = self.style.shows_held_out(factors) if len(factors) else []
+        rows = [self.matching(wanted, key, allowed or self.combinations)
+                for wanted, key, allowed in zip(factors, keys, held_out)]
         print_credits(self.style)
         images = self.style.render(np.stack(rows), self.resolution)
         return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+
+    def matching(self, wanted: np.ndarray, key: int, held_out: bool) -> np.ndarray:
+        """Choices that show the wanted factors, (F,), and like all images of these no held-out pair.
+
+        Arguments:
+            held_out: allow such pairs.
+        """
+        rng = np.random.default_rng([self.seed, MATCHING, key])
+        for _ in range(REDRAWN):
+            row = self.style.matching(wanted, rng)
+            if held_out or not self.style.shows_held_out(self.style.factors_of(row[None]))[0]:
+                break
+        return row
 
     def all_named(self, caption: str) -> dict[str, set[int]]:
         """The factors that a caption names, and all their values.
@@ -128,20 +144,27 @@ class Portraits(Dataset):
         if self.combinations:
             pair = self.style.pairs_shown(self.factors[index : index + 1])[0].argmax()
             return [factor for factor, _ in self.style.held_out_pairs[pair]]
+        return self.some_factors(index, PROMPTED)
+
+    def some_factors(self, index: int, count: int) -> list[str]:
+        """So many factors of what is there in one image, or all, always the same ones."""
         there = [factor for factor, v in zip(self.attributes, self.factors[index]) if v >= 0]
         rng = np.random.default_rng([self.seed, 1 + index])
-        return [there[i] for i in rng.permutation(len(there))[:PROMPTED]]
+        return [there[i] for i in rng.permutation(len(there))[:count]]
 
     def caption(self, index: int, variant: int = 0, named=None) -> str:
         """The caption of one image.
 
         Arguments:
             variant: another is another wording and, unless `named` says which, other factors.
-            named: names of the factors to mention; those that are not there are left out.
+            named: names of the factors to mention, of which those that are not there are left out; or
+                how many.
 
         Raises:
             UserError: `named` has a factor that these portraits do not have.
         """
+        if isinstance(named, int):
+            named = self.some_factors(index, integer("named", named, 1, len(self.attributes)))
         for factor in named or ():
             choice("named", factor, list(self.attributes))
         rng = np.random.default_rng([self.seed, 1 + index, variant])

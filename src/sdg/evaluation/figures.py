@@ -14,7 +14,7 @@ from sdg.metrics.layout import spread_within
 __all__ = ["figures", "report", "write_table"]
 
 SAID = (
-    "shows", "residual", "similarity", "frechet_imagenet", "frechet_imagenet_real", "frechet_judge", "frechet_judge_real",
+    "shows", "shows_real", "residual", "similarity", "frechet_imagenet", "frechet_imagenet_real", "frechet_imagenet_prompts", "frechet_imagenet_prompts_real", "frechet_judge", "frechet_judge_real",
     "frechet_clip", "fid", "precision_judge", "recall_judge", "precision_clip", "recall_clip",
     "diversity_judge", "diversity_clip", "seconds_per_sample",
 )
@@ -56,9 +56,13 @@ def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_re
         found["residual"] = column("residual").quantile(0.5).item()
     for kind in by_reference:
         groups = [row[kind] for row in table]
-        same = {factor: column(f"{kind}_{factor}") for factor in factors}
-        parts = {"agreement": {factor: values.mean().item() for factor, values in same.items()},
-                 "agreement_interval": {factor: bootstrap_interval(values, groups, draws) for factor, values in same.items()}}
+        parts: dict = {"agreement": {}, "agreement_interval": {}}
+        for factor in factors:
+            there = [row for row in table if row[f"{kind}_{factor}"] is not None]
+            if there:
+                same = torch.tensor([float(row[f"{kind}_{factor}"]) for row in there])
+                parts["agreement"][factor] = same.mean().item()
+                parts["agreement_interval"][factor] = bootstrap_interval(same, [row[kind] for row in there], draws)
         if f"{kind}_mask_iou" in table[0]:
             overlap = column(f"{kind}_mask_iou")
             parts |= {"mask_iou": overlap.mean().item(), "mask_iou_interval": bootstrap_interval(overlap, groups, draws)}

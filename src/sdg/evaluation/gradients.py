@@ -1,5 +1,6 @@
 """How much of the denoiser's error an encoder's gradient explains, at every level."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -12,6 +13,9 @@ from sdg.metrics.explained import explained, information
 
 __all__ = ["explained_by_level", "information_by_encoder", "information_of"]
 
+# λ of the levels: noisier ones are the tail of `information`, and with less noise what a denoiser's
+# error correlates with is its own blur.
+LOG_SNR = range(-7, 3)
 PART = 32  # images that go through the denoiser, with a gradient, at once
 
 # From noisy images, their levels and x̂_0(x_t) to logits of the sentences.
@@ -39,11 +43,13 @@ def sources(noisy, clean, text: Tensor) -> dict[str, Logits]:
 
 def explained_by_level(
     noisy, clean, denoiser: Denoiser, images: Tensor, prompts: Sequence[str], bank: Sequence[str],
-    levels: Sequence[int], seed: int,
+    seed: int,
 ) -> list[dict]:
-    """A row for each level t and gradient: γ* and what is explained, as `explained` defines them.
+    """A row for each level and gradient: t, γ* and what is explained, as `explained` defines them.
 
-        sim(x_t, y) = log p(y | x_t) − log p(y), over the bank and y itself
+        sim(x_t, y) = z · E_text(y) − log mean_k exp(z · E_text(y_k)),   z = E(x_t, t)
+
+    over the bank's y_k: what guides, `similarity=[text]`. Levels have λ = −7, −6 … 2.
 
     Arguments:
         noisy, clean: encoders of one embedding space.
@@ -51,7 +57,6 @@ def explained_by_level(
         images: x_0, (N, 3, H, W), in [-1, 1].
         prompts: y, one an image.
         bank: sentences beside which each is weighed.
-        levels: t, of the noise-aware encoder's schedule.
 
     Raises:
         UserError: the denoiser has no level with as much noise.
@@ -61,7 +66,7 @@ def explained_by_level(
         own, others = clean.encode_text(list(prompts)), clean.encode_text(list(bank))
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images.device)
     rows = []
-    for level in track(levels, "gradients"):
+    for level in track(levels_at(schedule), "gradients"):
         gradients: dict[str, list[Tensor]] = {}
         errors = []
         a = schedule.alpha_bar(level, images.device).to(images.dtype)
@@ -74,8 +79,8 @@ def explained_by_level(
             errors.append((schedule.noise(x0, x, level) - noise[part]).detach())
             text = torch.cat([own[part], others])
             for name, logits in sources(noisy, clean, text).items():
-                log_p = first_against_bank(logits(x, t, x0), len(x))
-                (g,) = torch.autograd.grad(log_p.sum(), x, retain_graph=True)
+                similarity = beside_bank(logits(x, t, x0), len(x))
+                (g,) = torch.autograd.grad(similarity.sum(), x, retain_graph=True)
                 gradients.setdefault(name, []).append((1 - a).sqrt() * g)
         for name, parts in gradients.items():
             gamma, error = explained(torch.cat(parts), torch.cat(errors))
@@ -83,11 +88,18 @@ def explained_by_level(
     return rows
 
 
-def first_against_bank(logits: Tensor, own: int) -> Tensor:
-    """log p(y_i | x_i), (B,), over the sentence y_i and the bank, from logits (B, own + K)."""
+def levels_at(schedule: Schedule) -> list[int]:
+    """The levels with λ nearest to `LOG_SNR`."""
+    alpha_bar = schedule.alpha_bar(torch.arange(schedule.T)).flatten()
+    log_snr = (alpha_bar / (1 - alpha_bar)).log()
+    return [int((log_snr - level).abs().argmin()) for level in reversed(LOG_SNR)]
+
+
+def beside_bank(logits: Tensor, own: int) -> Tensor:
+    """z_i · E_text(y_i) − log mean_k exp(z_i · E_text(y_k)), (B,), from logits (B, own + K)."""
     index = torch.arange(own, device=logits.device)
-    beside = torch.cat([logits[index, index, None], logits[:, own:]], 1)
-    return beside.log_softmax(1)[:, 0]
+    bank = logits[:, own:]
+    return logits[index, index] - bank.logsumexp(1) + math.log(bank.shape[1])
 
 
 def information_by_encoder(rows: Sequence[dict], schedule: Schedule) -> dict[str, float]:
@@ -102,9 +114,11 @@ def information_by_encoder(rows: Sequence[dict], schedule: Schedule) -> dict[str
 
 
 def information_of(clean, images: Tensor, prompts: Sequence[str], bank: Sequence[str]) -> float:
-    """E log p(y | x_0)/p(y) of the clean encoder, in nats, with p(y) the mean over the bank: what the sentences say."""
+    """E log p(y | x_0)/p(y) of the clean encoder, in nats, p(y) being its mean over the bank: what the sentences say.
+
+    Of a bank of K that is at most about log K when no sentence of the bank is as true as y.
+    """
     with torch.no_grad():
         text = clean.encode_text([*prompts, *bank])
         logits = clean.logit_scale * clean.encode_image(images) @ text.T
-        likely = first_against_bank(logits, len(prompts)).mean()
-    return float(likely) + float(torch.tensor(len(bank) + 1.0).log())
+        return float(beside_bank(logits, len(prompts)).mean())

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchmetrics import MetricCollection
+from torchmetrics import MeanMetric, MetricCollection
 from torchvision.transforms.functional import to_pil_image
 
 from sdg.models.registry import load_clip, load_judge, scales
@@ -22,7 +22,7 @@ from sdg.io.digest import content
 from sdg.io.files import write_whole
 from sdg.io.plain import flat
 from sdg.metrics.alignment import Alignment, hits, shares
-from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, enough
+from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, SamePrompts, enough
 from sdg.metrics.imagenet import ImageNet, weights_file
 from sdg.metrics.inception import Inception
 from sdg.metrics.layout import centres, intersection_over_union
@@ -124,11 +124,13 @@ class Evaluation(pl.LightningModule):
                 of = self.real[name]["features"]
                 metrics |= {"frechet": Frechet(of), "kernel": Kernel(of), "precision_recall": PrecisionRecall(of)}
             self.distances[name] = MetricCollection(metrics).to(self.device)
-        if many and (self.judge or self.reader) and (self.wanted >= 0).any():
+        if many and (self.judge or self.reader) and self.real_images_show_the_prompts():
             self.of_showing = torch.nn.ModuleDict()
             for name, real in self.real.items():
                 of = real["features"]
                 self.of_showing[name] = MetricCollection({"frechet": Frechet(of), "kernel": Kernel(of)}).to(self.device)
+            self.shown_real = MeanMetric().to(self.device)
+            self.of_prompts = torch.nn.ModuleDict({name: SamePrompts() for name in self.real}).to(self.device)
         if self.pictures and (self.judge or self.reader):
             pictures = torch.stack(list(self.pictures.values())).to(self.device)
             judged = self.judge(pictures) if self.judge else None
@@ -139,6 +141,19 @@ class Evaluation(pl.LightningModule):
             sentences = list(dict.fromkeys(foremost(wish["text"]) for wish in self.wishes if "text" in wish))
             self.sentences = dict(zip(sentences, self.clip.encode_text(sentences))) if sentences else {}
         self.rows: list[dict] = []
+
+    def real_images_show_the_prompts(self) -> bool:
+        """Whether prompts name anything, and each something that a real image can show."""
+        if not (self.wanted >= 0).any():
+            return False
+        distinct = self.wanted.unique(dim=0)
+        try:
+            self.held_out.render_matching(distinct.numpy(), range(len(distinct)))
+        except UserError as error:
+            if self.trainer.is_global_zero:
+                print(f"{error} Distances to real images of the same prompts are left out.")
+            return False
+        return True
 
     def read_real(self, name: str) -> dict[str, Tensor]:
         """What one of the readers reads off the held-out images."""
@@ -178,9 +193,17 @@ class Evaluation(pl.LightningModule):
         for name, of_samples in self.distances.items():
             of_samples.update(features[name], index, group)
         if self.of_showing:  # samples of a few wishes are not the data, however good they are
-            shown = self.held_out.render_matching(self.wanted[index.cpu()].numpy(), index.tolist()).to(self.device)
+            wanted, keys = self.wanted[index.cpu()].numpy(), index.tolist()
+            others = [key + len(self.wishes) for key in keys]
+            shown, more = (self.held_out.render_matching(wanted, k).to(self.device) for k in (keys, others))
+            if self.reader:
+                asked = self.wanted[index.cpu()].to(self.device)
+                clear = shows(self.reader.read(shown), asked, self.reader.threshold)
+                self.shown_real.update(clear.float(), weight=(asked >= 0).any(1).float())
             for name, of_real in self.of_showing.items():
-                of_real.update(self.read(name, shown)["features"], index, group)
+                real = self.read(name, shown)["features"]
+                of_real.update(real, index, group)
+                self.of_prompts[name].update(features[name], real, self.read(name, more)["features"], index)
         self.rows += rows
 
     def read_attributes(self, images: Tensor, index: Tensor, rows: list[dict], judged) -> None:
@@ -202,8 +225,9 @@ class Evaluation(pl.LightningModule):
                 row["shows"] = None if row["all"] is None else int(all_shown)
         for kind in self.by_reference():
             theirs = torch.stack([self.their_factors[foremost(self.wishes[i][kind])] for i in index.tolist()])
-            for row, same in zip(rows, (factors == theirs).int().tolist()):
-                row |= {f"{kind}_{name}": value for name, value in zip(self.names, same)}
+            same = torch.where(theirs >= 0, (factors == theirs).int(), -1)  # what the reference lacks is not shared
+            for row, values in zip(rows, same.tolist()):
+                row |= {f"{kind}_{name}": None if value < 0 else value for name, value in zip(self.names, values)}
 
     def judged(self, read, index: Tensor, rows: list[dict]) -> None:
         """Notes what the judge reads off each image: where its object is, how likely every prompt, what it takes for shown."""
@@ -244,6 +268,10 @@ class Evaluation(pl.LightningModule):
             computed["diversity_lpips"] = self.lpips.compute()
         for name, of_real in (self.of_showing or {}).items():
             computed |= {f"{key}_real": value for key, value in named(name, of_real.compute()).items()}
+            key = "fid" if name == "inception" else f"frechet_{name}"
+            computed[f"{key}_prompts"], computed[f"{key}_prompts_real"] = self.of_prompts[name].compute()
+        if self.of_showing and self.reader:
+            computed["shows_real"] = self.shown_real.compute().item()
         write_whole(self.drawn.verdicts(self.trainer.global_rank), json.dumps(self.rows))
         self.trainer.strategy.barrier()
         self.metrics = self.finish(computed) if self.trainer.is_global_zero else None

@@ -11,7 +11,9 @@ from torchmetrics.utilities.data import dim_zero_cat
 
 from sdg.metrics.alignment import bootstrap_interval
 
-__all__ = ["FEW", "Diversity", "Frechet", "Kernel", "OfFeatures", "PrecisionRecall"]
+__all__ = [
+    "FEW", "Diversity", "Frechet", "Kernel", "OfFeatures", "PrecisionRecall", "SamePrompts",
+]
 
 FEW = 100  # below so many images of either set, no distance says anything
 SUBSET = 1000
@@ -74,6 +76,39 @@ class Frechet(OfFeatures):
         distance.update(self.real, real=True)
         distance.update(features, real=False)
         return float(distance.compute())
+
+
+class SamePrompts(Metric):
+    """Fréchet distance between N samples and N real images of the same prompts, and between N others and those.
+
+    The two compare: equal numbers, the same prompts, so that neither leaving a prompt aside nor
+    having few samples is an advantage. None for fewer than 100.
+    """
+
+    full_state_update = False
+    names = ("samples", "real", "others")
+
+    def __init__(self):
+        super().__init__()
+        for name in (*self.names, "index"):
+            self.add_state(name, [], dist_reduce_fx="cat")
+
+    def update(self, samples: Tensor, real: Tensor, others: Tensor, index: Tensor) -> None:
+        """Adds features, (B, F) each, of samples and of two real images for the prompt of each.
+
+        Arguments:
+            index: the samples' places in the run, integers (B,).
+        """
+        for name, features in zip(self.names, (samples, real, others)):
+            getattr(self, name).append(features)
+        self.index.append(index)
+
+    def compute(self) -> tuple[float | None, float | None]:
+        """The distance of the samples, and that of the other real images."""
+        order = dim_zero_cat(self.index).argsort()
+        samples, real, others = (dim_zero_cat(getattr(self, n))[order].cpu() for n in self.names)
+        distance, group = Frechet(real), torch.zeros(len(real))
+        return distance.of(samples, group), distance.of(others, group)
 
 
 class Kernel(OfFeatures):

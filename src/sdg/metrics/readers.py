@@ -8,11 +8,17 @@ from sdg.metrics.shape_reader import ShapeReader
 
 __all__ = ["reader_of"]
 
+SHAPES_SIDE, PORTRAITS_SIDE = 32, 64
+
 
 def reader_of(dataset) -> Reader | None:
-    """What reads the images of a data set; None where there is no renderer."""
-    if isinstance(dataset, Shapes):
-        return ShapeReader(dataset.resolution)
-    if isinstance(dataset, Portraits) and dataset.style.name == "avataaars":
-        return PortraitReader(dataset.resolution)
+    """What reads the images of a data set; None where there is no renderer.
+
+    Nor is there one at other sizes than those at which the readers' r_0 was measured.
+    """
+    side = getattr(dataset, "resolution", None)
+    if isinstance(dataset, Shapes) and side == SHAPES_SIDE:
+        return ShapeReader(side)
+    if isinstance(dataset, Portraits) and side == PORTRAITS_SIDE:
+        return PortraitReader(side) if dataset.style.name == "avataaars" else None
     return None

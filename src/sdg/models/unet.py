@@ -115,6 +115,9 @@ class UNetEncoder(NoisyEncoder):
         if config["resolution"] != side:
             raise UserError(f"module.denoiser draws {config['resolution']} pixels a side, this encoder sees {side}; set "
                             f"data.resolution={config['resolution']}.")
+        if options["schedule"] != config["schedule"]:
+            raise UserError(f"module.denoiser was trained with the schedule {config['schedule']}, this encoder is to have "
+                            f"{options['schedule']}; with another use module.tower=clip.")
         encoder = cls(clip, network=own["network"], patch=own.get("patch", 1), **options)
         trained = dict(denoiser.network.state_dict())
         names = {"levels.": "down_blocks.", "middle.resnet.": "mid_block.resnets.0.", "middle.attention.": "mid_block.attentions.0."}

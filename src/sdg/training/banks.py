@@ -34,7 +34,13 @@ def some(embeddings: Tensor, size: int) -> Tensor:
 
 
 class Bank(ABC):
-    """Groups of sentences, unit embeddings (K, D) each; a belief is a distribution over one group."""
+    """Groups of sentences, unit embeddings (K, D) each; a belief is a distribution over one group.
+
+    Attributes:
+        name: by which validation calls it.
+    """
+
+    name: str
 
     @abstractmethod
     def sample(self, batch: dict) -> list[Tensor]:
@@ -61,6 +67,8 @@ class Captions(Bank):
     Raises:
         UserError: the data has no captions.
     """
+
+    name = "captions"
 
     def __init__(self, train, held_out, size: int, encode: Encode):
         if not hasattr(held_out, "caption"):
@@ -121,6 +129,8 @@ class SentenceFile(Sentences):
         UserError: it cannot be read, or has fewer than two lines.
     """
 
+    name = "file"
+
     def __init__(self, file: str, size: int, encode: Encode):
         place = Path(file).expanduser()
         if not place.is_file():
@@ -142,6 +152,8 @@ class Templates(Sentences):
     Raises:
         UserError: the data has no classes.
     """
+
+    name = "templates"
 
     def __init__(self, classes: dict[str, dict[str, str]], encode: Encode):
         groups = [list(captions.values()) for captions in classes.values() if len(captions) > 1]

@@ -171,7 +171,8 @@ class NoiseAwareFinetuning(TrainingModule):
     def on_validation_epoch_start(self) -> None:
         self.keys: list[Tensor] = []
         self.queries: dict[str, list[Tensor]] = {}
-        self.answers: dict[int, list[Tensor]] = {}  # by level: confidence, and how likely the answer is true
+        # By bank and level: confidence, and how likely the answer is true.
+        self.answers: dict[str, list[Tensor]] = {}
 
     def validation_step(self, batch: dict, index: int) -> None:
         # Encoded here and only compared at the end: by then the averaged weights have left the model again.
@@ -193,16 +194,20 @@ class NoiseAwareFinetuning(TrainingModule):
 
     def validate_posterior(self, z: Tensor, clean: Tensor, level: int) -> None:
         loss = 0.0
-        for text in (text for bank in self.banks for text in bank.held_out()):
-            belief, answer = self.belief(clean, text), log_posterior(z, text)
-            loss = loss + soft_cross_entropy(belief, answer).mean()
-            confidence, first = answer.exp().max(1)
-            self.answers.setdefault(level, []).append(torch.stack([confidence, belief.exp().gather(1, first[:, None])[:, 0]]))
+        for bank in self.banks:
+            for text in bank.held_out():
+                belief, answer = self.belief(clean, text), log_posterior(z, text)
+                loss = loss + soft_cross_entropy(belief, answer).mean()
+                confidence, first = answer.exp().max(1)
+                likely = belief.exp().gather(1, first[:, None])[:, 0]
+                answers = self.answers.setdefault(f"{bank.name}_t{level}", [])
+                answers.append(torch.stack([confidence, likely]))
         self.log(f"val/posterior_t{level}", loss, sync_dist=True, batch_size=len(z))
 
     def on_validation_epoch_end(self) -> None:
-        for level, answers in self.answers.items():
-            self.log(f"val/calibration_t{level}", calibration_error(*torch.cat(answers, 1)), sync_dist=True)
+        for name, answers in self.answers.items():
+            error = calibration_error(*torch.cat(answers, 1))
+            self.log(f"val/calibration_{name}", error, sync_dist=True)
         keys = torch.cat(self.keys)
         for name, queries in self.queries.items():
             self.log(name, retrieval_top1(torch.cat(queries), keys), prog_bar="clean" not in name, sync_dist=True)
