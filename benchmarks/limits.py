@@ -85,7 +85,7 @@ def main(prompts: int = 32, each: int = 2, images: int = 10_000) -> None:
     clip, noisy = load_clip("weights/shapes/clip.safetensors"), load_clip_noisy("weights/shapes/clip_noisy.safetensors")
     held_out = Shapes(prompts, 1)
     requests = Requests([{"text": held_out.caption(i, 0, NAMED)} for i in range(prompts)], each, seed=0)
-    sentences = [request.wishes["text"] for request in requests]
+    sentences = [request.conditions["text"] for request in requests]
     truth = Truth(Shapes(images, 0, cache="data/shapes"), trained.schedule)
     exact = Denoiser(truth, trained.schedule, prediction="x0")
     encoders_by_level(truth, noisy, clip, Shapes(500, 1, cache="data/shapes"))

@@ -1,9 +1,9 @@
-"""What every similarity does alone and what two do in company: 32 wishes × 16 samples each, on held-out references and captions.
+"""What every similarity does alone and what two do in company: 32 conditions × 16 samples each, on held-out references and captions.
 
 In company, each term names what the other leaves open: a shape by text, colour and pattern by style, for instance. Each of its terms
 is then drawn alone with the same settings and read the same way, and so are the unguided samples.
 
-    python benchmarks/similarities.py FOLDER [wishes=32] [samples of each=16] [the first held-out image=0]
+    python benchmarks/similarities.py FOLDER [conditions=32] [samples of each=16] [the first held-out image=0]
 """
 
 import csv
@@ -23,7 +23,7 @@ from sdg.metrics.alignment import bootstrap_interval  # noqa: E402
 
 NAMES = list(FACTORS)
 HELD_OUT_SEED = 1
-# Chosen on held-out images from number 1000 on: what each kind of wish wants, in the score form, `experiment=score`, but for content alone,
+# Chosen on held-out images from number 1000 on: what each kind of condition wants, in the score form, `experiment=score`, but for content alone,
 # which the paper's step, the default, serves better.
 AS_IT_IS = {"content": {"similarity__content__noised": "false"}}
 STEP = {"experiment": None, "guidance__gamma": 100}
@@ -31,10 +31,10 @@ LIGHT = {"similarity__style__weight": 1, "similarity__style__stages": "[layer1]"
 BRIEF = {"prompt": {"similarity__text__rivals": "held_out"}}  # for a sentence that names little
 STYLED = BRIEF | {"style": {"similarity__style__weight": 3}}
 
-Reading = tuple[str, list[tuple[str, list[str]]]]  # a label, and which factors shall have which values, one for each wish
+Reading = tuple[str, list[tuple[str, list[str]]]]  # a label, and which factors shall have which values, one for each condition
 
 
-class Wishes:
+class Conditions:
     """Pairs of held-out images a and b, no two alike in shape, colour, pattern or background, and sentences about them."""
 
     def __init__(self, count: int, offset: int):
@@ -62,15 +62,15 @@ class Table:
         self.lines = ["| similarity | read | share | mask IoU, of a random pair | position spread | Fréchet (judge) | diversity | s |", "|---" * 8 + "|"]
 
     def run(self, name: str, columns: Mapping[str, Sequence[str]], **options) -> tuple[list[dict], dict]:
-        """A run's rows and figures; `columns` are its table of wishes."""
+        """A run's rows and figures; `columns` are its table of conditions."""
         folder = within(self.folder, name)
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "wishes.csv", "w", newline="") as file:
+        with open(folder / "conditions.csv", "w", newline="") as file:
             table = csv.writer(file)
             table.writerow(columns)
             table.writerows(zip(*columns.values()))
         kinds = ",".join("text" if column == "prompt" else column for column in columns)
-        settings = {"experiment": "score", "similarity": f"[{kinds}]", "prompts": folder / "wishes.csv", "samples_per_prompt": self.each} | options
+        settings = {"experiment": "score", "similarity": f"[{kinds}]", "prompts": folder / "conditions.csv", "samples_per_prompt": self.each} | options
         figures = sample(folder / "run", **{key: value for key, value in settings.items() if value is not None})
         with open(folder / "run" / "samples.csv") as file:
             return list(csv.DictReader(file)), figures
@@ -89,8 +89,8 @@ class Table:
         print("\n".join(self.lines[-len(readings):]), flush=True)
 
 
-def main(folder: str, wishes: int = 32, each: int = 16, offset: int = 0) -> None:
-    folder, w = Path(folder).resolve(), Wishes(wishes, offset)
+def main(folder: str, conditions: int = 32, each: int = 16, offset: int = 0) -> None:
+    folder, w = Path(folder).resolve(), Conditions(conditions, offset)
     table = Table(folder, each)
     unguided = table.run("unguided", {"content": w.image("a")}, guidance__gamma=0)
 

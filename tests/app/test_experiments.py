@@ -46,13 +46,13 @@ def theirs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["ffhq", "lsun_bedroom", "lsun_cat", "lsun_horse"])
-@pytest.mark.parametrize("similarity, wish, told", [("text", "prompt=a red heart", "sim = 160 · text, γ = 1"), ("content", "similarity.content.reference={}/a.png", "sim = 100 · content, γ = 1"),
+@pytest.mark.parametrize("similarity, condition, told", [("text", "prompt=a red heart", "sim = 160 · text, γ = 1"), ("content", "similarity.content.reference={}/a.png", "sim = 100 · content, γ = 1"),
                                                     ("style", "similarity.style.reference={}/a.png", "sim = 1e+10 · style, γ = 1")])
-def test_the_papers_experiments_sample(run, theirs, tmp_path, capsys, name, similarity, wish, told):
+def test_the_papers_experiments_sample(run, theirs, tmp_path, capsys, name, similarity, condition, told):
     Image.new("RGB", (80, 80), "red").save(tmp_path / "a.png")
     torch.save(random_weights(LAYOUTS[name.partition("_")[0]], dtype=torch.float32), tmp_path / "adm.pt")
     said = ["denoiser.resolution=64", "denoiser.schedule=linear", "denoiser.T=1000", "denoiser.qkv=heads_first", "denoiser.head_width=16"]
-    run("sample.py", f"experiment=paper_{name}", f"similarity=[{similarity}]", wish.format(tmp_path), f"denoiser.path={tmp_path}/adm.pt", *said, f"encoder.weights={theirs}/noisy.pt",
+    run("sample.py", f"experiment=paper_{name}", f"similarity=[{similarity}]", condition.format(tmp_path), f"denoiser.path={tmp_path}/adm.pt", *said, f"encoder.weights={theirs}/noisy.pt",
         "encoder.name=null", "encoder.pretrained=null", f"encoder.clip={theirs}/clip.safetensors", "data.resolution=64", "sampler.steps=2", "num_samples=1", f"hydra.run.dir={tmp_path}/run")
     config = (tmp_path / "run" / "config.yaml").read_text()
     assert told in capsys.readouterr().out and "gradient_at: x_t" in config and len(list((tmp_path / "run" / "images").iterdir())) == 1

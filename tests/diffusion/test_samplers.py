@@ -8,8 +8,8 @@ from gaussian import Perfect
 from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import Steering
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, Past, ddim_step, ddpm_step, dpm_solver_step, sample
+from sdg.diffusion.guide import GuidanceOutput
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, PrevStep, ddim_step, ddpm_step, dpm_solver_step, sample
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.semantic import SemanticGuidance
@@ -69,14 +69,14 @@ class Constant:
     def __init__(self, score=None, shift=None, push=None, repeats=1):
         self.score, self.shift, self.at_mean, self.times, self.asked = score, shift, push, repeats, []
 
-    def steer(self, predict, x_t, t, s, noise):
+    def guide_prediction(self, predict, x_t, t, s, noise):
         self.asked.append(t)
-        return Steering(predict(x_t), *(None if f is None else f(x_t, t) for f in (self.score, self.shift)))
+        return GuidanceOutput(predict(x_t), *(None if f is None else f(x_t, t) for f in (self.score, self.shift)))
 
-    def push(self, mean, x_t, t, s):
+    def mean_gradient(self, mean, x_t, t, s):
         return None if self.at_mean is None else self.at_mean(mean, s)
 
-    def repeats(self, t):
+    def recurrence_at(self, t):
         return self.times
 
 
@@ -168,7 +168,7 @@ def test_unguided_dpm_solver_equals_diffusers(kind, prediction, clip):
             assert t == theirs.timesteps[i - 1]
             y = theirs.step(network(y, torch.full((2,), t)), t, y).prev_sample
             step = dpm_solver_step(denoiser, x, t, s, None, past=past)
-            x, past = step.x, Past(t, step.x0)
+            x, past = step.x, PrevStep(t, step.x0)
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 
 
@@ -198,7 +198,7 @@ def test_sample_hands_the_second_order_solver_its_previous_prediction():
         x = first_order = noise()
         for t, s in denoiser.schedule.steps(7, sampler.spacing):
             step, first_order = dpm_solver_step(denoiser, x, t, s, noise, None, past), dpm_solver_step(denoiser, first_order, t, s, noise).x
-            x, past = step.x, Past(t, step.x0)
+            x, past = step.x, PrevStep(t, step.x0)
     assert torch.equal(images, x.clamp(-1, 1)) and not torch.allclose(images, first_order.clamp(-1, 1), atol=1e-3)
 
 
@@ -249,7 +249,7 @@ def test_step_to_the_clean_image_is_neither_guided_nor_noised(step, variance):
 def test_a_shift_of_x0_moves_the_step_by_root_alpha_bar_and_leaves_the_noise(step, past):
     denoiser = Denoiser(Mix(), Schedule("linear", 100), "v", clip=False)
     x, z, shift, before = normal(4, 2, *SHAPE)
-    past = past and Past(past, before)
+    past = past and PrevStep(past, before)
     with torch.no_grad():
         guided, plain = step(denoiser, x, 50, 40, lambda: z, Constant(shift=lambda x, t: shift), past), step(denoiser, x, 50, 40, lambda: z, None, past)
     torch.testing.assert_close(guided.x - plain.x, denoiser.schedule.alpha_bar(40).sqrt() * shift)
@@ -268,11 +268,11 @@ def test_a_shifted_x0_stays_within_the_pixels_range(step):
 
 @pytest.mark.parametrize("clip", [True, False])
 def test_a_score_moves_ddpm_as_it_moves_ddim_with_ddpms_noise(clip):
-    denoiser, wish = Denoiser(Mix(), Schedule("cosine", 100), "v", clip=clip), Constant(score=lambda x, t: 0.3 * x.cos())
+    denoiser, condition = Denoiser(Mix(), Schedule("cosine", 100), "v", clip=clip), Constant(score=lambda x, t: 0.3 * x.cos())
     x, z = normal(2, 2, *SHAPE)
     for t, s in ((90, 50), (60, 40), (10, 0)):
         with torch.no_grad():
-            found, expected = ddpm_step(denoiser, x, t, s, lambda: z, wish), ddim_step(denoiser, x, t, s, lambda: z, wish, eta=1.0)
+            found, expected = ddpm_step(denoiser, x, t, s, lambda: z, condition), ddim_step(denoiser, x, t, s, lambda: z, condition, eta=1.0)
         torch.testing.assert_close(found.x, expected.x)
         torch.testing.assert_close(found.x0, expected.x0)
 

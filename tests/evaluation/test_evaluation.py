@@ -100,7 +100,7 @@ def test_shards_hold_what_a_folder_holds(run, tiny, tmp_path):
         assert shard.getnames() == [f"0000{i}.{kind}" for i in range(3) for kind in ("png", "json")]
         told = json.loads(shard.extractfile("00001.json").read())
     row = table(tmp_path / "shards")[1]
-    assert told == {"index": 1, "seed": int(row["seed"]), "wish": {"text": row["prompt"]}} and row["file"] == "shards/00000.tar/00001.png"
+    assert told == {"index": 1, "seed": int(row["seed"]), "condition": {"text": row["prompt"]}} and row["file"] == "shards/00000.tar/00001.png"
     for index in range(4):
         files = [open_picture(tmp_path / kind / table(tmp_path / kind)[index]["file"]) for kind in ("folder", "shards")]
         assert np.array_equal(*map(np.asarray, files))

@@ -7,7 +7,7 @@ import torch
 from gaussian import MEAN, R2, VARIANCE, M, Perfect, V, Y, log_normal, moments
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Past, ddim_step, ddpm_step
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, PrevStep, ddim_step, ddpm_step
 from sdg.diffusion.schedule import Schedule
 from sdg.guidance.semantic import SemanticGuidance
 
@@ -44,7 +44,7 @@ def test_perfect_similarity_gives_the_gradient_of_log_p_of_y():
     gain = a.sqrt() * V / (a * V + 1 - a)
     spread = V * (1 - a) / (a * V + 1 - a) + R2
     expected = gain * (Y - M - gain * (x - a.sqrt() * M)) / spread
-    torch.testing.assert_close(guide(schedule, ddpm_step, noise_aware(schedule), "mean").push(x, None, s + 1, s), expected.float())
+    torch.testing.assert_close(guide(schedule, ddpm_step, noise_aware(schedule), "mean").mean_gradient(x, None, s + 1, s), expected.float())
 
 
 def test_guided_sampling_is_the_posterior():
@@ -77,7 +77,7 @@ def deterministic(sampler):
     with torch.no_grad():
         for t, s in schedule.steps(sampler.steps, sampler.spacing):
             step = sampler.step(denoiser, x, t, s, lambda: torch.zeros_like(x), steering, past)
-            x, past = step.x, Past(t, step.x0)
+            x, past = step.x, PrevStep(t, step.x0)
     high, low, offset = x.flatten().tolist()
     return abs(offset - MEAN) / VARIANCE**0.5, abs(((high - low) / 16) ** 2 / VARIANCE - 1)
 

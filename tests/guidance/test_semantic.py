@@ -33,7 +33,7 @@ def predict(x):
 
 def asked(guide, x_t, mean, t=50, s=40):
     """The score, and γ∇sim for a Σ, as a sampler would get them: one without a Σ does not ask for the second."""
-    return guide.steer(predict, x_t, t, s, None).score, guide.push(mean, x_t, t, s) if guide.has_variance else None
+    return guide.guide_prediction(predict, x_t, t, s, None).score, guide.mean_gradient(mean, x_t, t, s) if guide.has_variance else None
 
 
 @pytest.mark.parametrize("gradient_at, sampler, where, level", [
@@ -65,7 +65,7 @@ def test_gradient_at_the_means_own_level_is_that_of_the_scaled_mean():
     seen, mean = [], normal(3, 1, 2, 2)
     guide = SemanticGuidance(2.0, "mean_own_level").guide(recording(seen), SCHEDULE, DDPM())
     scale, level = own_level(SCHEDULE, 50, 40)
-    torch.testing.assert_close(guide.push(mean, None, 50, 40), -2.0 * scale**2 * mean)
+    torch.testing.assert_close(guide.mean_gradient(mean, None, 50, 40), -2.0 * scale**2 * mean)
     assert seen[0][1] == level
 
 
@@ -114,21 +114,21 @@ def test_outside_of_the_interval_nothing_is_guided_and_no_encoder_called(gradien
     seen, x = [], normal(1, 1, 2, 2)
     guide = SemanticGuidance(1.0, gradient_at, interval=[0.25, 0.75], recurrence=3).guide(recording(seen), SCHEDULE, DDPM())
     for t in (10, 24, 75, 99):
-        assert asked(guide, x, x, t, t - 1) == (None, None) and guide.repeats(t) == 1
+        assert asked(guide, x, x, t, t - 1) == (None, None) and guide.recurrence_at(t) == 1
     assert not seen
     for t in (25, 50, 74):
-        assert any(part is not None for part in asked(guide, x, x, t, t - 1)) and guide.repeats(t) == 3
+        assert any(part is not None for part in asked(guide, x, x, t, t - 1)) and guide.recurrence_at(t) == 3
 
 
 def test_normalised_gradients_have_root_mean_square_one():
     x = normal(3, 1, 4, 4) * torch.tensor([1e-3, 1.0, 50.0]).view(3, 1, 1, 1)
-    found = SemanticGuidance(2.0, normalize=True).guide(recording([]), SCHEDULE, DDPM()).push(x, None, 50, 40)
+    found = SemanticGuidance(2.0, normalize=True).guide(recording([]), SCHEDULE, DDPM()).mean_gradient(x, None, 50, 40)
     torch.testing.assert_close(found, -2 * x / x.square().flatten(1).mean(1).sqrt().view(3, 1, 1, 1))
 
 
 def test_long_gradients_are_cut_and_short_ones_left():
     x = torch.tensor([[3.0, 4.0], [0.3, 0.4]]).view(2, 1, 1, 2)
-    found = SemanticGuidance(2.0, max_norm=1.0).guide(recording([]), SCHEDULE, DDPM()).push(x, None, 50, 40)
+    found = SemanticGuidance(2.0, max_norm=1.0).guide(recording([]), SCHEDULE, DDPM()).mean_gradient(x, None, 50, 40)
     torch.testing.assert_close(found.flatten(1), -2 * torch.tensor([[0.6, 0.8], [0.3, 0.4]]))
 
 

@@ -37,7 +37,7 @@ def points(n=5):
 
 def steering(method, x, noise=None):
     guide = method.guide(at_clean, SCHEDULE, DDIM(10))
-    return guide.steer(predict, x, T, S, noise or (lambda: torch.zeros_like(x)))
+    return guide.guide_prediction(predict, x, T, S, noise or (lambda: torch.zeros_like(x)))
 
 
 def test_dps_is_the_chain_rule_through_the_denoiser():
@@ -54,11 +54,11 @@ def test_sdg_at_x0_is_the_chain_rule_through_the_denoiser_and_the_noise_put_back
         return log_normal(Y, x.double(), R2).flatten(1).sum(1)
     x, z = points(), torch.full((5, 1, 1, 1), 0.3, dtype=torch.float64)
     guide = SemanticGuidance(3.0, "x0").guide(at_level, SCHEDULE, DDIM(10))
-    found = guide.steer(predict, x, T, S, lambda: z)
+    found = guide.guide_prediction(predict, x, T, S, lambda: z)
     noised = A**0.5 * x0_of(x) + (1 - A) ** 0.5 * z
     torch.testing.assert_close(found.score, 3 * A**0.5 * GAIN * (Y - noised) / R2, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found.prediction.x0, x0_of(x))
-    assert guide.push(x, x, T, S) is None
+    assert guide.mean_gradient(x, x, T, S) is None
 
 
 def test_mpgd_moves_x0_by_bayes_rule_and_never_differentiates_the_denoiser():
@@ -67,7 +67,7 @@ def test_mpgd_moves_x0_by_bayes_rule_and_never_differentiates_the_denoiser():
         return predict(x)
     x = points()
     with torch.no_grad():
-        found = MPGD(gamma=0.5).guide(at_clean, SCHEDULE, DDIM(10)).steer(no_gradient, x, T, S, None)
+        found = MPGD(gamma=0.5).guide(at_clean, SCHEDULE, DDIM(10)).guide_prediction(no_gradient, x, T, S, None)
     torch.testing.assert_close(found.shift, 0.5 * (1 - A) * (Y - x0_of(x)) / R2, rtol=1e-5, atol=1e-6)
     assert found.score is None
 
@@ -175,9 +175,9 @@ def test_draws_of_a_method_are_not_those_of_the_sampler():
 
 def test_outside_of_the_interval_no_method_looks_at_x0():
     guide = DPS(1.0, interval=[0.5, 1.0], recurrence=3, recurrence_interval=[0.7, 0.8]).guide(at_clean, SCHEDULE, DDIM(10))
-    outside, inside = (guide.steer(predict, points(), t, t - 10, None) for t in (400, 600))
+    outside, inside = (guide.guide_prediction(predict, points(), t, t - 10, None) for t in (400, 600))
     assert outside.score is None and outside.shift is None and inside.score.any()
-    assert [guide.repeats(t) for t in (400, 600, 750)] == [1, 1, 3]
+    assert [guide.recurrence_at(t) for t in (400, 600, 750)] == [1, 1, 3]
 
 
 @pytest.mark.parametrize("method", [DPS(3.0), MPGD(3.0)])
@@ -187,7 +187,7 @@ def test_sim_is_read_in_fp32_whatever_surrounds_it(method):
         assert product.dtype == torch.float32  # autocast would have made it bfloat16
         return -product.square().sum(1)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        found = method.guide(similarity, SCHEDULE, DDIM(10)).steer(lambda x: Prediction((2 * x).bfloat16(), None), points().float(), T, S, None)
+        found = method.guide(similarity, SCHEDULE, DDIM(10)).guide_prediction(lambda x: Prediction((2 * x).bfloat16(), None), points().float(), T, S, None)
     assert (found.score if found.shift is None else found.shift).any()
 
 

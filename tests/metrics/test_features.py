@@ -100,7 +100,7 @@ def test_one_collapsed_mode_is_precise_and_recalls_little():
 def test_diversity_is_the_mean_distance_within_groups():
     features = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 8.0], [1.0, 1.0], [1.0, 2.0], [9.0, 9.0]])
     mean, interval = of(Diversity(), features, [0, 0, 0, 1, 1, 2])
-    assert mean == pytest.approx((5 + 8 + 5 + 1) / 4) and interval == pytest.approx((1, 6))  # one wish alone, or the other
+    assert mean == pytest.approx((5 + 8 + 5 + 1) / 4) and interval == pytest.approx((1, 6))  # one condition alone, or the other
     assert of(Diversity(), features, range(6)) is None
 
 

@@ -5,7 +5,6 @@ import json
 import matplotlib.cbook
 import numpy as np
 import pytest
-import timm
 import torch
 from PIL import Image
 from torch import nn

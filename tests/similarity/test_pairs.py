@@ -7,7 +7,7 @@ import torch
 
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
 from sdg.data.captions import FACTORS, zero_shot_caption
-from sdg.data.wishes import weighted
+from sdg.data.prompts import parse_weighted_prompt
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, sample
 from sdg.guidance.method import gradient
 from sdg.similarity.references import References
@@ -17,7 +17,7 @@ from sdg.guidance.training_free import DPS, LGD, MPGD, TFG, FreeDoM, Universal
 
 KINDS = ("text", "content", "structure", "style", "class")
 METHODS = {"sdg": SemanticGuidance, "dps": DPS, "lgd": LGD, "freedom": FreeDoM, "universal": Universal, "mpgd": MPGD, "tfg": TFG}
-WISHES = {"text": ["a red ring", "a blue star | a ring:-0.5"], "class": ["ring", "red"], "content": ["a", "b"], "structure": ["b", "b"], "style": ["a", "b"]}
+CONDITIONS = {"text": ["a red ring", "a blue star | a ring:-0.5"], "class": ["ring", "red"], "content": ["a", "b"], "structure": ["b", "b"], "style": ["a", "b"]}
 SEEDS = [3, 4]
 
 
@@ -28,13 +28,13 @@ def parts():
     images = dict(zip("ab", torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1))
 
     def similarity(kinds, encoder=noisy, rows=(0, 1)):
-        wishes = {kind: [weighted(WISHES[kind][row]) for row in rows] for kind in kinds}
+        conditions = {kind: [parse_weighted_prompt(CONDITIONS[kind][row]) for row in rows] for kind in kinds}
         classes = {name: {value: zero_shot_caption(name, value) for value in values} for name, values in FACTORS.items()}
-        terms = {"text": lambda: Text(encoder, clip, [sentence for wish in wishes["text"] for sentence, _ in wish]), "content": lambda: Content(encoder),
+        terms = {"text": lambda: Text(encoder, clip, [sentence for condition in conditions["text"] for sentence, _ in condition]), "content": lambda: Content(encoder),
                  "structure": lambda: Structure(50.0, ["layer2"], "squared"), "style": lambda: Style(2.0, ["act1"], "log", "energies"),
                  "class": lambda: Class(encoder, clip, classes)}
         levels = matched_levels(denoiser.schedule, encoder.config.get("schedule"))
-        return Similarity(encoder, {kind: terms[kind]() for kind in kinds}, levels, References(images, denoiser.schedule, 0)).bind(wishes)
+        return Similarity(encoder, {kind: terms[kind]() for kind in kinds}, levels, References(images, denoiser.schedule, 0)).bind(conditions)
     return denoiser, clip, noisy, similarity
 
 

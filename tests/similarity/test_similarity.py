@@ -36,9 +36,9 @@ class Encoder:
         return F.normalize(torch.stack([normal(5, seed=len(sentence)) for sentence in sentences]), dim=-1)
 
 
-def bound(terms, wishes, encoder=None, references=None):
-    """sim of a batch; `wishes` gives each sample's targets as {term: [(target, weight), …]}."""
-    per_term = {name: [wish[name] for wish in wishes] for name in terms}
+def bound(terms, conditions, encoder=None, references=None):
+    """sim of a batch; `conditions` gives each sample's targets as {term: [(target, weight), …]}."""
+    per_term = {name: [condition[name] for condition in conditions] for name in terms}
     return Similarity(encoder or Encoder(), terms, torch.arange(100), references).bind(per_term)
 
 
@@ -240,9 +240,9 @@ def test_gradient_of_class(form):
 
 @pytest.mark.parametrize("term", [Content(Encoder(), 1.0), Structure(1.0, ["one"], "squared"), Style(1.0, ["one"], "log")])
 def test_two_references_in_one_batch_give_what_each_alone_gives(term):
-    x, wishes = normal(4, 3, 2, 2), [{"it": like(name)} for name in "abba"]
-    together = bound({"it": term}, wishes, references=references())(x, 60)
-    alone = torch.cat([bound({"it": term}, [wish], references=references())(one[None], 60) for one, wish in zip(x, wishes)])
+    x, conditions = normal(4, 3, 2, 2), [{"it": like(name)} for name in "abba"]
+    together = bound({"it": term}, conditions, references=references())(x, 60)
+    alone = torch.cat([bound({"it": term}, [condition], references=references())(one[None], 60) for one, condition in zip(x, conditions)])
     torch.testing.assert_close(together, alone)
 
 
@@ -270,10 +270,10 @@ def test_a_references_noise_hangs_on_seed_image_and_level_alone():
 def test_the_three_forms_of_class():
     encoder, x = Encoder(logit_scale=4.0), normal(2, 3, 2, 2)
     cosines = F.normalize(x.flatten(1) @ encoder.weight, dim=1) @ encoder.encode_text([c for names in CLASSES.values() for c in names.values()]).T
-    wishes = [{"class": like("star")}, {"class": like("green")}]
+    conditions = [{"class": like("star")}, {"class": like("green")}]
 
     def found(form, **options):
-        return bound({"class": Class(encoder, encoder, CLASSES, form, **options)}, wishes, encoder)(x, 40)
+        return bound({"class": Class(encoder, encoder, CLASSES, form, **options)}, conditions, encoder)(x, 40)
     torch.testing.assert_close(found("cosine"), 4 * torch.stack([cosines[0, 1], cosines[1, 4]]))
     # A class competes with those of its own factor only.
     contrastive = torch.stack([torch.log_softmax(4 * cosines[0, :2], 0)[1], torch.log_softmax(4 * cosines[1, 2:], 0)[2]])
@@ -296,8 +296,8 @@ def test_unknown_class_names_the_nearest():
 def test_terms_and_weighted_targets_add():
     encoder, x, others = Encoder(), normal(2, 3, 2, 2), references()
     text, content = Text(encoder, encoder, ["a", "bb"], 3.0), Content(encoder, 2.0)
-    wishes = [{"text": [("a", 1.0), ("bb", -0.5)], "content": [("a", 2.0), ("b", 0.25)]}, {"text": like("bb"), "content": like("a")}]
-    whole = bound({"text": text, "content": content}, wishes, encoder, others)(x, 60)
+    conditions = [{"text": [("a", 1.0), ("bb", -0.5)], "content": [("a", 2.0), ("b", 0.25)]}, {"text": like("bb"), "content": like("a")}]
+    whole = bound({"text": text, "content": content}, conditions, encoder, others)(x, 60)
 
     def only(name, term, targets, row):
         return bound({name: term}, [{name: targets}], encoder, others)(x[row : row + 1], 60)[0]

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.app.denoiser import denoiser_path
-from sdg.app.naming import drawn_from
+from sdg.app.naming import sample_settings
 from sdg.data.requests import Request
 from sdg.io.digest import content
 
@@ -16,7 +16,7 @@ __all__ = ["fingerprint"]
 
 
 def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mapping[str, Tensor], batch_size: int) -> str:
-    """A digest of everything that a run's samples follow from: settings, wishes and seeds, weights, pictures, and what shares a batch.
+    """A digest of everything that a run's samples follow from: settings, conditions and seeds, weights, pictures, and what shares a batch.
 
     Arguments:
         config: of the run.
@@ -25,8 +25,8 @@ def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mappi
     """
     encoder = ("weights", "clip" if config.encoder.get("name") is None else "pretrained") if config.guidance.gamma else ()
     weights = [denoiser_path(config), *(config.encoder.get(key) for key in encoder)]
-    told = {"settings": drawn_from(config), "batch_size": batch_size,
-            "requests": [(request.seed, dict(request.wishes)) for request in requests],
+    told = {"settings": sample_settings(config), "batch_size": batch_size,
+            "requests": [(request.seed, dict(request.conditions)) for request in requests],
             "weights": [content(file) for file in weights if file],
             "pictures": {name: hashlib.sha256(image.numpy().tobytes()).hexdigest() for name, image in pictures.items()}}
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-__all__ = ["NOT_DRAWN_WITH", "chosen_similarities", "drawn_from", "register", "run_name", "sweep_name"]
+__all__ = ["NOT_DRAWN_WITH", "chosen_similarities", "sample_settings", "register", "run_name", "sweep_name"]
 
 NOT_DRAWN_WITH = ("callbacks", "eval", "hydra", "logger", "rerun", "trainer", "trajectory")  # what changes no sample
 TRAINER = ("accelerator", "devices", "num_nodes", "precision")  # but for these of a trainer's
@@ -17,7 +17,7 @@ def chosen_similarities(config: DictConfig) -> list[str]:
     return [kind for kind, options in config.similarity.items() if {"weight", {"text": "rivals", "class": "name"}.get(kind, "reference")} <= options.keys()]
 
 
-def drawn_from(config: DictConfig) -> dict:
+def sample_settings(config: DictConfig) -> dict:
     """The settings that samples follow from, resolved."""
     kept = OmegaConf.masked_copy(config, [key for key in config if key not in NOT_DRAWN_WITH])
     return OmegaConf.to_container(kept, resolve=True) | {"trainer": {key: str(config.trainer[key]) for key in TRAINER}}
@@ -29,7 +29,7 @@ def run_name(config: DictConfig) -> str:
     Arguments:
         config: of the job, with Hydra's own part.
     """
-    return f"{'+'.join(chosen_similarities(config)) or 'unguided'}_{config.hydra.runtime.choices.guidance}_{digest(drawn_from(config))}"
+    return f"{'+'.join(chosen_similarities(config)) or 'unguided'}_{config.hydra.runtime.choices.guidance}_{digest(sample_settings(config))}"
 
 
 def sweep_name(words: Sequence[str]) -> str:

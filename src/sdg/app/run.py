@@ -50,8 +50,8 @@ def run(config: DictConfig) -> Iterator[Path]:
             yield folder
         except Exception as error:
             if not begun:
-                forget(folder)
-            if isinstance(error, Absent) and (experiment := of_somebody_else()):
+                remove_empty_run(folder)
+            if isinstance(error, Absent) and (experiment := external_experiment()):
                 raise UserError(f"{error} conf/experiment/{experiment}.yaml says what it needs and where that is found.") from error
             raise
         finally:
@@ -63,14 +63,14 @@ def run(config: DictConfig) -> Iterator[Path]:
         print(f"results: {folder}", flush=True)
 
 
-def forget(folder: Path) -> None:
+def remove_empty_run(folder: Path) -> None:
     """Removes what a run that was refused at its start has left; a folder that the user named stays."""
     named = any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
     if rank_zero_only.rank == 0 and not named and folder.is_dir() and {file.name for file in folder.iterdir()} <= {".hydra", "config.yaml", "versions.json"}:
         shutil.rmtree(folder)
 
 
-def of_somebody_else() -> str | None:
+def external_experiment() -> str | None:
     """The chosen experiment, if it needs files that are not shipped."""
     chosen = HydraConfig.get().runtime.choices.get("experiment")
     return chosen if chosen and str(chosen).startswith("paper_") else None

@@ -10,14 +10,14 @@ from sdg.diffusion.samplers import steps_taken
 from sdg.errors import UserError, choice, integer, number
 from sdg.app.denoiser import chosen_denoiser
 from sdg.app.fingerprint import fingerprint
-from sdg.evaluation.store import Drawn
+from sdg.evaluation.store import SampleStore
 from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.evaluation.measuring import Evaluation
 from sdg.evaluation.figures import report
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.app.run import make_trainer, run
 from sdg.io.plain import numbers
-from sdg.app.similarities import asked_for, build_similarity, reference_images
+from sdg.app.similarities import requested_conditions, build_similarity, reference_images
 from sdg.app.naming import chosen_similarities
 from sdg.evaluation.publish import publish
 
@@ -42,8 +42,8 @@ def sample(config: DictConfig) -> None:
             raise UserError(f"data.resolution={config.data.resolution}, but the denoiser draws {resolution} pixels a side; set data.resolution={resolution}.")
         data = instantiate(config.data)
         data.setup("predict")
-        wishes, each = asked_for(config, data.held_out, guided=bool(method.gamma))
-        requests = Requests(wishes, each, config.seed)
+        conditions, each = requested_conditions(config, data.held_out, guided=bool(method.gamma))
+        requests = Requests(conditions, each, config.seed)
         integer("sampler.steps", sampler.steps, 1, denoiser.schedule.T)
         start = None if config.init_image is None else load_image(config.init_image, resolution, setting="init_image")
         if start is not None and not 0 < number("strength", config.strength) <= 1:
@@ -63,7 +63,7 @@ def sample(config: DictConfig) -> None:
         if len(requests) < trainer.world_size:
             raise UserError(f"{len(requests)} samples for {trainer.world_size} processes; raise num_samples or lower trainer.devices.")
         batch_size = min(config.batch_size, -(-len(requests) // trainer.world_size))
-        drawn = Drawn(folder, len(requests), batch_size, fingerprint(config, requests, references | ({} if start is None else {"": start}), batch_size), config.images)
+        drawn = SampleStore(folder, len(requests), batch_size, fingerprint(config, requests, references | ({} if start is None else {"": start}), batch_size), config.images)
         if rank_zero_only.rank == 0:
             drawn.begin(choice("rerun", config.rerun, (True, False)))
             if left := len(drawn.batches) - len(drawn.missing()):
@@ -79,13 +79,13 @@ def sample(config: DictConfig) -> None:
             if config.rerun or drawn.missing():
                 trainer.predict(module, return_predictions=False)
             if trainer.is_global_zero:
-                drawn.keep_measured(config.eval)
+                drawn.archive_metrics(config.eval)
             trainer.test(evaluation.of(drawn), verbose=False)
         finally:
             module.progress.stop()
             data.tell()
         if trainer.is_global_zero:
-            drawn.note_measured(config.eval)
+            drawn.record_options(config.eval)
             if trainer.logger:
                 weights = [config.encoder.weights] if similarity and "weights" in config.encoder else []
                 publish(trainer.logger, folder, numbers(evaluation.metrics), "samples.csv", weights)

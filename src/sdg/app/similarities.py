@@ -10,7 +10,7 @@ from torch import Tensor
 from sdg.models.registry import chosen_clip, load_classifier, load_clip_noisy, pair, scales
 from sdg.data.image import image_files, load_image
 from sdg.data.requests import Request
-from sdg.data.wishes import read_table, read_wishes, verbatim, weighted
+from sdg.data.prompts import read_table, read_conditions, escape_prompt, parse_weighted_prompt
 from sdg.diffusion.denoiser import Denoiser
 from sdg.models.stages import stages
 from sdg.errors import UserError, choice, integer
@@ -18,7 +18,7 @@ from sdg.similarity.references import References
 from sdg.similarity import Class, Content, Similarity, Structure, Style, Term, Text, matched_levels
 from sdg.app.naming import chosen_similarities
 
-__all__ = ["asked_for", "build_similarity", "negative_captions", "prompted", "reference_images"]
+__all__ = ["requested_conditions", "build_similarity", "negative_captions", "prompted", "reference_images"]
 
 RIVALS = 256  # held-out captions
 TERMS = {"text": Text, "content": Content, "structure": Structure, "style": Style, "class": Class}
@@ -26,21 +26,21 @@ BY_REFERENCE = [kind for kind, term in TERMS.items() if term.by_reference]
 HELD_OUT = "held-out "  # with a number: a reference from the data's held-out part
 
 
-def asked_for(config: DictConfig, held_out, guided: bool) -> tuple[list[dict[str, str]], int]:
-    """Every wish of the run, {similarity: as written}, and the number of samples of each.
+def requested_conditions(config: DictConfig, held_out, guided: bool) -> tuple[list[dict[str, str]], int]:
+    """Every condition of the run, {similarity: as written}, and the number of samples of each.
 
     Arguments:
         config: of the run.
         held_out: the data's held-out part; shapes have captions and classes, a folder has images only.
         guided: whether anything must be asked for at all.
     """
-    kinds, offers = chosen_similarities(config), own_wishes(config, held_out)
+    kinds, offers = chosen_similarities(config), default_conditions(config, held_out)
     if not kinds and guided:
         raise UserError("similarity=[] is empty; name at least one, such as similarity=[text].")
     given = {kind: command_line(kind, config) for kind in kinds}
     if not guided and config.prompts is None:
         given = {kind: said for kind, said in given.items() if said is not None or kind in offers}
-    return read_wishes(given, config.prompts, config.num_samples, config.samples_per_prompt, offers)
+    return read_conditions(given, config.prompts, config.num_samples, config.samples_per_prompt, offers)
 
 
 def command_line(kind: str, config: DictConfig) -> list[str] | None:
@@ -63,7 +63,7 @@ def listed(value) -> list:
     return [value] if isinstance(value, (str, int, float)) else list(value)
 
 
-def own_wishes(config: DictConfig, held_out) -> dict:
+def default_conditions(config: DictConfig, held_out) -> dict:
     """{similarity: function of a number}: what held-out data offers where nobody said."""
     def within(i: int) -> int:
         i += integer("offset", config.offset, 0)
@@ -72,9 +72,9 @@ def own_wishes(config: DictConfig, held_out) -> dict:
         return i
     offers = {kind: lambda i: f"{HELD_OUT}{within(i)}" for kind in BY_REFERENCE}
     if hasattr(held_out, "caption"):
-        offers["text"] = lambda i: verbatim(held_out.caption(within(i), 0, prompted(config.named, held_out, within(i))))
+        offers["text"] = lambda i: escape_prompt(held_out.caption(within(i), 0, prompted(config.named, held_out, within(i))))
     if hasattr(held_out, "class_of"):
-        offers["class"] = lambda i: verbatim(held_out.class_of(within(i)))
+        offers["class"] = lambda i: escape_prompt(held_out.class_of(within(i)))
     return offers
 
 
@@ -100,7 +100,7 @@ def prompted(named, held_out, index: int) -> list[str] | int | None:
 
 def reference_images(requests: Sequence[Request], terms: Sequence[str], held_out, resolution: int) -> dict[str, Tensor]:
     """{name: image} of everything that the requests refer to."""
-    names = {name: f"similarity.{term}.reference" for request in requests for term in terms if term in BY_REFERENCE for name, _ in weighted(request.wishes[term])}
+    names = {name: f"similarity.{term}.reference" for request in requests for term in terms if term in BY_REFERENCE for name, _ in parse_weighted_prompt(request.conditions[term])}
     return {name: held_out_image(name, held_out) if name.startswith(HELD_OUT) else load_image(name, resolution, setting=setting) for name, setting in names.items()}
 
 
@@ -125,14 +125,14 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
     image, text = load_encoders(config)
     if image.resolution != denoiser.config["resolution"] and not scales(image):
         raise UserError(f"the encoder takes {image.resolution} pixels a side, the denoiser draws {denoiser.config['resolution']}; fine-tune the encoder at the denoiser's resolution.")
-    wanted = {kind: [weighted(request.wishes[kind]) for request in requests] for kind in chosen_similarities(config)}
+    wanted = {kind: [parse_weighted_prompt(request.conditions[kind]) for request in requests] for kind in chosen_similarities(config)}
     terms: dict[str, Term] = {}
     for kind, targets in wanted.items():
         options = config.similarity[kind]
         if text is None and not (kind == "class" and options.form == "classifier"):
             raise UserError(f"encoder={config.encoder_name} knows classes only: use similarity=class similarity.class.form=classifier, or encoder=clip_noisy.")
         if kind == "text":
-            terms[kind] = Text(image, text, [sentence for wish in targets for sentence, _ in wish], options.weight, negative_captions(options.rivals, held_out, getattr(image, "calibrated", False)))
+            terms[kind] = Text(image, text, [sentence for condition in targets for sentence, _ in condition], options.weight, negative_captions(options.rivals, held_out, getattr(image, "calibrated", False)))
         elif kind == "content":
             terms[kind] = Content(image, options.weight, options.noised)
         elif kind in ("structure", "style"):

@@ -65,7 +65,7 @@ def row(job: dict, metrics: dict, columns: list[str]) -> dict:
         columns: the attributes.
     """
     alignment, cost = metrics.get("alignment", {}), metrics.get("cost_per_sample", {})
-    alike, overlap = (next(iter(metrics.get(name, {}).values()), None) for name in ("agreement", "mask_iou"))  # with the first of a wish's references
+    alike, overlap = (next(iter(metrics.get(name, {}).values()), None) for name in ("agreement", "mask_iou"))  # with the first of a condition's references
     return {"job": job["name"]} | {name: alignment.get(name) for name in columns} | {f"same_{name}": (alike or {}).get(name) for name in columns[:-1]} | {
         "mask_iou": overlap} | {name: metrics.get(name) for name in FIGURES} | {
         "gflops_per_sample": cost["flops"] / 1e9 if cost else None, "folder": job["folder"]}

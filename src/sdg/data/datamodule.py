@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Subset
 from sdg.data import captions, portrait_captions
 from sdg.data.emoji import CLDR, Emoji
 from sdg.data.folder import ImageFolder
-from sdg.data.known import Known
+from sdg.data.known import TorchvisionDataset
 from sdg.data.loader import Order, Resumable
 from sdg.data.portraits import Portraits
 from sdg.data.shapes import Shapes
@@ -202,7 +202,7 @@ class PortraitsData(Data):
 
 
 class Pictures(Data):
-    """Data that may have captions of its own, in `self.train` and `self.held_out`, two `Part`s."""
+    """Data that may have captions of its own, in `self.train` and `self.held_out`, two `SplitSubset`s."""
 
     @property
     def captions(self) -> list[str]:
@@ -236,11 +236,11 @@ class Split(Pictures):
             rank_zero_only(print)(f"data.held_out={share:g} of {len(images)} images is none by their names, so one is held out: {ascii(images.mark(marks.index(min(marks))).decode(errors='replace'))[1:-1]}. "
                                   "Images that are added later may take its place; a larger share stays as it is.")
         apart = [mark < bound for mark in marks]
-        self.held_out = Part(images.plain(), [i for i, out in enumerate(apart) if out])
-        self.train = Part(images, [i for i, out in enumerate(apart) if not out])
+        self.held_out = SplitSubset(images.plain(), [i for i, out in enumerate(apart) if out])
+        self.train = SplitSubset(images, [i for i, out in enumerate(apart) if not out])
 
 
-class Part(Subset):
+class SplitSubset(Subset):
     """Some images, with what is known of them."""
 
     def __init__(self, images, indices: list[int]):
@@ -306,7 +306,7 @@ class KnownData(Pictures):
     """A data set that torchvision has, with the split that it came with.
 
     Arguments:
-        name, root, category, resolution, captions, download, max_broken: as of `Known`.
+        name, root, category, resolution, captions, download, max_broken: as of `TorchvisionDataset`.
         crop, flip: of training images; held-out ones are the centre, as they are.
     """
 
@@ -318,13 +318,13 @@ class KnownData(Pictures):
 
     def prepare_data(self) -> None:
         for train in (True, False):  # once, on one process of each machine
-            Known(train=train, download=self.download, **self.options)
+            TorchvisionDataset(train=train, download=self.download, **self.options)
 
     def setup(self, stage: str) -> None:
         if not hasattr(self, "held_out"):
             alone = {"download": self.download and self.trainer is None}
-            train, held_out = Known(train=True, **self.augmented, **alone, **self.options), Known(train=False, **alone, **self.options)
-            self.train, self.held_out = Part(train, range(len(train))), Part(held_out, range(len(held_out)))
+            train, held_out = TorchvisionDataset(train=True, **self.augmented, **alone, **self.options), TorchvisionDataset(train=False, **alone, **self.options)
+            self.train, self.held_out = SplitSubset(train, range(len(train))), SplitSubset(held_out, range(len(held_out)))
         super().setup(stage)
 
     def told(self) -> list[str]:

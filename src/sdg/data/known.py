@@ -13,12 +13,12 @@ from sdg.data.image import pixels
 from sdg.data.skipping import Skipping
 from sdg.errors import UserError, choice, first_line, integer
 
-__all__ = ["KNOWN", "Known"]
+__all__ = ["KNOWN", "TorchvisionDataset"]
 
 KNOWN = ("cifar10", "celeba", "lsun")
 
 
-class Known(Skipping):
+class TorchvisionDataset(Skipping):
     """One part of a known data set, scaled so that the shorter side is `resolution`, then cropped to a square.
 
     Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}; with `captions` {`caption`: B sentences}, of a CIFAR-10

@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 __all__ = ["Request", "Requests"]
 
-Wishes = Mapping[str, str]  # {similarity: what the sample shall be like, as the user wrote it}
+Conditions = Mapping[str, str]  # {similarity: what the sample shall be like, as the user wrote it}
 
 
 class Request(NamedTuple):
@@ -16,16 +16,16 @@ class Request(NamedTuple):
 
     index: int
     seed: int
-    wishes: Wishes
+    conditions: Conditions
 
 
 class Requests(Dataset):
-    """K requests for each of the wishes, in order; a sample's seed follows from the run's seed and its index alone."""
+    """K requests for each of the conditions, in order; a sample's seed follows from the run's seed and its index alone."""
 
-    def __init__(self, wishes: Sequence[Wishes], each: int, seed: int):
-        every = [wish for wish in wishes for _ in range(each)]
-        self.requests = [Request(i, int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> 1), wish)
-                         for i, wish in enumerate(every)]
+    def __init__(self, conditions: Sequence[Conditions], each: int, seed: int):
+        every = [condition for condition in conditions for _ in range(each)]
+        self.requests = [Request(i, int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> 1), condition)
+                         for i, condition in enumerate(every)]
 
     def __len__(self) -> int:
         return len(self.requests)

@@ -16,7 +16,7 @@ from sdg.data.image import pixels
 from sdg.data.sources import Example, Source
 from sdg.errors import UserError, first_line, integer
 
-__all__ = ["Kept", "Stream"]
+__all__ = ["InMemoryDataset", "Stream"]
 
 
 class Stream(IterableDataset):
@@ -133,7 +133,7 @@ def collated(read: list[tuple[torch.Tensor, list[str]]], captions: bool) -> dict
     return batch | {"caption": [said[int(torch.randint(len(said), ()))] for _, said in read]} if captions else batch
 
 
-class Kept(Dataset):
+class InMemoryDataset(Dataset):
     """Examples that are held in memory, the centre of each, as 8-bit pixels.
 
     Arguments:

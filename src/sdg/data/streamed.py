@@ -9,7 +9,7 @@ from sdg.data.datamodule import Data
 from sdg.data.image import CROPS
 from sdg.data.loader import Resumable
 from sdg.data.sources import Hub, Tars
-from sdg.data.stream import Kept, Stream
+from sdg.data.stream import InMemoryDataset, Stream
 from sdg.errors import UserError, choice, integer
 
 __all__ = ["HubData", "TarData"]
@@ -43,7 +43,7 @@ class Streamed(Data):
         if not hasattr(self, "held_out"):
             source, apart = self.parts()
             self.train = Stream(source, self.size, self.resolution, self.batch_size, **self.options)
-            self.held_out = Kept(apart, self.train)
+            self.held_out = InMemoryDataset(apart, self.train)
 
     def told(self) -> list[str]:
         return [f"{self.train.count} files could not be used and were skipped; they are named above."] if self.train.count else []

@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-__all__ = ["Guide", "Prediction", "Steering"]
+__all__ = ["Guide", "Prediction", "GuidanceOutput"]
 
 
 class Prediction(NamedTuple):
@@ -15,7 +15,7 @@ class Prediction(NamedTuple):
     weight: Tensor | None
 
 
-class Steering(NamedTuple):
+class GuidanceOutput(NamedTuple):
     """What guidance makes of a prediction.
 
     Arguments:
@@ -32,11 +32,11 @@ class Steering(NamedTuple):
 class Guide(Protocol):
     """Guidance as the samplers see it. The step to the clean image is never guided."""
 
-    def steer(self, predict: Callable[[Tensor], Prediction], x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]) -> Steering:
+    def guide_prediction(self, predict: Callable[[Tensor], Prediction], x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]) -> GuidanceOutput:
         """Moves the prediction; `predict` is the denoiser at level t, `noise` each sample's own source."""
 
-    def push(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
+    def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
         """γ∇sim, at μ_θ or at x_t, which a sampler with a Σ multiplies by it; None where this guidance does not act so."""
 
-    def repeats(self, t: int) -> int:
+    def recurrence_at(self, t: int) -> int:
         """How often the step from level t is taken, with noise put back between."""

@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import Guide, Prediction, Steering
+from sdg.diffusion.guide import Guide, Prediction, GuidanceOutput
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, integer, number
 
-__all__ = ["DDIM", "DDPM", "DPMSolver", "Noise", "Past", "Step", "ddim_step", "ddpm_step", "dpm_solver_step", "sample", "steps_taken"]
+__all__ = ["DDIM", "DDPM", "DPMSolver", "Noise", "PrevStep", "Step", "ddim_step", "ddpm_step", "dpm_solver_step", "sample", "steps_taken"]
 
 
-ASIDE = 0x5D6  # turns a sample's seed into that of its second stream, guidance's own: the sampler's noise is the same whatever guides
+GUIDANCE_STREAM = 0x5D6  # turns a sample's seed into that of its second stream, guidance's own: the sampler's noise is the same whatever guides
 
 
 class Noise:
@@ -29,15 +29,15 @@ class Noise:
 
     def __init__(self, seeds: Iterable[int], shape: tuple[int, ...], device="cpu"):
         seeds = list(seeds)
-        self.generators = {stream: [torch.Generator().manual_seed(seed ^ stream) for seed in seeds] for stream in (0, ASIDE)}
+        self.generators = {stream: [torch.Generator().manual_seed(seed ^ stream) for seed in seeds] for stream in (0, GUIDANCE_STREAM)}
         self.shape, self.device = shape, device
 
     def __call__(self, stream: int = 0) -> Tensor:
-        """The next draw of the sampler's stream, 0, or of `ASIDE`, shape (B, C, H, W)."""
+        """The next draw of the sampler's stream, 0, or of `GUIDANCE_STREAM`, shape (B, C, H, W)."""
         return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators[stream]]).to(self.device)
 
 
-class Past(NamedTuple):
+class PrevStep(NamedTuple):
     """The step before: its level and its x̂_0."""
 
     t: int
@@ -51,13 +51,13 @@ class Step(NamedTuple):
     x0: Tensor
 
 
-def steered(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None) -> Steering:
+def guided_prediction(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None) -> GuidanceOutput:
     if guide is None or s < 0:
-        return Steering(denoiser.predict(x, t))
-    return guide.steer(lambda x_t: denoiser.predict(x_t, t), x, t, s, lambda: noise(ASIDE))
+        return GuidanceOutput(denoiser.predict(x, t))
+    return guide.guide_prediction(lambda x_t: denoiser.predict(x_t, t), x, t, s, lambda: noise(GUIDANCE_STREAM))
 
 
-def moved_by(denoiser: Denoiser, steering: Steering, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
+def apply_guidance(denoiser: Denoiser, steering: GuidanceOutput, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
     """x̂_0 moved by the score, which ε̂ follows (Dhariwal & Nichol 2021, alg. 2: ε̂ = ε_θ − √(1−ᾱ_t) · score), and x̂_0 + shift besides."""
     x0 = steering.prediction.x0
     if steering.score is not None:
@@ -67,12 +67,12 @@ def moved_by(denoiser: Denoiser, steering: Steering, x: Tensor, t: int) -> tuple
     return x0, x0 if steering.shift is None else denoiser.bounded(x0 + steering.shift)
 
 
-def ddpm_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: Past | None = None) -> Step:
+def ddpm_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: PrevStep | None = None) -> Step:
     """The guided ancestral step (Liu et al. 2022, arXiv 2112.05744, alg. 1; unguided Ho et al. 2020, arXiv 2006.11239, alg. 2):
 
         x_s = μ_θ(x_t, t) + Σ γ∇sim + Σ^½ z
 
-    A `Steering` of the prediction acts before: the score moves x̂_0, and μ_θ with it; a shift is added to x_s, √ᾱ_s times, as in DDIM.
+    A `GuidanceOutput` of the prediction acts before: the score moves x̂_0, and μ_θ with it; a shift is added to x_s, √ᾱ_s times, as in DDIM.
     The step to s = −1 is neither guided nor noised: x_s = x̂_0.
 
     Arguments:
@@ -87,19 +87,19 @@ def ddpm_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[],
         x_s, and the x̂_0 that it was made from, both shaped as `x`.
     """
     z = noise()
-    steering = steered(denoiser, x, t, s, noise, guide)
-    x0, shifted = moved_by(denoiser, steering, x, t)
+    steering = guided_prediction(denoiser, x, t, s, noise, guide)
+    x0, shifted = apply_guidance(denoiser, steering, x, t)
     mean, variance = denoiser.reverse(Prediction(x0, steering.prediction.weight), x, t, s)
     if s < 0:
         return Step(mean, x0)
     moved = mean + denoiser.schedule.alpha_bar(s, x.device).sqrt().to(x.dtype) * (shifted - x0)
-    gradient = guide.push(mean, x, t, s) if guide is not None else None
+    gradient = guide.mean_gradient(mean, x, t, s) if guide is not None else None
     if gradient is not None:
         moved = moved + variance * gradient
     return Step(moved + variance.sqrt() * z, shifted)
 
 
-def ddim_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: Past | None = None,
+def ddim_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: PrevStep | None = None,
               eta: float = 0.0) -> Step:
     """x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z with σ = η √β̃ (Song et al. 2021, arXiv 2010.02502, eq. 12).
 
@@ -110,7 +110,7 @@ def ddim_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[],
         others, and what is returned: as of `ddpm_step`.
     """
     z = noise()
-    x0, shifted = moved_by(denoiser, steered(denoiser, x, t, s, noise, guide), x, t)
+    x0, shifted = apply_guidance(denoiser, guided_prediction(denoiser, x, t, s, noise, guide), x, t)
     a = denoiser.schedule.alpha_bar(s, x.device)
     variance = eta**2 * denoiser.schedule.posterior_variance(t, s, x.device)
     x_s = (a.sqrt().to(x.dtype) * shifted + (1 - a - variance).clamp(min=0).sqrt().to(x.dtype) * denoiser.schedule.noise(x0, x, t)
@@ -119,7 +119,7 @@ def ddim_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[],
 
 
 def dpm_solver_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None,
-                    past: Past | None = None) -> Step:
+                    past: PrevStep | None = None) -> Step:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, alg. 2), with λ = log(√ᾱ/√(1−ᾱ)), h = λ_s − λ_t and r = (λ_t − λ_past)/h:
 
         x_s = √(1−ᾱ_s)/√(1−ᾱ_t) x_t + √ᾱ_s (1 − e^{−h}) [x̂_0 + (x̂_0 − x̂_0,past)/(2r)]
@@ -135,7 +135,7 @@ def dpm_solver_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callab
     Returns:
         x_s, and the x̂_0 to extrapolate from at the next step.
     """
-    x0, shifted = moved_by(denoiser, steered(denoiser, x, t, s, noise, guide), x, t)
+    x0, shifted = apply_guidance(denoiser, guided_prediction(denoiser, x, t, s, noise, guide), x, t)
     if s < 0:
         return Step(x0, x0)
 
@@ -230,12 +230,12 @@ def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guide | None = None
     if start is not None:
         x = denoiser.schedule.q_sample(start, steps[0][0], x)
     for done, (t, s) in enumerate(steps, 1):
-        repeats = guide.repeats(t) if guide is not None and s >= 0 else 1
+        repeats = guide.recurrence_at(t) if guide is not None and s >= 0 else 1
         for repeat in range(repeats):
             step = sampler.step(denoiser, x, t, s, noise, guide, past)
             if repeat + 1 < repeats:
                 x = denoiser.schedule.renoise(step.x, s, t, noise())
-        x, past = step.x, Past(t, step.x0)
+        x, past = step.x, PrevStep(t, step.x0)
         if not x.isfinite().all():
             raise UserError(f"the samples overflowed at step {done} of {len(steps)}; " + ("lower guidance.gamma." if guide else "are these the denoiser's weights?"))
         on_step(done, step)

@@ -20,13 +20,13 @@ SAID = (
 )
 
 
-def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_reference: Sequence[str], factors: Sequence[str], computed: Mapping, draws: int) -> dict:
+def figures(table: Sequence[Mapping], gamma: float, conditions: Sequence[str], by_reference: Sequence[str], factors: Sequence[str], computed: Mapping, draws: int) -> dict:
     """What `metrics.json` holds.
 
     Arguments:
         table: a row for each sample: its cost, and what was read off it.
         gamma: γ, for the record.
-        wishes: what each sample was asked for; intervals are over these.
+        conditions: what each sample was asked for; intervals are over these.
         by_reference: similarities to images.
         factors: names of the attributes that were read.
         computed: what metrics over all ranks gave.
@@ -34,7 +34,7 @@ def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_re
     """
     costs = [row["cost"] for row in table]
     cost = {name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} | {"peak_memory": max(c["peak_memory"] for c in costs)}
-    found = {"gamma": gamma, "num_samples": len(table), "num_prompts": len(set(wishes)), "seconds_per_sample": cost.pop("seconds"), "cost_per_sample": cost}
+    found = {"gamma": gamma, "num_samples": len(table), "num_prompts": len(set(conditions)), "seconds_per_sample": cost.pop("seconds"), "cost_per_sample": cost}
 
     def column(name: str) -> torch.Tensor:
         return torch.tensor([float(row[name]) for row in table])
@@ -42,11 +42,11 @@ def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_re
     found["similarity"] = column("similarity").mean().item() if "similarity" in table[0] else None
     found |= computed
     if found.get("alignment", {}).get("all") is not None:
-        # A wish that names nothing is neither right nor wrong.
+        # A condition that names nothing is neither right nor wrong.
         asked = [k for k, row in enumerate(table) if row["all"] is not None]
 
         def interval(name: str) -> tuple[float, float]:
-            return bootstrap_interval(torch.tensor([float(table[k][name]) for k in asked]), [wishes[k] for k in asked], draws)
+            return bootstrap_interval(torch.tensor([float(table[k][name]) for k in asked]), [conditions[k] for k in asked], draws)
 
         found["alignment_all_interval"] = interval("all")
         if "shows" in table[0]:
@@ -71,7 +71,7 @@ def figures(table: Sequence[Mapping], gamma: float, wishes: Sequence[str], by_re
         for name, value in parts.items():
             found.setdefault(name, {})[kind] = value
     if "x" in table[0]:
-        found["position_spread"] = spread_within(torch.stack([column("x"), column("y")], 1), list(wishes))
+        found["position_spread"] = spread_within(torch.stack([column("x"), column("y")], 1), list(conditions))
     return found
 
 

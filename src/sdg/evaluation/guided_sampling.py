@@ -9,12 +9,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sdg.data.requests import Request
-from sdg.data.wishes import weighted
+from sdg.data.prompts import parse_weighted_prompt
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import Noise, Step, sample, steps_taken
 from sdg.guidance.method import Method
 from sdg.similarity.similarity import Similarity
-from sdg.evaluation.store import Drawn
+from sdg.evaluation.store import SampleStore
 from sdg.report.progress import Bar
 from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
 from sdg.report.grid import to_uint8
@@ -40,7 +40,7 @@ class GuidedSampling(pl.LightningModule):
         trajectory: how many samples of the first batch to follow from noise to image.
     """
 
-    def __init__(self, denoiser: Denoiser, sampler, method: Method, similarity: Similarity | None, requests: Sequence[Request], drawn: Drawn,
+    def __init__(self, denoiser: Denoiser, sampler, method: Method, similarity: Similarity | None, requests: Sequence[Request], drawn: SampleStore,
                  start: Tensor | None = None, strength: float = 1.0, trajectory: int = 0):
         super().__init__()
         self.denoiser, self.sampler, self.method, self.similarity = denoiser, sampler, method, similarity
@@ -69,8 +69,8 @@ class GuidedSampling(pl.LightningModule):
         meter = Meter(self.networks())
         noise, guide = Noise([request.seed for request in batch], self.shape, self.device), None
         if self.similarity:
-            wishes = {name: [weighted(request.wishes[name]) for request in batch] for name in self.similarity.terms}
-            guide = self.method.guide(self.similarity.bind(wishes, self.device), self.denoiser.schedule, self.sampler)
+            conditions = {name: [parse_weighted_prompt(request.conditions[name]) for request in batch] for name in self.similarity.terms}
+            guide = self.method.guide(self.similarity.bind(conditions, self.device), self.denoiser.schedule, self.sampler)
         followed = Trajectory(self.drawn.folder) if self.trajectory and batch[0].index == 0 else None
 
         def on_step(done: int, step: Step) -> None:
@@ -94,7 +94,7 @@ class GuidedSampling(pl.LightningModule):
         return found
 
     def write(self, batch: list[Request], images: Tensor, cost: dict[str, float]) -> None:
-        self.drawn.add(to_uint8(images), [{"index": request.index, "seed": request.seed, "wish": dict(request.wishes), "cost": cost} for request in batch])
+        self.drawn.add(to_uint8(images), [{"index": request.index, "seed": request.seed, "condition": dict(request.conditions), "cost": cost} for request in batch])
 
     def teardown(self, stage: str) -> None:
         self.progress.stop()

@@ -14,9 +14,9 @@ from torchvision.transforms.functional import to_pil_image
 
 from sdg.models.registry import load_clip, load_judge, scales
 from sdg.data.requests import Request
-from sdg.data.wishes import foremost, weighted
+from sdg.data.prompts import primary_prompt, parse_weighted_prompt
 from sdg.errors import UserError, choice, integer
-from sdg.evaluation.store import Drawn
+from sdg.evaluation.store import SampleStore
 from sdg.evaluation.figures import figures, report, write_table
 from sdg.io.digest import content
 from sdg.io.files import write_whole
@@ -56,7 +56,7 @@ class Evaluation(pl.LightningModule):
         gamma: γ, for the record.
 
     Raises:
-        UserError: weights are missing or take images of another size, or a wish names what the data does not know.
+        UserError: weights are missing or take images of another size, or a condition names what the data does not know.
     """
 
     def __init__(self, options: Any, requests: Sequence[Request], data, references: Mapping[str, Tensor], resolution: int,
@@ -66,14 +66,14 @@ class Evaluation(pl.LightningModule):
         integer("eval.real", options.real, 2)
         integer("eval.bootstrap", options.bootstrap, 1)
         self.options, self.data, self.pictures, self.start, self.gamma = options, data, dict(references), start, gamma
-        self.held_out, self.wishes = data.held_out, [dict(request.wishes) for request in requests]
-        self.distinct = {wish: k for k, wish in enumerate(dict.fromkeys(str(wish) for wish in self.wishes))}
-        self.group = torch.tensor([self.distinct[str(wish)] for wish in self.wishes])
+        self.held_out, self.conditions = data.held_out, [dict(request.conditions) for request in requests]
+        self.distinct = {condition: k for k, condition in enumerate(dict.fromkeys(str(condition) for condition in self.conditions))}
+        self.group = torch.tensor([self.distinct[str(condition)] for condition in self.conditions])
         self.attributes = getattr(self.held_out, "attributes", {})
         self.names = list(self.attributes)
         self.judge = load_judge(options.judge) if options.judge and self.attributes else None
         self.reader = reader_of(self.held_out) if choice("eval.reading", options.reading, (True, False)) else None
-        self.clip = load_clip(options.clip) if options.clip and (self.wishes[0].get("text") or not self.judge) else None
+        self.clip = load_clip(options.clip) if options.clip and (self.conditions[0].get("text") or not self.judge) else None
         self.inception = Inception(options.inception) if options.inception else None
         self.imagenet = ImageNet() if reads_imagenet(options.imagenet, len(requests)) else None
         self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
@@ -82,14 +82,14 @@ class Evaluation(pl.LightningModule):
                 raise UserError(f"eval.{name} reads images of {network.resolution} pixels a side, the samples have {resolution}: train one "
                                 f"(python train.py encoder={name} data.resolution={resolution}) or go without, eval.{name}=null.")
         if self.judge or self.reader:
-            self.wanted, self.unwanted = (named_by(self.wishes, sign, self.held_out) for sign in (1, -1))
+            self.wanted, self.unwanted = (named_by(self.conditions, sign, self.held_out) for sign in (1, -1))
             self.aligned, self.against = Alignment(self.names), Alignment(self.names)
         if self.judge:
             self.rivals = self.wanted.new_empty(len(self.distinct), len(self.names)).index_copy(0, self.group, self.wanted)
             self.found, self.by_judge = Retrieval(), Alignment(self.names)
         self.distances, self.of_showing = torch.nn.ModuleDict(), None
 
-    def of(self, drawn: Drawn) -> "Evaluation":
+    def of(self, drawn: SampleStore) -> "Evaluation":
         """This evaluation, of that run."""
         self.drawn = drawn
         return self
@@ -113,7 +113,7 @@ class Evaluation(pl.LightningModule):
 
     @torch.no_grad()
     def on_test_start(self) -> None:
-        self.real, many = {}, enough(len(self.wishes))  # few samples are compared with nothing, so nothing need be rendered
+        self.real, many = {}, enough(len(self.conditions))  # few samples are compared with nothing, so nothing need be rendered
         for turn in (True, False):  # the first process reads the real images, the others find what it kept
             if self.trainer.is_global_zero == turn:
                 self.real = {name: self.read_real(name) for name in self.readers() if many or name == "judge"}
@@ -138,7 +138,7 @@ class Evaluation(pl.LightningModule):
             self.their_factors = dict(zip(self.pictures, factors))
             self.their_masks = dict(zip(self.pictures, judged.mask > 0)) if judged else {}
         if self.clip:
-            sentences = list(dict.fromkeys(foremost(wish["text"]) for wish in self.wishes if "text" in wish))
+            sentences = list(dict.fromkeys(primary_prompt(condition["text"]) for condition in self.conditions if "text" in condition))
             self.sentences = dict(zip(sentences, self.clip.encode_text(sentences))) if sentences else {}
         self.rows: list[dict] = []
 
@@ -163,10 +163,10 @@ class Evaluation(pl.LightningModule):
         )
 
     def test_dataloader(self) -> list[DataLoader]:
-        """This rank's parts of the samples, and of the pairs of samples of one wish."""
+        """This rank's parts of the samples, and of the pairs of samples of one condition."""
         world, rank = self.trainer.world_size, self.trainer.global_rank
-        part = min(PART, -(-len(self.wishes) // world))  # no rank goes empty-handed
-        parts = [torch.arange(len(self.wishes)).split(part)] + ([pairs_within(self.group).split(PART)] if self.lpips else [])
+        part = min(PART, -(-len(self.conditions) // world))  # no rank goes empty-handed
+        parts = [torch.arange(len(self.conditions)).split(part)] + ([pairs_within(self.group).split(PART)] if self.lpips else [])
         return [DataLoader(each[rank::world], batch_size=None) for each in parts]
 
     @torch.no_grad()
@@ -185,16 +185,16 @@ class Evaluation(pl.LightningModule):
         if self.clip:
             z = features["clip"] = self.clip.encode_image(images)
             if self.sentences:
-                own = torch.stack([self.sentences[foremost(self.wishes[i]["text"])] for i in index.tolist()])
+                own = torch.stack([self.sentences[primary_prompt(self.conditions[i]["text"])] for i in index.tolist()])
                 for row, cosine in zip(rows, (z * own).sum(1).tolist()):
                     row["similarity"] = round(cosine, 4)
         for name in self.readers().keys() - features.keys():
             features[name] = self.read(name, images)["features"]
         for name, of_samples in self.distances.items():
             of_samples.update(features[name], index, group)
-        if self.of_showing:  # samples of a few wishes are not the data, however good they are
+        if self.of_showing:  # samples of a few conditions are not the data, however good they are
             wanted, keys = self.wanted[index.cpu()].numpy(), index.tolist()
-            others = [key + len(self.wishes) for key in keys]
+            others = [key + len(self.conditions) for key in keys]
             shown, more = (self.held_out.render_matching(wanted, k).to(self.device) for k in (keys, others))
             if self.reader:
                 asked = self.wanted[index.cpu()].to(self.device)
@@ -224,7 +224,7 @@ class Evaluation(pl.LightningModule):
                 row["residual"] = round(residual, 5)
                 row["shows"] = None if row["all"] is None else int(all_shown)
         for kind in self.by_reference():
-            theirs = torch.stack([self.their_factors[foremost(self.wishes[i][kind])] for i in index.tolist()])
+            theirs = torch.stack([self.their_factors[primary_prompt(self.conditions[i][kind])] for i in index.tolist()])
             same = torch.where(theirs >= 0, (factors == theirs).int(), -1)  # what the reference lacks is not shared
             for row, values in zip(rows, same.tolist()):
                 row |= {f"{kind}_{name}": None if value < 0 else value for name, value in zip(self.names, values)}
@@ -238,8 +238,8 @@ class Evaluation(pl.LightningModule):
         for row, (x, y) in zip(rows, centres(masks).tolist()):
             row |= {"x": round(x, 4), "y": round(y, 4)}
         for kind in self.by_reference():
-            names = [foremost(self.wishes[i][kind]) for i in index.tolist()]
-            others = list(dict.fromkeys(foremost(wish[kind]) for wish in self.wishes))
+            names = [primary_prompt(self.conditions[i][kind]) for i in index.tolist()]
+            others = list(dict.fromkeys(primary_prompt(condition[kind]) for condition in self.conditions))
             theirs = torch.stack([self.their_masks[name] for name in names])
             overlap = intersection_over_union(masks, theirs).tolist()
             another = torch.stack([self.their_masks[others[(others.index(name) + 1) % len(others)]] for name in names])
@@ -248,7 +248,7 @@ class Evaluation(pl.LightningModule):
                 row |= {f"{kind}_mask_iou": round(iou, 4), f"{kind}_mask_iou_random": random and round(random, 4)}
 
     def by_reference(self) -> list[str]:
-        return [kind for kind in self.wishes[0] if all(foremost(wish[kind]) in self.pictures for wish in self.wishes)]
+        return [kind for kind in self.conditions[0] if all(primary_prompt(condition[kind]) in self.pictures for condition in self.conditions)]
 
     def on_test_epoch_end(self) -> None:
         computed = {}
@@ -272,12 +272,12 @@ class Evaluation(pl.LightningModule):
             computed[f"{key}_prompts"], computed[f"{key}_prompts_real"] = self.of_prompts[name].compute()
         if self.of_showing and self.reader:
             computed["shows_real"] = self.shown_real.compute().item()
-        write_whole(self.drawn.verdicts(self.trainer.global_rank), json.dumps(self.rows))
+        write_whole(self.drawn.rank_results(self.trainer.global_rank), json.dumps(self.rows))
         self.trainer.strategy.barrier()
         self.metrics = self.finish(computed) if self.trainer.is_global_zero else None
 
     def ceiling(self) -> dict[str, float | None]:
-        """The judge's accuracy on real images, asked what the wishes ask: "all" means the factors that they name, if they name any."""
+        """The judge's accuracy on real images, asked what the conditions ask: "all" means the factors that they name, if they name any."""
         guesses, named = self.real["judge"]["guesses"], self.wanted.max(0).values >= 0
         factors = self.held_out.__getitems__(list(range(len(guesses))))["factors"]
         return shares(*hits(guesses, torch.where(named | ~named.any(), factors, -1)), self.names)
@@ -287,18 +287,18 @@ class Evaluation(pl.LightningModule):
     def finish(self, computed: dict) -> dict:
         """Writes `samples.csv`, `metrics.json`, `metrics.csv` and `grid.png`, prints the figures and returns what `metrics.json` holds."""
         folder, rows = self.drawn.folder, self.drawn.rows()
-        if len(rows) != len(self.wishes):
-            raise UserError(f"{folder} holds {len(rows)} of {len(self.wishes)} samples: some processes wrote elsewhere. Set hydra.run.dir to one folder that all machines share.")
-        read = {row["index"]: row for rank in range(self.trainer.world_size) for row in json.loads(self.drawn.verdicts(rank).read_text())}
-        wishes = [{"prompt" if kind == "text" else kind: what for kind, what in wish.items()} for wish in self.wishes]
-        table = [row | {"gamma": self.gamma} | wish | read[row["index"]] for row, wish in zip(rows, wishes)]
-        metrics = figures(table, self.gamma, [str(wish) for wish in self.wishes], self.by_reference() if self.judge or self.reader else [], self.names, computed, self.options.bootstrap)
+        if len(rows) != len(self.conditions):
+            raise UserError(f"{folder} holds {len(rows)} of {len(self.conditions)} samples: some processes wrote elsewhere. Set hydra.run.dir to one folder that all machines share.")
+        read = {row["index"]: row for rank in range(self.trainer.world_size) for row in json.loads(self.drawn.rank_results(rank).read_text())}
+        conditions = [{"prompt" if kind == "text" else kind: what for kind, what in condition.items()} for condition in self.conditions]
+        table = [row | {"gamma": self.gamma} | condition | read[row["index"]] for row, condition in zip(rows, conditions)]
+        metrics = figures(table, self.gamma, [str(condition) for condition in self.conditions], self.by_reference() if self.judge or self.reader else [], self.names, computed, self.options.bootstrap)
         write_table(folder / "samples.csv", [{key: value for key, value in row.items() if key != "cost"} for row in table])
         write_table(folder / "metrics.csv", [flat(metrics)])
         write_whole(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
         shown = self.drawn.read(list(range(min(self.options.grid, len(rows)))))
         self.keep_references(folder)
-        draw(folder / "grid.png", shown, self.wishes, self.pictures, f"γ = {self.gamma:g}", self.start)
+        draw(folder / "grid.png", shown, self.conditions, self.pictures, f"γ = {self.gamma:g}", self.start)
         report(metrics)
         print(f"picture: {folder / 'grid.png'}")
         print(f"page: {run_page(folder)}")
@@ -306,28 +306,28 @@ class Evaluation(pl.LightningModule):
 
 
     def keep_references(self, folder: Path) -> None:
-        """`references/0.png` …, and `references.json`, {wish: the picture that it refers to most}, for pages to show."""
+        """`references/0.png` …, and `references.json`, {condition: the picture that it refers to most}, for pages to show."""
         places = {name: f"references/{k}.png" for k, name in enumerate(self.pictures)}
         for name, place in places.items():
             (folder / place).parent.mkdir(exist_ok=True)
             to_pil_image(to_uint8(self.pictures[name])).save(folder / place)
-        refers = {what: places[foremost(what)] for wish in self.wishes for what in wish.values() if foremost(what) in places}
+        refers = {what: places[primary_prompt(what)] for condition in self.conditions for what in condition.values() if primary_prompt(what) in places}
         if refers:
             write_whole(folder / "references.json", json.dumps(refers))
 
 
-def draw(file: Path, images: Tensor, wishes: list[dict], references: Mapping[str, Tensor], title: str, start: Tensor | None = None) -> None:
-    """The first samples behind what they started from, or with references a row for each wish that starts with what it refers to."""
+def draw(file: Path, images: Tensor, conditions: list[dict], references: Mapping[str, Tensor], title: str, start: Tensor | None = None) -> None:
+    """The first samples behind what they started from, or with references a row for each condition that starts with what it refers to."""
     first = [] if start is None else [(start, "start")]
     if not references:
-        shown = first + list(zip(images, [" + ".join(wish.values()) for wish in wishes]))
+        shown = first + list(zip(images, [" + ".join(condition.values()) for condition in conditions]))
         labelled_grid(file, *zip(*shown), title=title)
         return
     rows: dict[str, list] = {}
-    for image, wish in zip(images, wishes):
-        row = rows.setdefault(str(wish), first + [(references[name], f"{kind}: {Path(name).name}" + (f" × {weight:g}" if weight != 1 else ""))
-                                                        for kind in wish for name, weight in weighted(wish[kind]) if name in references])
-        row.append((image, " + ".join(what for kind, what in wish.items() if kind in ("text", "class"))))
+    for image, condition in zip(images, conditions):
+        row = rows.setdefault(str(condition), first + [(references[name], f"{kind}: {Path(name).name}" + (f" × {weight:g}" if weight != 1 else ""))
+                                                        for kind in condition for name, weight in parse_weighted_prompt(condition[kind]) if name in references])
+        row.append((image, " + ".join(what for kind, what in condition.items() if kind in ("text", "class"))))
     labelled_rows(file, [row[:ROW] for row in rows.values()], title)
 
 
@@ -349,11 +349,11 @@ def named(reader: str, computed: dict) -> dict:
     return found
 
 
-def named_by(wishes: list[dict], sign: int, held_out) -> Tensor:
+def named_by(conditions: list[dict], sign: int, held_out) -> Tensor:
     """The factors that sentences and classes with a weight of this sign name, integers (B, factors), −1 where they name none or two."""
     rows, attributes = [], list(held_out.attributes)
-    for wish in wishes:
-        words = " ".join(part for kind in ("text", "class") if kind in wish for part, weight in weighted(wish[kind]) if weight * sign > 0)
+    for condition in conditions:
+        words = " ".join(part for kind in ("text", "class") if kind in condition for part, weight in parse_weighted_prompt(condition[kind]) if weight * sign > 0)
         named = {factor: values for factor, values in held_out.all_named(words).items() if len(values) == 1}
         rows.append([next(iter(named[factor])) if factor in named else -1 for factor in attributes])
     return torch.tensor(rows)

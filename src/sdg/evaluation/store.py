@@ -13,10 +13,10 @@ from sdg.errors import UserError
 from sdg.io.files import write_whole
 from sdg.report.pictures import Pictures
 
-__all__ = ["Drawn"]
+__all__ = ["SampleStore"]
 
 
-class Drawn:
+class SampleStore:
     """The batches of a run and which of them are done: `rows/00064.jsonl` holds the rows of the batch that starts with sample 64.
 
     That file appears whole, after the batch's images: whatever else a killed run left is drawn again.
@@ -69,10 +69,10 @@ class Drawn:
 
         Arguments:
             images: 8-bit, (B, 3, H, W).
-            rows: `index` and `seed` of each, what it was asked for (`wish`), and its `cost`.
+            rows: `index` and `seed` of each, what it was asked for (`condition`), and its `cost`.
         """
         files = self.pictures.write(images, [{key: value for key, value in row.items() if key != "cost"} for row in rows])
-        rows = [{key: value for key, value in row.items() if key != "wish"} | {"file": file} for row, file in zip(rows, files)]
+        rows = [{key: value for key, value in row.items() if key != "condition"} | {"file": file} for row, file in zip(rows, files)]
         write_whole(self.file([row["index"] for row in rows]), "".join(json.dumps(row) + "\n" for row in rows))
 
     def rows(self) -> list[dict]:
@@ -89,7 +89,7 @@ class Drawn:
         """Of every sample, once all are drawn."""
         return [row["file"] for row in self.rows()]
 
-    def verdicts(self, rank: int) -> Path:
+    def rank_results(self, rank: int) -> Path:
         """Where a process notes what it read off its part of the samples."""
         return self.folder / "rows" / f"read-{rank}.json"
 
@@ -100,7 +100,7 @@ class Drawn:
             return None
         return json.loads(file.read_text())
 
-    def keep_measured(self, options: Mapping) -> None:
+    def archive_metrics(self, options: Mapping) -> None:
         """Copies the figures that other options of `eval` gave into `measured/`, before these replace them."""
         if (self.folder / "metrics.json").is_file() and self.measured.is_file() and (told := self.measured.read_text()) != json.dumps(dict(options)):
             place = self.folder / "measured" / hashlib.sha256(told.encode()).hexdigest()[:8]
@@ -111,7 +111,7 @@ class Drawn:
                     shutil.copy(self.folder / name, place)
             print(f"the figures of an earlier measurement are kept in {place}")
 
-    def note_measured(self, options: Mapping) -> None:
+    def record_options(self, options: Mapping) -> None:
         """Notes that `metrics.json` is written."""
         write_whole(self.measured, json.dumps(dict(options)))
 

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sdg.diffusion.guide import Prediction, Steering
+from sdg.diffusion.guide import Prediction, GuidanceOutput
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
 
-__all__ = ["Alike", "Bound", "Method", "gradient", "through_denoiser"]
+__all__ = ["SimilarityFn", "Bound", "Method", "gradient", "through_denoiser"]
 
 # sim(x, y) of x (B, C, H, W) at one of the denoiser's levels, −1 for a clean image: (B,), differentiable in x.
-Alike = Callable[[Tensor, int], Tensor]
+SimilarityFn = Callable[[Tensor, int], Tensor]
 GAMMA_SCHEDULES = {  # γ_t/γ over u = t/(T−1), from image to noise; each has mean 1
     "constant": lambda u: 1.0,
     "towards_noise": lambda u: 2 * u,
@@ -72,7 +72,7 @@ class Method:
             raise UserError(f"none of the {len(steps)} steps would be guided: the last one never is, and guidance.interval=[{low:g},{high:g}] holds no other. "
                             "Take more sampler.steps, a larger strength or a wider interval, or guidance.gamma=0.")
 
-    def guide(self, similarity: Alike, schedule: Schedule, sampler) -> "Bound | None":
+    def guide(self, similarity: SimilarityFn, schedule: Schedule, sampler) -> "Bound | None":
         """Guidance for a batch, or None for γ = 0."""
         self.check(sampler)
         return Bound(self, similarity, schedule, sampler.has_variance) if self.gamma else None
@@ -85,11 +85,11 @@ class Method:
             g = g * (self.max_norm / g.flatten(1).norm(dim=1).clamp(min=1e-12)).clamp(max=1).view(-1, 1, 1, 1)
         return g
 
-    def steer(self, bound: "Bound", predict: Callable[[Tensor], Prediction], x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]) -> Steering:
+    def guide_prediction(self, bound: "Bound", predict: Callable[[Tensor], Prediction], x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]) -> GuidanceOutput:
         """The prediction, moved; by default it is not."""
-        return Steering(predict(x_t))
+        return GuidanceOutput(predict(x_t))
 
-    def push(self, bound: "Bound", mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
+    def mean_gradient(self, bound: "Bound", mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
         """γ∇sim for a sampler to multiply by its Σ; None by default."""
         return None
 
@@ -97,7 +97,7 @@ class Method:
 class Bound:
     """A method with what it steers by: `sdg.diffusion.guide.Guide`."""
 
-    def __init__(self, method: Method, similarity: Alike, schedule: Schedule, has_variance: bool):
+    def __init__(self, method: Method, similarity: SimilarityFn, schedule: Schedule, has_variance: bool):
         self.method, self.similarity, self.schedule, self.has_variance = method, similarity, schedule, has_variance
 
     def gamma(self, t: int) -> float:
@@ -107,13 +107,13 @@ class Bound:
     def active(self, t: int) -> bool:
         return within(self.method.interval, t, self.schedule.T)
 
-    def steer(self, predict, x_t, t, s, noise):
-        return self.method.steer(self, predict, x_t, t, s, noise) if self.active(t) else Steering(predict(x_t))
+    def guide_prediction(self, predict, x_t, t, s, noise):
+        return self.method.guide_prediction(self, predict, x_t, t, s, noise) if self.active(t) else GuidanceOutput(predict(x_t))
 
-    def push(self, mean, x_t, t, s):
-        return self.method.push(self, mean, x_t, t, s) if self.active(t) else None
+    def mean_gradient(self, mean, x_t, t, s):
+        return self.method.mean_gradient(self, mean, x_t, t, s) if self.active(t) else None
 
-    def repeats(self, t):
+    def recurrence_at(self, t):
         return self.method.recurrence if self.active(t) and within(self.method.recurrence_interval, t, self.schedule.T) else 1
 
 

@@ -4,7 +4,7 @@ from functools import lru_cache
 
 from torch import Tensor
 
-from sdg.diffusion.guide import Steering
+from sdg.diffusion.guide import GuidanceOutput
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice
 from sdg.guidance.method import Bound, Method, gradient, through_denoiser
@@ -44,19 +44,19 @@ class SemanticGuidance(Method):
             raise UserError(f"guidance.gradient_at={self.gradient_at} multiplies the gradient by the step's variance Σ, which this sampler does not have; use "
                             "guidance.gradient_at=x_t (the score form: the same γ then steers somewhat differently) or sampler=ddpm.")
 
-    def steer(self, bound, predict, x_t, t, s, noise) -> Steering:
+    def guide_prediction(self, bound, predict, x_t, t, s, noise) -> GuidanceOutput:
         if self.gradient_at == "x0":
             return self.through_denoiser(bound, predict, x_t, t, noise())
         prediction = predict(x_t)
-        return Steering(prediction) if bound.has_variance else Steering(prediction, score=self.at(bound, x_t, 1.0, t, t))
+        return GuidanceOutput(prediction) if bound.has_variance else GuidanceOutput(prediction, score=self.at(bound, x_t, 1.0, t, t))
 
-    def through_denoiser(self, bound: Bound, predict, x_t: Tensor, t: int, z: Tensor) -> Steering:
+    def through_denoiser(self, bound: Bound, predict, x_t: Tensor, t: int, z: Tensor) -> GuidanceOutput:
         a = bound.schedule.alpha_bar(t, x_t.device)
         signal, sigma = a.sqrt().to(x_t.dtype), (1 - a).sqrt().to(x_t.dtype)
         prediction, g = through_denoiser(lambda x0: bound.similarity(signal * x0 + sigma * z, t), predict, x_t)
-        return Steering(prediction, score=bound.gamma(t) * self.shaped(g))
+        return GuidanceOutput(prediction, score=bound.gamma(t) * self.shaped(g))
 
-    def push(self, bound, mean, x_t, t, s) -> Tensor | None:
+    def mean_gradient(self, bound, mean, x_t, t, s) -> Tensor | None:
         if self.gradient_at == "x0":
             return None
         if self.gradient_at == "x_t":

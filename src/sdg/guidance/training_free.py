@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from sdg.diffusion.guide import Steering
+from sdg.diffusion.guide import GuidanceOutput
 from sdg.errors import integer, number
 from sdg.guidance.method import Bound, Method, gradient, through_denoiser
 
@@ -45,7 +45,7 @@ class TrainingFree(Method):
         deltas = [self.smoothing * float(1 - bound.schedule.alpha_bar(t)) ** 0.5 * noise() for _ in range(self.draws)]
         return lambda x0: torch.logsumexp(torch.stack([bound.similarity(x0 + delta, -1) for delta in deltas]), 0) - torch.tensor(self.draws).log()
 
-    def steer(self, bound, predict, x_t, t, s, noise) -> Steering:
+    def guide_prediction(self, bound, predict, x_t, t, s, noise) -> GuidanceOutput:
         similarity, score, shift = self.smoothed(bound, t, noise), None, None
         if self.rho:
             prediction, g = through_denoiser(similarity, predict, x_t)
@@ -56,12 +56,12 @@ class TrainingFree(Method):
             spread, shift = float(1 - bound.schedule.alpha_bar(t)), torch.zeros_like(x_t)
             for _ in range(self.iterations):
                 shift = shift + bound.gamma(t) * self.mu * spread * self.shaped(gradient(similarity, prediction.x0 + shift))
-        return self.combined(bound, Steering(prediction, score, shift), t)
+        return self.combined(bound, GuidanceOutput(prediction, score, shift), t)
 
     def sized(self, bound: Bound, g: Tensor, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
         return bound.gamma(t) * g
 
-    def combined(self, bound: Bound, steering: Steering, t: int) -> Steering:
+    def combined(self, bound: Bound, steering: GuidanceOutput, t: int) -> GuidanceOutput:
         return steering
 
 
@@ -142,7 +142,7 @@ class Universal(TrainingFree):
         if steering.shift is None:
             return steering
         a = bound.schedule.alpha_bar(t, steering.shift.device)
-        return Steering(steering.prediction, steering.score + (a.sqrt() / (1 - a)).to(steering.shift.dtype) * steering.shift)
+        return GuidanceOutput(steering.prediction, steering.score + (a.sqrt() / (1 - a)).to(steering.shift.dtype) * steering.shift)
 
 
 class MPGD(TrainingFree):

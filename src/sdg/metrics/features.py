@@ -47,7 +47,7 @@ class OfFeatures(Metric):
         Arguments:
             features: (B, F).
             index: the samples' places in the run, integers (B,).
-            group: which wish each sample answers, integers (B,).
+            group: which condition each sample answers, integers (B,).
         """
         self.features.append(features)
         self.index.append(index)
@@ -168,7 +168,7 @@ def within(points: Tensor, others: Tensor, k: int, part: int = 1000) -> float:
 
 
 class Diversity(OfFeatures):
-    """Mean Euclidean distance between two samples of one wish, and its 95 % interval over wishes; None where none has two."""
+    """Mean Euclidean distance between two samples of one condition, and its 95 % interval over conditions; None where none has two."""
 
     def of(self, features, group):
         within = {g: torch.pdist(features[group == g]) for g in group.unique().tolist()}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor, nn
 
 from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.models.stages import Encoded, recorded
+from sdg.models.stages import Encoded, feature_hooks
 from sdg.models.towers import image_tower
 
 __all__ = ["NoisyClassifier"]
@@ -44,7 +44,7 @@ class NoisyClassifier(nn.Module):
 
     def encode(self, x: Tensor, t: Tensor, stages: Sequence[str] = ()) -> Encoded:
         """Logits of all classes, (B, K), in the embedding's place, and the maps of `stages`."""
-        with recorded(self.tower, stages) as maps:
+        with feature_hooks(self.tower, stages) as maps:
             return Encoded(self(x, t), maps)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:

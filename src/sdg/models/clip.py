@@ -10,7 +10,7 @@ from open_clip.model import CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer
 from torch import Tensor, nn
 
-from sdg.models.stages import Encoded, recorded
+from sdg.models.stages import Encoded, feature_hooks
 from sdg.models.tokenizer import WordTokenizer
 from sdg.models.towers import image_tower, known, resized
 from sdg.errors import UserError, first_line
@@ -114,7 +114,7 @@ class CLIP(nn.Module):
 
     def encode(self, x: Tensor, t: Tensor | None = None, stages: Sequence[str] = ()) -> Encoded:
         """Embeddings and the maps of `stages`, in one pass."""
-        with recorded(self.tower, stages) as maps:
+        with feature_hooks(self.tower, stages) as maps:
             return Encoded(self.encode_image(x, t), maps)
 
     def encode_image(self, x: Tensor, t: Tensor | None = None) -> Tensor:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import sdg.models.towers  # noqa: F401  (registers the small towers with timm)
-from sdg.models.stages import recorded, stages
+from sdg.models.stages import feature_hooks, stages
 
 __all__ = ["Judge", "Reading"]
 
@@ -25,7 +25,7 @@ class Reading(NamedTuple):
         return torch.stack([logits.argmax(1) for logits in self.logits.values()], 1)
 
     def log_likelihood(self, wanted: Tensor) -> Tensor:
-        """log p(factors | image) = Σ of log softmax over the factors that each of N wishes names, −1 where it names none: (B, N)."""
+        """log p(factors | image) = Σ of log softmax over the factors that each of N conditions names, −1 where it names none: (B, N)."""
         each = [logits.log_softmax(1)[:, values.clamp(min=0)] * (values >= 0) for logits, values in zip(self.logits.values(), wanted.T)]
         return torch.stack(each).sum(0)
 
@@ -53,7 +53,7 @@ class Judge(nn.Module):
 
     def forward(self, x: Tensor) -> Reading:
         """Reads images (B, 3, H, W) in [-1, 1]; the features are what the last layer sees."""
-        with recorded(self.tower, self.read) as maps:
+        with feature_hooks(self.tower, self.read) as maps:
             features = self.tower.forward_head(self.tower.forward_features(x), pre_logits=True)
         logits = self.tower.get_classifier()(features)
         sizes = self.config["factors"]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sdg.models.clip import Normalise
 from sdg.models.recompute import recomputed
-from sdg.models.stages import Encoded, recorded, weights_of
+from sdg.models.stages import Encoded, feature_hooks, stage_parameters
 
 __all__ = ["NoisyEncoder"]
 
@@ -63,7 +63,7 @@ class NoisyEncoder(ABC, nn.Module):
 
     def encode(self, x: Tensor, t: Tensor, stages: Sequence[str] = ()) -> Encoded:
         """Embeddings and the maps of `stages`, in one pass."""
-        with recorded(self.tower, stages) as maps:
+        with feature_hooks(self.tower, stages) as maps:
             z = self.embed(x, t)
             return Encoded(F.normalize(z, dim=-1), maps, z if self.calibrated else None)
 
@@ -111,5 +111,5 @@ class NoisyEncoder(ABC, nn.Module):
         Raises:
             UserError: the tower has no such stage.
         """
-        for parameter in weights_of(self.tower, stages):
+        for parameter in stage_parameters(self.tower, stages):
             parameter.requires_grad_(False)

@@ -9,7 +9,7 @@ from torch.nn import Parameter
 
 from sdg.errors import choice
 
-__all__ = ["Encoded", "Stage", "blocks", "recorded", "stages", "weights_of"]
+__all__ = ["Encoded", "Stage", "blocks", "feature_hooks", "stages", "stage_parameters"]
 
 
 class Encoded(NamedTuple):
@@ -58,7 +58,7 @@ def stages(tower: nn.Module) -> dict[str, Stage]:
     return stem | {name: Stage(layer, layer[-1].conv3.out_channels) for name, layer in trunk.named_children() if name.startswith("layer")}
 
 
-def weights_of(tower: nn.Module, names: Sequence[str]) -> list[Parameter]:
+def stage_parameters(tower: nn.Module, names: Sequence[str]) -> list[Parameter]:
     """The weights of these stages; of one that has none itself, such as a stem's pooling, all that stand before it.
 
     Raises:
@@ -82,7 +82,7 @@ def blocks(tower: nn.Module) -> list[nn.Module]:
 
 
 @contextmanager
-def recorded(tower: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def feature_hooks(tower: nn.Module, names: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """A dictionary that a forward pass of the tower fills with the maps of these stages.
 
     Raises:

@@ -8,29 +8,29 @@ from pathlib import Path
 
 from sdg.report.page import Page
 
-__all__ = ["compared", "run_page", "sweep_page", "wish"]
+__all__ = ["compared", "run_page", "sweep_page", "condition"]
 
 REFERENCES = ("content", "structure", "style")
-WISHES = ("prompt", "class", *REFERENCES)
+CONDITIONS = ("prompt", "class", *REFERENCES)
 ROWS, COLUMNS = 24, 12  # of a gallery, at most
 
 
 def run_page(folder: Path) -> Path:
-    """`report.html` of a sampling run: figures, the samples of each wish in a row, a trajectory, the config."""
+    """`report.html` of a sampling run: figures, the samples of each condition in a row, a trajectory, the config."""
     from sdg.report.pictures import open_picture
 
     metrics, drawn = json.loads((folder / "metrics.json").read_text()), samples(folder)
-    page = Page(f"{counted(metrics['num_samples'], 'sample')} of {counted(metrics['num_prompts'], 'wish', 'wishes')}, γ = {metrics['gamma']:g}", folder.name)
+    page = Page(f"{counted(metrics['num_samples'], 'sample')} of {counted(metrics['num_prompts'], 'condition', 'conditions')}, γ = {metrics['gamma']:g}", folder.name)
     page.heading("Figures")
     page.table([{"figure": name, "value": first, "and": rest} for name, first, rest in lines(metrics)])
-    page.heading("Samples: a wish a row; a click enlarges")
+    page.heading("Samples: a condition a row; a click enlarges")
     rows: dict[str, list] = {}
     for sample in drawn:
-        rows.setdefault(wish(sample, whole=True), []).append(sample)
+        rows.setdefault(condition(sample, whole=True), []).append(sample)
     shown = []
     for row in list(rows.values())[:ROWS]:
         beside = [(open_picture(file), f"{kind} reference") for kind, file in referred(folder, row[0]).items()]
-        shown.append((wish(row[0]), beside, [(open_picture(folder / sample["file"]), caption(sample)) for sample in row[:COLUMNS]]))
+        shown.append((condition(row[0]), beside, [(open_picture(folder / sample["file"]), caption(sample)) for sample in row[:COLUMNS]]))
     refers = max(len(beside) for _, beside, _ in shown)
     page.gallery(["reference"] * refers + [""] * max(len(images) for _, _, images in shown),
                  [(said, [*beside, *[None] * (refers - len(beside)), *images]) for said, beside, images in shown])
@@ -53,7 +53,7 @@ def sweep_page(folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], d
     page.heading("Table: a click on a head sorts")
     page.table(rows)
     if drawn is not None:
-        page.heading("Curves, with 95 % intervals over wishes; of the kernel distance one deviation")
+        page.heading("Curves, with 95 % intervals over conditions; of the kernel distance one deviation")
         page.drawing(drawn)
     page.heading("The same seeds in every run; a click enlarges")
     heads, pictures = compared(jobs)
@@ -74,8 +74,8 @@ def compared(jobs: Sequence[Mapping]) -> tuple[list[str], list[tuple[str, list[t
     every = [{sample["index"]: sample for sample in samples(job["path"])} for job in jobs]
     first = list(every[0].values())
     shown = first[:: max(1, len(first) // COLUMNS)][:COLUMNS]
-    said = [{wish(own[sample["index"]]) for own in every if sample["index"] in own} for sample in shown]
-    heads = [wish(sample) if len(wishes) == 1 else f"seed {sample['seed']}" for sample, wishes in zip(shown, said)]
+    said = [{condition(own[sample["index"]]) for own in every if sample["index"] in own} for sample in shown]
+    heads = [condition(sample) if len(conditions) == 1 else f"seed {sample['seed']}" for sample, conditions in zip(shown, said)]
     rows, above = [], None
     for job, own in zip(jobs, every):
         here = [own.get(sample["index"]) for sample in shown]
@@ -90,7 +90,7 @@ def compared(jobs: Sequence[Mapping]) -> tuple[list[str], list[tuple[str, list[t
 
 def lines(metrics: Mapping):
     """(name, value, what belongs to it) of every figure, in few lines: an interval stands beside its figure."""
-    def interval(found) -> str | None:  # over wishes: of one there is none
+    def interval(found) -> str | None:  # over conditions: of one there is none
         return f"95 %: {found[0]:.3g} to {found[1]:.3g}" if isinstance(found, list) and metrics["num_prompts"] > 1 else None
     for name, value in metrics.items():
         if value is None or name.endswith("_interval") or name in ("gamma", "num_samples", "num_prompts"):
@@ -130,7 +130,7 @@ def caption(sample: Mapping) -> str:
     """What a sample was asked for and what the judge saw."""
     seen = " ".join(sample[name] for name in ("size", "pattern", "colour", "shape") if sample.get(name))
     background = f" on {sample['background']}" if sample.get("background") else ""
-    return f"{wish(sample)} | seed {sample['seed']}" + (f" | the judge sees: {seen}{background}" if seen else "")
+    return f"{condition(sample)} | seed {sample['seed']}" + (f" | the judge sees: {seen}{background}" if seen else "")
 
 
 def samples(job: Path) -> list[dict]:
@@ -146,6 +146,6 @@ def referred(job: Path, sample: Mapping) -> dict[str, Path]:
     return {kind: job / kept[sample[kind]] for kind in REFERENCES if sample.get(kind) in kept}
 
 
-def wish(sample: Mapping, whole: bool = False) -> str:
+def condition(sample: Mapping, whole: bool = False) -> str:
     """What a sample was asked to be like, in few words: of a file its name alone, unless `whole`."""
-    return " + ".join(Path(sample[name]).name if name in REFERENCES and not whole else sample[name] for name in WISHES if sample.get(name))
+    return " + ".join(Path(sample[name]).name if name in REFERENCES and not whole else sample[name] for name in CONDITIONS if sample.get(name))

@@ -38,8 +38,8 @@ class Class(Term):
             with torch.no_grad():
                 self.embeddings = text_encoder.encode_text([caption for captions in classes.values() for caption in captions.values()])
 
-    def targets(self, wishes):
-        for targets in wishes:
+    def targets(self, conditions):
+        for targets in conditions:
             for target, _ in targets:
                 if target not in self.order:
                     raise UserError(f"similarity.class.name: there is no class '{target}'{near(target, self.order) or '.'} There are: {', '.join(self.order)}.")

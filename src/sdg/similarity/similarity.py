@@ -36,14 +36,14 @@ class Similarity:
         t = self.levels[max(level, 0)].to(x.device).expand(len(x))  # a clean image is told the least noise there is
         return self.encoder.encode(x, t, self.stages)
 
-    def bind(self, wishes: Mapping[str, Sequence[Targets]], device="cpu") -> Callable[[Tensor, int], Tensor]:
+    def bind(self, conditions: Mapping[str, Sequence[Targets]], device="cpu") -> Callable[[Tensor, int], Tensor]:
         """sim(x, y) of a batch: of samples (B, C, H, W) at one of the denoiser's levels, −1 for clean ones.
 
         Arguments:
-            wishes: {term: what each sample shall be like}.
+            conditions: {term: what each sample shall be like}.
         """
-        images = list(dict.fromkeys(target for name, term in self.terms.items() if term.by_reference for target in term.targets(wishes[name])))
-        pairs = {name: Pairs(wishes[name], images if term.by_reference else term.targets(wishes[name])).to(device) for name, term in self.terms.items()}
+        images = list(dict.fromkeys(target for name, term in self.terms.items() if term.by_reference for target in term.targets(conditions[name])))
+        pairs = {name: Pairs(conditions[name], images if term.by_reference else term.targets(conditions[name])).to(device) for name, term in self.terms.items()}
         kept: dict[int, Encoded] = {}
 
         def references(level: int) -> Encoded:

@@ -17,15 +17,15 @@ class Pairs:
     """Which sample is compared with which target, and how much that counts.
 
     Arguments:
-        wishes: targets and weights of every sample of a batch.
+        conditions: targets and weights of every sample of a batch.
         order: the targets' places.
     """
 
-    def __init__(self, wishes: Sequence[Targets], order: Sequence[str]):
+    def __init__(self, conditions: Sequence[Targets], order: Sequence[str]):
         place = {target: k for k, target in enumerate(order)}
-        flat = [(row, place[target], weight) for row, targets in enumerate(wishes) for target, weight in targets]
+        flat = [(row, place[target], weight) for row, targets in enumerate(conditions) for target, weight in targets]
         self.samples, self.targets = (torch.tensor([pair[k] for pair in flat], dtype=torch.long) for k in (0, 1))
-        self.weights, self.batch = torch.tensor([pair[2] for pair in flat]), len(wishes)
+        self.weights, self.batch = torch.tensor([pair[2] for pair in flat]), len(conditions)
 
     def to(self, device) -> "Pairs":
         self.samples, self.targets, self.weights = self.samples.to(device), self.targets.to(device), self.weights.to(device)
@@ -54,9 +54,9 @@ class Term(ABC):
     def compare(self, x: Encoded, pairs: Pairs, references: Encoded | None) -> Tensor:
         """sim_i of every pair, (P,)."""
 
-    def targets(self, wishes: Sequence[Targets]) -> list[str]:
+    def targets(self, conditions: Sequence[Targets]) -> list[str]:
         """The batch's distinct targets, in the order that `Pairs` numbers them."""
-        return list(dict.fromkeys(target for targets in wishes for target, _ in targets))
+        return list(dict.fromkeys(target for targets in conditions for target, _ in targets))
 
 
 def is_calibrated(encoder) -> bool:

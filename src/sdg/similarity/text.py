@@ -40,7 +40,7 @@ class Text(Term):
             self.embeddings = text_encoder.encode_text(self.order)
             self.rivals = text_encoder.encode_text(list(rivals)) if rivals else None
 
-    def targets(self, wishes):
+    def targets(self, conditions):
         return self.order
 
     def compare(self, x, pairs, references):

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from sdg.data.wishes import read_table
+from sdg.data.prompts import read_table
 from sdg.errors import UserError, integer
 
 __all__ = ["Bank", "Captions", "SentenceFile", "Templates", "banks_of"]

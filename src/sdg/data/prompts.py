@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sdg.errors import UserError, integer, near, number
 
-__all__ = ["foremost", "read_table", "read_wishes", "verbatim", "weighted"]
+__all__ = ["primary_prompt", "read_table", "read_conditions", "escape_prompt", "parse_weighted_prompt"]
 
 CLOCK = re.compile(r"\b\d{1,2}:\d\d$")  # the time of day at the end of a sentence
 HELD_OUT = re.compile(r"held-out \d+:")  # an image by its number
@@ -17,14 +17,14 @@ COLUMNS = {"prompt": "text"}  # of a table of requests, where its name is not th
 SAMPLES = 16  # of a run that says nothing of their number
 
 
-def weighted(wish: str) -> tuple[tuple[str, float], ...]:
+def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
     r"""Parts and their weights: "a red heart | a ring:-0.5" is (("a red heart", 1.0), ("a ring", -0.5)); \| is a bar of the sentence's own.
 
     Raises:
         UserError: an empty part, or a weight that is no finite number.
     """
     parts = []
-    for part in re.split(r"(?<!\\)\|", wish):
+    for part in re.split(r"(?<!\\)\|", condition):
         part = part.replace("\\|", "|").strip()
         text, colon, weight = part.rpartition(":")
         # "C:/image.png", "portrait: a man", "12:30" and names of files hold colons that introduce no weight.
@@ -32,42 +32,42 @@ def weighted(wish: str) -> tuple[tuple[str, float], ...]:
         if not colon or weight != weight.strip() or "/" in weight or "\\" in weight or clock or os.path.isfile(part):  # False for what is too long for a name
             text, weight = part, "1"
         if not text.strip():
-            raise UserError(f"{wish!r} has an empty part; write what the image shall show, such as prompt=\"a red heart | a white background\".")
+            raise UserError(f"{condition!r} has an empty part; write what the image shall show, such as prompt=\"a red heart | a white background\".")
         try:
             parts.append((text.strip(), number("the weight", float(weight))))
         except (ValueError, UserError):
-            raise UserError(f"the weight '{weight}' in {wish!r} is not a number; write it behind the colon, as in \"a red heart | a ring:-0.5\", or a space behind a colon of the sentence's own.") from None
+            raise UserError(f"the weight '{weight}' in {condition!r} is not a number; write it behind the colon, as in \"a red heart | a ring:-0.5\", or a space behind a colon of the sentence's own.") from None
     return tuple(parts)
 
 
-def verbatim(sentence: str) -> str:
-    """The wish for a sentence as it stands, whatever colons and bars it has."""
-    wish = sentence.replace("|", "\\|")
+def escape_prompt(sentence: str) -> str:
+    """The condition for a sentence as it stands, whatever colons and bars it has."""
+    condition = sentence.replace("|", "\\|")
     try:
-        return wish if weighted(wish) == ((sentence, 1.0),) else f"{wish}:1"
+        return condition if parse_weighted_prompt(condition) == ((sentence, 1.0),) else f"{condition}:1"
     except UserError:
-        return f"{wish}:1"
+        return f"{condition}:1"
 
 
-def foremost(wish: str) -> str:
+def primary_prompt(condition: str) -> str:
     """Its part of most weight."""
-    return max(weighted(wish), key=lambda part: part[1])[0]
+    return max(parse_weighted_prompt(condition), key=lambda part: part[1])[0]
 
 
-def read_wishes(given: Mapping[str, Sequence[str] | None], table: str | None, num_samples: int | None = None,
+def read_conditions(given: Mapping[str, Sequence[str] | None], table: str | None, num_samples: int | None = None,
                 samples_per_prompt: int | None = None, held_out: Mapping[str, Callable[[int], str]] | None = None) -> tuple[list[dict[str, str]], int]:
     """What the run's samples shall be like, and the number of samples of each.
 
     Arguments:
         given: {similarity: what the command line says of it, one for all or one each; None leaves it to the table or to held-out data}.
         table: a text file, a sentence a line (# starts a comment), or a .csv whose columns are `prompt` or similarities.
-        num_samples: of the run, at least; by default 16, or with several wishes one of each.
-        samples_per_prompt: samples of each; by default as many as make `num_samples`, of held-out wishes 1. It goes before `num_samples`.
-        held_out: {similarity: function of a number that gives held-out data's own wish}, for what nobody said.
+        num_samples: of the run, at least; by default 16, or with several conditions one of each.
+        samples_per_prompt: samples of each; by default as many as make `num_samples`, of held-out conditions 1. It goes before `num_samples`.
+        held_out: {similarity: function of a number that gives held-out data's own condition}, for what nobody said.
 
     Raises:
-        UserError: a number is out of range, the table cannot be read, a wish is empty or given twice, similarities are given different
-            numbers of wishes, or nobody said and held-out data has none.
+        UserError: a number is out of range, the table cannot be read, a condition is empty or given twice, similarities are given different
+            numbers of conditions, or nobody said and held-out data has none.
     """
     total = SAMPLES if num_samples is None else integer("num_samples", num_samples, 1)
     each = None if samples_per_prompt is None else integer("samples_per_prompt", samples_per_prompt, 1)
@@ -96,12 +96,12 @@ def read_wishes(given: Mapping[str, Sequence[str] | None], table: str | None, nu
                         + "; give one of each, or equally many.")
     count = counts.pop() if counts else 1 if said else -(-total // (each or 1))
     each = each or (1 if not said or (count > 1 and num_samples is None) else -(-total // count))
-    wishes = []
+    conditions = []
     for i in range(count):
         # Each similarity that is left to held-out data takes another part of it, so that a sentence and a style do not come from one image.
-        wishes.append({name: (said[name][i if len(said[name]) > 1 else 0] if name in said else left_open(name, held_out)(i + k * count))
+        conditions.append({name: (said[name][i if len(said[name]) > 1 else 0] if name in said else left_open(name, held_out)(i + k * count))
                        for k, name in enumerate(given)})
-    return wishes, each
+    return conditions, each
 
 
 def left_open(name: str, held_out):

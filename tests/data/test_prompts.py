@@ -2,21 +2,21 @@
 
 import pytest
 
-from sdg.data.wishes import foremost, read_wishes, verbatim, weighted
+from sdg.data.prompts import primary_prompt, read_conditions, escape_prompt, parse_weighted_prompt
 from sdg.errors import UserError
 
 
-def wishes(*sentences):
+def conditions(*sentences):
     return [{"text": sentence} for sentence in sentences]
 
 
 def read(prompts=None, table=None, num_samples=None, each=None, held_out=None):
-    return read_wishes({"text": prompts}, table, num_samples, each, held_out)
+    return read_conditions({"text": prompts}, table, num_samples, each, held_out)
 
 
 # --- parts and weights -------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("wish, parts", [
+@pytest.mark.parametrize("condition, parts", [
     ("a red heart", (("a red heart", 1.0),)),
     ("a red heart | a ring:-0.5", (("a red heart", 1.0), ("a ring", -0.5))),
     (" a.png:2|b.png ", (("a.png", 2.0), ("b.png", 1.0))),
@@ -26,73 +26,73 @@ def read(prompts=None, table=None, num_samples=None, each=None, held_out=None):
     ("a sign \\| a wall:2 | a ring", (("a sign | a wall", 2.0), ("a ring", 1.0))),
     ("a" * 5000, (("a" * 5000, 1.0),)),
 ])
-def test_parts_stand_between_bars_and_weights_behind_colons(wish, parts):
-    assert weighted(wish) == parts
+def test_parts_stand_between_bars_and_weights_behind_colons(condition, parts):
+    assert parse_weighted_prompt(condition) == parts
 
 
-@pytest.mark.parametrize("wish, said", [("a ring:banana", "weight 'banana'"), ("a ring:nan", "weight 'nan'"), ("a ring | ", "empty part"), ("|", "empty part"), (":2", "empty part")])
-def test_a_part_without_words_or_a_weight_that_is_no_number_is_refused(wish, said):
+@pytest.mark.parametrize("condition, said", [("a ring:banana", "weight 'banana'"), ("a ring:nan", "weight 'nan'"), ("a ring | ", "empty part"), ("|", "empty part"), (":2", "empty part")])
+def test_a_part_without_words_or_a_weight_that_is_no_number_is_refused(condition, said):
     with pytest.raises(UserError, match=said):
-        weighted(wish)
+        parse_weighted_prompt(condition)
 
 
 @pytest.mark.parametrize("sentence", ["a red heart", "Matthew 5:3", "cat | dog", "|", "ratio 3:banana", "a ring:-0.5"])
 def test_a_sentence_of_the_data_is_taken_as_it_stands(sentence):
-    assert weighted(verbatim(sentence)) == ((sentence, 1.0),)
+    assert parse_weighted_prompt(escape_prompt(sentence)) == ((sentence, 1.0),)
 
 
 def test_the_foremost_part_has_the_most_weight():
-    assert foremost("a ring:0.5 | a star | a heart:-2") == "a star"
+    assert primary_prompt("a ring:0.5 | a star | a heart:-2") == "a star"
 
 
-# --- wishes ------------------------------------------------------------------------------------------------------------------
+# --- conditions ------------------------------------------------------------------------------------------------------------------
 
 def test_single_prompt_serves_all_samples_unless_told_otherwise():
-    assert read(["a ring"], num_samples=8) == (wishes("a ring"), 8)
-    assert read(["a ring"]) == (wishes("a ring"), 16)
-    assert read(["a ring"], num_samples=8, each=3) == (wishes("a ring"), 3)
+    assert read(["a ring"], num_samples=8) == (conditions("a ring"), 8)
+    assert read(["a ring"]) == (conditions("a ring"), 16)
+    assert read(["a ring"], num_samples=8, each=3) == (conditions("a ring"), 3)
 
 
 def test_several_prompts_get_one_sample_each_or_what_makes_the_number_asked_for():
-    assert read(["a ring", "a star"]) == (wishes("a ring", "a star"), 1)
-    assert read(["a ring", "a star"], num_samples=8) == (wishes("a ring", "a star"), 4)
-    assert read(["a ring", "a star"], num_samples=7) == (wishes("a ring", "a star"), 4)
-    assert read(["a ring", "a star"], each=4) == (wishes("a ring", "a star"), 4)
+    assert read(["a ring", "a star"]) == (conditions("a ring", "a star"), 1)
+    assert read(["a ring", "a star"], num_samples=8) == (conditions("a ring", "a star"), 4)
+    assert read(["a ring", "a star"], num_samples=7) == (conditions("a ring", "a star"), 4)
+    assert read(["a ring", "a star"], each=4) == (conditions("a ring", "a star"), 4)
 
 
 def test_prompts_file_gives_a_sentence_a_line_without_comments_and_blanks(tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_text("# what to draw\na red ring\n\n  a blue star  \n#a green heart\na naïve ring\n", encoding="utf-8")
-    assert read(table=str(file)) == (wishes("a red ring", "a blue star", "a naïve ring"), 1)
+    assert read(table=str(file)) == (conditions("a red ring", "a blue star", "a naïve ring"), 1)
     assert read(table=str(file), each=4)[1] == 4
 
 
 def test_byte_order_mark_and_indented_comments_are_no_prompts(tmp_path):
     file = tmp_path / "prompts.txt"
     file.write_bytes("\ufeffa red ring\n  # a comment\n".encode())
-    assert read(table=str(file))[0] == wishes("a red ring")
+    assert read(table=str(file))[0] == conditions("a red ring")
 
 
 def test_a_table_may_name_every_similarity(tmp_path):
     file = tmp_path / "requests.csv"
     file.write_text('prompt,style\n"a red ring, striped",a.png\na star,b.png | c.png:-1\n')
-    found, each = read_wishes({"text": None, "style": None}, str(file))
+    found, each = read_conditions({"text": None, "style": None}, str(file))
     assert found == [{"text": "a red ring, striped", "style": "a.png"}, {"text": "a star", "style": "b.png | c.png:-1"}] and each == 1
 
 
 def test_one_wish_joins_each_of_several():
-    found, _ = read_wishes({"text": ["a ring"], "style": ["a.png", "b.png"]}, None)
+    found, _ = read_conditions({"text": ["a ring"], "style": ["a.png", "b.png"]}, None)
     assert found == [{"text": "a ring", "style": "a.png"}, {"text": "a ring", "style": "b.png"}]
 
 
 def test_held_out_data_serves_what_nobody_said():
     held_out = {"text": lambda i: f"caption {i}", "style": lambda i: f"image {i}"}
     found, each = read(num_samples=10, each=4, held_out=held_out)
-    assert (found, each) == (wishes("caption 0", "caption 1", "caption 2"), 4)  # three of four are the fewest that make ten
+    assert (found, each) == (conditions("caption 0", "caption 1", "caption 2"), 4)  # three of four are the fewest that make ten
     assert len(read(held_out=held_out)[0]) == 16
-    assert read(num_samples=5, held_out=held_out) == (wishes(*(f"caption {i}" for i in range(5))), 1)
+    assert read(num_samples=5, held_out=held_out) == (conditions(*(f"caption {i}" for i in range(5))), 1)
     # A sentence and a style that nobody said come from different images.
-    found, _ = read_wishes({"text": None, "style": None}, None, 2, None, held_out)
+    found, _ = read_conditions({"text": None, "style": None}, None, 2, None, held_out)
     assert found == [{"text": "caption 0", "style": "image 2"}, {"text": "caption 1", "style": "image 3"}]
 
 
@@ -100,7 +100,7 @@ def test_held_out_data_serves_what_nobody_said():
 
 def test_unequal_numbers_are_refused():
     with pytest.raises(UserError, match="2 of text, 3 of style; give one of each, or equally many"):
-        read_wishes({"text": ["a", "b"], "style": ["x", "y", "z"]}, None)
+        read_conditions({"text": ["a", "b"], "style": ["x", "y", "z"]}, None)
 
 
 def test_prompt_and_prompts_together_are_refused(tmp_path):
@@ -112,13 +112,13 @@ def test_prompt_and_prompts_together_are_refused(tmp_path):
 def test_a_column_that_no_similarity_reads_is_refused(tmp_path):
     (tmp_path / "requests.csv").write_text("prompt,stile\na star,a.png\n")
     with pytest.raises(UserError, match=r"column 'stile', .*did you mean 'style'\? .*similarity=\[text,style\]"):
-        read_wishes({"text": None, "style": None}, str(tmp_path / "requests.csv"))
+        read_conditions({"text": None, "style": None}, str(tmp_path / "requests.csv"))
 
 
 @pytest.mark.parametrize("kind, how", [("text", "no held-out captions.*prompt="), ("style", "similarity.style.reference=FILE"), ("class", "similarity.class.name")])
 def test_data_that_offers_nothing_needs_to_be_told(kind, how):
     with pytest.raises(UserError, match=how):
-        read_wishes({kind: None}, None)
+        read_conditions({kind: None}, None)
 
 
 @pytest.mark.parametrize("prompt", ["", "  \t"])
