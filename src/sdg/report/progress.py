@@ -2,14 +2,11 @@
 
 import time
 
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import ProgressBar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-__all__ = ["Bar", "StepProgress"]
+__all__ = ["Bar"]
 
 EVERY = 30.0  # seconds between two lines of a log
-LITTLE = 0.5  # seconds between two readings of a run's figures
 
 
 class Bar(Progress):
@@ -37,29 +34,3 @@ class Bar(Progress):
             self.said, task = time.monotonic(), self.tasks[self.task]
             left = "" if task.time_remaining is None else f", {task.time_remaining / 60:.0f} min left"
             print(f"{self.word} {completed}/{task.total:.0f}{left}  {figures}".rstrip(), flush=True)
-
-
-class StepProgress(ProgressBar):
-    """One bar over all steps of the run."""
-
-    def __init__(self):
-        super().__init__()
-        self.bar, self.figures, self.read = Bar("step"), "", 0.0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.bar.begin(trainer.estimated_stepping_batches, trainer.global_step, trainer.is_global_zero)
-
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args) -> None:
-        if time.monotonic() - self.read > LITTLE:  # reading a figure waits for the GPU
-            figures, self.read = self.get_metrics(trainer, pl_module), time.monotonic()
-            self.figures = "  ".join(f"{name} {value:.3g}" for name, value in figures.items() if isinstance(value, float))
-        self.bar.reach(trainer.global_step, self.figures)
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self.bar.stop()
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self.bar.stop()
-
-    def disable(self) -> None:
-        self.bar.disable = True
