@@ -2,7 +2,7 @@
 
 Prompts are captions of held-out images, and of held-out combinations; every figure is read by rendering.
 
-    python benchmarks/portraits.py FOLDER [prompts=64] [samples of each=8] [only=four,one,…]
+    python benchmarks/portraits.py FOLDER [prompts=64] [samples of each=8] [only=four,one,…] [methods=…]
 
 A run that lies in FOLDER already is not drawn again; the table is printed and written to FOLDER/table.md.
 """
@@ -48,14 +48,20 @@ def row(named: str, method: str, figures: Mapping) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main(folder: Path, prompts: int = 64, each: int = 8, only: str = "") -> None:
+def main(
+    folder: Path, prompts: int = 64, each: int = 8, only: str = "", methods: str = ""
+) -> None:
     size = {"num_samples": prompts * each, "samples_per_prompt": each}
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     chosen = only.split(",") if only else list(NAMED)
     if unknown := set(chosen) - set(NAMED):
         sys.exit(f"error: only={only}: {', '.join(unknown)} is none of {', '.join(NAMED)}.")
+    compared = methods.split(",") if methods else list(METHODS)
+    if unknown := set(compared) - set(METHODS):
+        sys.exit(f"error: methods={methods}: {', '.join(unknown)} is none of {', '.join(METHODS)}.")
     for named in chosen:
-        for method, options in METHODS.items():
+        for method in compared:
+            options = METHODS[method]
             weights = options.get("encoder__weights")
             if weights and not (ROOT / weights).is_file():
                 print(f"{method}: left out, there is no {weights}")
@@ -74,5 +80,5 @@ if __name__ == "__main__":
     words = dict(word.split("=", 1) for word in sys.argv[2:])
     main(
         Path(sys.argv[1]).resolve(), int(words.get("prompts", 64)), int(words.get("each", 8)),
-        words.get("only", ""),
+        words.get("only", ""), words.get("methods", ""),
     )
