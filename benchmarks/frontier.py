@@ -18,7 +18,12 @@ from pathlib import Path
 
 import torch
 from frontier_curves import (
-    at_equal_residual, curve, gamma_reaching, interval, read_samples, resampled,
+    at_equal_residual,
+    curve,
+    gamma_reaching,
+    interval,
+    read_samples,
+    resampled,
 )
 from runs import ROOT, sample, within
 

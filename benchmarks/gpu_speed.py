@@ -8,11 +8,11 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from sdg.models.registry import build_denoiser
+from sdg.app.naming import register
 from sdg.data.portrait_captions import WORDS
 from sdg.models.clip import CLIP, tokens
 from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.app.naming import register
+from sdg.models.registry import build_denoiser
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 STEPS = 50  # of a sample

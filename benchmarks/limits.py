@@ -16,17 +16,17 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
-from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser, load_judge  # noqa: E402
 from sdg.data.captions import FACTORS, named_factors, zero_shot_caption  # noqa: E402
 from sdg.data.requests import Requests  # noqa: E402
 from sdg.data.shapes import Shapes  # noqa: E402
 from sdg.diffusion.denoiser import Denoiser  # noqa: E402
 from sdg.diffusion.samplers import DDPM, Noise, sample  # noqa: E402
 from sdg.diffusion.schedule import Schedule  # noqa: E402
-from sdg.metrics.retrieval import retrieval_top1  # noqa: E402
 from sdg.guidance.semantic import SemanticGuidance  # noqa: E402
-from sdg.similarity import Similarity, Text, matched_levels  # noqa: E402
 from sdg.metrics.alignment import Alignment  # noqa: E402
+from sdg.metrics.retrieval import retrieval_top1  # noqa: E402
+from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser, load_judge  # noqa: E402
+from sdg.similarity import Similarity, Text, matched_levels  # noqa: E402
 
 NAMED = ["shape", "colour", "pattern", "background"]
 

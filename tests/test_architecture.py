@@ -19,6 +19,7 @@ ALLOWED = {
     "report": {"io"},
     "training": {"data", "diffusion", "io", "metrics", "models", "report"},
     "evaluation": {
+        "pipeline",
         "data", "diffusion", "guidance", "io", "metrics", "models", "report", "similarity",
     },
 }

@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from sdg.io.weights import save
 from sdg.data.captions import FACTORS
+from sdg.io.weights import save
 from sdg.models.judge import Judge
 
 

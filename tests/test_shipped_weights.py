@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdg.models.registry import load_clip, load_clip_noisy, load_judge
 from sdg.data.shapes import Shapes
 from sdg.diffusion.schedule import Schedule
 from sdg.metrics.retrieval import retrieval_top1
+from sdg.models.registry import load_clip, load_clip_noisy, load_judge
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 FACTORS = ("shape", "colour", "pattern", "background")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-__all__ = ["from_pretrained"]
+__all__ = ["Pipeline", "from_pretrained"]
 
 
 def __getattr__(name: str) -> Any:
@@ -11,4 +11,8 @@ def __getattr__(name: str) -> Any:
         from sdg.models.registry import from_pretrained
 
         return from_pretrained
+    if name == "Pipeline":
+        from sdg.pipeline import Pipeline
+
+        return Pipeline
     raise AttributeError(f"module 'sdg' has no attribute {name!r}")

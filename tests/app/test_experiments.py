@@ -13,10 +13,10 @@ from sdg_code import DEPTHS
 from sdg_code import random_weights as noisy_clip
 from torchvision import datasets
 
-from sdg.models.registry import load_clip_noisy
-from sdg.io.weights import save
 from sdg.data.emoji import CLDR, FONTS
+from sdg.io.weights import save
 from sdg.models.clip import CLIP
+from sdg.models.registry import load_clip_noisy
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP = ["trainer.max_steps=2", "+trainer.limit_val_batches=1", "logger=none", "module.preview=0", "data.batch_size=2", "data.num_workers=0"]

@@ -6,12 +6,12 @@ import json
 import pytest
 import torch
 
-from sdg.models.registry import build_denoiser
-from sdg.io.weights import save
 from sdg.data.portrait_captions import WORDS, all_named
 from sdg.data.portrait_factors import FACTORS, HELD_OUT_PAIRS
+from sdg.io.weights import save
 from sdg.models.clip import CLIP, tokens
 from sdg.models.noise_aware import NoiseAwareEncoder
+from sdg.models.registry import build_denoiser
 
 NETWORK = {
     "block_out_channels": [16, 16], "layers_per_block": 1, "down_block_types": ["DownBlock2D"] * 2,

@@ -12,9 +12,9 @@ import pytest
 import wandb
 from PIL import Image
 
-from sdg.models.registry import load_clip_noisy
-from sdg.io.weights import save
 from sdg.app.jobs import Jobs
+from sdg.io.weights import save
+from sdg.models.registry import load_clip_noisy
 from sdg.report.pages import compared
 
 ROOT = Path(__file__).resolve().parents[2]

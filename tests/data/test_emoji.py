@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from sdg.models.registry import load_clip
 from sdg.data.datamodule import EmojiData
 from sdg.data.emoji import CLDR, FONTS, Emoji, Named, named_emoji
-from sdg.models.tokenizer import WordTokenizer, vocabulary
 from sdg.errors import UserError
+from sdg.models.registry import load_clip
+from sdg.models.tokenizer import WordTokenizer, vocabulary
 
 installed = pytest.mark.skipif(not any(Path(font).is_file() for font in FONTS) or not Path(CLDR).is_dir(),
                                reason="no colour-emoji font or no CLDR: apt install fonts-noto-color-emoji unicode-cldr-core")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from sdg.app.similarities import prompted
 from sdg.data.colour_names import basic_colour, skin_tone
 from sdg.data.datamodule import PortraitsData
 from sdg.data.dicebear import definition, render
@@ -14,7 +15,6 @@ from sdg.data.portrait_factors import CHOICES, FACTORS, HELD_OUT_PAIRS, factors_
 from sdg.data.portrait_styles import portrait_style, print_credits
 from sdg.data.portraits import Portraits
 from sdg.errors import UserError
-from sdg.app.similarities import prompted
 
 SEVERAL = ("avataaars", "micah", "toon-head")
 DIGESTS = {  # of the first 16 of seed 0: a training and its cache rely on them

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sdg.data.prompts import primary_prompt, read_conditions, escape_prompt, parse_weighted_prompt
+from sdg.data.prompts import escape_prompt, parse_weighted_prompt, primary_prompt, read_conditions
 from sdg.errors import UserError
 
 

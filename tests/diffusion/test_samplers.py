@@ -9,7 +9,17 @@ from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import GuidanceOutput
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, PrevStep, ddim_step, ddpm_step, dpm_solver_step, sample
+from sdg.diffusion.samplers import (
+    DDIM,
+    DDPM,
+    DPMSolver,
+    Noise,
+    PrevStep,
+    ddim_step,
+    ddpm_step,
+    dpm_solver_step,
+    sample,
+)
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.semantic import SemanticGuidance

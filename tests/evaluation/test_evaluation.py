@@ -12,13 +12,13 @@ import torchvision
 from PIL import Image
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
-from sdg.models.registry import load_judge
 from sdg.data.captions import FACTORS, all_named
 from sdg.data.shapes import Shapes
 from sdg.evaluation import measuring as evaluation
 from sdg.metrics import features, perceptual
 from sdg.metrics.features import Frechet
 from sdg.metrics.readers import reader_of
+from sdg.models.registry import load_judge
 from sdg.report.curves import curves
 from sdg.report.pictures import Pictures, open_picture
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from adm import Net, forward, random_weights, shapes
 
-from sdg.io.adm import FAMILIES, family_of, layout_of
-from sdg.models.registry import build_denoiser
-from sdg.io.pretrained import from_adm
 from sdg.errors import UserError
+from sdg.io.adm import FAMILIES, family_of, layout_of
+from sdg.io.pretrained import from_adm
+from sdg.models.registry import build_denoiser
 
 
 def small(family, channels=32):

@@ -13,16 +13,16 @@ from diffusers.utils.torch_utils import randn_tensor
 
 from sdg import from_pretrained
 from sdg.app.checkpoints import main
-from sdg.io.folder import save_folder
-from sdg.models.registry import build_denoiser, load_clip, load_denoiser
-from sdg.io.weights import save
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import ddpm_step
+from sdg.errors import UserError
+from sdg.io.folder import save_folder
+from sdg.io.weights import save
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
-from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.errors import UserError
 from sdg.models.judge import Judge
+from sdg.models.noise_aware import NoiseAwareEncoder
+from sdg.models.registry import build_denoiser, load_clip, load_denoiser
 from sdg.report.card import CARD, heading, write_card
 
 KINDS = {"denoiser": Denoiser, "clip": CLIP, "clip_noisy": NoiseAwareEncoder, "classifier_noisy": NoisyClassifier, "judge": Judge}

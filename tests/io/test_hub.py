@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from sdg.app.checkpoints import main
+from sdg.errors import UserError
 from sdg.io.folder import save_folder
 from sdg.io.hub import named
 from sdg.models.registry import from_pretrained, load_clip, load_denoiser
-from sdg.errors import UserError
 
 NAME = "somebody/part"
 

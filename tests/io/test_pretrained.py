@@ -8,10 +8,10 @@ from adm import Net, forward, random_weights
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, PNDMScheduler, UNet2DModel
 
 from sdg.app.checkpoints import main
-from sdg.models.registry import load_denoiser
+from sdg.errors import UserError
 from sdg.io.pretrained import open_denoiser
 from sdg.io.weights import save
-from sdg.errors import UserError
+from sdg.models.registry import load_denoiser
 
 NET = Net(32, (1, 2), 1, (1,), head_width=16)
 SAID = {"resolution": 8, "schedule": "linear", "T": 1000, "qkv": "heads_first", "head_width": 16}

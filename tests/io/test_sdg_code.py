@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from sdg_code import DEPTHS, random_weights, shapes
 
 from sdg.app.checkpoints import main
-from sdg.models.registry import load_clip_noisy
+from sdg.errors import UserError
 from sdg.io.sdg_code import from_sdg_code
 from sdg.models.clip import CLIP
 from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.errors import UserError
+from sdg.models.registry import load_clip_noisy
+
 
 def forward(p, x, t, depths):
     """Their stages: the stem after pooling, layer 1 to 4, and the embedding."""

@@ -8,13 +8,20 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from sdg.models.registry import build_denoiser, load_classifier, load_clip, load_clip_noisy, load_denoiser, load_judge
+from sdg.errors import UserError
 from sdg.io.weights import read, save
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
-from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.errors import UserError
 from sdg.models.judge import Judge
+from sdg.models.noise_aware import NoiseAwareEncoder
+from sdg.models.registry import (
+    build_denoiser,
+    load_classifier,
+    load_clip,
+    load_clip_noisy,
+    load_denoiser,
+    load_judge,
+)
 
 CONFIG = {"kind of": "thing", "sizes": [1, 2], "nested": {"rate": 0.5, "none": None}, "word": "naïve"}
 NETWORK = {"block_out_channels": [8, 8], "layers_per_block": 1, "down_block_types": ["DownBlock2D"] * 2,

@@ -7,8 +7,8 @@ from torch import nn
 from sdg.data.captions import FACTORS
 from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
 from sdg.metrics.cost import Meter, Network
-from sdg.models.judge import Judge, Reading
 from sdg.metrics.layout import centres, intersection_over_union, spread_within
+from sdg.models.judge import Judge, Reading
 
 TRUTH = torch.tensor([[4, 0, -1], [4, -1, -1], [-1, 2, 1], [-1, -1, -1]])  # −1 where the prompt names nothing
 GUESSES = torch.tensor([[4, 0, 2], [3, 0, 0], [0, 2, 0], [1, 1, 1]])  # right; wrong; right and wrong; nothing asked

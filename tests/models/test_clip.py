@@ -5,9 +5,9 @@ import torch
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
 from sdg.data.captions import WORDS
+from sdg.errors import UserError
 from sdg.models.clip import CLIP, Normalise
 from sdg.models.tokenizer import WordTokenizer
-from sdg.errors import UserError
 
 VISION = {"timm_model_name": "resnet_tiny", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
 TEXT = {"context_length": 12, "vocab_size": 64, "width": 32, "heads": 2, "layers": 2}

@@ -7,12 +7,12 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from sdg.models.registry import load_clip_noisy
+from sdg.errors import UserError
 from sdg.io.weights import save
 from sdg.models.clip import CLIP
 from sdg.models.noise_aware import NoiseAwareEncoder, TimeConditionedNorm
+from sdg.models.registry import load_clip_noisy
 from sdg.models.stages import stages
-from sdg.errors import UserError
 
 SCHEDULE = {"kind": "cosine", "T": 1000}
 TEXT = {"context_length": 6, "vocab_size": 16, "width": 16, "heads": 2, "layers": 1}

@@ -7,12 +7,12 @@ import open_clip
 import pytest
 import torch
 
-from sdg.models.published import clip_by_name
+from sdg.errors import UserError
 from sdg.models.clip import CLIP
 from sdg.models.noise_aware import NoiseAwareEncoder
+from sdg.models.published import clip_by_name
 from sdg.models.stages import blocks, stages
 from sdg.models.towers import OWN_HEAD, at_resolution, image_tower, interpolated
-from sdg.errors import UserError
 
 SCHEDULE = {"kind": "linear", "T": 1000}
 TEXT = {"context_length": 8, "vocab_size": 8, "width": 16, "heads": 2, "layers": 1}

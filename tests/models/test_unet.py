@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from tests.models.test_noise_aware import TOWERS, clip_of
 
-from sdg.models.registry import build_denoiser, load_clip_noisy
+from sdg.errors import UserError
 from sdg.io.weights import save
+from sdg.models.registry import build_denoiser, load_clip_noisy
 from sdg.models.stages import stages
 from sdg.models.unet import UNetEncoder
-from sdg.errors import UserError
+from tests.models.test_noise_aware import TOWERS, clip_of
 
 SCHEDULE = {"kind": "cosine", "T": 1000}
 NETWORK = {

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
 from sdg.data.captions import FACTORS, zero_shot_caption
 from sdg.data.prompts import parse_weighted_prompt
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, sample
 from sdg.guidance.method import gradient
-from sdg.similarity.references import References
 from sdg.guidance.semantic import SemanticGuidance
-from sdg.similarity import Class, Content, Similarity, Structure, Style, Text, matched_levels
 from sdg.guidance.training_free import DPS, LGD, MPGD, TFG, FreeDoM, Universal
+from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
+from sdg.similarity import Class, Content, Similarity, Structure, Style, Text, matched_levels
+from sdg.similarity.references import References
 
 KINDS = ("text", "content", "structure", "style", "class")
 METHODS = {"sdg": SemanticGuidance, "dps": DPS, "lgd": LGD, "freedom": FreeDoM, "universal": Universal, "mpgd": MPGD, "tfg": TFG}

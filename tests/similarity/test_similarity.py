@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from sdg.diffusion.schedule import Schedule
-from sdg.models.stages import Encoded
 from sdg.errors import UserError
-from sdg.similarity.references import References
+from sdg.models.stages import Encoded
 from sdg.similarity import Class, Content, Similarity, Structure, Style, Text, matched_levels
+from sdg.similarity.references import References
 from sdg.similarity.style import gram
 
 SCHEDULE = Schedule("cosine", 100)

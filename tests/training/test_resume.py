@@ -11,10 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hydra_plugins.sdg_search.search import Search
 
-from sdg.errors import UserError
+from hydra_plugins.sdg_search.search import Search
 from sdg.app.jobs import Jobs
+from sdg.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMED = ("seconds", "peak_memory")  # what no two runs share

@@ -16,12 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
+from sdg.diffusion.samplers import DDIM, Noise, sample
+from sdg.io.weights import read
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser, load_judge
 from sdg.models.unet import UNetEncoder
-from sdg.io.weights import read
-from sdg.diffusion.samplers import DDIM, Noise, sample
-from sdg.training.module import TrainingModule
 from sdg.report.grid import plain_grid
+from sdg.training.module import TrainingModule
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["data.size=96", "data.held_out=32", "data.cache=null", "data.batch_size=32", "trainer.val_check_interval=2", "trainer.log_every_n_steps=1", "callbacks.checkpoint.every_n_train_steps=2"]

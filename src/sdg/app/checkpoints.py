@@ -8,14 +8,14 @@ from pathlib import Path
 
 import safetensors
 
+from sdg.errors import UserError, near
 from sdg.io.folder import save_folder
 from sdg.io.hub import located, push
-from sdg.models.registry import denoiser_of, from_pretrained, is_noisy_clip, load_clip_noisy
 from sdg.io.pipeline import unlike
 from sdg.io.pretrained import ASKED, Found, Unsettled, open_denoiser
 from sdg.io.weights import header, safetensors_of, save
+from sdg.models.registry import denoiser_of, from_pretrained, is_noisy_clip, load_clip_noisy
 from sdg.models.stages import stages
-from sdg.errors import UserError, near
 from sdg.report.card import CARD, below_heading, heading
 
 __all__ = ["main"]

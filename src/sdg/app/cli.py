@@ -16,9 +16,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sdg.errors import UserError, near
-from sdg.app.naming import register, sweep_name
 from sdg.app.jobs import Jobs
+from sdg.app.naming import register, sweep_name
+from sdg.errors import UserError, near
 
 __all__ = ["entry_point"]
 

@@ -3,10 +3,10 @@
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
-from sdg.models.registry import load_denoiser
-from sdg.io.pretrained import ASKED
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
+from sdg.io.pretrained import ASKED
+from sdg.models.registry import load_denoiser
 
 __all__ = ["chosen_denoiser", "denoiser_path"]
 

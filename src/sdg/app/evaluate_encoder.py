@@ -9,16 +9,16 @@ from omegaconf import DictConfig
 from rich.progress import track
 from torch import Tensor
 
-from sdg.models.registry import chosen_clip, load_clip_noisy, pair
-from sdg.diffusion.schedule import Schedule
-from sdg.metrics.retrieval import retrieval_top1
-from sdg.errors import UserError, integer
-from sdg.io.files import write_whole
 from sdg.app.denoiser import chosen_denoiser
-from sdg.evaluation.figures import write_table
-from sdg.evaluation.gradients import explained_by_level, information_by_encoder, information_of
 from sdg.app.run import run
 from sdg.app.similarities import prompted
+from sdg.diffusion.schedule import Schedule
+from sdg.errors import UserError, integer
+from sdg.evaluation.figures import write_table
+from sdg.evaluation.gradients import explained_by_level, information_by_encoder, information_of
+from sdg.io.files import write_whole
+from sdg.metrics.retrieval import retrieval_top1
+from sdg.models.registry import chosen_clip, load_clip_noisy, pair
 from sdg.report.levels import levels_figure
 from sdg.report.page import Page
 

@@ -21,9 +21,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, read_write
 from pytorch_lightning.utilities import rank_zero_only
 
-from sdg.io.hub import Absent
-from sdg.errors import UserError, integer
 from sdg.app.loggers import end_wandb_run
+from sdg.errors import UserError, integer
+from sdg.io.hub import Absent
 
 __all__ = ["make_trainer", "run"]
 

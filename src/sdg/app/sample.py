@@ -4,22 +4,23 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
+from sdg.app.denoiser import chosen_denoiser
+from sdg.app.evaluate_encoder import evaluate_encoder
+from sdg.app.fingerprint import fingerprint
+from sdg.app.naming import chosen_similarities
+from sdg.app.run import make_trainer, run
+from sdg.app.similarities import build_similarity, reference_images, requested_conditions
 from sdg.data.image import load_image
 from sdg.data.requests import Requests
 from sdg.diffusion.samplers import steps_taken
 from sdg.errors import UserError, choice, integer, number
-from sdg.app.denoiser import chosen_denoiser
-from sdg.app.fingerprint import fingerprint
-from sdg.evaluation.store import SampleStore
-from sdg.app.evaluate_encoder import evaluate_encoder
-from sdg.evaluation.measuring import Evaluation
 from sdg.evaluation.figures import report
 from sdg.evaluation.guided_sampling import GuidedSampling
-from sdg.app.run import make_trainer, run
-from sdg.io.plain import numbers
-from sdg.app.similarities import requested_conditions, build_similarity, reference_images
-from sdg.app.naming import chosen_similarities
+from sdg.evaluation.measuring import Evaluation
 from sdg.evaluation.publish import publish
+from sdg.evaluation.store import SampleStore
+from sdg.io.plain import numbers
+from sdg.pipeline import Pipeline
 
 __all__ = ["sample"]
 
@@ -74,7 +75,8 @@ def sample(config: DictConfig) -> None:
             for what, name in (("picture", "grid.png"), ("page", "report.html")):
                 print(f"{what}: {folder / name}")
             return
-        module = GuidedSampling(denoiser, sampler, method, similarity, requests, drawn, start, config.strength, config.trajectory)
+        pipeline = Pipeline(denoiser, similarity.encoder if similarity else None)
+        module = GuidedSampling(pipeline, sampler, method, similarity, requests, drawn, start, config.strength, config.trajectory)
         try:
             if config.rerun or drawn.missing():
                 trainer.predict(module, return_predictions=False)

@@ -7,21 +7,22 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from sdg.models.registry import chosen_clip, load_classifier, load_clip_noisy, pair, scales
-from sdg.data.image import image_files, load_image
-from sdg.data.requests import Request
-from sdg.data.prompts import read_table, read_conditions, escape_prompt, parse_weighted_prompt
-from sdg.diffusion.denoiser import Denoiser
-from sdg.models.stages import stages
-from sdg.errors import UserError, choice, integer
-from sdg.similarity.references import References
-from sdg.similarity import Class, Content, Similarity, Structure, Style, Term, Text, matched_levels
 from sdg.app.naming import chosen_similarities
+from sdg.data.image import image_files, load_image
+from sdg.data.prompts import escape_prompt, parse_weighted_prompt, read_conditions, read_table
+from sdg.data.requests import Request
+from sdg.diffusion.denoiser import Denoiser
+from sdg.errors import UserError, choice, integer
+from sdg.models.registry import chosen_clip, load_classifier, load_clip_noisy, pair, scales
+from sdg.models.stages import stages
+from sdg.similarity import Class, Content, Similarity, Structure, Style, Term, Text, matched_levels
+from sdg.similarity.references import References
 
 __all__ = ["requested_conditions", "build_similarity", "negative_captions", "prompted", "reference_images"]
 
 RIVALS = 256  # held-out captions
 TERMS = {"text": Text, "content": Content, "structure": Structure, "style": Style, "class": Class}
+MAPS = {"structure": Structure, "style": Style}
 BY_REFERENCE = [kind for kind, term in TERMS.items() if term.by_reference]
 HELD_OUT = "held-out "  # with a number: a reference from the data's held-out part
 
@@ -137,7 +138,7 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
             terms[kind] = Content(image, options.weight, options.noised)
         elif kind in ("structure", "style"):
             there = list(stages(image.tower))
-            common = options.weight, default_stage(kind, there) if options.stages is None else options.stages, options.form
+            common = options.weight, MAPS[kind].own_stage(there) if options.stages is None else options.stages, options.form
             terms[kind] = Structure(*common) if kind == "structure" else Style(*common, options.statistics)
             for stage in terms[kind].stages:
                 choice(f"similarity.{kind}.stages", stage, there)
@@ -146,17 +147,6 @@ def build_similarity(config: DictConfig, denoiser: Denoiser, requests: Sequence[
             terms[kind].targets(targets)  # says at once which class is unknown
     levels = torch.zeros(denoiser.schedule.T, dtype=torch.long) if at_clean else matched_levels(denoiser.schedule, image.config.get("schedule"))
     return Similarity(image, terms, levels, References(references, denoiser.schedule, config.seed))
-
-
-def default_stage(kind: str, there: Sequence[str]) -> str:
-    """Style is read off an encoder's first stage, structure off the one before its middle.
-
-    Raises:
-        UserError: the encoder has no stages.
-    """
-    if not there:
-        raise UserError(f"similarity={kind} compares an encoder's stages, and this one has none; choose another encoder.")
-    return there[0] if kind == "style" else there[(len(there) - 1) // 2]
 
 
 def negative_captions(said: str | None, held_out, calibrated: bool = False) -> list[str]:

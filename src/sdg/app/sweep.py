@@ -5,8 +5,8 @@ import json
 import textwrap
 from pathlib import Path
 
-from sdg.report.curves import curves
 from sdg.app.jobs import Jobs
+from sdg.report.curves import curves
 from sdg.report.pages import compared, sweep_page
 
 __all__ = ["SweepReport"]

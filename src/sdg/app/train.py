@@ -11,19 +11,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
-from sdg.models.registry import build_denoiser, chosen_clip, fill, load_denoiser
-from sdg.io.weights import read
-from sdg.data.captions import FACTORS
-from sdg.models.classifier import NoisyClassifier
-from sdg.models.clip import CLIP, tokens
-from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.models.tokenizer import vocabulary
-from sdg.models.towers import at_resolution
-from sdg.errors import UserError, choice, integer, number
 from sdg.app.denoiser import chosen_denoiser
 from sdg.app.run import make_trainer, run
+from sdg.data.captions import FACTORS
+from sdg.errors import UserError, choice, integer, number
 from sdg.io.plain import differences
+from sdg.io.weights import read
+from sdg.models.classifier import NoisyClassifier
+from sdg.models.clip import CLIP, tokens
 from sdg.models.judge import Judge
+from sdg.models.noise_aware import NoiseAwareEncoder
+from sdg.models.registry import build_denoiser, chosen_clip, fill, load_denoiser
+from sdg.models.tokenizer import vocabulary
+from sdg.models.towers import at_resolution
 from sdg.report.card import CARD, processor, write_card
 
 __all__ = ["train"]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import Guide, Prediction, GuidanceOutput
+from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, integer, number
 

@@ -9,16 +9,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sdg.data.requests import Request
-from sdg.data.prompts import parse_weighted_prompt
-from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import Noise, Step, sample, steps_taken
-from sdg.guidance.method import Method
-from sdg.similarity.similarity import Similarity
+from sdg.diffusion.samplers import Step, steps_taken
 from sdg.evaluation.store import SampleStore
-from sdg.report.progress import Bar
+from sdg.guidance.method import Method
 from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
+from sdg.pipeline import Pipeline
 from sdg.report.grid import to_uint8
+from sdg.report.progress import Bar
 from sdg.report.trajectory import Trajectory
+from sdg.similarity.similarity import Similarity
 
 __all__ = ["GuidedSampling"]
 
@@ -29,7 +28,7 @@ class GuidedSampling(pl.LightningModule):
     Whole batches are shared among the ranks; those that are done already are left alone.
 
     Arguments:
-        denoiser: of the unconditional model.
+        pipeline: that draws them.
         sampler: one of `sdg.diffusion.samplers`.
         method: how the similarity steers.
         similarity: what alike means; None for an unguided run.
@@ -40,16 +39,16 @@ class GuidedSampling(pl.LightningModule):
         trajectory: how many samples of the first batch to follow from noise to image.
     """
 
-    def __init__(self, denoiser: Denoiser, sampler, method: Method, similarity: Similarity | None, requests: Sequence[Request], drawn: SampleStore,
+    def __init__(self, pipeline: Pipeline, sampler, method: Method, similarity: Similarity | None, requests: Sequence[Request], drawn: SampleStore,
                  start: Tensor | None = None, strength: float = 1.0, trajectory: int = 0):
         super().__init__()
-        self.denoiser, self.sampler, self.method, self.similarity = denoiser, sampler, method, similarity
-        self.encoder = similarity.encoder if similarity else None  # named here, it moves to the device with this module
+        self.pipeline, self.sampler, self.method, self.similarity = pipeline, sampler, method, similarity
+        # Named here, they move to the device with this module.
+        self.denoiser, self.encoder = pipeline.denoiser, pipeline.encoder
         self.requests, self.drawn = requests, drawn
         self.start, self.strength, self.trajectory = start, strength, trajectory
-        self.steps = len(steps_taken(denoiser.schedule, sampler, 1.0 if start is None else strength))
+        self.steps = len(steps_taken(self.denoiser.schedule, sampler, 1.0 if start is None else strength))
         self.progress = Bar("sampling")
-        self.shape = (3,) + (denoiser.config["resolution"],) * 2
 
     def setup(self, stage: str) -> None:
         # What the first process finds is what all go by. Not in on_predict_start, which a process
@@ -67,10 +66,8 @@ class GuidedSampling(pl.LightningModule):
         began = time.perf_counter()
         reset_peak_memory(self.device)
         meter = Meter(self.networks())
-        noise, guide = Noise([request.seed for request in batch], self.shape, self.device), None
-        if self.similarity:
-            conditions = {name: [parse_weighted_prompt(request.conditions[name]) for request in batch] for name in self.similarity.terms}
-            guide = self.method.guide(self.similarity.bind(conditions, self.device), self.denoiser.schedule, self.sampler)
+        self.pipeline.device = self.device
+        guide = self.pipeline.guide(self.method, self.similarity, (), batch, self.sampler)
         followed = Trajectory(self.drawn.folder) if self.trajectory and batch[0].index == 0 else None
 
         def on_step(done: int, step: Step) -> None:
@@ -78,8 +75,7 @@ class GuidedSampling(pl.LightningModule):
             self.progress.reach(self.done)
             if followed:
                 followed.add(step.x[: self.trajectory], step.x0[: self.trajectory])
-        start = None if self.start is None else self.start.to(self.device).expand(len(batch), *self.shape)
-        images = sample(self.denoiser, self.sampler, noise, guide, start, self.strength, on_step)
+        images = self.pipeline.draw(batch, guide, self.sampler, self.start, self.strength, on_step)
         seconds, memory, cost = time.perf_counter() - began, peak_memory(self.device), meter.close(images[0])
         if followed:
             print(f"trajectory: {followed.write()} (and .gif, x_t above x̂_0)")

@@ -12,12 +12,11 @@ from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric, MetricCollection
 from torchvision.transforms.functional import to_pil_image
 
-from sdg.models.registry import load_clip, load_judge, scales
+from sdg.data.prompts import parse_weighted_prompt, primary_prompt
 from sdg.data.requests import Request
-from sdg.data.prompts import primary_prompt, parse_weighted_prompt
 from sdg.errors import UserError, choice, integer
-from sdg.evaluation.store import SampleStore
 from sdg.evaluation.figures import figures, report, write_table
+from sdg.evaluation.store import SampleStore
 from sdg.io.digest import content
 from sdg.io.files import write_whole
 from sdg.io.plain import flat
@@ -31,6 +30,7 @@ from sdg.metrics.readers import reader_of
 from sdg.metrics.reading import shows
 from sdg.metrics.reference import of_real_images
 from sdg.metrics.retrieval import Retrieval
+from sdg.models.registry import load_clip, load_judge, scales
 from sdg.report.grid import labelled_grid, labelled_rows, to_uint8
 from sdg.report.pages import run_page
 

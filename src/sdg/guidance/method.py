@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sdg.diffusion.guide import Prediction, GuidanceOutput
+from sdg.diffusion.guide import GuidanceOutput, Prediction
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
+from sdg.diffusion.denoiser import Denoiser
 from sdg.io.pretrained import PREDICTIONS
 from sdg.io.weights import UNET, stored
-from sdg.diffusion.denoiser import Denoiser
 
 __all__ = ["save_pipeline", "unlike"]
 

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from sdg.diffusion.schedule import KINDS, Schedule
+from sdg.errors import UserError, choice, first_line, integer, number
 from sdg.io.adm import Layout, converted, family_of, layout_of, network_of
 from sdg.io.hub import located
 from sdg.io.weights import header, read
-from sdg.diffusion.schedule import KINDS, Schedule
-from sdg.errors import UserError, choice, first_line, integer, number
 
 __all__ = ["ASKED", "PREDICTIONS", "Found", "Unsettled", "open_denoiser", "tensors_of"]
 

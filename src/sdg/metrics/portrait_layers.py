@@ -17,7 +17,6 @@ from torch import Tensor
 from sdg.data.dicebear import Layer
 from sdg.data.portrait_factors import CHOICES, FIXED
 
-
 __all__ = ["NAMES", "PaintedLayer", "compose", "portrait_layers"]
 
 NAMES = tuple(choice.name for choice in CHOICES)

@@ -10,10 +10,10 @@ from open_clip.model import CustomTextCLIP
 from open_clip.tokenizer import HFTokenizer
 from torch import Tensor, nn
 
+from sdg.errors import UserError, first_line
 from sdg.models.stages import Encoded, feature_hooks
 from sdg.models.tokenizer import WordTokenizer
 from sdg.models.towers import image_tower, known, resized
-from sdg.errors import UserError, first_line
 
 __all__ = ["CLIP", "Normalise", "tokens"]
 

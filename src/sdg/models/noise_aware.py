@@ -6,8 +6,8 @@ from diffusers.models.embeddings import Timesteps
 from timm.layers import LayerNorm2d, LayerNormAct2d, RmsNorm
 from torch import Tensor, nn
 
-from sdg.models.noisy import NoisyEncoder
 from sdg.errors import UserError
+from sdg.models.noisy import NoisyEncoder
 
 __all__ = ["NoiseAwareEncoder", "TimeConditionedNorm"]
 

@@ -7,9 +7,9 @@ import open_clip
 import timm
 from timm.models import load_checkpoint as load_timm
 
+from sdg.errors import UserError, choice, first_line
 from sdg.models.clip import CLIP
 from sdg.models.towers import OWN_HEAD
-from sdg.errors import UserError, choice, first_line
 
 __all__ = ["clip_by_name"]
 

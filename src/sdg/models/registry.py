@@ -12,21 +12,21 @@ from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from safetensors import safe_open
 from torch import nn
 
-from sdg.models.published import clip_by_name
+from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.schedule import Schedule
+from sdg.errors import UserError, choice, integer
 from sdg.io.hub import located
 from sdg.io.pretrained import ASKED, Found, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
 from sdg.io.weights import header, read
-from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.schedule import Schedule
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
+from sdg.models.judge import Judge
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
+from sdg.models.published import clip_by_name
 from sdg.models.towers import image_tower
 from sdg.models.unet import UNetEncoder
-from sdg.errors import UserError, choice, integer
-from sdg.models.judge import Judge
 
 __all__ = ["build_denoiser", "chosen_clip", "denoiser_of", "fill", "from_pretrained", "is_noisy_clip", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge", "pair", "scales"]
 

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
-from sdg.models.noisy import NoisyEncoder
 from sdg.errors import UserError
+from sdg.models.noisy import NoisyEncoder
 
 __all__ = ["ContractingHalf", "UNetEncoder"]
 

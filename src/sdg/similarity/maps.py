@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sdg.errors import UserError, choice, number
+from sdg.models.stages import stages
 from sdg.similarity.term import Term
 
 __all__ = ["Maps"]
@@ -28,11 +29,35 @@ class Maps(Term):
     """
 
     by_reference, name = True, ""
+    own_weight, own_form = 1.0, "log"
 
     def __init__(self, weight: float, stages: Sequence[str], form: str):
         key = f"similarity.{self.name}"
         super().__init__(number(f"{key}.weight", weight), named(f"{key}.stages", stages))
         self.form = choice(f"{key}.form", form, ("squared", "log"))
+
+    @classmethod
+    def of_encoder(cls, encoder, weight: float | None = None) -> "Maps":
+        """The term with its own weight and form, of one stage of this encoder."""
+        there = list(stages(encoder.tower))
+        weight = cls.own_weight if weight is None else weight
+        return cls(weight, [cls.own_stage(there)], cls.own_form)
+
+    @classmethod
+    def own_stage(cls, there: Sequence[str]) -> str:
+        """The stage that the term reads where none is named, of those that an encoder has.
+
+        Raises:
+            UserError: it has none.
+        """
+        if not there:
+            raise UserError(f"similarity={cls.name} compares an encoder's stages, and this one has none; choose another encoder.")
+        return cls.stage_among(there)
+
+    @staticmethod
+    @abstractmethod
+    def stage_among(there: Sequence[str]) -> str:
+        """Of one or more."""
 
     @abstractmethod
     def read(self, maps: Tensor) -> Tensor:

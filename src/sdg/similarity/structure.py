@@ -9,6 +9,11 @@ class Structure(Maps):
     """read = the maps themselves, mean over C, H, W (ibid., eq. 10): keeps layout and pose."""
 
     name = "structure"
+    own_weight, own_form = 100.0, "squared"
+
+    @staticmethod
+    def stage_among(there):
+        return there[(len(there) - 1) // 2]  # about the middle
 
     def read(self, maps):
         return maps

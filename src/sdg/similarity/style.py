@@ -25,10 +25,15 @@ class Style(Maps):
     """
 
     name = "style"
+    own_weight, own_form = 1.5, "log"
 
     def __init__(self, weight: float, stages: Sequence[str], form: str, statistics: str = "gram"):
         super().__init__(weight, stages, form)
         self.statistics = choice("similarity.style.statistics", statistics, ("gram", "energies"))
+
+    @staticmethod
+    def stage_among(there):
+        return there[0]
 
     def read(self, maps):
         return gram(maps) if self.statistics == "gram" else log_energies(maps)

@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdg.models.clip import CLIP as Encoder
-from sdg.metrics.retrieval import retrieval_top1
-from sdg.training.contrastive import contrastive_loss
 from sdg.errors import UserError, number
+from sdg.metrics.retrieval import retrieval_top1
+from sdg.models.clip import CLIP as Encoder
+from sdg.training.contrastive import contrastive_loss
 from sdg.training.module import TrainingModule
 
 __all__ = ["CLIPTraining"]

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import DDIM, Noise, sample
-from sdg.training.module import TrainingModule
 from sdg.report.grid import plain_grid
+from sdg.training.module import TrainingModule
 
 __all__ = ["DDPM"]
 

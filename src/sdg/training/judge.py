@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdg.training.module import TrainingModule
-from sdg.models.judge import Judge
 from sdg.metrics.layout import intersection_over_union
+from sdg.models.judge import Judge
+from sdg.training.module import TrainingModule
 
 __all__ = ["JudgeTraining"]
 

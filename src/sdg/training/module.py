@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from sdg.io.folder import save_folder
 from sdg.errors import UserError
+from sdg.io.folder import save_folder
 from sdg.io.plain import differences
 
 __all__ = ["TrainingModule", "timed_cosine", "warmup_cosine"]

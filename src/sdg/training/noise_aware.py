@@ -10,17 +10,17 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
-from sdg.models.clip import CLIP
+from sdg.errors import UserError, choice, integer, number
 from sdg.metrics.retrieval import retrieval_top1
-from sdg.training.contrastive import contrastive_loss
+from sdg.models.clip import CLIP
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
-from sdg.training.posterior import calibration_error, log_posterior, score_error, soft_cross_entropy
 from sdg.models.towers import at_resolution
 from sdg.models.unet import UNetEncoder
-from sdg.errors import UserError, choice, integer, number
 from sdg.training.banks import banks_of
+from sdg.training.contrastive import contrastive_loss
 from sdg.training.module import TrainingModule
+from sdg.training.posterior import calibration_error, log_posterior, score_error, soft_cross_entropy
 
 __all__ = ["NoiseAwareFinetuning"]
 
