@@ -147,7 +147,7 @@ train() {
   say "rendering $size portraits"
   "$PYTHON" -c "
 import sys
-from sdg.data.datamodule import PortraitsData
+from sdg.data.portraits_data import PortraitsData
 if __name__ == '__main__':
     data = PortraitsData(size=$size, held_out=$held_out, cache='$work/data', batch_size=1)
     data.prepare_data()"

@@ -5,7 +5,7 @@ import math
 __all__ = ["UserError", "choice", "first_line", "integer", "near", "number"]
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Wrong input. The message says what is wrong and what to do; entry points print it alone and exit with 1."""
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from sdg.data.datamodule import EmojiData
 from sdg.data.emoji import CLDR, FONTS, Emoji, Named, named_emoji
+from sdg.data.emoji_data import EmojiData
 from sdg.errors import UserError
 from sdg.models.registry import load_clip
 from sdg.models.tokenizer import WordTokenizer, vocabulary

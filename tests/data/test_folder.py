@@ -10,8 +10,8 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from sdg.data.annotations import captions_of, labels_of
-from sdg.data.datamodule import FolderData
 from sdg.data.folder import ImageFolder
+from sdg.data.folder_data import FolderData
 from sdg.data.image import image_files, load_image
 from sdg.errors import UserError
 

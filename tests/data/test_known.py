@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from sdg.data.datamodule import KnownData
+from sdg.data.torchvision_data import TorchvisionData
 from sdg.errors import UserError
 
 NAMES = [*"abcdefgh", "airplane", "truck"]
 
 
 def made(*arguments, **options):
-    data = KnownData(*arguments, **options, batch_size=1)
+    data = TorchvisionData(*arguments, **options, batch_size=1)
     data.setup("fit")
     return data
 
@@ -33,7 +33,7 @@ def cifar10(tmp_path, monkeypatch):
 
 
 def test_cifar10_has_its_own_split_classes_and_captions(cifar10):
-    data = KnownData("cifar10", cifar10, captions=True, batch_size=2)
+    data = TorchvisionData("cifar10", cifar10, captions=True, batch_size=2)
     data.prepare_data()
     data.setup("fit")
     assert (len(data.train), len(data.held_out)) == (20, 4)

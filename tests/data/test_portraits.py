@@ -8,12 +8,12 @@ import torch
 
 from sdg.app.similarities import prompted
 from sdg.data.colour_names import basic_colour, skin_tone
-from sdg.data.datamodule import PortraitsData
 from sdg.data.dicebear import definition, render
 from sdg.data.dicebear_style import EXAMPLES, DiceBearStyle
 from sdg.data.portrait_factors import CHOICES, FACTORS, HELD_OUT_PAIRS, factors_of, options_of
 from sdg.data.portrait_styles import portrait_style, print_credits
 from sdg.data.portraits import Portraits
+from sdg.data.portraits_data import PortraitsData
 from sdg.errors import UserError
 
 SEVERAL = ("avataaars", "micah", "toon-head")

@@ -1,0 +1,81 @@
+"""The portraits as a DataModule."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from sdg.data import portrait_captions
+from sdg.data.datamodule import Data
+from sdg.data.portraits import Portraits
+from sdg.errors import choice, integer
+
+__all__ = ["PortraitsData"]
+
+VOCABULARY = 5000  # captions from which the words of a style are collected
+
+
+class PortraitsData(Data):
+    """Cartoon portraits; the held-out images, and the held-out combinations, have seeds of their own.
+
+    Arguments:
+        resolution: side of the images in pixels.
+        size: number of training images.
+        held_out: number of held-out images; of combinations there are a quarter as many.
+        seed: of the training images; held-out images use seed + 1, combinations seed + 2.
+        style: of DiceBear, or several.
+        split: what sampling takes prompts and references from, and compares samples with:
+            `held_out`, or `combinations`: images that show a pair of values that no other part has.
+        cache: folder of rendered images.
+        captions: give captions with the images.
+    """
+
+    def __init__(
+        self, resolution: int = 64, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
+        style: str | Sequence[str] = "avataaars", split: str = "held_out", cache: str | None = None,
+        captions: bool = False, batch_size: int = 32, num_workers: int = 0,
+    ):
+        super().__init__(resolution, batch_size, num_workers)
+        self.style, self.split = style, choice("data.split", split, ("held_out", "combinations"))
+        self.sizes, self.seed = (size, integer("data.held_out", held_out, 1)), integer("data.seed", seed, 0)
+        self.extras = {"cache": cache, "captions": captions, "style": style}
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Those of the captions; of a style that was not chosen by hand, none are known beforehand."""
+        return portrait_captions.WORDS if self.style == "avataaars" else ()
+
+    @property
+    def captions(self) -> list[str]:
+        """Captions in many wordings, from which a vocabulary is made: of all that an image shows, and of parts of it."""
+        self.setup("fit")
+        names, count = list(self.train.attributes), len(self.train)
+        every = [caption for captions in self.train.classes.values() for caption in captions.values()]
+        for k in range(VOCABULARY):
+            every += [self.train.caption(k % count, k, names), self.train.caption(k % count, k)]
+        return every
+
+    def part(self, size: int, seed: int, combinations: bool = False) -> Portraits:
+        return Portraits(size, seed, self.resolution, combinations=combinations, **self.extras)
+
+    @cached_property
+    def combinations(self) -> Portraits:
+        """Images that show a held-out pair."""
+        return self.part(max(self.sizes[1] // 4, 1), self.seed + 2, combinations=True)
+
+    def identity(self) -> dict:
+        held_out = self.held_out
+        style = {} if held_out.style.name == "avataaars" else {"style": held_out.style.key}
+        split = {"split": "combinations"} if held_out.combinations else {}
+        return {"data": "portraits-1", "seed": held_out.seed, "size": len(held_out), "resolution": self.resolution} | style | split
+
+    def prepare_data(self) -> None:
+        self.setup("fit")
+        for part in (self.train, self.held_out):
+            part.images  # renders once, on one process of each machine
+
+    def setup(self, stage: str) -> None:
+        if not hasattr(self, "held_out"):
+            sampling = stage in ("predict", "test")
+            self.held_out = self.combinations if sampling and self.split == "combinations" else self.part(self.sizes[1], self.seed + 1)
+        if stage == "fit" and not hasattr(self, "train"):
+            self.train = self.part(self.sizes[0], self.seed)
+        super().setup(stage)
