@@ -1,4 +1,7 @@
-"""Trains a model: the denoiser, or the encoder that `encoder=` names. `python train.py --help` lists the settings."""
+"""Trains a model:
+
+the denoiser, or the encoder that `encoder=` names. `python train.py --help` lists the settings.
+"""
 
 import sys
 from pathlib import Path

@@ -61,8 +61,12 @@ def row(name: str, gamma: float, figures: Mapping) -> str:
     low, high = figures["shows_interval"]
     distances = [figures.get(key) for key in (FRECHET, f"{FRECHET}_prompts")]
     cells = [
-        name, f"{gamma:g}", f"**{figures['shows']:.2f}**", f"{low:.2f}–{high:.2f}",
-        f"{figures['alignment']['all']:.2f}", f"{figures['residual']:.4f}",
+        name,
+        f"{gamma:g}",
+        f"**{figures['shows']:.2f}**",
+        f"{low:.2f}–{high:.2f}",
+        f"{figures['alignment']['all']:.2f}",
+        f"{figures['residual']:.4f}",
         *("" if distance is None else f"{distance:.1f}" for distance in distances),
         f"{figures['seconds_per_sample']:.2f}",
     ]
@@ -136,7 +140,11 @@ def draw(file: Path, results: Mapping[str, Mapping[float, Mapping]]) -> None:
             (line,) = axis.plot(x, y, marker="o", ms=4, label=name)
             for left, up, gamma in points:
                 axis.annotate(
-                    f"{gamma:g}", (left, up), (3, 3), textcoords="offset points", fontsize=7,
+                    f"{gamma:g}",
+                    (left, up),
+                    (3, 3),
+                    textcoords="offset points",
+                    fontsize=7,
                     color=line.get_color(),
                 )
         axis.set(xlabel=title, ylim=(-0.03, 1.06))
@@ -148,8 +156,13 @@ def draw(file: Path, results: Mapping[str, Mapping[float, Mapping]]) -> None:
 
 
 def main(
-    folder: Path, others: Mapping[str, Path], prompts: int = 32, each: int = 4, offset: int = 0,
-    against: str = "contrastive encoder", docs: bool = False,
+    folder: Path,
+    others: Mapping[str, Path],
+    prompts: int = 32,
+    each: int = 4,
+    offset: int = 0,
+    against: str = "contrastive encoder",
+    docs: bool = False,
 ) -> None:
     size = {"num_samples": prompts * each, "samples_per_prompt": each, "offset": offset}
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]

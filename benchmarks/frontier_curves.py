@@ -16,8 +16,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["at_equal_residual", "curve", "frontier", "gamma_reaching", "interval", "read_samples",
-           "resampled"]
+__all__ = [
+    "at_equal_residual",
+    "curve",
+    "frontier",
+    "gamma_reaching",
+    "interval",
+    "read_samples",
+    "resampled",
+]
 
 
 def frontier(residual: Tensor, shown: Tensor, at: Tensor) -> Tensor:

@@ -35,6 +35,7 @@ def networks(overrides: list[str]):
 
 def rate(call, images: int, device: str, seconds: float) -> float:
     """Images a second of a call that takes so many: the median of calls after a warm-up."""
+
     def timed() -> float:
         began = time.monotonic()
         call()
@@ -54,8 +55,10 @@ def main(batch: int, seconds: float, *overrides: str) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")
     name = torch.cuda.get_device_name() if device == "cuda" else "CPU"
-    print(f"{name}, torch {torch.__version__}, "
-          f"batches of {batch}; samples of {STEPS} steps; images a second")
+    print(
+        f"{name}, torch {torch.__version__}, "
+        f"batches of {batch}; samples of {STEPS} steps; images a second"
+    )
     print("| precision | compiled | training | sampling | guided |\n|---|---|---|---|---|")
     compilations = (False, True) if device == "cuda" else (False,)  # on a CPU it takes minutes
     for precision in ("fp32", "bf16"):

@@ -102,8 +102,12 @@ def read_data(folder: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def compare(
-    indices: list[int], samples: np.ndarray, train: np.ndarray, held_out: np.ndarray,
-    file: Path, control: int = 1000,
+    indices: list[int],
+    samples: np.ndarray,
+    train: np.ndarray,
+    held_out: np.ndarray,
+    file: Path,
+    control: int = 1000,
 ) -> dict[str, float]:
     """Draws the picture, and returns the figures.
 
@@ -132,12 +136,16 @@ def compare(
         rows.append(cells(train[in_train[line]], near))
         near = [f"held out {d:.3f}" for d in to_held_out[line]]
         rows.append(cells(held_out[in_held_out[line]], near))
-    title = (f"Samples, the nearest of {len(train)} training images, the nearest of {few} held-out "
-             f"images; {QUANTILE:.0%} of held-out images are nearer than {bound:.3f} to a training "
-             "image")
+    title = (
+        f"Samples, the nearest of {len(train)} training images, the nearest of {few} held-out "
+        f"images; {QUANTILE:.0%} of held-out images are nearer than {bound:.3f} to a training "
+        "image"
+    )
     labelled_rows(file, rows, title)
     return {
-        "training images": len(train), "held-out images": few, "control images": len(controls),
+        "training images": len(train),
+        "held-out images": few,
+        "control images": len(controls),
         "sample to training": float(np.median(to_train)),
         "held-out to training": float(np.median(controls)),
         "1 % of held-out to training": float(bound),

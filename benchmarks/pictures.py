@@ -1,8 +1,10 @@
-"""The README's pictures of the portraits: docs/portraits.png, docs/portraits_references.png, docs/two_sentences.png.
+"""The README's pictures of the portraits: docs/portraits.png, docs/portraits_references.png,
+docs/two_sentences.png.
 
     python benchmarks/pictures.py FOLDER
 
-Nothing is chosen: the seeds are 0 … 3, the first samples are shown. A run in FOLDER is not drawn again.
+Nothing is chosen: the seeds are 0 … 3, the first samples are shown. A run in FOLDER is not drawn
+again.
 """
 
 import sys
@@ -95,7 +97,9 @@ def main(folder: Path) -> None:
     both = " | ".join(TWO)
     rows = [("unguided", unguided)]
     rows += [(sentence, draw(folder, prompt=quoted(sentence))) for sentence in TWO]
-    sheet(docs / "two_sentences.png", [*rows, ("both sentences", draw(folder, prompt=quoted(both)))])
+    sheet(
+        docs / "two_sentences.png", [*rows, ("both sentences", draw(folder, prompt=quoted(both)))]
+    )
 
 
 if __name__ == "__main__":

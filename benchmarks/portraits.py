@@ -1,10 +1,14 @@
-"""The portraits' table of figures: how much of its prompt a sample shows, and how near it stays to real images.
+"""The portraits' table of figures: how much of its prompt a sample shows, and how near it stays to
+real images.
 
-Prompts are captions of held-out images, and of held-out combinations; every figure is read by rendering.
+Prompts are captions of held-out images, and of held-out combinations; every figure is read by
+rendering.
 
-    python benchmarks/portraits.py FOLDER [prompts=64] [samples of each=8] [only=four,one,…] [methods=…]
+    python benchmarks/portraits.py FOLDER [prompts=64] [samples of each=8] [only=four,one,…]
+    [methods=…]
 
-A run that lies in FOLDER already is not drawn again; the table is printed and written to FOLDER/table.md.
+A run that lies in FOLDER already is not drawn again; the table is printed and written to
+FOLDER/table.md.
 """
 
 import sys
@@ -24,14 +28,22 @@ NEGATIVES = {"similarity__text__rivals": "held_out"}  # as the calibrated encode
 METHODS = {
     "noise-aware": {},
     "contrastive encoder": {
-        "encoder__weights": "weights/portraits/clip_contrastive.safetensors", **NEGATIVES,
+        "encoder__weights": "weights/portraits/clip_contrastive.safetensors",
+        **NEGATIVES,
     },
     "clean encoder": {"encoder": "clip", **NEGATIVES},
     "unguided": {"guidance__gamma": 0},
 }
 COLUMNS = (
-    "named", "guided by", "all shown", "95 %", "all read", "residual", "Fréchet, same prompts",
-    "÷ real", "s",
+    "named",
+    "guided by",
+    "all shown",
+    "95 %",
+    "all read",
+    "residual",
+    "Fréchet, same prompts",
+    "÷ real",
+    "s",
 )
 
 
@@ -39,8 +51,12 @@ def row(named: str, method: str, figures: Mapping) -> str:
     low, high = figures["shows_interval"]
     frechet, real = (figures.get(f"frechet_imagenet_prompts{suffix}") for suffix in ("", "_real"))
     cells = [
-        named, method, f"**{figures['shows']:.2f}**", f"{low:.2f}–{high:.2f}",
-        f"{figures['alignment']['all']:.2f}", f"{figures['residual']:.4f}",
+        named,
+        method,
+        f"**{figures['shows']:.2f}**",
+        f"{low:.2f}–{high:.2f}",
+        f"{figures['alignment']['all']:.2f}",
+        f"{figures['residual']:.4f}",
         "" if frechet is None else f"{frechet:.1f}",
         "" if frechet is None else f"{frechet / real:.2f}",
         f"{figures['seconds_per_sample']:.2f}",
@@ -48,9 +64,7 @@ def row(named: str, method: str, figures: Mapping) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main(
-    folder: Path, prompts: int = 64, each: int = 8, only: str = "", methods: str = ""
-) -> None:
+def main(folder: Path, prompts: int = 64, each: int = 8, only: str = "", methods: str = "") -> None:
     size = {"num_samples": prompts * each, "samples_per_prompt": each}
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     chosen = only.split(",") if only else list(NAMED)
@@ -79,6 +93,9 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     words = dict(word.split("=", 1) for word in sys.argv[2:])
     main(
-        Path(sys.argv[1]).resolve(), int(words.get("prompts", 64)), int(words.get("each", 8)),
-        words.get("only", ""), words.get("methods", ""),
+        Path(sys.argv[1]).resolve(),
+        int(words.get("prompts", 64)),
+        int(words.get("each", 8)),
+        words.get("only", ""),
+        words.get("methods", ""),
     )

@@ -1,4 +1,6 @@
-"""Runs of `python sample.py` for the benchmarks; one that is drawn and measured already is not drawn again."""
+"""Runs of `python sample.py` for the benchmarks; one that is drawn and measured already is not
+drawn again.
+"""
 
 import json
 import re
@@ -18,10 +20,22 @@ def sample(folder: Path, data: str = "shapes", **options) -> dict:
     Raises:
         SystemExit: the run failed, or the folder holds one with other settings, prompts or weights.
     """
-    overrides = [f"data={data}"] + [f"{key.replace('__', '.')}={quoted(value)}" for key, value in options.items()]
-    done = subprocess.run([sys.executable, "sample.py", *overrides, f"hydra.run.dir={quoted(folder)}"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    overrides = [f"data={data}"] + [
+        f"{key.replace('__', '.')}={quoted(value)}" for key, value in options.items()
+    ]
+    done = subprocess.run(
+        [sys.executable, "sample.py", *overrides, f"hydra.run.dir={quoted(folder)}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     if done.returncode:
-        sys.exit(done.stderr.strip().splitlines()[-1] if done.stderr.strip() else f"sample.py failed in {folder}")
+        sys.exit(
+            done.stderr.strip().splitlines()[-1]
+            if done.stderr.strip()
+            else f"sample.py failed in {folder}"
+        )
     return json.loads((folder / "metrics.json").read_text())
 
 

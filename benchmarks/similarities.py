@@ -1,9 +1,12 @@
-"""What every similarity does alone and what two do in company: 32 conditions × 16 samples each, on held-out references and captions.
+"""What every similarity does alone and what two do in company: 32 conditions × 16 samples each, on
+held-out references and captions.
 
-In company, each term names what the other leaves open: a shape by text, colour and pattern by style, for instance. Each of its terms
-is then drawn alone with the same settings and read the same way, and so are the unguided samples.
+In company, each term names what the other leaves open: a shape by text, colour and pattern by
+style, for instance. Each of its terms is then drawn alone with the same settings and read the same
+way, and so are the unguided samples.
 
-    python benchmarks/similarities.py FOLDER [conditions=32] [samples of each=16] [the first held-out image=0]
+    python benchmarks/similarities.py FOLDER [conditions=32] [samples of each=16] [the first
+    held-out image=0]
 """
 
 import csv
@@ -23,35 +26,63 @@ from sdg.metrics.alignment import bootstrap_interval  # noqa: E402
 
 NAMES = list(FACTORS)
 HELD_OUT_SEED = 1
-# Chosen on held-out images from number 1000 on: what each kind of condition wants, in the score form, `experiment=score`, but for content alone,
-# which the paper's step, the default, serves better.
+# Chosen on held-out images from number 1000 on: what each kind of condition wants, in the score
+# form, `experiment=score`, but for content alone, which the paper's step, the default, serves
+# better.
 AS_IT_IS = {"content": {"similarity__content__noised": "false"}}
 STEP = {"experiment": None, "guidance__gamma": 100}
-LIGHT = {"similarity__style__weight": 1, "similarity__style__stages": "[layer1]", "similarity__style__statistics": "energies"}
+LIGHT = {
+    "similarity__style__weight": 1,
+    "similarity__style__stages": "[layer1]",
+    "similarity__style__statistics": "energies",
+}
 BRIEF = {"prompt": {"similarity__text__rivals": "held_out"}}  # for a sentence that names little
 STYLED = BRIEF | {"style": {"similarity__style__weight": 3}}
 
-Reading = tuple[str, list[tuple[str, list[str]]]]  # a label, and which factors shall have which values, one for each condition
+Reading = tuple[
+    str, list[tuple[str, list[str]]]
+]  # a label, and which factors shall have which values, one for each condition
 
 
 class Conditions:
-    """Pairs of held-out images a and b, no two alike in shape, colour, pattern or background, and sentences about them."""
+    """Pairs of held-out images a and b, no two alike in shape, colour, pattern or background, and
+    sentences about them.
+    """
 
     def __init__(self, count: int, offset: int):
-        data, differ, free = Shapes(2000, HELD_OUT_SEED), [NAMES.index(name) for name in ("shape", "colour", "pattern", "background")], set(range(offset + count, 2000))
+        data, differ, free = (
+            Shapes(2000, HELD_OUT_SEED),
+            [NAMES.index(name) for name in ("shape", "colour", "pattern", "background")],
+            set(range(offset + count, 2000)),
+        )
         self.factors, self.a, self.b = data.factors, list(range(offset, offset + count)), []
         for i in self.a:
-            self.b.append(next(j for j in sorted(free) if all(data.factors[i][k] != data.factors[j][k] for k in differ)))
+            self.b.append(
+                next(
+                    j
+                    for j in sorted(free)
+                    if all(data.factors[i][k] != data.factors[j][k] for k in differ)
+                )
+            )
             free.remove(self.b[-1])
 
     def image(self, which: str) -> list[str]:
         return [f"held-out {i}" for i in getattr(self, which)]
 
     def say(self, which: str, *named: str) -> list[str]:
-        return [describe(self.factors[i].tolist(), np.random.default_rng(i), list(named)) for i in getattr(self, which)]
+        return [
+            describe(self.factors[i].tolist(), np.random.default_rng(i), list(named))
+            for i in getattr(self, which)
+        ]
 
     def value(self, which: str, *names: str) -> list[tuple[str, list[str]]]:
-        return [(name, [FACTORS[name][self.factors[i][NAMES.index(name)]] for i in getattr(self, which)]) for name in names]
+        return [
+            (
+                name,
+                [FACTORS[name][self.factors[i][NAMES.index(name)]] for i in getattr(self, which)],
+            )
+            for name in names
+        ]
 
 
 class Table:
@@ -59,9 +90,15 @@ class Table:
 
     def __init__(self, folder: Path, each: int):
         self.folder, self.each = folder, each
-        self.lines = ["| similarity | read | share | mask IoU, of a random pair | position spread | Fréchet (judge) | diversity | s |", "|---" * 8 + "|"]
+        self.lines = [
+            "| similarity | read | share | mask IoU, of a random pair | position spread | Fréchet "
+            "(judge) | diversity | s |",
+            "|---" * 8 + "|",
+        ]
 
-    def run(self, name: str, columns: Mapping[str, Sequence[str]], **options) -> tuple[list[dict], dict]:
+    def run(
+        self, name: str, columns: Mapping[str, Sequence[str]], **options
+    ) -> tuple[list[dict], dict]:
         """A run's rows and figures; `columns` are its table of conditions."""
         folder = within(self.folder, name)
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,12 +107,21 @@ class Table:
             table.writerow(columns)
             table.writerows(zip(*columns.values()))
         kinds = ",".join("text" if column == "prompt" else column for column in columns)
-        settings = {"experiment": "score", "similarity": f"[{kinds}]", "prompts": folder / "conditions.csv", "samples_per_prompt": self.each} | options
-        figures = sample(folder / "run", **{key: value for key, value in settings.items() if value is not None})
+        settings = {
+            "experiment": "score",
+            "similarity": f"[{kinds}]",
+            "prompts": folder / "conditions.csv",
+            "samples_per_prompt": self.each,
+        } | options
+        figures = sample(
+            folder / "run", **{key: value for key, value in settings.items() if value is not None}
+        )
         with open(folder / "run" / "samples.csv") as file:
             return list(csv.DictReader(file)), figures
 
-    def add(self, name: str, drawn: tuple[list[dict], dict], columns: Sequence[str], *readings: Reading) -> None:
+    def add(
+        self, name: str, drawn: tuple[list[dict], dict], columns: Sequence[str], *readings: Reading
+    ) -> None:
         rows, m = drawn
         overlap = ""
         for kind, (low, high) in list(m.get("mask_iou_interval", {}).items())[:1]:
@@ -83,10 +129,18 @@ class Table:
         rest = f"{overlap} | {m['position_spread']:.3f} | {m['frechet_judge']:.1f} | {m['diversity_judge']:.2f} | {m['seconds_per_sample']:.2f}"
         groups = [str([row[column] for column in columns]) for row in rows]
         for k, (label, wanted) in enumerate(readings):
-            right = torch.tensor([float(all(row[factor] == values[i // self.each] for factor, values in wanted)) for i, row in enumerate(rows)])
+            right = torch.tensor(
+                [
+                    float(all(row[factor] == values[i // self.each] for factor, values in wanted))
+                    for i, row in enumerate(rows)
+                ]
+            )
             low, high = bootstrap_interval(right, groups)
-            self.lines.append(f"| {'' if k else name} | {label} | {right.mean():.2f} ({low:.2f}–{high:.2f}) | {' | | | |' if k else rest} |")
-        print("\n".join(self.lines[-len(readings):]), flush=True)
+            self.lines.append(
+                f"| {'' if k else name} | {label} | {right.mean():.2f} ({low:.2f}–{high:.2f}) | "
+                f"{' | | | |' if k else rest} |"
+            )
+        print("\n".join(self.lines[-len(readings) :]), flush=True)
 
 
 def main(folder: str, conditions: int = 32, each: int = 16, offset: int = 0) -> None:
@@ -98,35 +152,108 @@ def main(folder: str, conditions: int = 32, each: int = 16, offset: int = 0) -> 
         table.add("unguided", unguided, ["content"], *readings)
         table.add(name, table.run(name, {kind: w.image("a")}, **options), [kind], *readings)
 
-    def company(name: str, settings: Mapping[str, dict], one: Mapping, other: Mapping, together: Mapping, *readings: Reading) -> None:
+    def company(
+        name: str,
+        settings: Mapping[str, dict],
+        one: Mapping,
+        other: Mapping,
+        together: Mapping,
+        *readings: Reading,
+    ) -> None:
         table.add("unguided", unguided, ["content"], *readings)
-        for label, columns in ((f"{name}: the first alone", one), (f"{name}: the second alone", other), (name, together)):
+        for label, columns in (
+            (f"{name}: the first alone", one),
+            (f"{name}: the second alone", other),
+            (name, together),
+        ):
             if columns:
-                options = {key: value for kind in columns for key, value in settings.get(kind, {}).items()}
+                options = {
+                    key: value for kind in columns for key, value in settings.get(kind, {}).items()
+                }
                 table.add(label, table.run(label, columns, **options), list(columns), *readings)
 
-    like_a = [("colour and shape", w.value("a", "colour", "shape")), ("colour, shape, pattern, background", w.value("a", "colour", "shape", "pattern", "background"))]
+    like_a = [
+        ("colour and shape", w.value("a", "colour", "shape")),
+        (
+            "colour, shape, pattern, background",
+            w.value("a", "colour", "shape", "pattern", "background"),
+        ),
+    ]
     alone("content", "content", *like_a)
     alone("content, read as it is", "content", *like_a, **AS_IT_IS["content"])
-    alone("content, read as it is, γΣ∇sim at the mean", "content", *like_a, **AS_IT_IS["content"], **STEP)
-    alone("structure", "structure", ("shape", w.value("a", "shape")), ("colour", w.value("a", "colour")))
-    alone("style", "style", ("colour", w.value("a", "colour")), ("pattern", w.value("a", "pattern")), ("both", w.value("a", "colour", "pattern")), ("shape", w.value("a", "shape")), **LIGHT)
+    alone(
+        "content, read as it is, γΣ∇sim at the mean",
+        "content",
+        *like_a,
+        **AS_IT_IS["content"],
+        **STEP,
+    )
+    alone(
+        "structure",
+        "structure",
+        ("shape", w.value("a", "shape")),
+        ("colour", w.value("a", "colour")),
+    )
+    alone(
+        "style",
+        "style",
+        ("colour", w.value("a", "colour")),
+        ("pattern", w.value("a", "pattern")),
+        ("both", w.value("a", "colour", "pattern")),
+        ("shape", w.value("a", "shape")),
+        **LIGHT,
+    )
 
     text, style = {"prompt": w.say("b", "shape")}, {"style": w.image("a")}
-    company("text + style", STYLED, text, style, text | style, ("shape of the sentence", w.value("b", "shape")), ("colour and pattern of the reference", w.value("a", "colour", "pattern")),
-            ("both", w.value("b", "shape") + w.value("a", "colour", "pattern")))
+    company(
+        "text + style",
+        STYLED,
+        text,
+        style,
+        text | style,
+        ("shape of the sentence", w.value("b", "shape")),
+        ("colour and pattern of the reference", w.value("a", "colour", "pattern")),
+        ("both", w.value("b", "shape") + w.value("a", "colour", "pattern")),
+    )
     text, content = {"prompt": w.say("b", "background")}, {"content": w.image("a")}
-    company("text + content", AS_IT_IS, text, content, text | content, ("background of the sentence", w.value("b", "background")), ("colour and shape of the reference", w.value("a", "colour", "shape")),
-            ("both", w.value("b", "background") + w.value("a", "colour", "shape")))
+    company(
+        "text + content",
+        AS_IT_IS,
+        text,
+        content,
+        text | content,
+        ("background of the sentence", w.value("b", "background")),
+        ("colour and shape of the reference", w.value("a", "colour", "shape")),
+        ("both", w.value("b", "background") + w.value("a", "colour", "shape")),
+    )
     one, other = w.say("b", "shape"), w.say("b", "colour")
-    company("two sentences", BRIEF, {"prompt": one}, {"prompt": other}, {"prompt": [f"{x} | {y}" for x, y in zip(one, other)]},
-            ("shape of the first", w.value("b", "shape")), ("colour of the second", w.value("b", "colour")), ("both", w.value("b", "shape", "colour")))
+    company(
+        "two sentences",
+        BRIEF,
+        {"prompt": one},
+        {"prompt": other},
+        {"prompt": [f"{x} | {y}" for x, y in zip(one, other)]},
+        ("shape of the first", w.value("b", "shape")),
+        ("colour of the second", w.value("b", "colour")),
+        ("both", w.value("b", "shape", "colour")),
+    )
     one, other = w.say("a", "shape", "colour"), w.say("a", "pattern")
-    company("one sentence against another, its weight −0.5", BRIEF, {"prompt": one}, {}, {"prompt": [f"{x} | {y}:-0.5" for x, y in zip(one, other)]},
-            ("shape and colour of the first", w.value("a", "shape", "colour")), ("pattern of the second", w.value("a", "pattern")))
+    company(
+        "one sentence against another, its weight −0.5",
+        BRIEF,
+        {"prompt": one},
+        {},
+        {"prompt": [f"{x} | {y}:-0.5" for x, y in zip(one, other)]},
+        ("shape and colour of the first", w.value("a", "shape", "colour")),
+        ("pattern of the second", w.value("a", "pattern")),
+    )
 
     ceiling = unguided[1]["judge_ceiling"]
-    table.lines.append("\nThe judge's ceiling, real images: " + ", ".join(f"{name} {share:.3f}" for name, share in ceiling.items() if share is not None) + ".")
+    table.lines.append(
+        "\nThe judge's ceiling, real images: "
+        + ", ".join(f"{name} {share:.3f}" for name, share in ceiling.items() if share is not None)
+        + "."
+    )
     (folder / "similarities.md").write_text("\n".join(table.lines) + "\n")
     print(table.lines[-1], f"\nresults: {folder}")
 

@@ -1,9 +1,12 @@
-"""How few steps are enough: alignment and fidelity of every sampler over its number of steps, and the fewest within 5 points of DDPM's most.
+"""How few steps are enough: alignment and fidelity of every sampler over its number of steps, and
+the fewest within 5 points of DDPM's most.
 
-Samplers steer differently and long steps overshoot, so each has its own γ, the best of `GAMMAS` on captions that no figure is reported
-on; beyond 100 steps, the one for 100. Within 5 points means: the 95 % interval of the difference, prompt by prompt, starts above −0.05.
+Samplers steer differently and long steps overshoot, so each has its own γ, the best of `GAMMAS` on
+captions that no figure is reported on; beyond 100 steps, the one for 100. Within 5 points means:
+the 95 % interval of the difference, prompt by prompt, starts above −0.05.
 
-    python benchmarks/steps.py FOLDER [prompts=32] [samples of each=16; fewer beyond 100 steps, at least 4] [most steps=1000]
+    python benchmarks/steps.py FOLDER [prompts=32] [samples of each=16; fewer beyond 100 steps, at
+    least 4] [most steps=1000]
 """
 
 import csv
@@ -18,7 +21,12 @@ sys.path.insert(0, str(ROOT / "src"))
 from sdg.metrics.alignment import bootstrap_interval  # noqa: E402
 
 STEPS = (10, 25, 50, 100, 250, 1000)
-SAMPLERS = {"ddpm": {"sampler": "ddpm"}, "ddim, η = 0": {"sampler": "ddim"}, "ddim, η = 1": {"sampler": "ddim", "sampler__eta": 1}, "dpm_solver": {"sampler": "dpm_solver"}}
+SAMPLERS = {
+    "ddpm": {"sampler": "ddpm"},
+    "ddim, η = 0": {"sampler": "ddim"},
+    "ddim, η = 1": {"sampler": "ddim", "sampler__eta": 1},
+    "dpm_solver": {"sampler": "dpm_solver"},
+}
 GAMMAS = (5, 10, 20, 50)
 WITHIN = 0.05
 
@@ -34,22 +42,47 @@ def by_prompt(folder: Path) -> dict[str, float]:
 
 def main(folder: str, prompts: int = 32, each: int = 16, most: int = 1000) -> None:
     folder = Path(folder).resolve()
-    table = ["| sampler | steps | γ | all four | 95 % interval | Fréchet (judge) | kernel distance | diversity | samples | s |", "|---" * 10 + "|"]
+    table = [
+        "| sampler | steps | γ | all four | 95 % interval | Fréchet (judge) | kernel distance | "
+        "diversity | samples | s |",
+        "|---" * 10 + "|",
+    ]
     gammas, shares = {}, {}
     for steps in (n for n in STEPS if n <= most):
         for sampler in SAMPLERS:
             if steps <= 100:
-                trials = {gamma: sample(within(folder, f"{sampler}-{steps}-tune-{gamma}"), sampler__steps=steps, guidance__gamma=gamma, num_samples=64, samples_per_prompt=2,
-                                        **SAMPLERS[sampler], **TUNING)["alignment"]["all"] for gamma in GAMMAS}
+                trials = {
+                    gamma: sample(
+                        within(folder, f"{sampler}-{steps}-tune-{gamma}"),
+                        sampler__steps=steps,
+                        guidance__gamma=gamma,
+                        num_samples=64,
+                        samples_per_prompt=2,
+                        **SAMPLERS[sampler],
+                        **TUNING,
+                    )["alignment"]["all"]
+                    for gamma in GAMMAS
+                }
                 gammas[sampler] = max(trials, key=trials.get)
             k = each if steps <= 100 else min(each, max(4, each * 100 // steps))
             run = within(folder, f"{sampler}-{steps}")
-            m = sample(run, sampler__steps=steps, guidance__gamma=gammas[sampler], num_samples=prompts * k, samples_per_prompt=k, **SAMPLERS[sampler])
+            m = sample(
+                run,
+                sampler__steps=steps,
+                guidance__gamma=gammas[sampler],
+                num_samples=prompts * k,
+                samples_per_prompt=k,
+                **SAMPLERS[sampler],
+            )
             shares[steps, sampler] = by_prompt(run)
             low, high = m["alignment_all_interval"]
             kernel = f"{m['kernel_judge'][0]:.2f}" if m["kernel_judge"] else ""
-            table.append(f"| {sampler} | {steps} | {gammas[sampler]} | {m['alignment']['all']:.2f} | {low:.2f}–{high:.2f} | {m['frechet_judge']:.1f} | "
-                         f"{kernel} | {m['diversity_judge']:.2f} | {m['num_samples']} | {m['seconds_per_sample']:.2f} |")
+            table.append(
+                f"| {sampler} | {steps} | {gammas[sampler]} | {m['alignment']['all']:.2f} | "
+                f"{low:.2f}–{high:.2f} | {m['frechet_judge']:.1f} | "
+                f"{kernel} | {m['diversity_judge']:.2f} | {m['num_samples']} | "
+                f"{m['seconds_per_sample']:.2f} |"
+            )
             print(table[-1], flush=True)
     longest = shares[max(n for n, _ in shares), "ddpm"]
     enough = []
@@ -58,7 +91,11 @@ def main(folder: str, prompts: int = 32, each: int = 16, most: int = 1000) -> No
         low, _ = bootstrap_interval(difference, list(longest))
         if low >= -WITHIN:
             enough.append((steps, sampler, difference.mean().item(), low))
-    table.append("\nThe fewest steps within 5 points of the longest DDPM run: {0}, {1} (difference {2:+.2f}, interval from {3:+.2f}).".format(*min(enough)))
+    table.append(
+        "\nThe fewest steps within 5 points of the longest DDPM run: {0}, {1} (difference {2:+.2f}, interval from {3:+.2f}).".format(
+            *min(enough)
+        )
+    )
     (folder / "steps.md").write_text("\n".join(table) + "\n")
     print(table[-1], f"\nresults: {folder}")
 

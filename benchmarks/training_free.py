@@ -34,9 +34,15 @@ COLUMNS = ("method", "steps", "γ", "all shown", "95 %", "all read", "residual",
 def row(method: str, steps: int, gamma: str, figures: Mapping) -> str:
     low, high = figures["shows_interval"]
     cells = [
-        f"`{method}`", str(steps), gamma, f"**{figures['shows']:.2f}**", f"{low:.2f}–{high:.2f}",
-        f"{figures['alignment']['all']:.2f}", f"{figures['residual']:.4f}",
-        f"{figures['cost_per_sample']['flops'] / 1e9:.0f}", f"{figures['seconds_per_sample']:.2f}",
+        f"`{method}`",
+        str(steps),
+        gamma,
+        f"**{figures['shows']:.2f}**",
+        f"{low:.2f}–{high:.2f}",
+        f"{figures['alignment']['all']:.2f}",
+        f"{figures['residual']:.4f}",
+        f"{figures['cost_per_sample']['flops'] / 1e9:.0f}",
+        f"{figures['seconds_per_sample']:.2f}",
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -77,4 +83,6 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     words = dict(word.split("=", 1) for word in sys.argv[2:])
     only = words.pop("only", "")
-    main(Path(sys.argv[1]).resolve(), **{key: int(value) for key, value in words.items()}, only=only)
+    main(
+        Path(sys.argv[1]).resolve(), **{key: int(value) for key, value in words.items()}, only=only
+    )

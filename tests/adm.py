@@ -1,4 +1,6 @@
-"""ADM written from the papers (Nichol & Dhariwal 2021, Dhariwal & Nichol 2021) as functions of a state dict: what conversions are compared with."""
+"""ADM written from the papers (Nichol & Dhariwal 2021, Dhariwal & Nichol 2021) as functions of a
+state dict: what conversions are compared with.
+"""
 
 import math
 from typing import NamedTuple
@@ -101,12 +103,18 @@ def random_weights(net: Net, seed: int = 0, dtype=torch.float64) -> dict[str, to
         draw = torch.randn(shape, generator=generator, dtype=torch.float64)
         norm = len(shape) == 1 and name.endswith("weight")
         fan_in = math.prod(shape[1:])
-        return (1 + 0.2 * draw if norm else draw / fan_in**0.5 if len(shape) > 1 else 0.2 * draw).to(dtype)
+        return (
+            1 + 0.2 * draw if norm else draw / fan_in**0.5 if len(shape) > 1 else 0.2 * draw
+        ).to(dtype)
+
     return {name: value(name, shape) for name, shape in shapes(net).items()}
 
 
 def forward(net: Net, p: dict, x, t, y=None):
-    """ε̂, with Σ's interpolation behind it, for x (B, 3, H, W), t (B,), which may be fractional, and classes y (B,)."""
+    """ε̂, with Σ's interpolation behind it, for x (B, 3, H, W), t (B,), which may be fractional,
+    and classes y (B,).
+    """
+
     def affine(name):
         return p[f"{name}.weight"], p[f"{name}.bias"]
 
@@ -126,7 +134,9 @@ def forward(net: Net, p: dict, x, t, y=None):
             u = norm(f"{name}.out_layers.0", u + e)
         u = conv(f"{name}.out_layers.3", F.silu(u), padding=1)
         h = change(h)
-        return u + (conv(f"{name}.skip_connection", h) if f"{name}.skip_connection.weight" in p else h)
+        return u + (
+            conv(f"{name}.skip_connection", h) if f"{name}.skip_connection.weight" in p else h
+        )
 
     def attention(name, h):
         b, c, *size = h.shape
@@ -147,7 +157,9 @@ def forward(net: Net, p: dict, x, t, y=None):
         return F.interpolate(u, scale_factor=2, mode="nearest")
 
     half = net.channels // 2
-    angles = t.float()[:, None] * torch.exp(-math.log(10000) * torch.arange(half, dtype=torch.float32) / half)
+    angles = t.float()[:, None] * torch.exp(
+        -math.log(10000) * torch.arange(half, dtype=torch.float32) / half
+    )
     emb = torch.cat([angles.cos(), angles.sin()], 1).to(x.dtype)
     emb = F.linear(F.silu(F.linear(emb, *affine("time_embed.0"))), *affine("time_embed.2"))
     if net.classes:
@@ -162,7 +174,11 @@ def forward(net: Net, p: dict, x, t, y=None):
             kept.append(h)
             place += 1
         if level < len(net.widths) - 1:
-            h = resnet(f"input_blocks.{place}.0", h, halve) if net.residual else conv(f"input_blocks.{place}.0.op", h, stride=2, padding=1)
+            h = (
+                resnet(f"input_blocks.{place}.0", h, halve)
+                if net.residual
+                else conv(f"input_blocks.{place}.0.op", h, stride=2, padding=1)
+            )
             kept.append(h)
             place += 1
     h = resnet("middle_block.2", attention("middle_block.1", resnet("middle_block.0", h)))
@@ -174,6 +190,10 @@ def forward(net: Net, p: dict, x, t, y=None):
                 h = attention(f"output_blocks.{place}.1", h)
             if level and block == net.blocks:
                 last = 2 if level in net.attention else 1
-                h = resnet(f"output_blocks.{place}.{last}", h, double) if net.residual else conv(f"output_blocks.{place}.{last}.conv", double(h), padding=1)
+                h = (
+                    resnet(f"output_blocks.{place}.{last}", h, double)
+                    if net.residual
+                    else conv(f"output_blocks.{place}.{last}.conv", double(h), padding=1)
+                )
             place += 1
     return conv("out.2", F.silu(norm("out.0", h)), padding=1)

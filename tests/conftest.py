@@ -19,10 +19,24 @@ from sdg.models.registry import build_denoiser
 
 ROOT = Path(__file__).resolve().parent.parent
 
-NETWORK = {"block_out_channels": [16, 16], "layers_per_block": 1, "down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2,
-           "norm_num_groups": 4, "attention_head_dim": 8}
-CLIP_MODEL = {"embed_dim": 16, "vision_cfg": {"timm_model_name": "resnet_tiny", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32},
-              "text_cfg": {"context_length": 20, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1}}
+NETWORK = {
+    "block_out_channels": [16, 16],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D"] * 2,
+    "up_block_types": ["UpBlock2D"] * 2,
+    "norm_num_groups": 4,
+    "attention_head_dim": 8,
+}
+CLIP_MODEL = {
+    "embed_dim": 16,
+    "vision_cfg": {
+        "timm_model_name": "resnet_tiny",
+        "timm_pool": "avg",
+        "timm_proj": "linear",
+        "image_size": 32,
+    },
+    "text_cfg": {"context_length": 20, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
+}
 
 
 @pytest.fixture(scope="session")
@@ -30,20 +44,32 @@ def weights(tmp_path_factory) -> Path:
     """A folder of untrained weight files, as small as they get."""
     folder = tmp_path_factory.mktemp("weights")
     torch.manual_seed(0)
-    denoiser = build_denoiser({"prediction": "v", "patch": 2, "network": NETWORK}, {"kind": "cosine", "T": 1000}, 32)
+    denoiser = build_denoiser(
+        {"prediction": "v", "patch": 2, "network": NETWORK}, {"kind": "cosine", "T": 1000}, 32
+    )
     clip = CLIP(CLIP_MODEL, WORDS)
-    noisy = NoiseAwareEncoder(clip.towers.visual, clip.config, {"kind": "cosine", "T": 1000}, 32, 32)
+    noisy = NoiseAwareEncoder(
+        clip.towers.visual, clip.config, {"kind": "cosine", "T": 1000}, 32, 32
+    )
     noisy.logit_scale.copy_(clip.logit_scale.detach())
     judge = Judge("resnet_tiny", {name: len(values) for name, values in FACTORS.items()})
     classifier = NoisyClassifier(clip.config, {"kind": "cosine", "T": 1000}, FACTORS, 32, 32)
-    for kind, model in (("denoiser", denoiser), ("clip", clip), ("clip_noisy", noisy), ("judge", judge), ("classifier_noisy", classifier)):
+    for kind, model in (
+        ("denoiser", denoiser),
+        ("clip", clip),
+        ("clip_noisy", noisy),
+        ("judge", judge),
+        ("classifier_noisy", classifier),
+    ):
         save(folder / f"{kind}.safetensors", kind, model, model.config)
     return folder
 
 
 @pytest.fixture(scope="session")
 def inception(tmp_path_factory):
-    """A file of untrained weights of torch-fidelity's Inception-v3, and the network that it was made from."""
+    """A file of untrained weights of torch-fidelity's Inception-v3, and the network that it was
+    made from.
+    """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     torch.manual_seed(0)
@@ -68,30 +94,51 @@ def free_port() -> int:
 @pytest.fixture
 def tiny(weights, tmp_path) -> list[str]:
     """Overrides that make `sample.py` quick: tiny weights, few steps, little data."""
-    return [f"denoiser.weights={weights}/denoiser.safetensors", f"encoder.weights={weights}/clip_noisy.safetensors",
-            f"encoder.clip={weights}/clip.safetensors", f"eval.clip={weights}/clip.safetensors", f"eval.judge={weights}/judge.safetensors",
-            "sampler.steps=3", "num_samples=4", "data.held_out=32", "data.cache=null", f"hydra.run.dir={tmp_path}/run"]
+    return [
+        f"denoiser.weights={weights}/denoiser.safetensors",
+        f"encoder.weights={weights}/clip_noisy.safetensors",
+        f"encoder.clip={weights}/clip.safetensors",
+        f"eval.clip={weights}/clip.safetensors",
+        f"eval.judge={weights}/judge.safetensors",
+        "sampler.steps=3",
+        "num_samples=4",
+        "data.held_out=32",
+        "data.cache=null",
+        f"hydra.run.dir={tmp_path}/run",
+    ]
 
 
 def on_shapes(arguments) -> list[str]:
-    """The arguments, with the shapes as data unless they choose their own, or an experiment that does."""
+    """The arguments, with the shapes as data unless they choose their own, or an experiment that
+    does.
+    """
     own = ("data=", "experiment=paper", "experiment=ddpm", "experiment=emoji", "--help")
     chosen = any(str(word).startswith(own) for word in arguments)
     return [*map(str, arguments), *([] if chosen else ["data=shapes"])]
 
 
 def command(script: str, *arguments: str) -> None:
-    """Runs `python <script> <arguments>` inside this process, on the shapes unless said otherwise; what would end the process raises SystemExit."""
-    spec = importlib.util.spec_from_file_location(script.removesuffix(".py") + "_script", ROOT / script)
+    """Runs `python <script> <arguments>` inside this process, on the shapes unless said otherwise;
+    what would end the process raises SystemExit.
+    """
+    spec = importlib.util.spec_from_file_location(
+        script.removesuffix(".py") + "_script", ROOT / script
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    argv, sys.argv, threads = sys.argv, [str(ROOT / script), *on_shapes(arguments)], torch.get_num_threads()
+    argv, sys.argv, threads = (
+        sys.argv,
+        [str(ROOT / script), *on_shapes(arguments)],
+        torch.get_num_threads(),
+    )
     try:
         GlobalHydra.instance().clear()
         module.main()
     finally:
         sys.argv = argv
-        torch.set_num_threads(threads)  # a run of several processes leaves this one with its share of them
+        torch.set_num_threads(
+            threads
+        )  # a run of several processes leaves this one with its share of them
 
 
 @pytest.fixture(scope="session")
@@ -102,6 +149,7 @@ def run():
 @pytest.fixture
 def refusal(capsys):
     """Runs a command that must fail; returns the one line that it ends with."""
+
     def refused(script: str, *arguments: str) -> str:
         with pytest.raises(SystemExit) as stop:
             command(script, *arguments)
@@ -109,4 +157,5 @@ def refusal(capsys):
         assert message.startswith("error: ") and "\n" not in message, message
         assert "Traceback" not in capsys.readouterr().err
         return message
+
     return refused

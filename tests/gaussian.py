@@ -1,4 +1,7 @@
-"""The exact oracle (method.md §5): x_0 ~ N(M, V), y = x_0 + n with n ~ N(0, R2). Everything is Gaussian, every guided step affine."""
+"""The exact oracle (method.md §5):
+
+x_0 ~ N(M, V), y = x_0 + n with n ~ N(0, R2). Everything is Gaussian, every guided step affine.
+"""
 
 import torch
 
@@ -18,7 +21,9 @@ class Perfect(torch.nn.Module):
 
     def forward(self, x, t):
         a = self.schedule.alpha_bar(t)
-        return self.mean + a.sqrt() * self.variance * (x - a.sqrt() * self.mean) / (a * self.variance + 1 - a)
+        return self.mean + a.sqrt() * self.variance * (x - a.sqrt() * self.mean) / (
+            a * self.variance + 1 - a
+        )
 
 
 def log_normal(y, mean, variance):
@@ -28,13 +33,16 @@ def log_normal(y, mean, variance):
 def moments(schedule, step, guide):
     """Mean and variance of the guided sampler's result, from x_T ~ N(0, 1), without Monte Carlo."""
     denoiser = Denoiser(Perfect(schedule), schedule, prediction="x0", clip=False)
-    # One call gives an affine map whole: f(0, 0) is its offset; ±8 lie far apart, so that the gradient's fp32 rounding counts for nothing.
+    # One call gives an affine map whole: f(0, 0) is its offset; ±8 lie far apart, so that the
+    # gradient's fp32 rounding counts for nothing.
     x = torch.tensor([8.0, -8.0, 0.0, 0.0], dtype=torch.float64).view(4, 1, 1, 1)
     z = torch.tensor([0.0, 0.0, 1.0, 0.0], dtype=torch.float64).view(4, 1, 1, 1)
     mean, variance = 0.0, 1.0
     with torch.no_grad():
         for t, s in schedule.steps(schedule.T):
-            high, low, noisy, offset = step(denoiser, x, t, s, lambda: z, guide).x.flatten().tolist()
+            high, low, noisy, offset = (
+                step(denoiser, x, t, s, lambda: z, guide).x.flatten().tolist()
+            )
             slope, coefficient = (high - low) / 16, noisy - offset
             assert abs((high + low) / 2 - offset) < 1e-5  # affine indeed
             mean, variance = slope * mean + offset, slope**2 * variance + coefficient**2

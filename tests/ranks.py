@@ -8,11 +8,20 @@ from sdg.metrics.retrieval import Retrieval
 
 
 def collection(real):
-    return MetricCollection({"frechet": Frechet(real), "kernel": Kernel(real), "precision_recall": PrecisionRecall(real), "diversity": Diversity()})
+    return MetricCollection(
+        {
+            "frechet": Frechet(real),
+            "kernel": Kernel(real),
+            "precision_recall": PrecisionRecall(real),
+            "diversity": Diversity(),
+        }
+    )
 
 
 def of_rank(rank, world, features, group, real, port, found):
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world)
+    torch.distributed.init_process_group(
+        "gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=world
+    )
     metrics, retrieval = collection(real), Retrieval()
     for part in torch.arange(len(features)).split(37)[rank::world]:
         metrics.update(features[part], part, group[part])

@@ -20,7 +20,14 @@ ALLOWED = {
     "training": {"data", "diffusion", "io", "metrics", "models", "report"},
     "evaluation": {
         "pipeline",
-        "data", "diffusion", "guidance", "io", "metrics", "models", "report", "similarity",
+        "data",
+        "diffusion",
+        "guidance",
+        "io",
+        "metrics",
+        "models",
+        "report",
+        "similarity",
     },
 }
 LIBRARIES = {

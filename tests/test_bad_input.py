@@ -8,92 +8,146 @@ from sdg.io.weights import save
 from sdg.models.judge import Judge
 
 
-@pytest.mark.parametrize("overrides, said", [
-    (["guidance.gamma=banana"], "guidance.gamma must be a finite number, not 'banana'"),
-    (["guidance.gamma=nan"], "guidance.gamma must be a finite number"),
-    (["sampler.steps=0"], "sampler.steps must be an integer"),
-    (["sampler.steps=2000"], "sampler.steps must be an integer from 1 to 1000"),
-    (["num_samples=-3"], "num_samples must be an integer of at least 1, not -3"),
-    (["samples_per_prompt=0"], "samples_per_prompt must be"),
-    (["batch_size=0"], "batch_size must be"),
-    (["seed=-1"], "seed must be"),
-    (["prompt="], "prompt is empty"),
-    (["prompt=[]"], "prompt: the list is empty"),
-    (["similarity=[content]", "similarity.content.reference=[]"], "similarity.content: the list is empty"),
-    (["named=shpe"], "named must be one of shape, colour"),
-    (["sampler.steps=1"], "none of the 1 steps would be guided"),
-    (["sampler.steps=10", "guidance.interval=[0.6,0.65]"], "guidance.interval=[0.6,0.65] holds no other"),
-    (["prompt=a red haert"], "'haert'"),
-    (["prompts=/nowhere/prompts.txt"], "cannot read /nowhere/prompts.txt"),
-    (["prompt=a heart", "prompts=file"], "not both"),
-    (["guidance.gradient_at=maen"], "did you mean 'mean'"),
-    (["guidance.recurrence=0"], "guidance.recurrence must be"),
-    (["sampler=ddim", "guidance.gradient_at=mean"], "which this sampler does not have"),
-    (["sampler.spacing=linear"], "sampler.spacing must be one of"),
-    (["denoiser.weights=/nowhere.safetensors"], "no weights at /nowhere.safetensors"),
-    (["data.resolution=64"], "data.resolution=64, but the denoiser draws 32"),
-    (["guidance.gama=5"], "did you mean 'guidance.gamma'"),
-    (["gudance=sdg"], "did you mean 'guidance'"),
-    (["sampler=ddmp"], "did you mean 'ddpm'"),
-    (["prompt=a red heart, striped"], "Quote a sentence twice"),
-    (["trainer.precision=7"], "trainer: Precision 7 is invalid"),
-    (["similarity=[txt]"], "did you mean 'text'"),
-    (["similarity=[]"], "similarity=[] is empty"),
-    (["similarity=[class]", "similarity.text.weight=1"], "similarity.text"),
-    (["sampler.eta=1"], "'sampler.eta' is a setting of sampler=ddim, which this command has not chosen"),
-    (["prompt=a ring:banana"], "the weight 'banana'"),
-    (["similarity.text.rivals=/nowhere.txt"], "similarity.text.rivals: cannot read /nowhere.txt"),
-    (["similarity.text.weight=banana"], "similarity.text.weight must be a finite number"),
-    (["similarity=[content]", "similarity.content.reference=/nowhere.png"], "similarity.content.reference: there is no image /nowhere.png"),
-    (["similarity=[content]", "similarity.content.reference=README.md"], "cannot read README.md as an image"),
-    (["similarity=[content]", "similarity.content.reference=conf"], "no image in the folder conf"),
-    (["similarity=[content]", "similarity.content.reference=held-out 32"], "there is no reference 'held-out 32': held-out images are numbered from 0 to 31"),
-    (["similarity=[content]", "similarity.content.reference=held-out x"], "there is no reference 'held-out x'"),
-    (["similarity=[content]", "similarity.content.weight=heavy"], "similarity.content.weight must be a finite number"),
-    (["similarity=[style]", "similarity.style.stages=[layer9]"], "similarity.style.stages must be one of"),
-    (["similarity=[style]", "similarity.style.stages=[]"], "similarity.style.stages is empty"),
-    (["similarity=[style]", "similarity.style.form=lgo"], "did you mean 'log'"),
-    (["similarity=[class]", "similarity.class.name=hart"], "no class 'hart', did you mean 'heart'"),
-    (["similarity=[class]", "similarity.class.form=classifier"], "needs encoder=classifier_noisy"),
-    (["similarity=[class]", "similarity.class.form=cosin"], "did you mean 'cosine'"),
-    (["guidance.interval=[0.2,1.5]"], "guidance.interval must be between 0 and 1"),
-    (["guidance.interval=[0.9,0.2]"], "guidance.interval=[0.9,0.2] is empty"),
-    (["guidance.gamma_schedule=cosine"], "guidance.gamma_schedule must be one of"),
-    (["guidance.max_norm=-1"], "guidance.max_norm must be at least 0"),
-    (["guidance=dpss"], "did you mean 'dps'"),
-    (["init_image=/nowhere.png"], "init_image: there is no image /nowhere.png"),
-    (["encoder.weights=weights"], "the folder weights is none of this project's"),
-    (["trainer=gpu"], "on a machine without a GPU, trainer=auto"),
-    (["init_image=README.md"], "cannot read README.md as an image"),
-    (["trajectory=-1"], "trajectory must be"),
-    (["trajectory=9", "batch_size=4"], "trajectory=9 samples are followed within one batch"),
-    (["named=[color]"], "named must be one of shape, colour"),
-    (["offset=-1"], "offset must be"),
-])
+@pytest.mark.parametrize(
+    "overrides, said",
+    [
+        (["guidance.gamma=banana"], "guidance.gamma must be a finite number, not 'banana'"),
+        (["guidance.gamma=nan"], "guidance.gamma must be a finite number"),
+        (["sampler.steps=0"], "sampler.steps must be an integer"),
+        (["sampler.steps=2000"], "sampler.steps must be an integer from 1 to 1000"),
+        (["num_samples=-3"], "num_samples must be an integer of at least 1, not -3"),
+        (["samples_per_prompt=0"], "samples_per_prompt must be"),
+        (["batch_size=0"], "batch_size must be"),
+        (["seed=-1"], "seed must be"),
+        (["prompt="], "prompt is empty"),
+        (["prompt=[]"], "prompt: the list is empty"),
+        (
+            ["similarity=[content]", "similarity.content.reference=[]"],
+            "similarity.content: the list is empty",
+        ),
+        (["named=shpe"], "named must be one of shape, colour"),
+        (["sampler.steps=1"], "none of the 1 steps would be guided"),
+        (
+            ["sampler.steps=10", "guidance.interval=[0.6,0.65]"],
+            "guidance.interval=[0.6,0.65] holds no other",
+        ),
+        (["prompt=a red haert"], "'haert'"),
+        (["prompts=/nowhere/prompts.txt"], "cannot read /nowhere/prompts.txt"),
+        (["prompt=a heart", "prompts=file"], "not both"),
+        (["guidance.gradient_at=maen"], "did you mean 'mean'"),
+        (["guidance.recurrence=0"], "guidance.recurrence must be"),
+        (["sampler=ddim", "guidance.gradient_at=mean"], "which this sampler does not have"),
+        (["sampler.spacing=linear"], "sampler.spacing must be one of"),
+        (["denoiser.weights=/nowhere.safetensors"], "no weights at /nowhere.safetensors"),
+        (["data.resolution=64"], "data.resolution=64, but the denoiser draws 32"),
+        (["guidance.gama=5"], "did you mean 'guidance.gamma'"),
+        (["gudance=sdg"], "did you mean 'guidance'"),
+        (["sampler=ddmp"], "did you mean 'ddpm'"),
+        (["prompt=a red heart, striped"], "Quote a sentence twice"),
+        (["trainer.precision=7"], "trainer: Precision 7 is invalid"),
+        (["similarity=[txt]"], "did you mean 'text'"),
+        (["similarity=[]"], "similarity=[] is empty"),
+        (["similarity=[class]", "similarity.text.weight=1"], "similarity.text"),
+        (
+            ["sampler.eta=1"],
+            "'sampler.eta' is a setting of sampler=ddim, which this command has not chosen",
+        ),
+        (["prompt=a ring:banana"], "the weight 'banana'"),
+        (
+            ["similarity.text.rivals=/nowhere.txt"],
+            "similarity.text.rivals: cannot read /nowhere.txt",
+        ),
+        (["similarity.text.weight=banana"], "similarity.text.weight must be a finite number"),
+        (
+            ["similarity=[content]", "similarity.content.reference=/nowhere.png"],
+            "similarity.content.reference: there is no image /nowhere.png",
+        ),
+        (
+            ["similarity=[content]", "similarity.content.reference=README.md"],
+            "cannot read README.md as an image",
+        ),
+        (
+            ["similarity=[content]", "similarity.content.reference=conf"],
+            "no image in the folder conf",
+        ),
+        (
+            ["similarity=[content]", "similarity.content.reference=held-out 32"],
+            "there is no reference 'held-out 32': held-out images are numbered from 0 to 31",
+        ),
+        (
+            ["similarity=[content]", "similarity.content.reference=held-out x"],
+            "there is no reference 'held-out x'",
+        ),
+        (
+            ["similarity=[content]", "similarity.content.weight=heavy"],
+            "similarity.content.weight must be a finite number",
+        ),
+        (
+            ["similarity=[style]", "similarity.style.stages=[layer9]"],
+            "similarity.style.stages must be one of",
+        ),
+        (["similarity=[style]", "similarity.style.stages=[]"], "similarity.style.stages is empty"),
+        (["similarity=[style]", "similarity.style.form=lgo"], "did you mean 'log'"),
+        (
+            ["similarity=[class]", "similarity.class.name=hart"],
+            "no class 'hart', did you mean 'heart'",
+        ),
+        (
+            ["similarity=[class]", "similarity.class.form=classifier"],
+            "needs encoder=classifier_noisy",
+        ),
+        (["similarity=[class]", "similarity.class.form=cosin"], "did you mean 'cosine'"),
+        (["guidance.interval=[0.2,1.5]"], "guidance.interval must be between 0 and 1"),
+        (["guidance.interval=[0.9,0.2]"], "guidance.interval=[0.9,0.2] is empty"),
+        (["guidance.gamma_schedule=cosine"], "guidance.gamma_schedule must be one of"),
+        (["guidance.max_norm=-1"], "guidance.max_norm must be at least 0"),
+        (["guidance=dpss"], "did you mean 'dps'"),
+        (["init_image=/nowhere.png"], "init_image: there is no image /nowhere.png"),
+        (["encoder.weights=weights"], "the folder weights is none of this project's"),
+        (["trainer=gpu"], "on a machine without a GPU, trainer=auto"),
+        (["init_image=README.md"], "cannot read README.md as an image"),
+        (["trajectory=-1"], "trajectory must be"),
+        (["trajectory=9", "batch_size=4"], "trajectory=9 samples are followed within one batch"),
+        (["named=[color]"], "named must be one of shape, colour"),
+        (["offset=-1"], "offset must be"),
+    ],
+)
 def test_sample_refuses_in_one_line(refusal, tiny, overrides, said):
     keys = {o.partition("=")[0] for o in overrides}
     kept = [o for o in tiny if o.partition("=")[0] not in keys]
     assert said in refusal("sample.py", *kept, *overrides)
 
 
-def test_nothing_is_left_of_a_run_that_is_refused_but_a_folder_that_was_named(refusal, tmp_path, monkeypatch):
+def test_nothing_is_left_of_a_run_that_is_refused_but_a_folder_that_was_named(
+    refusal, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine").mkdir()
     refusal("train.py", "trainer.max_steps=0")
     refusal("sample.py", "sampler.steps=0")
     refusal("train.py", "trainer.max_steps=0", "hydra.run.dir=mine")
-    assert not list((tmp_path / "outputs").glob("*/*/*")) and not list((tmp_path / "outputs" / "sample").iterdir()) and (tmp_path / "mine").is_dir()
+    assert (
+        not list((tmp_path / "outputs").glob("*/*/*"))
+        and not list((tmp_path / "outputs" / "sample").iterdir())
+        and (tmp_path / "mine").is_dir()
+    )
 
 
 def test_an_experiment_whose_files_are_missing_says_where_it_says_what_it_needs(refusal, tmp_path):
-    message = refusal("sample.py", "experiment=paper_ffhq", "prompt=a face", f"hydra.run.dir={tmp_path}/run")
-    assert "no weights at weights/paper/ffhq_10m.pt" in message and message.endswith("conf/experiment/paper_ffhq.yaml says what it needs and where that is found.")
+    message = refusal(
+        "sample.py", "experiment=paper_ffhq", "prompt=a face", f"hydra.run.dir={tmp_path}/run"
+    )
+    assert "no weights at weights/paper/ffhq_10m.pt" in message and message.endswith(
+        "conf/experiment/paper_ffhq.yaml says what it needs and where that is found."
+    )
 
 
 @pytest.mark.parametrize("strength", ["0", "1.5", "half"])
 def test_strength_beyond_its_range(refusal, tiny, tmp_path, strength):
     Image.new("RGB", (40, 30)).save(tmp_path / "start.png")
-    assert "strength must be" in refusal("sample.py", *tiny, f"init_image={tmp_path}/start.png", f"strength={strength}")
+    assert "strength must be" in refusal(
+        "sample.py", *tiny, f"init_image={tmp_path}/start.png", f"strength={strength}"
+    )
 
 
 def test_a_nearest_word_is_named(refusal, tiny):
@@ -103,22 +157,30 @@ def test_a_nearest_word_is_named(refusal, tiny):
 
 @pytest.mark.parametrize("encoder", ["none", "judge"])
 def test_what_cannot_guide_says_so(refusal, tiny, encoder):
-    assert f"encoder={encoder} cannot guide" in refusal("sample.py", *[o for o in tiny if not o.startswith("encoder.")], f"encoder={encoder}")
+    assert f"encoder={encoder} cannot guide" in refusal(
+        "sample.py", *[o for o in tiny if not o.startswith("encoder.")], f"encoder={encoder}"
+    )
 
 
 def test_truncated_weights(refusal, tiny, weights, tmp_path):
     whole = (weights / "denoiser.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
-    assert "damaged" in refusal("sample.py", *tiny[1:], f"denoiser.weights={tmp_path}/cut.safetensors")
+    assert "damaged" in refusal(
+        "sample.py", *tiny[1:], f"denoiser.weights={tmp_path}/cut.safetensors"
+    )
 
 
 def test_weights_of_another_kind(refusal, tiny, weights):
-    assert "hold a judge, but a denoiser is needed" in refusal("sample.py", *tiny[1:], f"denoiser.weights={weights}/judge.safetensors")
+    assert "hold a judge, but a denoiser is needed" in refusal(
+        "sample.py", *tiny[1:], f"denoiser.weights={weights}/judge.safetensors"
+    )
 
 
 def test_a_folder_that_cannot_be_written(refusal, tiny, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    assert "cannot read or write" in refusal("sample.py", *tiny[:-1], f"hydra.run.dir={tmp_path}/file/run")
+    assert "cannot read or write" in refusal(
+        "sample.py", *tiny[:-1], f"hydra.run.dir={tmp_path}/file/run"
+    )
 
 
 def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
@@ -130,28 +192,52 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
         assert "results: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("overrides, said", [
-    (["encoder=clop"], "did you mean 'clip'"),
-    (["data=folder"], "data.root"),
-    (["data=folder", "data.root=/nowhere"], "there is no folder '/nowhere'"),
-    (["ckpt_path=/nowhere.ckpt"], "there is no file /nowhere.ckpt"),
-    (["data.batch_size=512", "data.size=64", "data.held_out=32", "data.cache=null", "trainer.max_steps=1"], "data.batch_size=512 is more than the 64"),
-    (["data.resolution=30", "data.cache=null"], "must be a multiple of"),
-    (["denoiser.prediction=eps"], "denoiser.prediction must be one of"),
-    (["optimizer.lr=banana"], "optimizer.lr must be a finite number, not 'banana'"),
-    (["optimizer.lr=-1"], "optimizer.lr must be at least 0, not -1"),
-    (["trainer.max_steps=banana"], "trainer.max_steps must be an integer of at least -1, not 'banana'"),
-    (["data=webdataset"], "data.urls must be given"),
-    (["encoder=clip_noisy", "encoder.name=RN05", "encoder.pretrained=openai"], "encoder.name: 'RN05' is none of the"),
-    (["trainer.acelerator=gpu"], "did you mean 'trainer.accelerator'"),
-    (["trainer=gpu"], "torch finds none"),
-    (["trainer.devices=999"], "trainer.devices=999 are as many processes, and this machine has"),
-    (["trainer.max_steps=0"], "trainer.max_steps=0 trains nothing"),
-    (["resume=perhaps"], "resume must be one of true, false, not 'perhaps'"),
-    (["experiment=emoji46"], "there is no such experiment, did you mean 'emoji64'?"),
-    (["data=folder", "data.rot=/nowhere"], "did you mean 'data.root'?"),
-    (["encoder=clip_noisy", "encoder.clip=/nowhere.safetensors"], "no weights at /nowhere.safetensors"),
-])
+@pytest.mark.parametrize(
+    "overrides, said",
+    [
+        (["encoder=clop"], "did you mean 'clip'"),
+        (["data=folder"], "data.root"),
+        (["data=folder", "data.root=/nowhere"], "there is no folder '/nowhere'"),
+        (["ckpt_path=/nowhere.ckpt"], "there is no file /nowhere.ckpt"),
+        (
+            [
+                "data.batch_size=512",
+                "data.size=64",
+                "data.held_out=32",
+                "data.cache=null",
+                "trainer.max_steps=1",
+            ],
+            "data.batch_size=512 is more than the 64",
+        ),
+        (["data.resolution=30", "data.cache=null"], "must be a multiple of"),
+        (["denoiser.prediction=eps"], "denoiser.prediction must be one of"),
+        (["optimizer.lr=banana"], "optimizer.lr must be a finite number, not 'banana'"),
+        (["optimizer.lr=-1"], "optimizer.lr must be at least 0, not -1"),
+        (
+            ["trainer.max_steps=banana"],
+            "trainer.max_steps must be an integer of at least -1, not 'banana'",
+        ),
+        (["data=webdataset"], "data.urls must be given"),
+        (
+            ["encoder=clip_noisy", "encoder.name=RN05", "encoder.pretrained=openai"],
+            "encoder.name: 'RN05' is none of the",
+        ),
+        (["trainer.acelerator=gpu"], "did you mean 'trainer.accelerator'"),
+        (["trainer=gpu"], "torch finds none"),
+        (
+            ["trainer.devices=999"],
+            "trainer.devices=999 are as many processes, and this machine has",
+        ),
+        (["trainer.max_steps=0"], "trainer.max_steps=0 trains nothing"),
+        (["resume=perhaps"], "resume must be one of true, false, not 'perhaps'"),
+        (["experiment=emoji46"], "there is no such experiment, did you mean 'emoji64'?"),
+        (["data=folder", "data.rot=/nowhere"], "did you mean 'data.root'?"),
+        (
+            ["encoder=clip_noisy", "encoder.clip=/nowhere.safetensors"],
+            "no weights at /nowhere.safetensors",
+        ),
+    ],
+)
 def test_train_refuses_in_one_line(refusal, tmp_path, overrides, said):
     assert said in refusal("train.py", f"hydra.run.dir={tmp_path}/run", *overrides)
 
@@ -160,7 +246,14 @@ def test_a_folder_without_labels_has_no_classes(refusal, tiny, tmp_path):
     for name in ("a", "b", "c"):
         Image.new("RGB", (32, 32)).save(tmp_path / f"{name}.png")
     tiny = [o for o in tiny if not o.startswith("data.")]
-    assert "this data has no classes" in refusal("sample.py", *tiny, "data=folder", f"data.root={tmp_path}", "similarity=[class]", "similarity.class.name=heart")
+    assert "this data has no classes" in refusal(
+        "sample.py",
+        *tiny,
+        "data=folder",
+        f"data.root={tmp_path}",
+        "similarity=[class]",
+        "similarity.class.name=heart",
+    )
 
 
 def test_pictures_that_no_run_left_are_not_replaced(refusal, tiny, tmp_path):
@@ -171,10 +264,21 @@ def test_pictures_that_no_run_left_are_not_replaced(refusal, tiny, tmp_path):
 
 
 def test_a_judge_of_another_size_is_refused(refusal, tiny, tmp_path):
-    judge = Judge("resnet_tiny", {name: len(values) for name, values in FACTORS.items()}, resolution=64)
+    judge = Judge(
+        "resnet_tiny", {name: len(values) for name, values in FACTORS.items()}, resolution=64
+    )
     save(tmp_path / "judge.safetensors", "judge", judge, judge.config)
-    assert "eval.judge reads images of 64 pixels a side, the samples have 32" in refusal("sample.py", *tiny, f"eval.judge={tmp_path}/judge.safetensors")
+    assert "eval.judge reads images of 64 pixels a side, the samples have 32" in refusal(
+        "sample.py", *tiny, f"eval.judge={tmp_path}/judge.safetensors"
+    )
 
 
 def test_nothing_to_resume(refusal, tmp_path):
-    assert "resume=true: no checkpoint of a denoiser under" in refusal("train.py", f"hydra.run.dir={tmp_path}/denoiser/run", "resume=true", "data.cache=null", "data.size=64", "data.held_out=32")
+    assert "resume=true: no checkpoint of a denoiser under" in refusal(
+        "train.py",
+        f"hydra.run.dir={tmp_path}/denoiser/run",
+        "resume=true",
+        "data.cache=null",
+        "data.size=64",
+        "data.held_out=32",
+    )

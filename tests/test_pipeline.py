@@ -21,7 +21,8 @@ def pipe(weights) -> Pipeline:
         load_denoiser(weights / "denoiser.safetensors"),
         load_clip_noisy(weights / "clip_noisy.safetensors"),
         load_clip(weights / "clip.safetensors"),
-        gamma=5.0, sampler=DDPM(4),
+        gamma=5.0,
+        sampler=DDPM(4),
     )
 
 
@@ -43,6 +44,7 @@ def test_without_guidance_the_prompt_changes_nothing(pipe):
 def test_a_function_of_ones_own_guides(pipe):
     def brightness(x, level):
         return 50 * x.mean((1, 2, 3))
+
     plain, bright = (pipe(similarity=s, progress=False).tensors for s in ((), brightness))
     assert bright.mean() > plain.mean()
     both = pipe("a red heart", similarity=[brightness], progress=False).tensors
@@ -71,14 +73,20 @@ def test_another_sampler_and_another_guidance(pipe):
     assert scored.tensors.isfinite().all()
 
 
-@pytest.mark.parametrize("arguments, says", [
-    ({"num_samples": 0}, "num_samples must be"),
-    ({"prompt": []}, "prompt is an empty list"),
-    ({"prompt": "a red heart", "weights": {"txt": 1}}, "weights must be one of"),
-    ({"content": torch.zeros(3, 8, 8)}, "a picture as a tensor must have the shape"),
-    ({"prompt": "a red hart"}, "hart"),
-    ({"prompt": "a red heart", "gamma": 1, "guidance": SemanticGuidance(1.0)}, "gamma belongs to"),
-])
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ({"num_samples": 0}, "num_samples must be"),
+        ({"prompt": []}, "prompt is an empty list"),
+        ({"prompt": "a red heart", "weights": {"txt": 1}}, "weights must be one of"),
+        ({"content": torch.zeros(3, 8, 8)}, "a picture as a tensor must have the shape"),
+        ({"prompt": "a red hart"}, "hart"),
+        (
+            {"prompt": "a red heart", "gamma": 1, "guidance": SemanticGuidance(1.0)},
+            "gamma belongs to",
+        ),
+    ],
+)
 def test_wrong_arguments_are_named(pipe, arguments, says):
     with pytest.raises(UserError, match=says):
         pipe(**{"progress": False} | arguments)

@@ -6,13 +6,21 @@ __all__ = ["UserError", "choice", "first_line", "integer", "near", "number"]
 
 
 class UserError(ValueError):
-    """Wrong input. The message says what is wrong and what to do; entry points print it alone and exit with 1."""
+    """Wrong input.
+
+    The message says what is wrong and what to do; entry points print it alone and exit with 1.
+    """
 
 
 def integer(name: str, value, low: int, high: int | None = None) -> int:
     """`value` if it is an integer in [low, high], else a `UserError` that names the knob."""
     bounds = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
-    if isinstance(value, bool) or not isinstance(value, int) or value < low or (high is not None and value > high):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int)
+        or value < low
+        or (high is not None and value > high)
+    ):
         raise UserError(f"{name} must be {bounds}, not {value!r}.")
     return value
 
@@ -28,7 +36,9 @@ def number(name: str, value, low: float = -math.inf, high: float = math.inf) -> 
 
 
 def near(word: str, words) -> str:
-    """A hint ", did you mean 'circle'?" when one of `words` is close to `word`, else an empty string."""
+    """A hint ", did you mean 'circle'?" when one of `words` is close to `word`, else an empty
+    string.
+    """
     from difflib import get_close_matches
 
     match = get_close_matches(str(word), [str(w) for w in words], n=1, cutoff=0.6)
@@ -40,12 +50,19 @@ def choice(name: str, value, options) -> str:
     if value not in options:
         hint = near(value, options) or "."
         if len(options) > 30:
-            raise UserError(f"{name}: {value!r} is none of the {len(options)} there are{hint} Such as {', '.join(map(str, list(options)[:8]))}, …")
-        words = (str(option).lower() if isinstance(option, bool) else str(option) for option in options)
+            raise UserError(
+                f"{name}: {value!r} is none of the {len(options)} there are{hint} Such as "
+                f"{', '.join(map(str, list(options)[:8]))}, …"
+            )
+        words = (
+            str(option).lower() if isinstance(option, bool) else str(option) for option in options
+        )
         raise UserError(f"{name} must be one of {', '.join(words)}, not {value!r}{hint}")
     return value
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says of an error, without the lines that follow and its full stop; its kind where it says nothing."""
+    """What a library says of an error, without the lines that follow and its full stop; its kind
+    where it says nothing.
+    """
     return next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__

@@ -30,8 +30,8 @@ from sdg.similarity.references import References
 __all__ = ["Pipeline", "SampleOutput"]
 
 Picture = str | Path | Image.Image | Tensor
-# sim(x, level) of images (B, 3, H, W) in [-1, 1] at one of the denoiser's levels, −1 for clean ones:
-# (B,), differentiable in x.
+# sim(x, level) of images (B, 3, H, W) in [-1, 1] at one of the denoiser's levels, −1 for clean
+# ones: (B,), differentiable in x.
 SimilarityFunction = Callable[[Tensor, int], Tensor]
 BY_MAPS = {"structure": Structure, "style": Style}
 
@@ -66,8 +66,8 @@ class Pipeline:
 
     Arguments:
         denoiser: the diffusion model.
-        encoder: E(x_t, t), a noise-aware encoder, or a clean CLIP for guidance that reads x̂_0; None
-            for a pipeline that knows no sentence and no reference.
+        encoder: E(x_t, t), a noise-aware encoder, or a clean CLIP for guidance that reads x̂_0;
+            None for a pipeline that knows no sentence and no reference.
         clip: whose text tower reads sentences.
         gamma: γ, where a call names none.
         sampler: where a call names none; None is DDPM with 100 steps.
@@ -75,8 +75,13 @@ class Pipeline:
     """
 
     def __init__(
-        self, denoiser: Denoiser, encoder: NoisyEncoder | CLIP | None = None,
-        clip: CLIP | None = None, *, gamma: float = 1.0, sampler=None,
+        self,
+        denoiser: Denoiser,
+        encoder: NoisyEncoder | CLIP | None = None,
+        clip: CLIP | None = None,
+        *,
+        gamma: float = 1.0,
+        sampler=None,
         negative_captions: Sequence[str] = (),
     ):
         self.denoiser, self.encoder, self.clip = denoiser, encoder, clip
@@ -102,12 +107,17 @@ class Pipeline:
             load_denoiser(folder / index["denoiser"]),
             load_clip_noisy(folder / index["encoder"]),
             load_clip(folder / index["clip"]),
-            gamma=index["gamma"], sampler=DDPM(index["steps"]),
+            gamma=index["gamma"],
+            sampler=DDPM(index["steps"]),
             negative_captions=(folder / captions).read_text().splitlines() if captions else (),
         )
 
-    def to(self, device: str | torch.device | None = None, dtype: torch.dtype | None = None) -> "Pipeline":
-        """Moves the networks; with `dtype` bfloat16 or float16 they run under autocast, guidance's gradient in float32."""
+    def to(
+        self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
+    ) -> "Pipeline":
+        """Moves the networks; with `dtype` bfloat16 or float16 they run under autocast, guidance's
+        gradient in float32.
+        """
         if device is not None:
             self.device = torch.device(device)
             for part in (self.denoiser, self.encoder, self.clip):
@@ -124,13 +134,24 @@ class Pipeline:
         return 3, side, side
 
     def __call__(
-        self, prompt: str | Sequence[str] | None = None, *, content: Picture | None = None,
-        structure: Picture | None = None, style: Picture | None = None,
+        self,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        content: Picture | None = None,
+        structure: Picture | None = None,
+        style: Picture | None = None,
         similarity: SimilarityFunction | Sequence[SimilarityFunction] = (),
-        weights: Mapping[str, float] | None = None, num_samples: int = 1,
-        gamma: float | None = None, seed: int = 0, guidance: Method | None = None, sampler=None,
-        init_image: Picture | None = None, strength: float = 0.6, batch_size: int = 64,
-        trajectory: bool = False, progress: bool = True,
+        weights: Mapping[str, float] | None = None,
+        num_samples: int = 1,
+        gamma: float | None = None,
+        seed: int = 0,
+        guidance: Method | None = None,
+        sampler=None,
+        init_image: Picture | None = None,
+        strength: float = 0.6,
+        batch_size: int = 64,
+        trajectory: bool = False,
+        progress: bool = True,
     ) -> SampleOutput:
         """Draws samples.
 
@@ -145,7 +166,8 @@ class Pipeline:
             seed: of the run; sample i of a run is the same whatever the batch size and device.
             guidance: another method than `SemanticGuidance(gamma)`.
             sampler: another than the pipeline's.
-            init_image, strength: a picture to start from, and how far from it samples may go, in (0, 1].
+            init_image, strength: a picture to start from, and how far from it samples may go, in
+                (0, 1].
             batch_size: samples at once.
             trajectory: keep every step.
             progress: show a bar.
@@ -167,7 +189,9 @@ class Pipeline:
         if guidance is not None and gamma is not None:
             raise UserError("gamma belongs to a guidance of one's own: give it there, not here.")
         method.check(sampler)
-        steps = steps_taken(self.denoiser.schedule, sampler, 1.0 if init_image is None else strength)
+        steps = steps_taken(
+            self.denoiser.schedule, sampler, 1.0 if init_image is None else strength
+        )
         method.check_steps(steps, self.denoiser.schedule.T)
         conditions = [self.conditions(each, pictures) for each in prompts]
         each = integer("num_samples", num_samples, 1)
@@ -189,6 +213,7 @@ class Pipeline:
                     bar.reach(begun + count)
                     if trajectory:
                         taken.append(Step(step.x.cpu(), step.x0.cpu()))
+
                 guide = self.guide(method, similar, functions, batch, sampler)
                 images.append(self.draw(batch, guide, sampler, start, strength, on_step).cpu())
                 kept.append(taken)
@@ -197,8 +222,10 @@ class Pipeline:
             bar.stop()
         path = [Step(*(torch.cat(parts) for parts in zip(*step))) for step in zip(*kept)]
         return SampleOutput(
-            torch.cat(images), [r.conditions.get("text") for r in requests],
-            [r.seed for r in requests], path,
+            torch.cat(images),
+            [r.conditions.get("text") for r in requests],
+            [r.seed for r in requests],
+            path,
         )
 
     def conditions(self, prompt: str | None, pictures: Mapping[str, Picture]) -> dict[str, str]:
@@ -211,16 +238,22 @@ class Pipeline:
         side = self.shape[-1]
         if isinstance(picture, Tensor):
             if tuple(picture.shape) != self.shape:
-                raise UserError(f"a picture as a tensor must have the shape {self.shape}, not "
-                                f"{tuple(picture.shape)}.")
+                raise UserError(
+                    f"a picture as a tensor must have the shape {self.shape}, not "
+                    f"{tuple(picture.shape)}."
+                )
             return picture.float().cpu()
         if isinstance(picture, Image.Image):
             return pixels(picture, side)
         return load_image(picture, side)
 
     def similarity(
-        self, conditions: Sequence[Mapping[str, str]], pictures: Mapping[str, Picture],
-        weights: Mapping[str, float], seed: int, at_clean: bool,
+        self,
+        conditions: Sequence[Mapping[str, str]],
+        pictures: Mapping[str, Picture],
+        weights: Mapping[str, float],
+        seed: int,
+        at_clean: bool,
     ) -> Similarity | None:
         """sim of a whole run, None where nothing but functions of one's own is asked for."""
         kinds = list(conditions[0])
@@ -229,28 +262,44 @@ class Pipeline:
         if not kinds:
             return None
         if self.encoder is None:
-            raise UserError("this pipeline has no encoder, which a sentence or a picture needs; give one to Pipeline(…, encoder=…).")
+            raise UserError(
+                "this pipeline has no encoder, which a sentence or a picture needs; give one to "
+                "Pipeline(…, encoder=…)."
+            )
         terms: dict[str, Term] = {}
         for kind in kinds:
             weight = weights.get(kind)
             if kind == "text":
                 if self.clip is None:
-                    raise UserError("this pipeline has no text tower, which a sentence needs; give one to Pipeline(…, clip=…).")
-                sentences = [text for c in conditions for text, _ in parse_weighted_prompt(c["text"])]
-                terms[kind] = Text(self.encoder, self.clip, sentences, weight, self.negative_captions)
+                    raise UserError(
+                        "this pipeline has no text tower, which a sentence needs; give one to "
+                        "Pipeline(…, clip=…)."
+                    )
+                sentences = [
+                    text for c in conditions for text, _ in parse_weighted_prompt(c["text"])
+                ]
+                terms[kind] = Text(
+                    self.encoder, self.clip, sentences, weight, self.negative_captions
+                )
             elif kind == "content":
                 terms[kind] = Content(self.encoder, weight)
             else:
                 terms[kind] = BY_MAPS[kind].of_encoder(self.encoder, weight)
         schedule = self.denoiser.schedule
         clean = torch.zeros(schedule.T, dtype=torch.long)
-        levels = clean if at_clean else matched_levels(schedule, self.encoder.config.get("schedule"))
+        levels = (
+            clean if at_clean else matched_levels(schedule, self.encoder.config.get("schedule"))
+        )
         shown = {name: self.picture(picture) for name, picture in pictures.items()}
         return Similarity(self.encoder, terms, levels, References(shown, schedule, seed))
 
     def guide(
-        self, method: Method, similar: Similarity | None, functions: Sequence[SimilarityFunction],
-        batch: Sequence[Request], sampler,
+        self,
+        method: Method,
+        similar: Similarity | None,
+        functions: Sequence[SimilarityFunction],
+        batch: Sequence[Request],
+        sampler,
     ):
         """Guidance of one batch, None for none."""
         if not method.gamma or (similar is None and not functions):
@@ -266,8 +315,13 @@ class Pipeline:
         )
 
     def draw(
-        self, batch: Sequence[Request], guide, sampler, start: Tensor | None = None,
-        strength: float = 1.0, on_step: Callable[[int, Step], None] = lambda done, step: None,
+        self,
+        batch: Sequence[Request],
+        guide,
+        sampler,
+        start: Tensor | None = None,
+        strength: float = 1.0,
+        on_step: Callable[[int, Step], None] = lambda done, step: None,
     ) -> Tensor:
         """One batch: (B, 3, H, W) in [-1, 1]."""
         noise = Noise([request.seed for request in batch], self.shape, self.device)

@@ -19,24 +19,50 @@ from sdg.models.clip import CLIP
 from sdg.models.registry import load_clip_noisy
 
 ROOT = Path(__file__).resolve().parents[2]
-STEP = ["trainer.max_steps=2", "+trainer.limit_val_batches=1", "logger=none", "module.preview=0", "data.batch_size=2", "data.num_workers=0"]
-LAYOUTS = {"ffhq": Net(32, (1, 1, 2, 2, 4, 4), 1, (4,), head_width=16), "lsun": Net(32, (1, 1, 2, 2, 4, 4), 2, (3, 4, 5), head_width=16)}
+STEP = [
+    "trainer.max_steps=2",
+    "+trainer.limit_val_batches=1",
+    "logger=none",
+    "module.preview=0",
+    "data.batch_size=2",
+    "data.num_workers=0",
+]
+LAYOUTS = {
+    "ffhq": Net(32, (1, 1, 2, 2, 4, 4), 1, (4,), head_width=16),
+    "lsun": Net(32, (1, 1, 2, 2, 4, 4), 2, (3, 4, 5), head_width=16),
+}
 
 
 def of(script):
-    return {file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml") if f"python {script}" in file.read_text().splitlines()[1]}
+    return {
+        file.stem
+        for file in (ROOT / "conf" / "experiment").glob("*.yaml")
+        if f"python {script}" in file.read_text().splitlines()[1]
+    }
 
 
 def test_every_experiment_says_whose_it_is_and_is_tried_here():
     names = {file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml")}
     assert of("sample.py") | of("train.py") == names
-    assert of("sample.py") == {"brief", "score", "evaluate", "ddpm_celebahq_hub", *(f"paper_{what}" for what in ("ffhq", "lsun_bedroom", "lsun_cat", "lsun_horse"))}
-    assert of("train.py") == {"calibrated", "ddpm_cifar10", "emoji64"}  # the first in test_training.py
+    assert of("sample.py") == {
+        "brief",
+        "score",
+        "evaluate",
+        "ddpm_celebahq_hub",
+        *(f"paper_{what}" for what in ("ffhq", "lsun_bedroom", "lsun_cat", "lsun_horse")),
+    }
+    assert of("train.py") == {
+        "calibrated",
+        "ddpm_cifar10",
+        "emoji64",
+    }  # the first in test_training.py
 
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory):
-    """A noisy CLIP of the authors' layout, and the clean one that it was made from, both small and random."""
+    """A noisy CLIP of the authors' layout, and the clean one that it was made from, both small and
+    random.
+    """
     folder = tmp_path_factory.mktemp("theirs")
     torch.save(noisy_clip(16, 24, 64, dict.fromkeys(DEPTHS, 1)), folder / "noisy.pt")
     torch.manual_seed(0)
@@ -46,16 +72,50 @@ def theirs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ["ffhq", "lsun_bedroom", "lsun_cat", "lsun_horse"])
-@pytest.mark.parametrize("similarity, condition, told", [("text", "prompt=a red heart", "sim = 160 · text, γ = 1"), ("content", "similarity.content.reference={}/a.png", "sim = 100 · content, γ = 1"),
-                                                    ("style", "similarity.style.reference={}/a.png", "sim = 1e+10 · style, γ = 1")])
-def test_the_papers_experiments_sample(run, theirs, tmp_path, capsys, name, similarity, condition, told):
+@pytest.mark.parametrize(
+    "similarity, condition, told",
+    [
+        ("text", "prompt=a red heart", "sim = 160 · text, γ = 1"),
+        ("content", "similarity.content.reference={}/a.png", "sim = 100 · content, γ = 1"),
+        ("style", "similarity.style.reference={}/a.png", "sim = 1e+10 · style, γ = 1"),
+    ],
+)
+def test_the_papers_experiments_sample(
+    run, theirs, tmp_path, capsys, name, similarity, condition, told
+):
     Image.new("RGB", (80, 80), "red").save(tmp_path / "a.png")
-    torch.save(random_weights(LAYOUTS[name.partition("_")[0]], dtype=torch.float32), tmp_path / "adm.pt")
-    said = ["denoiser.resolution=64", "denoiser.schedule=linear", "denoiser.T=1000", "denoiser.qkv=heads_first", "denoiser.head_width=16"]
-    run("sample.py", f"experiment=paper_{name}", f"similarity=[{similarity}]", condition.format(tmp_path), f"denoiser.path={tmp_path}/adm.pt", *said, f"encoder.weights={theirs}/noisy.pt",
-        "encoder.name=null", "encoder.pretrained=null", f"encoder.clip={theirs}/clip.safetensors", "data.resolution=64", "sampler.steps=2", "num_samples=1", f"hydra.run.dir={tmp_path}/run")
+    torch.save(
+        random_weights(LAYOUTS[name.partition("_")[0]], dtype=torch.float32), tmp_path / "adm.pt"
+    )
+    said = [
+        "denoiser.resolution=64",
+        "denoiser.schedule=linear",
+        "denoiser.T=1000",
+        "denoiser.qkv=heads_first",
+        "denoiser.head_width=16",
+    ]
+    run(
+        "sample.py",
+        f"experiment=paper_{name}",
+        f"similarity=[{similarity}]",
+        condition.format(tmp_path),
+        f"denoiser.path={tmp_path}/adm.pt",
+        *said,
+        f"encoder.weights={theirs}/noisy.pt",
+        "encoder.name=null",
+        "encoder.pretrained=null",
+        f"encoder.clip={theirs}/clip.safetensors",
+        "data.resolution=64",
+        "sampler.steps=2",
+        "num_samples=1",
+        f"hydra.run.dir={tmp_path}/run",
+    )
     config = (tmp_path / "run" / "config.yaml").read_text()
-    assert told in capsys.readouterr().out and "gradient_at: x_t" in config and len(list((tmp_path / "run" / "images").iterdir())) == 1
+    assert (
+        told in capsys.readouterr().out
+        and "gradient_at: x_t" in config
+        and len(list((tmp_path / "run" / "images").iterdir())) == 1
+    )
 
 
 @pytest.mark.parametrize("name", ["brief", "score", "evaluate"])
@@ -65,9 +125,22 @@ def test_settings_of_our_own_sample(run, tiny, tmp_path, name):
 
 
 def test_the_hubs_experiment_samples(run, tmp_path):
-    network = UNet2DModel(sample_size=16, block_out_channels=(32, 32), down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"))
+    network = UNet2DModel(
+        sample_size=16,
+        block_out_channels=(32, 32),
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    )
     DDPMPipeline(network, DDPMScheduler()).save_pretrained(tmp_path / "model")
-    run("sample.py", "experiment=ddpm_celebahq_hub", f"denoiser.path={tmp_path}/model", "data.resolution=16", "sampler.steps=2", "num_samples=2", f"hydra.run.dir={tmp_path}/run")
+    run(
+        "sample.py",
+        "experiment=ddpm_celebahq_hub",
+        f"denoiser.path={tmp_path}/model",
+        "data.resolution=16",
+        "sampler.steps=2",
+        "num_samples=2",
+        f"hydra.run.dir={tmp_path}/run",
+    )
     assert len(list((tmp_path / "run" / "images").iterdir())) == 2
 
 
@@ -76,9 +149,20 @@ def test_cifar10s_experiment_trains(run, tmp_path, monkeypatch):
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
     (tmp_path / "cifar-10-batches-py").mkdir()
     for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
-        (tmp_path / "cifar-10-batches-py" / name).write_bytes(pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]}))
-    (tmp_path / "cifar-10-batches-py" / "batches.meta").write_bytes(pickle.dumps({"label_names": ["cat", "dog"]}))
-    run("train.py", "experiment=ddpm_cifar10", f"data.root={tmp_path}", *STEP, "denoiser.network.block_out_channels=[32,32,32,32]", f"hydra.run.dir={tmp_path}/run")
+        (tmp_path / "cifar-10-batches-py" / name).write_bytes(
+            pickle.dumps({"data": np.zeros((2, 3072), np.uint8), "labels": [0, 1]})
+        )
+    (tmp_path / "cifar-10-batches-py" / "batches.meta").write_bytes(
+        pickle.dumps({"label_names": ["cat", "dog"]})
+    )
+    run(
+        "train.py",
+        "experiment=ddpm_cifar10",
+        f"data.root={tmp_path}",
+        *STEP,
+        "denoiser.network.block_out_channels=[32,32,32,32]",
+        f"hydra.run.dir={tmp_path}/run",
+    )
     assert (tmp_path / "run" / "denoiser" / "README.md").is_file()
 
 
@@ -87,9 +171,24 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("emoji")
 
 
-@pytest.mark.skipif(not any(Path(font).is_file() for font in FONTS) or not Path(CLDR).is_dir(), reason="no colour-emoji font or no CLDR")
-@pytest.mark.parametrize("encoder, kind", [("none", "denoiser"), ("clip", "clip"), ("clip_noisy", "clip_noisy")])
+@pytest.mark.skipif(
+    not any(Path(font).is_file() for font in FONTS) or not Path(CLDR).is_dir(),
+    reason="no colour-emoji font or no CLDR",
+)
+@pytest.mark.parametrize(
+    "encoder, kind", [("none", "denoiser"), ("clip", "clip"), ("clip_noisy", "clip_noisy")]
+)
 def test_emojis_experiment_trains(run, tmp_path, weights, cache, encoder, kind):
-    step = [*(option for option in STEP if encoder == "none" or "preview" not in option), *([f"encoder.clip={weights}/clip.safetensors"] if encoder == "clip_noisy" else [])]
-    run("train.py", "experiment=emoji64", f"encoder={encoder}", *step, f"data.cache={cache}", f"hydra.run.dir={tmp_path}/run")
+    step = [
+        *(option for option in STEP if encoder == "none" or "preview" not in option),
+        *([f"encoder.clip={weights}/clip.safetensors"] if encoder == "clip_noisy" else []),
+    ]
+    run(
+        "train.py",
+        "experiment=emoji64",
+        f"encoder={encoder}",
+        *step,
+        f"data.cache={cache}",
+        f"hydra.run.dir={tmp_path}/run",
+    )
     assert (tmp_path / "run" / kind / "README.md").is_file()

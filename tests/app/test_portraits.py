@@ -14,10 +14,19 @@ from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.registry import build_denoiser
 
 NETWORK = {
-    "block_out_channels": [16, 16], "layers_per_block": 1, "down_block_types": ["DownBlock2D"] * 2,
-    "up_block_types": ["UpBlock2D"] * 2, "norm_num_groups": 4, "attention_head_dim": 8,
+    "block_out_channels": [16, 16],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D"] * 2,
+    "up_block_types": ["UpBlock2D"] * 2,
+    "norm_num_groups": 4,
+    "attention_head_dim": 8,
 }
-VISION = {"timm_model_name": "resnet_tiny", "timm_pool": "avg", "timm_proj": "linear", "image_size": 64}
+VISION = {
+    "timm_model_name": "resnet_tiny",
+    "timm_pool": "avg",
+    "timm_proj": "linear",
+    "image_size": 64,
+}
 TEXT = {"context_length": 40, "vocab_size": tokens(WORDS), "width": 16, "heads": 2, "layers": 1}
 SCHEDULE = {"kind": "cosine", "T": 1000}
 
@@ -33,9 +42,13 @@ def portraits(tmp_path_factory) -> list[str]:
     for kind, model in (("denoiser", denoiser), ("clip", clip), ("clip_noisy", noisy)):
         save(folder / f"{kind}.safetensors", kind, model, model.config)
     return [
-        "data=portraits", f"denoiser.weights={folder}/denoiser.safetensors",
-        f"encoder.weights={folder}/clip_noisy.safetensors", f"encoder.clip={folder}/clip.safetensors",
-        f"eval.clip={folder}/clip.safetensors", "sampler.steps=2", "num_samples=3",
+        "data=portraits",
+        f"denoiser.weights={folder}/denoiser.safetensors",
+        f"encoder.weights={folder}/clip_noisy.safetensors",
+        f"encoder.clip={folder}/clip.safetensors",
+        f"eval.clip={folder}/clip.safetensors",
+        "sampler.steps=2",
+        "num_samples=3",
     ]
 
 
@@ -57,24 +70,46 @@ def test_a_run_reads_every_attribute_and_renders_no_data(run, portraits, tmp_pat
 
 
 def test_held_out_combinations_are_asked_for(run, portraits, tmp_path):
-    run("sample.py", *portraits, "data.split=combinations", "data.cache=null", f"hydra.run.dir={tmp_path}/run")
+    run(
+        "sample.py",
+        *portraits,
+        "data.split=combinations",
+        "data.cache=null",
+        f"hydra.run.dir={tmp_path}/run",
+    )
     pairs = []
     for pair in HELD_OUT_PAIRS:
         pairs.append({name: {FACTORS[name].index(value)} for name, value in pair})
     for row in rows(tmp_path / "run"):
-        assert any(pair.items() <= all_named(row["prompt"]).items() for pair in pairs), row["prompt"]
+        assert any(pair.items() <= all_named(row["prompt"]).items() for pair in pairs), row[
+            "prompt"
+        ]
 
 
 @pytest.mark.parametrize("encoder", ["none", "clip"])
 def test_every_part_takes_a_step(run, tmp_path, encoder):
-    small = {"none": ["denoiser.network.block_out_channels=[32,32,32]", "module.preview=0"], "clip": []}
+    small = {
+        "none": ["denoiser.network.block_out_channels=[32,32,32]", "module.preview=0"],
+        "clip": [],
+    }
     run(
-        "train.py", "data=portraits", f"encoder={encoder}", *small[encoder], "data.size=8", "data.held_out=4",
-        "data.batch_size=4", "data.cache=null", "trainer.max_steps=1", "logger=none", f"hydra.run.dir={tmp_path}/run",
+        "train.py",
+        "data=portraits",
+        f"encoder={encoder}",
+        *small[encoder],
+        "data.size=8",
+        "data.held_out=4",
+        "data.batch_size=4",
+        "data.cache=null",
+        "trainer.max_steps=1",
+        "logger=none",
+        f"hydra.run.dir={tmp_path}/run",
     )
     assert (tmp_path / "run" / {"none": "denoiser"}.get(encoder, encoder) / "config.json").is_file()
 
 
 def test_words_that_the_data_never_uses_are_refused(refusal, portraits, tmp_path):
-    message = refusal("sample.py", *portraits, "prompt=a persn with a hat", f"hydra.run.dir={tmp_path}/run")
+    message = refusal(
+        "sample.py", *portraits, "prompt=a persn with a hat", f"hydra.run.dir={tmp_path}/run"
+    )
     assert "persn" in message and "person" in message

@@ -1,4 +1,7 @@
-"""`sample.py`: what a run leaves, and that no sample depends on its batch or on the number of processes."""
+"""`sample.py`:
+
+what a run leaves, and that no sample depends on its batch or on the number of processes.
+"""
 
 import csv
 import json
@@ -21,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pixels(folder):
-    return np.stack([np.asarray(Image.open(file)) for file in sorted((folder / "images").glob("*.png"))]).astype(int)
+    return np.stack(
+        [np.asarray(Image.open(file)) for file in sorted((folder / "images").glob("*.png"))]
+    ).astype(int)
 
 
 def table(folder):
@@ -37,33 +42,64 @@ def test_a_run_leaves_images_table_figures_and_config(run, tiny, tmp_path, capsy
     run("sample.py", *tiny, "guidance.gamma=5")
     folder = tmp_path / "run"
     assert capsys.readouterr().out.rstrip().endswith(f"results: {folder}")
-    assert {file.name for file in folder.iterdir()} >= {"grid.png", "images", "samples.csv", "config.yaml", "metrics.json", "versions.json"}
+    assert {file.name for file in folder.iterdir()} >= {
+        "grid.png",
+        "images",
+        "samples.csv",
+        "config.yaml",
+        "metrics.json",
+        "versions.json",
+    }
     found = metrics(folder)
-    assert set(found["alignment"]) == set(found["judge_ceiling"]) == {"shape", "colour", "pattern", "size", "background", "all"}
-    assert found["alignment"]["size"] is None and found["alignment"]["all"] is not None  # the default prompts do not name the size
+    assert (
+        set(found["alignment"])
+        == set(found["judge_ceiling"])
+        == {"shape", "colour", "pattern", "size", "background", "all"}
+    )
+    assert (
+        found["alignment"]["size"] is None and found["alignment"]["all"] is not None
+    )  # the default prompts do not name the size
     assert found["gamma"] == 5 and found["num_samples"] == 4
     assert all(isinstance(found[name], float) for name in ("similarity", "seconds_per_sample"))
     assert "frechet_judge" not in found  # four samples have no distance to the data
     rows = table(folder)
-    assert [row["index"] for row in rows] == list("0123") and len({row["seed"] for row in rows}) == 4
+    assert [row["index"] for row in rows] == list("0123") and len(
+        {row["seed"] for row in rows}
+    ) == 4
     assert pixels(folder).shape == (4, 32, 32, 3)
 
 
 def test_batch_size_changes_no_sample(run, tiny, tmp_path):
     for size in (1, 3):
         run("sample.py", *tiny[:-1], f"batch_size={size}", f"hydra.run.dir={tmp_path}/{size}")
-    assert np.abs(pixels(tmp_path / "1") - pixels(tmp_path / "3")).max() <= 1  # 8 bits: 1e-4 may still cross a rounding edge
-    assert [(row["seed"], row["prompt"]) for row in table(tmp_path / "1")] == [(row["seed"], row["prompt"]) for row in table(tmp_path / "3")]
+    assert (
+        np.abs(pixels(tmp_path / "1") - pixels(tmp_path / "3")).max() <= 1
+    )  # 8 bits: 1e-4 may still cross a rounding edge
+    assert [(row["seed"], row["prompt"]) for row in table(tmp_path / "1")] == [
+        (row["seed"], row["prompt"]) for row in table(tmp_path / "3")
+    ]
 
 
-def test_an_encoder_of_another_schedule_is_told_its_own_levels(run, tiny, weights, tmp_path, refusal):
+def test_an_encoder_of_another_schedule_is_told_its_own_levels(
+    run, tiny, weights, tmp_path, refusal
+):
     encoder = load_clip_noisy(weights / "clip_noisy.safetensors")
 
     def of(kind, T):
-        return "encoder.weights=" + str(save(tmp_path / f"{kind}{T}.safetensors", "clip_noisy", encoder, encoder.config | {"schedule": {"kind": kind, "T": T}}))
+        return "encoder.weights=" + str(
+            save(
+                tmp_path / f"{kind}{T}.safetensors",
+                "clip_noisy",
+                encoder,
+                encoder.config | {"schedule": {"kind": kind, "T": T}},
+            )
+        )
+
     run("sample.py", *tiny, of("linear", 500))
     assert metrics(tmp_path / "run")["num_samples"] == 4 and pixels(tmp_path / "run").std() > 0
-    assert "the encoder's schedule (linear, T=20) has no level" in refusal("sample.py", *tiny, of("linear", 20))
+    assert "the encoder's schedule (linear, T=20) has no level" in refusal(
+        "sample.py", *tiny, of("linear", 20)
+    )
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpm_solver"])
@@ -74,13 +110,22 @@ def test_prompt_of_one_sentence(run, tiny, tmp_path, sampler):
 
 
 def test_prompts_of_a_file_may_hold_what_the_command_line_cannot(run, tiny, tmp_path):
-    (tmp_path / "prompts.txt").write_text("# two sentences\na red heart, striped\n\na blue disc on a grey background.\n")
+    (tmp_path / "prompts.txt").write_text(
+        "# two sentences\na red heart, striped\n\na blue disc on a grey background.\n"
+    )
     run("sample.py", *tiny, f"prompts={tmp_path}/prompts.txt", "samples_per_prompt=2")
-    assert [row["prompt"] for row in table(tmp_path / "run")] == ["a red heart, striped"] * 2 + ["a blue disc on a grey background."] * 2
+    assert [row["prompt"] for row in table(tmp_path / "run")] == ["a red heart, striped"] * 2 + [
+        "a blue disc on a grey background."
+    ] * 2
 
 
 def test_gamma_zero_needs_no_encoder(run, tiny, tmp_path):
-    run("sample.py", *[o for o in tiny if not o.startswith("encoder.")], "encoder=none", "guidance.gamma=0")
+    run(
+        "sample.py",
+        *[o for o in tiny if not o.startswith("encoder.")],
+        "encoder=none",
+        "guidance.gamma=0",
+    )
     assert metrics(tmp_path / "run")["gamma"] == 0
 
 
@@ -88,54 +133,114 @@ def test_a_sweep_ends_in_one_table_and_two_pictures(run, tiny, tmp_path, capsys)
     run("sample.py", "-m", *tiny[:-1], f"hydra.sweep.dir={tmp_path}/sweep", "guidance.gamma=0,5")
     folder = tmp_path / "sweep"
     with open(folder / "sweep.csv", newline="") as file:
-        assert [row["job"] for row in csv.DictReader(file)] == ["guidance.gamma=0", "guidance.gamma=5"]
+        assert [row["job"] for row in csv.DictReader(file)] == [
+            "guidance.gamma=0",
+            "guidance.gamma=5",
+        ]
     assert (folder / "sweep.png").is_file() and (folder / "curves.png").is_file()
     assert capsys.readouterr().out.rstrip().endswith(f"results: {folder}")
 
 
 def test_every_job_of_a_sweep_has_a_wandb_run_of_its_own(run, tiny, tmp_path, monkeypatch):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    run("sample.py", "-m", *tiny[:-1], "logger=wandb", "guidance.gamma=0,5", f"hydra.sweep.dir={tmp_path}/sweep")
+    run(
+        "sample.py",
+        "-m",
+        *tiny[:-1],
+        "logger=wandb",
+        "guidance.gamma=0,5",
+        f"hydra.sweep.dir={tmp_path}/sweep",
+    )
     wandb.finish()
-    runs = [next((folder / "wandb").glob("offline-run-*")) for folder in (tmp_path / "sweep", *(job["path"] for job in Jobs.jobs(tmp_path / "sweep")))]
+    runs = [
+        next((folder / "wandb").glob("offline-run-*"))
+        for folder in (tmp_path / "sweep", *(job["path"] for job in Jobs.jobs(tmp_path / "sweep")))
+    ]
     assert len({run.name.rpartition("-")[2] for run in runs}) == 3
-    assert [len(list(run.glob("files/media/images/*.png"))) for run in runs] == [2, 1, 1]  # sweep.png and curves.png; a grid each
+    assert [len(list(run.glob("files/media/images/*.png"))) for run in runs] == [
+        2,
+        1,
+        1,
+    ]  # sweep.png and curves.png; a grid each
 
 
 def test_a_sweep_by_reference_names_the_references(run, tiny, tmp_path):
-    run("sample.py", *tiny[:-1], "guidance.gamma=0,1", "-m", "similarity=[content]", f"hydra.sweep.dir={tmp_path}/sweep")  # -m may stand anywhere
-    assert {file.name for file in (tmp_path / "sweep").iterdir()} >= {"sweep.csv", "sweep.png", "curves.png"}
+    run(
+        "sample.py",
+        *tiny[:-1],
+        "guidance.gamma=0,1",
+        "-m",
+        "similarity=[content]",
+        f"hydra.sweep.dir={tmp_path}/sweep",
+    )  # -m may stand anywhere
+    assert {file.name for file in (tmp_path / "sweep").iterdir()} >= {
+        "sweep.csv",
+        "sweep.png",
+        "curves.png",
+    }
     with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
         unguided, guided = csv.DictReader(file)
     (job,) = (job["path"] for job in Jobs.jobs(tmp_path / "sweep") if job["name"].endswith("=1"))
-    assert float(guided["same_shape"]) == metrics(job)["agreement"]["content"]["shape"] and float(guided["mask_iou"]) == metrics(job)["mask_iou"]["content"]
-    assert unguided["same_shape"] and Path(tmp_path / "sweep" / "report.html").read_text().count('<td>reference</td>') == 1
+    assert (
+        float(guided["same_shape"]) == metrics(job)["agreement"]["content"]["shape"]
+        and float(guided["mask_iou"]) == metrics(job)["mask_iou"]["content"]
+    )
+    assert (
+        unguided["same_shape"]
+        and Path(tmp_path / "sweep" / "report.html").read_text().count("<td>reference</td>") == 1
+    )
 
 
 def test_a_sweep_over_references_shows_each_above_its_own_row(run, tiny, tmp_path):
     for name in "ab":
         Image.new("RGB", (8, 8), "red" if name == "a" else "blue").save(tmp_path / f"{name}.png")
-    run("sample.py", "-m", *tiny[:-1], "similarity=[content]", f"similarity.content.reference={tmp_path}/a.png,{tmp_path}/b.png", f"hydra.sweep.dir={tmp_path}/sweep")
+    run(
+        "sample.py",
+        "-m",
+        *tiny[:-1],
+        "similarity=[content]",
+        f"similarity.content.reference={tmp_path}/a.png,{tmp_path}/b.png",
+        f"hydra.sweep.dir={tmp_path}/sweep",
+    )
     heads, rows = compared(Jobs.jobs(tmp_path / "sweep"))
-    assert all(head.startswith("seed ") for head in heads) and [name for name, _ in rows[1::2]] == [f"similarity.content.reference={name}.png" for name in "ab"]
+    assert all(head.startswith("seed ") for head in heads) and [name for name, _ in rows[1::2]] == [
+        f"similarity.content.reference={name}.png" for name in "ab"
+    ]
     assert [name for name, _ in rows[::2]] == ["reference"] * 2 and len(rows) == 4
     for (_, references), name in zip(rows[::2], "ab"):
         with Image.open(references[0][0]) as kept:
-            assert kept.convert("RGB").getpixel((3, 3)) == {"a": (255, 0, 0), "b": (0, 0, 255)}[name]
+            assert (
+                kept.convert("RGB").getpixel((3, 3)) == {"a": (255, 0, 0), "b": (0, 0, 255)}[name]
+            )
 
 
 def test_a_failed_job_of_a_sweep_is_named_and_the_others_are_kept(run, tiny, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        run("sample.py", "-m", *tiny[:-1], f"hydra.sweep.dir={tmp_path}/sweep", "guidance.gamma=banana,5")
-    assert "these failed" in str(stop.value.code) and "guidance.gamma=banana" in str(stop.value.code) and "\n" not in str(stop.value.code)
+        run(
+            "sample.py",
+            "-m",
+            *tiny[:-1],
+            f"hydra.sweep.dir={tmp_path}/sweep",
+            "guidance.gamma=banana,5",
+        )
+    assert (
+        "these failed" in str(stop.value.code)
+        and "guidance.gamma=banana" in str(stop.value.code)
+        and "\n" not in str(stop.value.code)
+    )
     with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
         assert [row["job"] for row in csv.DictReader(file)] == ["guidance.gamma=5"]
 
 
-def test_an_unfinished_run_goes_on_at_the_next_batch_and_draws_the_same_bytes(run, tiny, tmp_path, capsys):
+def test_an_unfinished_run_goes_on_at_the_next_batch_and_draws_the_same_bytes(
+    run, tiny, tmp_path, capsys
+):
     run("sample.py", *tiny, "batch_size=2")
     whole, images = metrics(tmp_path / "run"), sorted((tmp_path / "run" / "images").glob("*.png"))
-    before, times = [file.read_bytes() for file in images], [file.stat().st_mtime_ns for file in images]
+    before, times = (
+        [file.read_bytes() for file in images],
+        [file.stat().st_mtime_ns for file in images],
+    )
     # What a kill in the second batch leaves: no rows of it, one image in part and one not at all.
     (tmp_path / "run" / "rows" / "00002.jsonl").unlink()
     images[2].write_bytes(before[2][:40])
@@ -144,7 +249,12 @@ def test_an_unfinished_run_goes_on_at_the_next_batch_and_draws_the_same_bytes(ru
     run("sample.py", *tiny, "batch_size=2")
     assert "1 of 2 batches are drawn already" in capsys.readouterr().out
     assert [file.read_bytes() for file in images] == before
-    assert [file.stat().st_mtime_ns == time for file, time in zip(images, times)] == [True, True, False, False]
+    assert [file.stat().st_mtime_ns == time for file, time in zip(images, times)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     again = metrics(tmp_path / "run")
     file = tmp_path / "run" / "metrics.json"
     measured = file.stat().st_mtime_ns
@@ -152,20 +262,39 @@ def test_an_unfinished_run_goes_on_at_the_next_batch_and_draws_the_same_bytes(ru
     assert file.stat().st_mtime_ns == measured
     run("sample.py", *tiny, "batch_size=2", "eval.real=10")
     assert file.stat().st_mtime_ns != measured
-    assert all(again[name] == whole[name] for name in whole if name not in ("seconds_per_sample", "cost_per_sample"))
+    assert all(
+        again[name] == whole[name]
+        for name in whole
+        if name not in ("seconds_per_sample", "cost_per_sample")
+    )
 
 
 def test_the_samples_of_another_run_are_replaced_only_when_asked(run, refusal, tiny, tmp_path):
     run("sample.py", *tiny)
-    other = [*[o for o in tiny if not o.startswith("num_samples")], "num_samples=2", "prompt=a ring"]
-    assert "rerun=true replaces them" in refusal("sample.py", *other) and len(pixels(tmp_path / "run")) == 4
+    other = [
+        *[o for o in tiny if not o.startswith("num_samples")],
+        "num_samples=2",
+        "prompt=a ring",
+    ]
+    assert (
+        "rerun=true replaces them" in refusal("sample.py", *other)
+        and len(pixels(tmp_path / "run")) == 4
+    )
     run("sample.py", *other, "rerun=true")
     assert len(table(tmp_path / "run")) == 2 and len(pixels(tmp_path / "run")) == 2
 
 
 def test_what_evaluation_lacks_is_said_before_anything_is_drawn(refusal, tiny, tmp_path):
-    for overrides, said in ((["eval.clip=/nowhere"], "no weights at /nowhere"), (["eval.grid=0"], "eval.grid must be"), (["eval.real=1"], "eval.real must be")):
-        assert said in refusal("sample.py", *[o for o in tiny if o.partition("=")[0] != overrides[0].partition("=")[0]], *overrides)
+    for overrides, said in (
+        (["eval.clip=/nowhere"], "no weights at /nowhere"),
+        (["eval.grid=0"], "eval.grid must be"),
+        (["eval.real=1"], "eval.real must be"),
+    ):
+        assert said in refusal(
+            "sample.py",
+            *[o for o in tiny if o.partition("=")[0] != overrides[0].partition("=")[0]],
+            *overrides,
+        )
         assert not (tmp_path / "run" / "images").exists()
 
 
@@ -174,7 +303,14 @@ def test_an_unguided_run_of_data_without_captions_needs_no_prompt(run, tiny, tmp
     for i in range(3):
         Image.new("RGB", (40, 40), (i, 2 * i, 3 * i)).save(tmp_path / "data" / f"{i}.png")
     kept = [o for o in without_encoder(tiny) if not o.startswith("data.")]
-    run("sample.py", *kept, "data=folder", f"data.root={tmp_path}/data", "guidance.gamma=0", "encoder=none")
+    run(
+        "sample.py",
+        *kept,
+        "data=folder",
+        f"data.root={tmp_path}/data",
+        "guidance.gamma=0",
+        "encoder=none",
+    )
     assert len(pixels(tmp_path / "run")) == 4 and metrics(tmp_path / "run")["similarity"] is None
 
 
@@ -183,30 +319,68 @@ def without_encoder(tiny):
 
 
 @pytest.mark.parametrize("method", ["dps", "freedom", "universal", "mpgd", "lgd", "tfg"])
-def test_training_free_methods_take_the_clean_encoder_by_themselves(run, tiny, weights, tmp_path, method):
-    run("sample.py", *without_encoder(tiny), f"encoder.clip={weights}/clip.safetensors", f"guidance={method}")
+def test_training_free_methods_take_the_clean_encoder_by_themselves(
+    run, tiny, weights, tmp_path, method
+):
+    run(
+        "sample.py",
+        *without_encoder(tiny),
+        f"encoder.clip={weights}/clip.safetensors",
+        f"guidance={method}",
+    )
     config = (tmp_path / "run" / "config.yaml").read_text()
     assert "encoder_name: clip\n" in config
     cost = metrics(tmp_path / "run")["cost_per_sample"]
-    # Two of three steps are guided; all but MPGD go back through the denoiser each time that they are taken.
+    # Two of three steps are guided; all but MPGD go back through the denoiser each time that they
+    # are taken.
     taken = 2 * {"freedom": 2, "universal": 2}.get(method, 1)
-    assert cost["denoiser_forwards"] == taken + 1 and cost["denoiser_backwards"] == (0 if method == "mpgd" else taken)
-    seen = {"dps": 2, "mpgd": 2, "lgd": 2 * 4, "freedom": 4, "universal": 4 * (1 + 3), "tfg": 2 * (1 + 2)}[method]
-    assert cost["encoder_forwards"] == cost["encoder_backwards"] == seen and cost["flops"] > 0 and cost["peak_memory"] > 0
+    assert cost["denoiser_forwards"] == taken + 1 and cost["denoiser_backwards"] == (
+        0 if method == "mpgd" else taken
+    )
+    seen = {
+        "dps": 2,
+        "mpgd": 2,
+        "lgd": 2 * 4,
+        "freedom": 4,
+        "universal": 4 * (1 + 3),
+        "tfg": 2 * (1 + 2),
+    }[method]
+    assert (
+        cost["encoder_forwards"] == cost["encoder_backwards"] == seen
+        and cost["flops"] > 0
+        and cost["peak_memory"] > 0
+    )
 
 
 def test_methods_side_by_side_end_in_one_table_and_one_picture(run, tiny, tmp_path):
-    clip = next(option for option in tiny if option.startswith("encoder.clip="))  # serves the clean encoder and the noise-aware one's text
-    run("sample.py", "-m", *without_encoder(tiny)[:-1], clip, "guidance=dps,mpgd", f"hydra.sweep.dir={tmp_path}/sweep")
+    clip = next(
+        option for option in tiny if option.startswith("encoder.clip=")
+    )  # serves the clean encoder and the noise-aware one's text
+    run(
+        "sample.py",
+        "-m",
+        *without_encoder(tiny)[:-1],
+        clip,
+        "guidance=dps,mpgd",
+        f"hydra.sweep.dir={tmp_path}/sweep",
+    )
     with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
         assert [row["job"] for row in csv.DictReader(file)] == ["guidance=dps", "guidance=mpgd"]
-    assert (tmp_path / "sweep" / "sweep.png").is_file() and not (tmp_path / "sweep" / "curves.png").exists()
+    assert (tmp_path / "sweep" / "sweep.png").is_file() and not (
+        tmp_path / "sweep" / "curves.png"
+    ).exists()
 
 
 def test_several_references_of_the_command_line(run, tiny, tmp_path):
     for name in "ab":
         Image.new("L", (50, 40), ord(name)).save(tmp_path / f"{name}.png")
-    run("sample.py", *tiny, "similarity=[style]", f"similarity.style.reference=[{tmp_path}/a.png,{tmp_path}/b.png]", "samples_per_prompt=2")
+    run(
+        "sample.py",
+        *tiny,
+        "similarity=[style]",
+        f"similarity.style.reference=[{tmp_path}/a.png,{tmp_path}/b.png]",
+        "samples_per_prompt=2",
+    )
     assert [Path(row["style"]).stem for row in table(tmp_path / "run")] == list("aabb")
 
 
@@ -214,40 +388,91 @@ def test_references_of_a_folder_get_k_samples_each_and_stand_beside_them(run, ti
     (tmp_path / "references").mkdir()
     for name, colour in (("b", "red"), ("a", "blue")):
         Image.new("RGBA", (50, 40), colour).save(tmp_path / "references" / f"{name}.png")
-    run("sample.py", *tiny, "similarity=[content,style]", f"similarity.content.reference={tmp_path}/references", "samples_per_prompt=2")
+    run(
+        "sample.py",
+        *tiny,
+        "similarity=[content,style]",
+        f"similarity.content.reference={tmp_path}/references",
+        "samples_per_prompt=2",
+    )
     rows = table(tmp_path / "run")
-    assert [row["content"] for row in rows] == [f"{tmp_path}/references/{name}.png" for name in "aabb"]
+    assert [row["content"] for row in rows] == [
+        f"{tmp_path}/references/{name}.png" for name in "aabb"
+    ]
     assert [row["style"] for row in rows] == ["held-out 2"] * 2 + ["held-out 3"] * 2
     found = metrics(tmp_path / "run")
-    assert set(found["agreement"]) == set(found["mask_iou"]) == {"content", "style"} and found["similarity"] is None
-    assert all(0 <= value <= 1 for value in found["mask_iou"].values()) and found["diversity_judge"] > 0
+    assert (
+        set(found["agreement"]) == set(found["mask_iou"]) == {"content", "style"}
+        and found["similarity"] is None
+    )
+    assert (
+        all(0 <= value <= 1 for value in found["mask_iou"].values())
+        and found["diversity_judge"] > 0
+    )
     kept = json.loads((tmp_path / "run" / "references.json").read_text())
-    assert list(kept) == [f"{tmp_path}/references/a.png", "held-out 2", f"{tmp_path}/references/b.png", "held-out 3"]
+    assert list(kept) == [
+        f"{tmp_path}/references/a.png",
+        "held-out 2",
+        f"{tmp_path}/references/b.png",
+        "held-out 3",
+    ]
     for name, colour in (("a", (0, 0, 255)), ("b", (255, 0, 0))):
         with Image.open(tmp_path / "run" / kept[f"{tmp_path}/references/{name}.png"]) as picture:
             assert picture.size == (32, 32) and picture.getpixel((16, 16)) == colour
     page = (tmp_path / "run" / "report.html").read_text()
-    assert page.count("<th>reference</th>") == 2 and page.count('alt="content reference"') == page.count('alt="style reference"') == 2
-    # Two references and two samples are encoded at each of the two guided steps: four samples twice, four distinct references twice.
-    assert found["cost_per_sample"]["encoder_forwards"] == 2 + 2 and found["cost_per_sample"]["encoder_backwards"] == 2
+    assert (
+        page.count("<th>reference</th>") == 2
+        and page.count('alt="content reference"') == page.count('alt="style reference"') == 2
+    )
+    # Two references and two samples are encoded at each of the two guided steps: four samples
+    # twice, four distinct references twice.
+    assert (
+        found["cost_per_sample"]["encoder_forwards"] == 2 + 2
+        and found["cost_per_sample"]["encoder_backwards"] == 2
+    )
 
 
 def test_all_similarities_at_once(run, tiny, tmp_path):
-    run("sample.py", *tiny, "similarity=[text,content,structure,style,class]", "prompt='a red heart | a ring:-0.5'", "similarity.class.name=large")
+    run(
+        "sample.py",
+        *tiny,
+        "similarity=[text,content,structure,style,class]",
+        "prompt='a red heart | a ring:-0.5'",
+        "similarity.class.name=large",
+    )
     found = metrics(tmp_path / "run")
-    assert {name for name, value in found["alignment"].items() if value is not None} == {"shape", "colour", "size", "all"}
+    assert {name for name, value in found["alignment"].items() if value is not None} == {
+        "shape",
+        "colour",
+        "size",
+        "all",
+    }
     assert found["against"]["shape"] is not None and found["against"]["colour"] is None
 
 
 def test_a_noisy_classifier_guides_to_a_class(run, tiny, weights, tmp_path):
-    run("sample.py", *without_encoder(tiny), "encoder=classifier_noisy", f"encoder.weights={weights}/classifier_noisy.safetensors",
-        "similarity=[class]", "similarity.class.form=classifier", "similarity.class.name=[heart,red]")
+    run(
+        "sample.py",
+        *without_encoder(tiny),
+        "encoder=classifier_noisy",
+        f"encoder.weights={weights}/classifier_noisy.safetensors",
+        "similarity=[class]",
+        "similarity.class.form=classifier",
+        "similarity.class.name=[heart,red]",
+    )
     assert [row["class"] for row in table(tmp_path / "run")] == ["heart", "heart", "red", "red"]
 
 
 def test_an_image_to_start_from_and_a_trajectory(run, tiny, tmp_path):
     Image.new("L", (64, 48), 200).save(tmp_path / "start.png")
-    run("sample.py", *tiny, f"init_image={tmp_path}/start.png", "strength=0.5", "trajectory=2", "sampler.steps=8")
+    run(
+        "sample.py",
+        *tiny,
+        f"init_image={tmp_path}/start.png",
+        "strength=0.5",
+        "trajectory=2",
+        "sampler.steps=8",
+    )
     with Image.open(tmp_path / "run" / "trajectory.gif") as film:
         assert film.n_frames == 4  # half of the steps
     with Image.open(tmp_path / "run" / "trajectory.png") as strip:
@@ -257,7 +482,16 @@ def test_an_image_to_start_from_and_a_trajectory(run, tiny, tmp_path):
 @pytest.mark.slow
 def test_two_processes_draw_the_same_samples_in_a_sweep_too(run, tiny, tmp_path):
     run("sample.py", *tiny[:-1], f"hydra.run.dir={tmp_path}/one")
-    command = [sys.executable, "sample.py", "-m", *tiny[:-1], "data=shapes", "trainer=ddp_cpu", "seed=0,1", f"hydra.sweep.dir={tmp_path}/two"]
+    command = [
+        sys.executable,
+        "sample.py",
+        "-m",
+        *tiny[:-1],
+        "data=shapes",
+        "trainer=ddp_cpu",
+        "seed=0,1",
+        f"hydra.sweep.dir={tmp_path}/two",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-2000:]
     first, second = (job["path"] for job in Jobs.jobs(tmp_path / "two"))
@@ -265,10 +499,15 @@ def test_two_processes_draw_the_same_samples_in_a_sweep_too(run, tiny, tmp_path)
     assert [row["index"] for row in table(second)] == list("0123")
     assert len(list((first / "rows").glob("*.jsonl"))) == 2  # a batch for each process
     one, two = metrics(tmp_path / "one"), metrics(first)
-    assert two["similarity"] == pytest.approx(one["similarity"], rel=0.02) and two["alignment"] == one["alignment"]
+    assert (
+        two["similarity"] == pytest.approx(one["similarity"], rel=0.02)
+        and two["alignment"] == one["alignment"]
+    )
 
 
-@pytest.mark.parametrize("script, says", [("sample.py", "guidance.gamma=5"), ("train.py", "encoder=clip_noisy")])
+@pytest.mark.parametrize(
+    "script, says", [("sample.py", "guidance.gamma=5"), ("train.py", "encoder=clip_noisy")]
+)
 def test_help_needs_no_heavy_library(script, says):
     code = f"import atexit, runpy, sys; atexit.register(lambda: print('torch' in sys.modules)); sys.argv = ['{script}', '--help']; runpy.run_path('{script}', run_name='__main__')"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
@@ -282,11 +521,18 @@ def test_every_option_composes():
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         for entry in ("train", "sample"):
-            groups = re.findall(r"^  - (?:optional )?(\w+):", (ROOT / "conf" / f"{entry}.yaml").read_text(), re.MULTILINE)
+            groups = re.findall(
+                r"^  - (?:optional )?(\w+):",
+                (ROOT / "conf" / f"{entry}.yaml").read_text(),
+                re.MULTILINE,
+            )
             assert {"data", "encoder", "trainer", "logger", "callbacks", "experiment"} < set(groups)
             for group in set(groups) - {"training"}:  # follows the encoder
                 for file in (ROOT / "conf" / group).glob("*.yaml"):
-                    if group == "experiment" and f"python {entry}.py" not in file.read_text().splitlines()[1]:
+                    if (
+                        group == "experiment"
+                        and f"python {entry}.py" not in file.read_text().splitlines()[1]
+                    ):
                         continue  # an experiment's second line says whose it is
                     option = f"[{file.stem}]" if group == "similarity" else file.stem
                     assert compose(entry, [f"{group}={option}"]) is not None

@@ -21,9 +21,7 @@ def test_frontier_is_flat_where_more_guidance_shows_less(benchmark):
     curves = benchmark("frontier_curves")
     residual, shown = torch.tensor([1.0, 2.0, 4.0]), torch.tensor([0.0, 0.8, 0.2])
     found = curves.frontier(residual, shown, torch.tensor([0.5, 1.5, 2.0, 3.0, 9.0]))
-    torch.testing.assert_close(
-        found, torch.tensor([math.nan, 0.4, 0.8, 0.8, 0.8]), equal_nan=True
-    )
+    torch.testing.assert_close(found, torch.tensor([math.nan, 0.4, 0.8, 0.8, 0.8]), equal_nan=True)
 
 
 def test_frontier_of_any_curve_is_the_most_among_its_points(benchmark):
@@ -138,14 +136,19 @@ def test_script_writes_tables_and_figure(benchmark, tmp_path, monkeypatch, capsy
         if options.get("encoder__weights") == module.CONTRASTIVE:
             gamma /= 2
         count = min(4, 2 * max(gamma - 1, 0))
-        rows = [(f"prompt {k}", int(i < count), 0.02 + 0.001 * options["guidance__gamma"])
-                for k in range(options["num_samples"] // options["samples_per_prompt"])
-                for i in range(options["samples_per_prompt"])]
+        rows = [
+            (f"prompt {k}", int(i < count), 0.02 + 0.001 * options["guidance__gamma"])
+            for k in range(options["num_samples"] // options["samples_per_prompt"])
+            for i in range(options["samples_per_prompt"])
+        ]
         if not (folder / "samples.csv").is_file():
             write_samples(folder, rows)
         return {
-            "shows": count / 4, "shows_interval": (0, 1), "alignment": {"all": 1.0},
-            "residual": rows[0][2], "frechet_imagenet": 3.0 + options["guidance__gamma"],
+            "shows": count / 4,
+            "shows_interval": (0, 1),
+            "alignment": {"all": 1.0},
+            "residual": rows[0][2],
+            "frechet_imagenet": 3.0 + options["guidance__gamma"],
             "seconds_per_sample": 0.1,
         }
 

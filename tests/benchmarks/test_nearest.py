@@ -78,7 +78,8 @@ def test_data_are_those_of_the_run(benchmark, tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)  # the script changes the folder; this restores it
     (tmp_path / "config.yaml").write_text(
-        "data: {_target_: sdg.data.portraits_data.PortraitsData, size: 4, held_out: 2, batch_size: 2, "
+        "data: {_target_: sdg.data.portraits_data.PortraitsData, size: 4, held_out: 2, batch_size: "
+        "2, "
         f"resolution: 16, seed: 3, split: combinations, cache: '{tmp_path}'}}\n"
     )
     train, held_out = benchmark("nearest").read_data(tmp_path)

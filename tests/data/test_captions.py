@@ -31,7 +31,9 @@ def test_caption_can_be_read_back_when_chance_names_the_factors():
     for row in some(600):
         caption = describe(row, rng)
         found = named_factors(caption)
-        assert found and all(row[NAMES.index(name)] == value for name, value in found.items()), caption
+        assert found and all(row[NAMES.index(name)] == value for name, value in found.items()), (
+            caption
+        )
         counts += [name in found for name in NAMES]
         numbers[len(found) - 1] += 1
     assert (np.abs(counts / 600 - 0.6) < 0.08).all()  # (1 + 2 + 3 + 4 + 5) / 5 of five
@@ -58,9 +60,17 @@ def test_every_word_of_every_caption_is_known_and_every_meaning_used():
     assert used <= set(WORDS) and set(MEANING) <= used
 
 
-@pytest.mark.parametrize("caption, found", [
-    ("a red heart", {"colour": 0, "shape": 4}), ("A Red, HEART.", {"colour": 0, "shape": 4}), ("an orange figure", {"colour": 1}),
-    ("a disc with dots on gray", {"shape": 0, "pattern": 2, "background": 1}), ("a little object", {"size": 0}), ("a shape", {})])
+@pytest.mark.parametrize(
+    "caption, found",
+    [
+        ("a red heart", {"colour": 0, "shape": 4}),
+        ("A Red, HEART.", {"colour": 0, "shape": 4}),
+        ("an orange figure", {"colour": 1}),
+        ("a disc with dots on gray", {"shape": 0, "pattern": 2, "background": 1}),
+        ("a little object", {"size": 0}),
+        ("a shape", {}),
+    ],
+)
 def test_sentences_mean_what_they_say(caption, found):
     assert named_factors(caption) == found
 
@@ -76,6 +86,8 @@ def test_contradiction_is_refused_and_repetition_is_not():
     assert named_factors("a red red heart") == {"colour": 0, "shape": 4}
 
 
-@pytest.mark.parametrize("caption", ["a red heart!", "a (red) heart", '"a red heart"', "a red, heart.", "A red heart?"])
+@pytest.mark.parametrize(
+    "caption", ["a red heart!", "a (red) heart", '"a red heart"', "a red, heart.", "A red heart?"]
+)
 def test_punctuation_is_no_part_of_a_word(caption):
     assert named_factors(caption) == named_factors("a red heart")

@@ -14,20 +14,40 @@ from sdg.errors import UserError
 from sdg.models.registry import load_clip
 from sdg.models.tokenizer import WordTokenizer, vocabulary
 
-installed = pytest.mark.skipif(not any(Path(font).is_file() for font in FONTS) or not Path(CLDR).is_dir(),
-                               reason="no colour-emoji font or no CLDR: apt install fonts-noto-color-emoji unicode-cldr-core")
+installed = pytest.mark.skipif(
+    not any(Path(font).is_file() for font in FONTS) or not Path(CLDR).is_dir(),
+    reason="no colour-emoji font or no CLDR: apt install fonts-noto-color-emoji unicode-cldr-core",
+)
 
 
 @pytest.fixture(scope="module")
 def cldr(tmp_path_factory):
     """A CLDR of a few words."""
     folder = tmp_path_factory.mktemp("cldr")
-    said = {"annotations": {"😀": ("grinning face", "face | grin | grinning face"), "🐍": ("snake", "bearer | snake"), "∞": ("infinity", "infinity"), "👋": ("waving hand", "hand")},
-            "annotationsDerived": {"👋🏿": ("waving hand: dark skin tone", "dark skin tone | hand"), "👋🏻": ("waving hand: light skin tone", "hand"), "🧑‍🚀": ("astronaut", "rocket")}}
+    said = {
+        "annotations": {
+            "😀": ("grinning face", "face | grin | grinning face"),
+            "🐍": ("snake", "bearer | snake"),
+            "∞": ("infinity", "infinity"),
+            "👋": ("waving hand", "hand"),
+        },
+        "annotationsDerived": {
+            "👋🏿": ("waving hand: dark skin tone", "dark skin tone | hand"),
+            "👋🏻": ("waving hand: light skin tone", "hand"),
+            "🧑‍🚀": ("astronaut", "rocket"),
+        },
+    }
     for part, annotations in said.items():
         (folder / part).mkdir()
-        (folder / part / "en.xml").write_text("<ldml><annotations>" + "".join(
-            f'<annotation cp="{text}">{keywords}</annotation><annotation cp="{text}" type="tts">{name}</annotation>' for text, (name, keywords) in annotations.items()) + "</annotations></ldml>")
+        (folder / part / "en.xml").write_text(
+            "<ldml><annotations>"
+            + "".join(
+                f'<annotation cp="{text}">{keywords}</annotation><annotation cp="{text}" '
+                f'type="tts">{name}</annotation>'
+                for text, (name, keywords) in annotations.items()
+            )
+            + "</annotations></ldml>"
+        )
     return str(folder)
 
 
@@ -39,17 +59,37 @@ def test_a_font_without_colour_is_refused(cldr):
 
 def test_names_and_keywords_become_captions(cldr):
     found = {emoji.name: emoji for emoji in named_emoji(Path(cldr))}
-    assert found["grinning face"].captions() == ["grinning face", "face", "grin", "grinning face, face, grin"]
+    assert found["grinning face"].captions() == [
+        "grinning face",
+        "face",
+        "grin",
+        "grinning face, face, grin",
+    ]
     assert found["infinity"].captions() == ["infinity"]
     assert found["waving hand: dark skin tone"].base == found["waving hand"].base == "waving hand"
-    toned = [Named("", name, ()).base for name in ("women holding hands: light skin tone, dark skin tone", "kiss: man, man, dark skin tone", "man: dark skin tone, beard", "man: beard")]
+    toned = [
+        Named("", name, ()).base
+        for name in (
+            "women holding hands: light skin tone, dark skin tone",
+            "kiss: man, man, dark skin tone",
+            "man: dark skin tone, beard",
+            "man: beard",
+        )
+    ]
     assert toned == ["women holding hands", "kiss, man, man", "man, beard", "man, beard"]
 
 
 @installed
 def test_the_font_draws_emoji_whole_and_no_letters(cldr, tmp_path):
     emoji = Emoji(32, cldr=cldr, cache=str(tmp_path))
-    assert [one.name for one in emoji.emoji] == ["grinning face", "snake", "waving hand", "waving hand: dark skin tone", "waving hand: light skin tone", "astronaut"]
+    assert [one.name for one in emoji.emoji] == [
+        "grinning face",
+        "snake",
+        "waving hand",
+        "waving hand: dark skin tone",
+        "waving hand: light skin tone",
+        "astronaut",
+    ]
     face, snake = emoji[0]["image"], emoji[1]["image"]
     assert face.shape == (3, 32, 32) and face.dtype == torch.float32
     for image in (face, snake):  # white around, colour within
@@ -59,7 +99,9 @@ def test_the_font_draws_emoji_whole_and_no_letters(cldr, tmp_path):
     dark, light = (emoji[i]["image"].mean() for i in (3, 4))
     assert dark < light
     again = Emoji(32, cldr=cldr, cache=str(tmp_path))
-    assert isinstance(again.images, np.memmap) and np.array_equal(again.images, Emoji(32, cldr=cldr).images)
+    assert isinstance(again.images, np.memmap) and np.array_equal(
+        again.images, Emoji(32, cldr=cldr).images
+    )
 
 
 @installed
@@ -68,9 +110,14 @@ def test_a_batch_brings_any_caption_and_mirrors_every_other_picture(cldr):
     torch.manual_seed(0)
     batch = emoji.__getitems__([0] * 200)
     counts = {caption: batch["caption"].count(caption) for caption in set(batch["caption"])}
-    assert set(counts) == {"grinning face", "face", "grin", "grinning face, face, grin"} and 70 < counts["grinning face"] < 130
+    assert (
+        set(counts) == {"grinning face", "face", "grin", "grinning face, face, grin"}
+        and 70 < counts["grinning face"] < 130
+    )
     plain = emoji.plain()[0]["image"]
-    same, mirrored = ((batch["image"] == image).flatten(1).all(1) for image in (plain, plain.flip(2)))
+    same, mirrored = (
+        (batch["image"] == image).flatten(1).all(1) for image in (plain, plain.flip(2))
+    )
     assert (same | mirrored).all() and 70 < int(mirrored.sum()) < 130
 
 
@@ -78,20 +125,44 @@ def test_a_batch_brings_any_caption_and_mirrors_every_other_picture(cldr):
 def test_tones_of_skin_stand_on_one_side(cldr):
     for share in (0.2, 0.4, 0.5):
         data = EmojiData(32, share, cldr=cldr)
-        parts = [{part.dataset.emoji[i].base for i in part.indices} for part in (data.train, data.held_out)]
+        parts = [
+            {part.dataset.emoji[i].base for i in part.indices}
+            for part in (data.train, data.held_out)
+        ]
         assert not parts[0] & parts[1] and len(data.train) + len(data.held_out) == 6
-    assert data.held_out.caption(0) in {emoji.name for emoji in data.images.emoji} and not hasattr(data.held_out, "class_of")
+    assert data.held_out.caption(0) in {emoji.name for emoji in data.images.emoji} and not hasattr(
+        data.held_out, "class_of"
+    )
 
 
 @installed
 def test_emoji_train_and_are_drawn(cldr, tiny, run, tmp_path):
     data = ["data=emoji", f"data.cldr={cldr}", "data.cache=null", "data.resolution=32"]
-    run("train.py", "encoder=clip", *data, "data.batch_size=2", "trainer.max_steps=1", "logger=none", f"hydra.run.dir={tmp_path}/clip")
+    run(
+        "train.py",
+        "encoder=clip",
+        *data,
+        "data.batch_size=2",
+        "trainer.max_steps=1",
+        "logger=none",
+        f"hydra.run.dir={tmp_path}/clip",
+    )
     assert "snake" in load_clip(tmp_path / "clip" / "clip").config["words"]
     kept = [option for option in tiny if not option.startswith(("data.", "num_samples"))]
-    run("sample.py", *kept, *data, "data.held_out=0.5", "num_samples=2", "guidance.gamma=0", "eval.clip=null")
+    run(
+        "sample.py",
+        *kept,
+        *data,
+        "data.held_out=0.5",
+        "num_samples=2",
+        "guidance.gamma=0",
+        "eval.clip=null",
+    )
     held_out = EmojiData(32, 0.5, cldr=cldr).held_out
-    assert [row["prompt"] for row in csv.DictReader((tmp_path / "run" / "samples.csv").open())] == [held_out.caption(0), held_out.caption(1)]
+    assert [row["prompt"] for row in csv.DictReader((tmp_path / "run" / "samples.csv").open())] == [
+        held_out.caption(0),
+        held_out.caption(1),
+    ]
 
 
 @installed
@@ -99,7 +170,9 @@ def test_emoji_train_and_are_drawn(cldr, tiny, run, tmp_path):
 def test_debians_font_draws_more_than_three_thousand_and_a_tokenizer_takes_their_captions(tmp_path):
     emoji = Emoji(16, cache=str(tmp_path))
     captions = [caption for i in range(len(emoji)) for caption in emoji.captions_of(i)]
-    assert len(emoji) > 3000 and len(WordTokenizer(vocabulary(captions), 20)(captions)) == len(captions)
+    assert len(emoji) > 3000 and len(WordTokenizer(vocabulary(captions), 20)(captions)) == len(
+        captions
+    )
 
 
 def test_what_is_missing_is_said_with_the_remedy(tmp_path, cldr, monkeypatch):

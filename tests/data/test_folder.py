@@ -1,4 +1,6 @@
-"""What a folder says of its images, which of them are held out, and what becomes of those that cannot be read."""
+"""What a folder says of its images, which of them are held out, and what becomes of those that
+cannot be read.
+"""
 
 import json
 import os
@@ -23,7 +25,9 @@ def make(folder, *names, size=(16, 16)):
     return [folder / name for name in sorted(names)]
 
 
-# --- captions ----------------------------------------------------------------------------------------------------------------
+# --- captions
+# ----------------------------------------------------------------------------------------------------------------
+
 
 def test_captions_stand_in_a_text_file_beside_an_image(tmp_path):
     files = make(tmp_path, "a.png", "b/c.jpg")
@@ -36,15 +40,24 @@ def test_captions_stand_in_a_text_file_beside_an_image(tmp_path):
 @pytest.mark.parametrize("suffix", ["jsonl", "csv"])
 def test_captions_stand_in_metadata_as_in_hugging_faces_imagefolder(tmp_path, suffix, column):
     files = make(tmp_path, "a.png", "b/c.jpg")
-    rows = [{"file_name": "a.png", column: "a house, red"}, {"file_name": "b/c.jpg", column: "a tree"}]
-    text = "".join(json.dumps(row) + "\n" for row in rows) if suffix == "jsonl" else f'file_name,{column}\na.png,"a house, red"\nb/c.jpg,a tree\n'
+    rows = [
+        {"file_name": "a.png", column: "a house, red"},
+        {"file_name": "b/c.jpg", column: "a tree"},
+    ]
+    text = (
+        "".join(json.dumps(row) + "\n" for row in rows)
+        if suffix == "jsonl"
+        else f'file_name,{column}\na.png,"a house, red"\nb/c.jpg,a tree\n'
+    )
     (tmp_path / f"metadata.{suffix}").write_text(text)
     assert captions_of(tmp_path, files) == [["a house, red"], ["a tree"]]
 
 
 def test_metadata_of_a_sub_folder_names_files_from_there_and_may_list_several_captions(tmp_path):
     files = make(tmp_path, "train/a.png")
-    (tmp_path / "train" / "metadata.jsonl").write_text('{"file_name": "a.png", "text": ["one", "two"]}\n')
+    (tmp_path / "train" / "metadata.jsonl").write_text(
+        '{"file_name": "a.png", "text": ["one", "two"]}\n'
+    )
     assert captions_of(tmp_path, files) == [["one", "two"]]
 
 
@@ -58,11 +71,25 @@ def test_a_file_beside_the_image_goes_before_metadata(tmp_path):
 def test_an_image_without_a_caption_is_named_and_the_remedy_too(tmp_path):
     files = make(tmp_path, "a.png", "b.png")
     (tmp_path / "a.txt").write_text("a house")
-    with pytest.raises(UserError, match=r'1 of 2 images .* have no caption: b\.png; write it into b\.txt .*\{"file_name": "b\.png", "text": "…"\}'):
+    with pytest.raises(
+        UserError,
+        match=r'1 of 2 images .* have no caption: b\.png; write it into b\.txt .*\{"file_name": "b\.png", "text": "…"\}',
+    ):
         captions_of(tmp_path, files)
 
 
-@pytest.mark.parametrize("text, message", [('{"text": "a"}', "row 1: a file_name and a text or caption"), ('{"file_name": "a.png", "label": 1}', "none of its rows has a text or caption.*columns are file_name, label"), ("[1]", "row 1"), ("{", "cannot read .*metadata.jsonl")])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ('{"text": "a"}', "row 1: a file_name and a text or caption"),
+        (
+            '{"file_name": "a.png", "label": 1}',
+            "none of its rows has a text or caption.*columns are file_name, label",
+        ),
+        ("[1]", "row 1"),
+        ("{", "cannot read .*metadata.jsonl"),
+    ],
+)
 def test_metadata_that_cannot_be_read_is_refused_by_name(tmp_path, text, message):
     files = make(tmp_path, "a.png")
     (tmp_path / "metadata.jsonl").write_text(text)
@@ -72,12 +99,22 @@ def test_metadata_that_cannot_be_read_is_refused_by_name(tmp_path, text, message
 
 def test_line_ends_within_a_caption_and_blank_captions(tmp_path):
     files = make(tmp_path, "a.png", "b.png")
-    (tmp_path / "metadata.csv").write_text('file_name,text\r\na.png,"a house\nby a\u2028lake"\r\nb.png,a tree\r\n', encoding="utf-8", newline="")
+    (tmp_path / "metadata.csv").write_text(
+        'file_name,text\r\na.png,"a house\nby a\u2028lake"\r\nb.png,a tree\r\n',
+        encoding="utf-8",
+        newline="",
+    )
     assert captions_of(tmp_path, files) == [["a house\nby a\u2028lake"], ["a tree"]]
     (tmp_path / "metadata.csv").unlink()
-    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a\u2028house"}\n{"file_name": "b.png", "text": [" ", "a tree"]}\n', encoding="utf-8")
+    (tmp_path / "metadata.jsonl").write_text(
+        '{"file_name": "a.png", "text": "a\u2028house"}\n{"file_name": "b.png", "text": [" ", "a '
+        'tree"]}\n',
+        encoding="utf-8",
+    )
     assert captions_of(tmp_path, files) == [["a\u2028house"], ["a tree"]]
-    (tmp_path / "metadata.jsonl").write_text('{"file_name": "a.png", "text": "a house"}\n{"file_name": "b.png", "text": "  "}\n')
+    (tmp_path / "metadata.jsonl").write_text(
+        '{"file_name": "a.png", "text": "a house"}\n{"file_name": "b.png", "text": "  "}\n'
+    )
     with pytest.raises(UserError, match="1 of 2 images .* have no caption: b.png"):
         captions_of(tmp_path, files)
     (tmp_path / "b.txt").write_bytes("un café".encode("latin-1"))
@@ -88,10 +125,14 @@ def test_line_ends_within_a_caption_and_blank_captions(tmp_path):
 def test_a_few_images_without_a_caption_are_left_out_and_told(tmp_path):
     make(tmp_path, "a.png", "b.png", "c.png")
     (tmp_path / "b.txt").write_text("a house")
-    with pytest.raises(UserError, match=r"2 of 3 images .* have no caption: a\.png, c\.png.*data\.max_broken=2"):
+    with pytest.raises(
+        UserError, match=r"2 of 3 images .* have no caption: a\.png, c\.png.*data\.max_broken=2"
+    ):
         ImageFolder(tmp_path, 16, captions=True, max_broken=1)
     folder = ImageFolder(tmp_path, 16, captions=True, max_broken=2)
-    assert folder.__getitems__([0])["caption"] == ["a house"] and [file.name for file in folder.files] == ["b.png"]
+    assert folder.__getitems__([0])["caption"] == ["a house"] and [
+        file.name for file in folder.files
+    ] == ["b.png"]
     assert folder.told() == "2 of 3 images have no caption and were left out: a.png, c.png."
     (tmp_path / "b.txt").unlink()
     (tmp_path / "metadata.csv").write_text("file_name,text\na.png,\nb.png,a house\n")
@@ -101,10 +142,16 @@ def test_a_few_images_without_a_caption_are_left_out_and_told(tmp_path):
         ImageFolder(tmp_path, 16, captions=True, max_broken=10)
 
 
-def test_hidden_files_and_folders_with_a_pictures_name_are_no_images_and_a_dangling_link_is_broken(tmp_path):
+def test_hidden_files_and_folders_with_a_pictures_name_are_no_images_and_a_dangling_link_is_broken(
+    tmp_path,
+):
     make(tmp_path, "a.png", "._a.png", ".thumbnails/a.png", "b.png/c.png")
     (tmp_path / "d.png").symlink_to(tmp_path / "gone.png")
-    assert [file.relative_to(tmp_path).as_posix() for file in image_files(tmp_path)] == ["a.png", "b.png/c.png", "d.png"]
+    assert [file.relative_to(tmp_path).as_posix() for file in image_files(tmp_path)] == [
+        "a.png",
+        "b.png/c.png",
+        "d.png",
+    ]
     with pytest.raises(UserError, match="there is no image .*d.png"):
         ImageFolder(tmp_path, 16).__getitems__([0, 1, 2])
 
@@ -118,7 +165,10 @@ def test_a_name_that_is_no_unicode_is_taken(tmp_path, capfd):
     assert len(data.images) == 4
     data.images.plain().__getitems__(range(4))
     data.tell()
-    assert "2 of 4 images could not be read and were skipped: c.png, d\\udce9.png" in capfd.readouterr().out
+    assert (
+        "2 of 4 images could not be read and were skipped: c.png, d\\udce9.png"
+        in capfd.readouterr().out
+    )
 
 
 def test_batches_bring_captions_any_of_an_images_own(tmp_path):
@@ -127,19 +177,31 @@ def test_batches_bring_captions_any_of_an_images_own(tmp_path):
     (tmp_path / "b.txt").write_text("else")
     folder = ImageFolder(tmp_path, 16, captions=True)
     drawn = [folder.__getitems__([0, 1])["caption"] for _ in range(50)]
-    assert {first for first, _ in drawn} == {"one", "two", "three"} and {second for _, second in drawn} == {"else"}
+    assert {first for first, _ in drawn} == {"one", "two", "three"} and {
+        second for _, second in drawn
+    } == {"else"}
     assert folder.captions_of(0) == ["one", "two", "three"]
 
 
-# --- labels ------------------------------------------------------------------------------------------------------------------
+# --- labels
+# ------------------------------------------------------------------------------------------------------------------
+
 
 def test_labels_are_the_first_folder_or_what_stands_before_an_underscore(tmp_path):
     files = make(tmp_path, "cat/x/tabby_1.png", "dog/b_2.png")
-    assert labels_of(tmp_path, files, "folders") == labels_of(tmp_path, files, True) == ["cat", "dog"]
+    assert (
+        labels_of(tmp_path, files, "folders") == labels_of(tmp_path, files, True) == ["cat", "dog"]
+    )
     assert labels_of(tmp_path, files, "names") == ["tabby", "b"]
 
 
-@pytest.mark.parametrize("how, message", [("folders", "a.png has no class; put each class in a folder"), ("names", "a.png has no class; write it before an underscore")])
+@pytest.mark.parametrize(
+    "how, message",
+    [
+        ("folders", "a.png has no class; put each class in a folder"),
+        ("names", "a.png has no class; write it before an underscore"),
+    ],
+)
 def test_an_image_without_a_label_is_named(tmp_path, how, message):
     with pytest.raises(UserError, match=message):
         labels_of(tmp_path, make(tmp_path, "a.png"), how)
@@ -152,7 +214,9 @@ def test_a_labelled_folder_gives_classes(tmp_path):
     assert folder.__getitems__([0, 2])["factors"].tolist() == [[0], [1]]
 
 
-# --- crops -------------------------------------------------------------------------------------------------------------------
+# --- crops
+# -------------------------------------------------------------------------------------------------------------------
+
 
 def test_a_random_crop_lies_within_the_image_and_shows_most_of_its_shorter_side(tmp_path):
     # Every pixel's red and green are its place, so that a crop's corners tell where it was cut.
@@ -160,11 +224,21 @@ def test_a_random_crop_lies_within_the_image_and_shows_most_of_its_shorter_side(
     Image.fromarray(np.stack([x, y, 0 * x], 2).astype(np.uint8)).save(tmp_path / "a.png")
     torch.manual_seed(0)
     seen = [(load_image(tmp_path / "a.png", 32, "random") + 1) * 127.5 for _ in range(40)]
-    left, right, top, bottom = (torch.tensor([image[c, i, j].item() for image in seen]) for c, i, j in ((0, 0, 0), (0, 0, -1), (1, 0, 0), (1, -1, 0)))
+    left, right, top, bottom = (
+        torch.tensor([image[c, i, j].item() for image in seen])
+        for c, i, j in ((0, 0, 0), (0, 0, -1), (1, 0, 0), (1, -1, 0))
+    )
     side = (right - left) * 32 / 31
-    torch.testing.assert_close(side, (bottom - top) * 32 / 31, rtol=0, atol=2.5)  # squares stay squares
+    torch.testing.assert_close(
+        side, (bottom - top) * 32 / 31, rtol=0, atol=2.5
+    )  # squares stay squares
     assert side.min() > 0.8 * 60 - 2 and side.max() < 60 + 2 and side.std() > 2
-    assert left.min() >= 0 and right.max() < 100 and left.max() - left.min() > 20 and top.max() - top.min() > 4
+    assert (
+        left.min() >= 0
+        and right.max() < 100
+        and left.max() - left.min() > 20
+        and top.max() - top.min() > 4
+    )
 
 
 def test_training_images_are_mirrored_every_other_time_and_held_out_ones_never(tmp_path):
@@ -175,10 +249,14 @@ def test_training_images_are_mirrored_every_other_time_and_held_out_ones_never(t
     torch.manual_seed(0)
     mirrored = [bool(data.train[0]["image"][0, 0, 0] > 0) for _ in range(60)]
     assert 15 < sum(mirrored) < 45
-    assert all(torch.equal(data.held_out[0]["image"], load_image(tmp_path / "0.png", 16)) for _ in range(5))
+    assert all(
+        torch.equal(data.held_out[0]["image"], load_image(tmp_path / "0.png", 16)) for _ in range(5)
+    )
 
 
-# --- the split ---------------------------------------------------------------------------------------------------------------
+# --- the split
+# ---------------------------------------------------------------------------------------------------------------
+
 
 def test_the_split_stays_put_when_files_are_added(tmp_path):
     make(tmp_path, *(f"{i}.png" for i in range(60)))
@@ -188,8 +266,14 @@ def test_the_split_stays_put_when_files_are_added(tmp_path):
 
     def names(part):
         return {part.dataset.files[i].name for i in part.indices}
-    assert names(before.held_out) <= names(after.held_out) and names(before.train) <= names(after.train)
-    assert not names(after.held_out) & names(after.train) and len(names(after.held_out) | names(after.train)) == 100
+
+    assert names(before.held_out) <= names(after.held_out) and names(before.train) <= names(
+        after.train
+    )
+    assert (
+        not names(after.held_out) & names(after.train)
+        and len(names(after.held_out) | names(after.train)) == 100
+    )
     assert 10 <= len(after.held_out) <= 40
 
 
@@ -198,7 +282,10 @@ def test_a_folder_of_two_has_one_of_each_and_says_what_becomes_of_it(tmp_path, c
     data = FolderData(str(tmp_path), 16, 0.001)
     assert len(data.held_out) == len(data.train) == 1
     name = files[data.held_out.indices[0]].name
-    assert f"data.held_out=0.001 of 2 images is none by their names, so one is held out: {name}. Images that are added later may take its place" in capsys.readouterr().out
+    assert (
+        f"data.held_out=0.001 of 2 images is none by their names, so one is held out: {name}. "
+        "Images that are added later may take its place" in capsys.readouterr().out
+    )
 
 
 def test_the_held_out_part_offers_what_the_folder_knows(tmp_path):
@@ -206,12 +293,17 @@ def test_the_held_out_part_offers_what_the_folder_knows(tmp_path):
     (tmp_path / "cat" / "a.txt").write_text("a cat")
     (tmp_path / "dog" / "b.txt").write_text("a dog")
     held_out = FolderData(str(tmp_path), 16, 0.001, captions=True, labels="folders").held_out
-    assert held_out.caption(0, 0, ["shape"]) == held_out.caption(0, 7) == f"a {held_out.class_of(0)}" and held_out.class_of(0) == held_out.dataset.files[held_out.indices[0]].parent.name
+    assert (
+        held_out.caption(0, 0, ["shape"]) == held_out.caption(0, 7) == f"a {held_out.class_of(0)}"
+        and held_out.class_of(0) == held_out.dataset.files[held_out.indices[0]].parent.name
+    )
     silent = FolderData(str(tmp_path), 16, 0.001).held_out
     assert not hasattr(silent, "caption") and not hasattr(silent, "class_of")
 
 
-# --- files that cannot be read -----------------------------------------------------------------------------------------------
+# --- files that cannot be read
+# -----------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_broken_files_are_named_skipped_and_counted(tmp_path, workers, capfd):
@@ -221,7 +313,17 @@ def test_broken_files_are_named_skipped_and_counted(tmp_path, workers, capfd):
     folder = ImageFolder(tmp_path, 16, max_broken=2)
     batches = list(DataLoader(folder, 3, num_workers=workers, collate_fn=lambda batch: batch))
     first = [(batch["image"][:, 0, 0, 0] + 1) * 127.5 for batch in batches]
-    assert torch.cat(first).round().tolist() == [0, 10, 20, 40, 40, 50, 60, 70, 0]  # the next that can be read took their places
+    assert torch.cat(first).round().tolist() == [
+        0,
+        10,
+        20,
+        40,
+        40,
+        50,
+        60,
+        70,
+        0,
+    ]  # the next that can be read took their places
     assert folder.told() == "2 of 9 images could not be read and were skipped: 3.png, 8.png."
     said = capfd.readouterr().err
     assert said.count("skipped: cannot read the image") == 2 and "3.png" in said and "8.png" in said
@@ -233,7 +335,10 @@ def test_more_broken_files_than_allowed_end_the_run(tmp_path):
         (tmp_path / name).write_bytes(b"")
     with pytest.raises(UserError, match=r"0\.png.*Or skip it: data\.max_broken=1"):
         ImageFolder(tmp_path, 16)[0]
-    with pytest.raises(UserError, match=r"2\.png.*With it 3 images cannot be read, more than data\.max_broken=2: 0\.png, 1\.png, 2\.png\. Remove or mend"):
+    with pytest.raises(
+        UserError,
+        match=r"2\.png.*With it 3 images cannot be read, more than data\.max_broken=2: 0\.png, 1\.png, 2\.png\. Remove or mend",
+    ):
         ImageFolder(tmp_path, 16, max_broken=2)[0]
     assert ImageFolder(tmp_path, 16, max_broken=3)[0]["image"].mean() > -1
     (tmp_path / "3.png").write_bytes(b"")

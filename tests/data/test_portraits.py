@@ -38,12 +38,15 @@ def some_names(style, rng) -> list[str]:
 
 # --- the curated style --------------------------------------------------------------------------
 
+
 def test_avataaars_of_a_seed_are_what_a_training_was_begun_on():
     data = Portraits(16, 0)
     captions = "\n".join(data.caption(i, k) for i in range(16) for k in range(4))
     arrays = {"images": data.images, "choices": data.choices, "factors": data.factors}
-    digests = {name: hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-               for name, array in arrays.items()}
+    digests = {
+        name: hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+        for name, array in arrays.items()
+    }
     digests["captions"] = hashlib.sha256(captions.encode()).hexdigest()
     assert digests == DIGESTS
 
@@ -79,8 +82,11 @@ def test_combinations_show_a_held_out_pair_and_no_other_image_does():
     seen = [[shows(row, pair) for pair in HELD_OUT_PAIRS] for row in pairs.factors]
     assert np.any(seen, 1).all() and np.any(seen, 0).all()
     for index in range(20):
-        named = {(f, FACTORS[f][v]) for f in pairs.prompt_factors(index)
-                 for v in pairs.all_named(pairs.caption(index, 0, pairs.prompt_factors(index)))[f]}
+        named = {
+            (f, FACTORS[f][v])
+            for f in pairs.prompt_factors(index)
+            for v in pairs.all_named(pairs.caption(index, 0, pairs.prompt_factors(index)))[f]
+        }
         assert any(named >= set(pair) for pair in HELD_OUT_PAIRS)
 
 
@@ -101,6 +107,7 @@ def test_options_are_those_of_the_choices():
 
 # --- captions -----------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize("style", ["avataaars", *EXAMPLES, SEVERAL])
 def test_a_caption_names_what_it_should_and_nothing_else(style):
     style, rng = portrait_style(style), np.random.default_rng(0)
@@ -119,8 +126,10 @@ def test_a_caption_names_what_it_should_and_nothing_else(style):
             assert read == named, caption
         assert "," not in caption and "  " not in caption and "_" not in caption
         assert not any(f" a {vowel}" in f" {caption}" for vowel in "aeio"), caption
-        assert not any(word.startswith(tuple("bcdfgjklmnpqrstvwxyz")) for word in
-                       [after.split()[0] for after in f" {caption}".split(" an ")[1:]]), caption
+        assert not any(
+            word.startswith(tuple("bcdfgjklmnpqrstvwxyz"))
+            for word in [after.split()[0] for after in f" {caption}".split(" an ")[1:]]
+        ), caption
 
 
 @pytest.mark.parametrize("style", ["avataaars", *EXAMPLES])
@@ -154,6 +163,7 @@ def test_a_word_of_one_part_alone_needs_no_noun_and_spellings_are_read():
 
 # --- styles from their definitions --------------------------------------------------------------
 
+
 @pytest.mark.parametrize("name", EXAMPLES[:4])
 def test_every_factor_that_is_there_is_seen(name):
     """A row and the same row with one factor changed differ in their pixels."""
@@ -161,8 +171,11 @@ def test_every_factor_that_is_there_is_seen(name):
     rows = style.draw(1000, rng)
     before = style.factors_of(rows)
     for k, factor in enumerate(style.factors):
-        at = next(j for j, choice in enumerate(style.choices)
-                  if any(factor in value.shows for value in choice.values))
+        at = next(
+            j
+            for j, choice in enumerate(style.choices)
+            if any(factor in value.shows for value in choice.values)
+        )
         others = rows.copy()
         others[:, at] = rng.integers(len(style.choices[at].values), size=len(rows))
         after = style.factors_of(others)
@@ -207,11 +220,22 @@ def test_what_is_behind_something_else_is_not_there():
     assert (column["hair_colour"][column["hair"] <= 0] == -1).all()  # "none" is its first value
 
 
-@pytest.mark.parametrize("colour, name", [
-    ("#ff0000", "red"), ("#ffa500", "orange"), ("#ffff00", "yellow"), ("#008000", "green"),
-    ("#0000ff", "blue"), ("#800080", "purple"), ("#ffc0cb", "pink"), ("#654321", "brown"),
-    ("#000000", "black"), ("#808080", "grey"), ("#ffffff", "white"),
-])
+@pytest.mark.parametrize(
+    "colour, name",
+    [
+        ("#ff0000", "red"),
+        ("#ffa500", "orange"),
+        ("#ffff00", "yellow"),
+        ("#008000", "green"),
+        ("#0000ff", "blue"),
+        ("#800080", "purple"),
+        ("#ffc0cb", "pink"),
+        ("#654321", "brown"),
+        ("#000000", "black"),
+        ("#808080", "grey"),
+        ("#ffffff", "white"),
+    ],
+)
 def test_colours_have_the_name_that_everybody_gives_them(colour, name):
     assert basic_colour(colour) == name
 
@@ -221,12 +245,15 @@ def test_skin_is_named_by_its_lightness():
     assert list(dict.fromkeys(tones)) == ["dark", "brown", "tan", "light"]
 
 
-@pytest.mark.parametrize("style, message", [
-    ("avatars", "data.style: 'avatars' is none of .* did you mean 'avataaars'"),
-    ("thumbs", "data.style=thumbs: .*have no names.*styles that work: toon-head"),
-    ([], "data.style is empty"),
-    (["micah", "micah"], "has a style twice"),
-])
+@pytest.mark.parametrize(
+    "style, message",
+    [
+        ("avatars", "data.style: 'avatars' is none of .* did you mean 'avataaars'"),
+        ("thumbs", "data.style=thumbs: .*have no names.*styles that work: toon-head"),
+        ([], "data.style is empty"),
+        (["micah", "micah"], "has a style twice"),
+    ],
+)
 def test_a_style_that_does_not_serve_is_refused(style, message):
     with pytest.raises(UserError, match=message):
         Portraits(1, 0, style=style)
@@ -242,6 +269,7 @@ def test_artist_and_licence_are_printed_once(capsys):
 
 
 # --- several styles -----------------------------------------------------------------------------
+
 
 def test_several_styles_have_an_artist_and_the_union_of_their_factors():
     data = Portraits(60, 0, 32, style=SEVERAL)
@@ -270,6 +298,7 @@ def test_the_artist_is_named_in_words_and_read_again():
 
 
 # --- new images of wanted factors ---------------------------------------------------------------
+
 
 @pytest.mark.parametrize("style", ["avataaars", "voxel-art", SEVERAL])
 def test_rows_that_match_show_what_is_wanted(style):
@@ -301,6 +330,7 @@ def test_hair_under_a_hat_cannot_be_matched(style):
 
 
 # --- items and the data module ------------------------------------------------------------------
+
 
 def test_items_are_images_factors_and_captions():
     data = Portraits(3, 0, 32, captions=True)

@@ -29,7 +29,9 @@ def values(batch):
 
 
 class Numbers(Source):
-    """Pictures 0, 1, … in parts of `of` each; every one remembers whether it was decoded only through its value."""
+    """Pictures 0, 1, … in parts of `of` each; every one remembers whether it was decoded only
+    through its value.
+    """
 
     def __init__(self, count, of):
         self.parts, self.of, self.count = [str(k) for k in range(count // of)], of, count
@@ -49,21 +51,33 @@ def stream(source, size=24, batch_size=4, rank=0, world=1, **options):
 
 
 def loader(made, workers=0, epoch=0):
-    return Resumable(made, lambda: epoch, batch_size=None, num_workers=workers, collate_fn=lambda batch: batch)
+    return Resumable(
+        made, lambda: epoch, batch_size=None, num_workers=workers, collate_fn=lambda batch: batch
+    )
 
 
 @pytest.mark.parametrize("parts", [12, 2])
 @pytest.mark.parametrize("world, workers", [(1, 0), (1, 2), (2, 2), (3, 1)])
 def test_readers_share_the_examples_of_an_epoch(parts, world, workers):
-    """However many read, and whether there are parts for all of them: no example twice, none left out."""
+    """However many read, and whether there are parts for all of them:
+
+    no example twice, none left out.
+    """
     source = Numbers(48, 48 // parts)
-    found = [value for rank in range(world) for batch in loader(stream(source, 48, 4, rank, world), workers) for value in values(batch)]
+    found = [
+        value
+        for rank in range(world)
+        for batch in loader(stream(source, 48, 4, rank, world), workers)
+        for value in values(batch)
+    ]
     assert sorted(found) == list(range(48)) and found != list(range(48))
 
 
 def test_each_epoch_has_an_order_of_its_own_and_the_same_again():
     source = Numbers(48, 6)
-    orders = [[values(batch) for batch in loader(stream(source), epoch=epoch)] for epoch in (0, 1, 0)]
+    orders = [
+        [values(batch) for batch in loader(stream(source), epoch=epoch)] for epoch in (0, 1, 0)
+    ]
     assert orders[0] == orders[2] != orders[1]
     assert [values(batch) for batch in loader(stream(source, seed=1))] != orders[0]
 
@@ -95,8 +109,13 @@ def test_what_cannot_be_read_is_named_and_skipped_up_to_a_limit(capsys):
         def read(self, part):
             for example in super().read(part):
                 yield example._replace(file=b"no image") if int(example.name) % 10 == 3 else example
+
     found = [value for batch in loader(stream(Broken(48, 6), 40)) for value in values(batch)]
-    assert len(found) == 40 and not any(value % 10 == 3 for value in found) and "skipped: 13" in capsys.readouterr().err
+    assert (
+        len(found) == 40
+        and not any(value % 10 == 3 for value in found)
+        and "skipped: 13" in capsys.readouterr().err
+    )
     with pytest.raises(UserError, match="data.max_broken=1"):
         list(loader(stream(Broken(48, 6), 40, max_broken=1)))
 
@@ -106,6 +125,7 @@ def test_a_broken_file_counts_once_however_often_it_is_met(capsys):
         def read(self, part):
             for example in super().read(part):
                 yield example._replace(file=b"no image") if example.name == "3" else example
+
     made = stream(Broken(12, 6), 200, max_broken=1)
     for epoch in range(2):  # and in the next one it is known
         assert len(list(loader(made, epoch=epoch))) == 50
@@ -123,7 +143,9 @@ def test_workers_share_the_limit_and_it_is_told_at_the_end(shards, workers, capf
     assert len(data.held_out) == 4 and len(list(data.train_dataloader())) == 10
     data.tell()
     said = capfd.readouterr()
-    assert [f"broken{k}" in said.err for k in range(3)] == [True] * 3 and said.out == "3 files could not be used and were skipped; they are named above.\n"
+    assert [f"broken{k}" in said.err for k in range(3)] == [
+        True
+    ] * 3 and said.out == "3 files could not be used and were skipped; they are named above.\n"
     data = TarData(f"{shards}/*.tar", max_broken=2, **options)
     data.setup("fit")
     with pytest.raises(UserError, match="it is one of 3, and data.max_broken=2"):
@@ -136,6 +158,7 @@ def test_a_reader_that_meets_broken_files_alone_ends():
     class Broken(Numbers):
         def read(self, part):
             yield from (example._replace(file=b"") for example in super().read(part))
+
     with pytest.raises(UserError, match="none of the 6 images that a reader meets"):
         list(loader(stream(Broken(6, 6), 8, max_broken=10)))
 
@@ -145,18 +168,30 @@ def test_another_batch_size_goes_on_at_the_same_image():
     list(itertools.islice(first, 3))
     again = loader(stream(Numbers(48, 6), 32, 2))
     again.load_state_dict(first.state_dict())
-    assert [value for batch in again for value in values(batch)] == [value for batch in loader(stream(Numbers(48, 6), 32, 4)) for value in values(batch)][12:]
+    assert [value for batch in again for value in values(batch)] == [
+        value for batch in loader(stream(Numbers(48, 6), 32, 4)) for value in values(batch)
+    ][12:]
 
 
-# --- tar files ---------------------------------------------------------------------------------------------------------------
+# --- tar files
+# ---------------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def shards(tmp_path):
     for k in range(3):
         with tarfile.open(tmp_path / f"shard-{k:03d}.tar", "w") as tar:
             for i in range(4 * k, 4 * k + 4):
-                files = {f"{i:04d}.{'jpg' if i % 2 else 'png'}": picture(10 * i, "JPEG" if i % 2 else "PNG")}
-                files |= {f"{i:04d}.txt": f"number {i}\nno. {i}\n".encode()} if i % 3 else {f"{i:04d}.json": json.dumps({"caption": f"number {i}"}).encode()}
+                files = {
+                    f"{i:04d}.{'jpg' if i % 2 else 'png'}": picture(
+                        10 * i, "JPEG" if i % 2 else "PNG"
+                    )
+                }
+                files |= (
+                    {f"{i:04d}.txt": f"number {i}\nno. {i}\n".encode()}
+                    if i % 3
+                    else {f"{i:04d}.json": json.dumps({"caption": f"number {i}"}).encode()}
+                )
                 for name, content in files.items():
                     member = tarfile.TarInfo(name)
                     member.size = len(content)
@@ -165,20 +200,57 @@ def shards(tmp_path):
 
 
 def test_tar_files_give_images_and_captions_and_hold_the_first_one_out(shards):
-    data = TarData(f"{shards}/shard-{{000..002}}.tar", size=8, held_out=3, resolution=8, captions=True, batch_size=4, num_workers=0)
+    data = TarData(
+        f"{shards}/shard-{{000..002}}.tar",
+        size=8,
+        held_out=3,
+        resolution=8,
+        captions=True,
+        batch_size=4,
+        num_workers=0,
+    )
     data.setup("fit")
-    assert [data.held_out.caption(i) for i in range(3)] == ["number 0", "number 1", "number 2"] and data.held_out.caption(1, 1) == "no. 1"
-    torch.testing.assert_close(data.held_out.__getitems__([0, 2])["image"], torch.tensor([0.0, 20.0]).div(127.5).sub(1).view(2, 1, 1, 1).expand(2, 3, 8, 8))
+    assert [data.held_out.caption(i) for i in range(3)] == [
+        "number 0",
+        "number 1",
+        "number 2",
+    ] and data.held_out.caption(1, 1) == "no. 1"
+    torch.testing.assert_close(
+        data.held_out.__getitems__([0, 2])["image"],
+        torch.tensor([0.0, 20.0]).div(127.5).sub(1).view(2, 1, 1, 1).expand(2, 3, 8, 8),
+    )
     batches = list(data.train_dataloader())
-    found = {value: caption for batch in batches for value, caption in zip(values(batch), batch["caption"])}
-    assert sorted(found) == [10 * i for i in range(4, 12)] and all(caption in (f"number {value // 10}", f"no. {value // 10}") for value, caption in found.items())
-    apart = TarData([f"{shards}/shard-00[01].tar", f"{shards}/shard-000.tar"][1], f"{shards}/*2.tar", size=4, held_out=9, resolution=8, batch_size=4)
+    found = {
+        value: caption
+        for batch in batches
+        for value, caption in zip(values(batch), batch["caption"])
+    }
+    assert sorted(found) == [10 * i for i in range(4, 12)] and all(
+        caption in (f"number {value // 10}", f"no. {value // 10}")
+        for value, caption in found.items()
+    )
+    apart = TarData(
+        [f"{shards}/shard-00[01].tar", f"{shards}/shard-000.tar"][1],
+        f"{shards}/*2.tar",
+        size=4,
+        held_out=9,
+        resolution=8,
+        batch_size=4,
+    )
     apart.setup("fit")
-    assert len(apart.held_out) == 4 and len(apart.train.source.parts) == 1 and apart.identity() != data.identity()
+    assert (
+        len(apart.held_out) == 4
+        and len(apart.train.source.parts) == 1
+        and apart.identity() != data.identity()
+    )
 
 
 def test_shards_that_are_not_there_or_damaged_are_named(shards):
-    for urls, message in ((f"{shards}/shard-{{000..004}}.tar", "no shard .*shard-003.tar"), (f"{shards}/none*.tar", "no shard"), ([], "no shard")):
+    for urls, message in (
+        (f"{shards}/shard-{{000..004}}.tar", "no shard .*shard-003.tar"),
+        (f"{shards}/none*.tar", "no shard"),
+        ([], "no shard"),
+    ):
         with pytest.raises(UserError, match=message):
             Tars(urls)
     with pytest.raises(UserError, match="is one shard; the first is held out"):
@@ -191,41 +263,96 @@ def test_shards_that_are_not_there_or_damaged_are_named(shards):
 def test_our_own_shards_are_read_back(run, tiny, tmp_path):
     run("sample.py", *tiny, "images=shards", "num_samples=8", "batch_size=4")
     tars = sorted((tmp_path / "run" / "shards").glob("*.tar"))
-    assert len(list(itertools.chain.from_iterable(map(Tars([str(tar) for tar in tars]).read, map(str, tars))))) == 8
+    assert (
+        len(
+            list(
+                itertools.chain.from_iterable(
+                    map(Tars([str(tar) for tar in tars]).read, map(str, tars))
+                )
+            )
+        )
+        == 8
+    )
 
 
-# --- the hub's data sets -----------------------------------------------------------------------------------------------------
+# --- the hub's data sets
+# -----------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("workers", [0, 2, 3])
 @pytest.mark.parametrize("streaming", [True, False])
 def test_a_data_set_of_the_hub_gives_images_and_captions(tmp_path, streaming, workers):
-    rows = datasets.Dataset.from_dict({"image": [{"bytes": picture(10 * i), "path": None} for i in range(12)], "text": [f"number {i}" for i in range(12)]},
-                                      features=datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")}))
+    rows = datasets.Dataset.from_dict(
+        {
+            "image": [{"bytes": picture(10 * i), "path": None} for i in range(12)],
+            "text": [f"number {i}" for i in range(12)],
+        },
+        features=datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")}),
+    )
     for k in range(3):
         rows.shard(3, k, contiguous=True).to_parquet(tmp_path / f"{k}.parquet")
-    options = {"data_files": [str(tmp_path / f"{k}.parquet") for k in range(3)], "cache_dir": str(tmp_path / "cache")}
-    data = HubData("parquet", streaming=streaming, options=options, size=10, held_out=2, resolution=8, captions=True, batch_size=5 if workers == 0 else 1, num_workers=workers)
+    options = {
+        "data_files": [str(tmp_path / f"{k}.parquet") for k in range(3)],
+        "cache_dir": str(tmp_path / "cache"),
+    }
+    data = HubData(
+        "parquet",
+        streaming=streaming,
+        options=options,
+        size=10,
+        held_out=2,
+        resolution=8,
+        captions=True,
+        batch_size=5 if workers == 0 else 1,
+        num_workers=workers,
+    )
     data.setup("fit")
     assert len(data.held_out) == 2
-    found = {value: caption for batch in data.train_dataloader() for value, caption in zip(values(batch), batch["caption"])}
+    found = {
+        value: caption
+        for batch in data.train_dataloader()
+        for value, caption in zip(values(batch), batch["caption"])
+    }
     held = set(values(data.held_out.__getitems__([0, 1])))
     # Readers whose parts are small begin them again before others have ended theirs.
-    assert set(found) | held <= {10 * i for i in range(12)} and len(found) >= (10 if workers == 0 else 8) and not set(found) & held and all(caption == f"number {value // 10}" for value, caption in found.items())
+    assert (
+        set(found) | held <= {10 * i for i in range(12)}
+        and len(found) >= (10 if workers == 0 else 8)
+        and not set(found) & held
+        and all(caption == f"number {value // 10}" for value, caption in found.items())
+    )
     assert len(Hub("parquet", streaming=streaming, **options).first(13)) == 12
-    with pytest.raises(UserError, match="data.held_out=13, but parquet has 12 images in all; lower it"):
+    with pytest.raises(
+        UserError, match="data.held_out=13, but parquet has 12 images in all; lower it"
+    ):
         Hub("parquet", streaming=streaming, **options).split(13)
     with pytest.raises(UserError, match="has no column of images; it has: text"):
         Hub("parquet", streaming=streaming, **options | {"columns": ["text"]})
 
 
-def test_rows_that_name_a_file_and_rows_without_an_image_or_a_caption(tmp_path, capsys, monkeypatch):
+def test_rows_that_name_a_file_and_rows_without_an_image_or_a_caption(
+    tmp_path, capsys, monkeypatch
+):
     for name in ("a", "b"):
         (tmp_path / f"{name}.png").write_bytes(picture(50))
-    rows = [{"bytes": None, "path": str(tmp_path / "a.png")}, None, {"bytes": None, "path": str(tmp_path / "gone.png")}, {"bytes": picture(70), "path": None}, {"bytes": picture(90), "path": None}]
-    made = datasets.Dataset.from_dict({"image": rows, "text": ["one", "two", "three", None, "five"]}, features=datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")}))
+    rows = [
+        {"bytes": None, "path": str(tmp_path / "a.png")},
+        None,
+        {"bytes": None, "path": str(tmp_path / "gone.png")},
+        {"bytes": picture(70), "path": None},
+        {"bytes": picture(90), "path": None},
+    ]
+    made = datasets.Dataset.from_dict(
+        {"image": rows, "text": ["one", "two", "three", None, "five"]},
+        features=datasets.Features({"image": datasets.Image(), "text": datasets.Value("string")}),
+    )
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: made)
     source = Hub("made", streaming=False)
-    found = {value: said for batch in loader(stream(source, 8, 2, captions=True)) for value, said in zip(values(batch), batch["caption"])}
+    found = {
+        value: said
+        for batch in loader(stream(source, 8, 2, captions=True))
+        for value, said in zip(values(batch), batch["caption"])
+    }
     assert found == {50: "one", 90: "five"} and capsys.readouterr().err.count("skipped") == 3
 
 

@@ -72,17 +72,26 @@ def test_loss_of_the_true_target_is_zero_and_of_a_wrong_one_its_square(predictio
     x0, eps = normal(2, 4, 3, 2, 2)
     target = truth(prediction, x0, eps, LEVELS)
     offset = torch.tensor([0.0, 1.0, 2.0, 3.0], dtype=torch.float64)
-    loss = Denoiser(Says(target + offset.view(4, 1, 1, 1)), SCHEDULE, prediction).loss(x0, LEVELS, eps)
+    loss = Denoiser(Says(target + offset.view(4, 1, 1, 1)), SCHEDULE, prediction).loss(
+        x0, LEVELS, eps
+    )
     torch.testing.assert_close(loss, offset**2)
 
 
 def test_uncapped_error_of_x0_is_the_error_of_v():
     x0, eps, guess = pixels(4, 3, 2, 2), normal(4, 3, 2, 2), normal(4, 3, 2, 2, seed=1)
     a = SCHEDULE.alpha_bar(LEVELS)
-    v = (a.sqrt() * SCHEDULE.q_sample(x0, LEVELS, eps) - guess) / (1 - a).sqrt()  # which says the same x̂_0
+    v = (a.sqrt() * SCHEDULE.q_sample(x0, LEVELS, eps) - guess) / (
+        1 - a
+    ).sqrt()  # which says the same x̂_0
     of_v = Denoiser(Says(v), SCHEDULE, "v").loss(x0, LEVELS, eps)
-    torch.testing.assert_close(Denoiser(Says(guess), SCHEDULE, "x0", max_weight=1e9).loss(x0, LEVELS, eps), of_v)
-    capped, plain = (Denoiser(Says(guess), SCHEDULE, "x0", max_weight=w).loss(x0, LEVELS, eps) for w in (3.0, 1.0))
+    torch.testing.assert_close(
+        Denoiser(Says(guess), SCHEDULE, "x0", max_weight=1e9).loss(x0, LEVELS, eps), of_v
+    )
+    capped, plain = (
+        Denoiser(Says(guess), SCHEDULE, "x0", max_weight=w).loss(x0, LEVELS, eps)
+        for w in (3.0, 1.0)
+    )
     torch.testing.assert_close(capped, plain * (1 / (1 - a)).flatten().clamp(max=3.0))
 
 
@@ -98,7 +107,10 @@ def test_clipped_image_and_its_noise_still_make_up_x_t(prediction):
 
 def test_reverse_is_the_posterior_of_the_predicted_image():
     x, out = normal(2, 4, 3, 2, 2)
-    for variance, expected in (("fixed_small", SCHEDULE.posterior(x, x, 40, 30)[1]), ("fixed_large", SCHEDULE.beta(40, 30))):
+    for variance, expected in (
+        ("fixed_small", SCHEDULE.posterior(x, x, 40, 30)[1]),
+        ("fixed_large", SCHEDULE.beta(40, 30)),
+    ):
         found = reverse(Denoiser(Says(out), SCHEDULE, "x0", variance, clip=False), x, 40, 30)
         torch.testing.assert_close(found.mean, SCHEDULE.posterior(out, x, 40, 30)[0])
         torch.testing.assert_close(found.variance, expected.expand_as(x))
@@ -107,7 +119,16 @@ def test_reverse_is_the_posterior_of_the_predicted_image():
 @pytest.mark.parametrize("weight, kind", [(-1.0, "fixed_small"), (1.0, "fixed_large")])
 def test_learned_range_reaches_from_small_to_large(weight, kind):
     x, out = normal(2, 4, 3, 2, 2)
-    learned = reverse(Denoiser(Says(torch.cat([out, torch.full_like(out, weight)], 1)), SCHEDULE, variance="learned_range"), x, 40, 30)
+    learned = reverse(
+        Denoiser(
+            Says(torch.cat([out, torch.full_like(out, weight)], 1)),
+            SCHEDULE,
+            variance="learned_range",
+        ),
+        x,
+        40,
+        30,
+    )
     fixed = reverse(Denoiser(Says(out), SCHEDULE, variance=kind), x, 40, 30)
     torch.testing.assert_close(learned.variance, fixed.variance)
     torch.testing.assert_close(learned.mean, fixed.mean)
@@ -116,9 +137,13 @@ def test_learned_range_reaches_from_small_to_large(weight, kind):
 def test_learned_range_interpolates_the_logarithm_element_by_element():
     x, out, weight = normal(3, 1, 3, 2, 2)
     weight = weight.tanh()
-    learned = reverse(Denoiser(Says(torch.cat([out, weight], 1)), SCHEDULE, variance="learned_range"), x, 40, 39)
+    learned = reverse(
+        Denoiser(Says(torch.cat([out, weight], 1)), SCHEDULE, variance="learned_range"), x, 40, 39
+    )
     small, large = SCHEDULE.posterior(x, x, 40, 39)[1], SCHEDULE.beta(40, 39)
-    torch.testing.assert_close(learned.variance, large ** ((weight + 1) / 2) * small ** ((1 - weight) / 2))
+    torch.testing.assert_close(
+        learned.variance, large ** ((weight + 1) / 2) * small ** ((1 - weight) / 2)
+    )
 
 
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
@@ -126,7 +151,9 @@ def test_a_level_for_each_image_equals_one_at_a_time(variance):
     x, out = normal(4, 3, 2, 2), normal(4, 6 if variance == "learned_range" else 3, 2, 2, seed=1)
     together = reverse(Denoiser(Says(out), SCHEDULE, variance=variance), x, LEVELS, LEVELS - 1)
     for i, t in enumerate(LEVELS.tolist()):
-        alone = reverse(Denoiser(Says(out[i : i + 1]), SCHEDULE, variance=variance), x[i : i + 1], t, t - 1)
+        alone = reverse(
+            Denoiser(Says(out[i : i + 1]), SCHEDULE, variance=variance), x[i : i + 1], t, t - 1
+        )
         for one, all_ in zip(alone, together):
             torch.testing.assert_close(all_[i : i + 1], one)
 
@@ -135,12 +162,20 @@ def test_a_level_for_each_image_equals_one_at_a_time(variance):
 def test_bound_is_the_kl_divergence_of_posterior_and_model(prediction):
     t = torch.tensor([1, 5, 60, 99])
     x0, eps = pixels(4, 3, 2, 2), normal(4, 3, 2, 2)
-    out = torch.cat([truth(prediction, x0, eps, t) + 0.1 * normal(4, 3, 2, 2, seed=1), normal(4, 3, 2, 2, seed=2).tanh()], 1)
+    out = torch.cat(
+        [
+            truth(prediction, x0, eps, t) + 0.1 * normal(4, 3, 2, 2, seed=1),
+            normal(4, 3, 2, 2, seed=2).tanh(),
+        ],
+        1,
+    )
     denoiser = Denoiser(Says(out), SCHEDULE, prediction, "learned_range", clip=False)
     x = SCHEDULE.q_sample(x0, t, eps)
     mean, variance = SCHEDULE.posterior(x0, x, t, t - 1)
     model = reverse(denoiser, x, t, t - 1)
-    kl = kl_divergence(Normal(mean, variance.sqrt().expand_as(mean)), Normal(model.mean, model.variance.sqrt()))
+    kl = kl_divergence(
+        Normal(mean, variance.sqrt().expand_as(mean)), Normal(model.mean, model.variance.sqrt())
+    )
     expected = 0.001 * SCHEDULE.T * kl.flatten(1).mean(1) / math.log(2)
     torch.testing.assert_close(vlb(denoiser, x0, t, eps), expected, rtol=1e-6, atol=1e-8)
 
@@ -154,14 +189,20 @@ def test_bound_at_the_first_level_is_the_likelihood_of_8_bit_pixels():
     upper = torch.where(x0 == 1, 1.0, p.cdf(x0 + 1 / 255))
     lower = torch.where(x0 == -1, 0.0, p.cdf(x0 - 1 / 255))
     nats = -(upper - lower).clamp(min=1e-12).log().flatten(1).mean(1)
-    torch.testing.assert_close(vlb(denoiser, x0, t, eps), 0.001 * SCHEDULE.T * nats / math.log(2), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        vlb(denoiser, x0, t, eps), 0.001 * SCHEDULE.T * nats / math.log(2), rtol=1e-6, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("mean", [-1.3, -1.0, 0.0, 0.4, 1.0])
 @pytest.mark.parametrize("std", [0.004, 0.1, 1.0])
 def test_likelihood_of_the_256_pixel_values_sums_to_one(mean, std):
     values = torch.arange(256, dtype=torch.float64) / 127.5 - 1
-    total = log_likelihood_8bit(values, torch.full_like(values, mean), torch.full_like(values, std)).exp().sum()
+    total = (
+        log_likelihood_8bit(values, torch.full_like(values, mean), torch.full_like(values, std))
+        .exp()
+        .sum()
+    )
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-9)
 
 
@@ -172,15 +213,28 @@ def test_bound_teaches_the_variance_and_leaves_the_mean_alone(clip):
     denoiser = Denoiser(Says(out), SCHEDULE, variance="learned_range", clip=clip)
     denoiser.loss(x0, LEVELS, eps).sum().backward()
     of_mean, of_variance = denoiser.network.out.grad.chunk(2, 1)
-    torch.testing.assert_close(of_mean, 2 * (out[:, :3] - eps) / 12)  # of the mean squared error alone
+    torch.testing.assert_close(
+        of_mean, 2 * (out[:, :3] - eps) / 12
+    )  # of the mean squared error alone
     assert of_variance.isfinite().all() and (of_variance != 0).flatten(1).any(1).all()
 
 
 def test_bound_is_least_where_the_variance_is_true():
     # The posterior's own mean and variance: weight −1 is β̃, and no other weight fits better.
     x0, eps, t = pixels(1, 1, 2, 2), normal(1, 1, 2, 2), torch.tensor([40])
-    bounds = [vlb(Denoiser(Says(torch.cat([eps, torch.full_like(eps, w)], 1)), SCHEDULE, variance="learned_range"), x0, t, eps).item()
-              for w in (-1.0, -0.5, 0.5, 1.0)]
+    bounds = [
+        vlb(
+            Denoiser(
+                Says(torch.cat([eps, torch.full_like(eps, w)], 1)),
+                SCHEDULE,
+                variance="learned_range",
+            ),
+            x0,
+            t,
+            eps,
+        ).item()
+        for w in (-1.0, -0.5, 0.5, 1.0)
+    ]
     assert abs(bounds[0]) < 1e-9 and bounds == sorted(bounds) and bounds[1] > 1e-6
 
 
@@ -189,8 +243,13 @@ def test_patches_reach_the_network_as_channels_and_come_back_in_place(variance, 
     class Echo(nn.Module):
         def forward(self, x, t):
             assert x.shape == (2, 12, 4, 4)
-            assert torch.equal(x[:, 1], image[:, 0, ::2, 1::2])  # each channel holds one place of every patch
-            return SimpleNamespace(sample=torch.cat([x, 2 * x], 1)[:, : 4 * channels])  # as a diffusers model answers
+            assert torch.equal(
+                x[:, 1], image[:, 0, ::2, 1::2]
+            )  # each channel holds one place of every patch
+            return SimpleNamespace(
+                sample=torch.cat([x, 2 * x], 1)[:, : 4 * channels]
+            )  # as a diffusers model answers
+
     image = normal(2, 3, 8, 8)
     out, weight = Denoiser(Echo(), SCHEDULE, variance=variance, patch=2)(image, 5)
     assert torch.equal(out, image)
@@ -201,6 +260,7 @@ def test_network_is_told_the_level_of_every_image():
     class Told(nn.Module):
         def forward(self, x, t):
             return t.view(-1, 1, 1, 1) * torch.ones_like(x)
+
     denoiser, x = Denoiser(Told(), SCHEDULE), normal(4, 1, 2, 2)
     assert torch.equal(denoiser(x, LEVELS)[0][:, 0, 0, 0], LEVELS.double())
     assert (denoiser(x, 7)[0] == 7).all()
@@ -208,5 +268,7 @@ def test_network_is_told_the_level_of_every_image():
 
 @pytest.mark.parametrize("options", [{"prediction": "epsilom"}, {"variance": "learned"}])
 def test_unknown_parameterisation_is_refused(options):
-    with pytest.raises(UserError, match="did you mean" if "prediction" in options else "must be one of"):
+    with pytest.raises(
+        UserError, match="did you mean" if "prediction" in options else "must be one of"
+    ):
         Denoiser(nn.Identity(), SCHEDULE, **options)

@@ -34,7 +34,9 @@ def normal(*shape, seed=0, dtype=torch.float64):
 
 
 def exact(scheduler, steps):
-    """diffusers' scheduler with ᾱ multiplied up in fp64 from its own β; in fp32 its 1 − ᾱ near t = 0 is off by 3e-4 of itself."""
+    """diffusers' scheduler with ᾱ multiplied up in fp64 from its own β; in fp32 its 1 − ᾱ near t =
+    0 is off by 3e-4 of itself.
+    """
     scheduler.alphas_cumprod = torch.cumprod(1 - scheduler.betas.double(), 0)
     scheduler.set_timesteps(steps)
     return scheduler
@@ -53,9 +55,11 @@ class Mix(nn.Module):
 
 
 class Impulses:
-    """In place of noise: image k of the batch gets the k-th draw, of one pixel, as 1 and every other as 0; the last gets none.
+    """In place of noise: image k of the batch gets the k-th draw, of one pixel, as 1 and every
+    other as 0; the last gets none.
 
-    An affine sampler then answers with every draw's coefficient, that is with its exact mean and variance.
+    An affine sampler then answers with every draw's coefficient, that is with its exact mean and
+    variance.
     """
 
     def __init__(self, draws):
@@ -77,11 +81,19 @@ class Constant:
     """Guidance by given functions of (x, t); notes the levels at which it was asked."""
 
     def __init__(self, score=None, shift=None, push=None, repeats=1):
-        self.score, self.shift, self.at_mean, self.times, self.asked = score, shift, push, repeats, []
+        self.score, self.shift, self.at_mean, self.times, self.asked = (
+            score,
+            shift,
+            push,
+            repeats,
+            [],
+        )
 
     def guide_prediction(self, predict, x_t, t, s, noise):
         self.asked.append(t)
-        return GuidanceOutput(predict(x_t), *(None if f is None else f(x_t, t) for f in (self.score, self.shift)))
+        return GuidanceOutput(
+            predict(x_t), *(None if f is None else f(x_t, t) for f in (self.score, self.shift))
+        )
 
     def mean_gradient(self, mean, x_t, t, s):
         return None if self.at_mean is None else self.at_mean(mean, s)
@@ -92,23 +104,43 @@ class Constant:
 
 def tiny_unet():
     torch.manual_seed(0)
-    unet = UNet2DModel(sample_size=8, in_channels=3, out_channels=3, block_out_channels=(8, 16), layers_per_block=1,
-                       norm_num_groups=4, attention_head_dim=8, down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-                       up_block_types=("AttnUpBlock2D", "UpBlock2D"))
+    unet = UNet2DModel(
+        sample_size=8,
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=8,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    )
     return Denoiser(unet.eval(), Schedule("cosine", 100), "v")
 
 
-# --- diffusers ---------------------------------------------------------------------------------------------------------------
+# --- diffusers
+# ---------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
 @pytest.mark.parametrize("spacing", ["linspace", "leading", "trailing"])
 def test_unguided_ddpm_equals_diffusers(monkeypatch, kind, prediction, variance, spacing):
-    # Set alike: spacing, clipping of x̂_0 to [-1, 1], final ᾱ = 1 (DDPM's only). Trailing steps end above t = 0, where diffusers adds a last
-    # noise to its clean image and we do not: there the result is its x̂_0.
-    theirs = exact(DDPMScheduler(1000, beta_schedule=KINDS[kind], variance_type=variance, prediction_type=PREDICTIONS[prediction],
-                                 clip_sample=True, timestep_spacing=spacing), 20)
+    # Set alike: spacing, clipping of x̂_0 to [-1, 1], final ᾱ = 1 (DDPM's only). Trailing steps end
+    # above t = 0, where diffusers adds a last noise to its clean image and we do not: there the
+    # result is its x̂_0.
+    theirs = exact(
+        DDPMScheduler(
+            1000,
+            beta_schedule=KINDS[kind],
+            variance_type=variance,
+            prediction_type=PREDICTIONS[prediction],
+            clip_sample=True,
+            timestep_spacing=spacing,
+        ),
+        20,
+    )
     network = Mix(6 if variance == "learned_range" else 3)
     denoiser = Denoiser(network, Schedule(kind, 1000), prediction, variance, clip=True)
     x = y = normal(2, *SHAPE)
@@ -117,7 +149,10 @@ def test_unguided_ddpm_equals_diffusers(monkeypatch, kind, prediction, variance,
             assert t == theirs.timesteps[i - 1]
             z = normal(2, *SHAPE, seed=i)
             monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: z)
-            y = getattr(theirs.step(network(y, torch.full((2,), t)), t, y), "prev_sample" if s >= 0 else "pred_original_sample")
+            y = getattr(
+                theirs.step(network(y, torch.full((2,), t)), t, y),
+                "prev_sample" if s >= 0 else "pred_original_sample",
+            )
             x = ddpm_step(denoiser, x, t, s, lambda: z).x
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 
@@ -125,12 +160,23 @@ def test_unguided_ddpm_equals_diffusers(monkeypatch, kind, prediction, variance,
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("spacing", ["leading", "trailing"])  # theirs steps by T // 20 off a linspace grid
+@pytest.mark.parametrize(
+    "spacing", ["leading", "trailing"]
+)  # theirs steps by T // 20 off a linspace grid
 def test_unguided_ddim_equals_diffusers(kind, prediction, eta, spacing):
-    # Set alike: spacing with 20 a divisor of T (diffusers steps by T // 20), clipping of x̂_0 to [-1, 1] with ε̂ moved to match,
-    # final ᾱ = 1.
-    theirs = exact(DDIMScheduler(1000, beta_schedule=KINDS[kind], prediction_type=PREDICTIONS[prediction], clip_sample=True,
-                                 set_alpha_to_one=True, timestep_spacing=spacing), 20)
+    # Set alike: spacing with 20 a divisor of T (diffusers steps by T // 20), clipping of x̂_0 to
+    # [-1, 1] with ε̂ moved to match, final ᾱ = 1.
+    theirs = exact(
+        DDIMScheduler(
+            1000,
+            beta_schedule=KINDS[kind],
+            prediction_type=PREDICTIONS[prediction],
+            clip_sample=True,
+            set_alpha_to_one=True,
+            timestep_spacing=spacing,
+        ),
+        20,
+    )
     network, sampler = Mix(), DDIM(20, spacing, eta)
     denoiser = Denoiser(network, Schedule(kind, 1000), prediction, clip=True)
     x = y = normal(2, *SHAPE)
@@ -138,14 +184,35 @@ def test_unguided_ddim_equals_diffusers(kind, prediction, eta, spacing):
         for i, (t, s) in enumerate(denoiser.schedule.steps(20, spacing), 1):
             assert t == theirs.timesteps[i - 1]
             z = normal(2, *SHAPE, seed=i)
-            y = theirs.step(network(y, torch.full((2,), t)), t, y, eta=eta, use_clipped_model_output=True, variance_noise=z).prev_sample
+            y = theirs.step(
+                network(y, torch.full((2,), t)),
+                t,
+                y,
+                eta=eta,
+                use_clipped_model_output=True,
+                variance_noise=z,
+            ).prev_sample
             x = sampler.step(denoiser, x, t, s, lambda: z).x
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("sampler, theirs", [
-    (DDPM(20, "linspace"), DDPMScheduler(1000, clip_sample=False, timestep_spacing="linspace", prediction_type="v_prediction")),
-    (DDIM(20, "leading"), DDIMScheduler(1000, clip_sample=False, timestep_spacing="leading", prediction_type="v_prediction"))])
+@pytest.mark.parametrize(
+    "sampler, theirs",
+    [
+        (
+            DDPM(20, "linspace"),
+            DDPMScheduler(
+                1000, clip_sample=False, timestep_spacing="linspace", prediction_type="v_prediction"
+            ),
+        ),
+        (
+            DDIM(20, "leading"),
+            DDIMScheduler(
+                1000, clip_sample=False, timestep_spacing="leading", prediction_type="v_prediction"
+            ),
+        ),
+    ],
+)
 def test_unclipped_sampling_equals_diffusers(monkeypatch, sampler, theirs):
     # Set alike: spacing, no clipping, final ᾱ = 1.
     theirs, network = exact(theirs, 20), Mix()
@@ -161,15 +228,30 @@ def test_unclipped_sampling_equals_diffusers(monkeypatch, sampler, theirs):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("prediction, clip", [("epsilon", True), ("x0", True), ("v", True), ("x0", False), ("v", False)])
+@pytest.mark.parametrize(
+    "prediction, clip", [("epsilon", True), ("x0", True), ("v", True), ("x0", False), ("v", False)]
+)
 def test_unguided_dpm_solver_equals_diffusers(kind, prediction, clip):
-    # Set alike: order 2 by the midpoint rule on x̂_0 (dpmsolver++), trailing spacing, final ᾱ = 1 by a last step of first order. Their
-    # thresholding clips x̂_0 to [-s, s] with s the pixels' largest size, at least 1; with ratio 0 s = 1, which is clipping to [-1, 1].
-    theirs = DPMSolverMultistepScheduler(1000, beta_schedule=KINDS[kind], prediction_type=PREDICTIONS[prediction], timestep_spacing="trailing",
-                                         final_sigmas_type="zero", thresholding=clip, dynamic_thresholding_ratio=0.0)
+    # Set alike: order 2 by the midpoint rule on x̂_0 (dpmsolver++), trailing spacing, final ᾱ = 1
+    # by a last step of first order. Their thresholding clips x̂_0 to [-s, s] with s the pixels'
+    # largest size, at least 1; with ratio 0 s = 1, which is clipping to [-1, 1].
+    theirs = DPMSolverMultistepScheduler(
+        1000,
+        beta_schedule=KINDS[kind],
+        prediction_type=PREDICTIONS[prediction],
+        timestep_spacing="trailing",
+        final_sigmas_type="zero",
+        thresholding=clip,
+        dynamic_thresholding_ratio=0.0,
+    )
     theirs.alphas_cumprod = torch.cumprod(1 - theirs.betas.double(), 0)
     theirs.set_timesteps(20)
-    theirs.sigmas = torch.cat([((1 - theirs.alphas_cumprod) / theirs.alphas_cumprod)[theirs.timesteps] ** 0.5, torch.zeros(1, dtype=torch.float64)])
+    theirs.sigmas = torch.cat(
+        [
+            ((1 - theirs.alphas_cumprod) / theirs.alphas_cumprod)[theirs.timesteps] ** 0.5,
+            torch.zeros(1, dtype=torch.float64),
+        ]
+    )
     network, past = Mix(), None
     denoiser = Denoiser(network, Schedule(kind, 1000), prediction, clip=clip)
     x = y = normal(2, *SHAPE)
@@ -186,12 +268,17 @@ def test_ddim_with_eta_one_is_ddpm():
     denoiser = Denoiser(Mix(), Schedule("cosine", 100), "v", clip=True)
     x, z = normal(2, 2, *SHAPE)
     with torch.no_grad():
-        torch.testing.assert_close(ddim_step(denoiser, x, 60, 40, lambda: z, eta=1.0).x, ddpm_step(denoiser, x, 60, 40, lambda: z).x)
+        torch.testing.assert_close(
+            ddim_step(denoiser, x, 60, 40, lambda: z, eta=1.0).x,
+            ddpm_step(denoiser, x, 60, 40, lambda: z).x,
+        )
 
 
 def test_sample_runs_every_step_with_the_draws_in_order():
     denoiser, told = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), []
-    images = sample(denoiser, DDPM(7), Noise([3, 4], SHAPE), on_step=lambda done, step: told.append(done))
+    images = sample(
+        denoiser, DDPM(7), Noise([3, 4], SHAPE), on_step=lambda done, step: told.append(done)
+    )
     noise = Noise([3, 4], SHAPE)
     with torch.no_grad():
         x = noise()
@@ -201,30 +288,49 @@ def test_sample_runs_every_step_with_the_draws_in_order():
 
 
 def test_sample_hands_the_second_order_solver_its_previous_prediction():
-    denoiser, noise = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), Noise([3], SHAPE)
+    denoiser, noise = (
+        Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"),
+        Noise([3], SHAPE),
+    )
     sampler = DPMSolver(7)
     images, past = sample(denoiser, sampler, Noise([3], SHAPE)), None
     with torch.no_grad():
         x = first_order = noise()
         for t, s in denoiser.schedule.steps(7, sampler.spacing):
-            step, first_order = dpm_solver_step(denoiser, x, t, s, noise, None, past), dpm_solver_step(denoiser, first_order, t, s, noise).x
+            step, first_order = (
+                dpm_solver_step(denoiser, x, t, s, noise, None, past),
+                dpm_solver_step(denoiser, first_order, t, s, noise).x,
+            )
             x, past = step.x, PrevStep(t, step.x0)
-    assert torch.equal(images, x.clamp(-1, 1)) and not torch.allclose(images, first_order.clamp(-1, 1), atol=1e-3)
+    assert torch.equal(images, x.clamp(-1, 1)) and not torch.allclose(
+        images, first_order.clamp(-1, 1), atol=1e-3
+    )
 
 
-# --- guidance enters ---------------------------------------------------------------------------------------------------------
+# --- guidance enters
+# ---------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
 def test_constant_gradient_moves_a_ddpm_step_by_variance_times_gradient(variance):
-    denoiser = Denoiser(Mix(6 if variance == "learned_range" else 3), Schedule("linear", 100), "v", variance)
+    denoiser = Denoiser(
+        Mix(6 if variance == "learned_range" else 3), Schedule("linear", 100), "v", variance
+    )
     x, z, g = normal(3, 2, *SHAPE)
     g = g.float()  # as guidance gives it
     similarity = lambda x, t: (x * g).flatten(1).sum(1)  # noqa: E731
     guide = SemanticGuidance(gamma=3.0).guide(similarity, denoiser.schedule, DDPM())
     with torch.no_grad():
-        moved = ddpm_step(denoiser, x, 50, 40, lambda: z, guide).x - ddpm_step(denoiser, x, 50, 40, lambda: z).x
-        expected = denoiser.reverse(denoiser.predict(x, 50), x, 50, 40).variance * 3.0 * g  # Σ knows no x̂_0
-    torch.testing.assert_close(moved, expected, rtol=1e-6, atol=1e-12)  # γg is rounded to fp32, the step is not
+        moved = (
+            ddpm_step(denoiser, x, 50, 40, lambda: z, guide).x
+            - ddpm_step(denoiser, x, 50, 40, lambda: z).x
+        )
+        expected = (
+            denoiser.reverse(denoiser.predict(x, 50), x, 50, 40).variance * 3.0 * g
+        )  # Σ knows no x̂_0
+    torch.testing.assert_close(
+        moved, expected, rtol=1e-6, atol=1e-12
+    )  # γg is rounded to fp32, the step is not
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -238,19 +344,28 @@ def test_constant_gradient_moves_ddims_noise_by_root_of_one_minus_alpha_bar(eta)
         x0 = (x - (1 - a_t).sqrt() * eps) / a_t.sqrt()
         sigma2 = eta**2 * (1 - a_s) / (1 - a_t) * (1 - a_t / a_s)
         expected = a_s.sqrt() * x0 + (1 - a_s - sigma2).sqrt() * eps + sigma2.sqrt() * z
-        torch.testing.assert_close(ddim_step(denoiser, x, 50, 40, lambda: z, Constant(score=lambda x, t: g), eta=eta).x, expected)
+        torch.testing.assert_close(
+            ddim_step(denoiser, x, 50, 40, lambda: z, Constant(score=lambda x, t: g), eta=eta).x,
+            expected,
+        )
 
 
 @pytest.mark.parametrize("step", [ddpm_step, ddim_step, dpm_solver_step])
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
 def test_step_to_the_clean_image_is_neither_guided_nor_noised(step, variance):
-    denoiser = Denoiser(Mix(6 if variance == "learned_range" else 3), Schedule("cosine", 100), "v", variance)
-    wild = Constant(score=lambda x, t: 1e3 * x, shift=lambda x, t: 1e3 * x, push=lambda x, s: 1e3 * x)
+    denoiser = Denoiser(
+        Mix(6 if variance == "learned_range" else 3), Schedule("cosine", 100), "v", variance
+    )
+    wild = Constant(
+        score=lambda x, t: 1e3 * x, shift=lambda x, t: 1e3 * x, push=lambda x, s: 1e3 * x
+    )
     x, z = normal(2, 2, *SHAPE)
     for t in (0, 30):
         with torch.no_grad():
             result = step(denoiser, x, t, -1, lambda: z, wild).x
-            torch.testing.assert_close(result, denoiser.bounded(denoiser.predict(x, t).x0), rtol=0, atol=1e-6)
+            torch.testing.assert_close(
+                result, denoiser.bounded(denoiser.predict(x, t).x0), rtol=0, atol=1e-6
+            )
     assert not wild.asked
 
 
@@ -261,9 +376,14 @@ def test_a_shift_of_x0_moves_the_step_by_root_alpha_bar_and_leaves_the_noise(ste
     x, z, shift, before = normal(4, 2, *SHAPE)
     past = past and PrevStep(past, before)
     with torch.no_grad():
-        guided, plain = step(denoiser, x, 50, 40, lambda: z, Constant(shift=lambda x, t: shift), past), step(denoiser, x, 50, 40, lambda: z, None, past)
+        guided, plain = (
+            step(denoiser, x, 50, 40, lambda: z, Constant(shift=lambda x, t: shift), past),
+            step(denoiser, x, 50, 40, lambda: z, None, past),
+        )
     torch.testing.assert_close(guided.x - plain.x, denoiser.schedule.alpha_bar(40).sqrt() * shift)
-    torch.testing.assert_close(guided.x0 - plain.x0, torch.zeros_like(shift) if step is dpm_solver_step else shift)
+    torch.testing.assert_close(
+        guided.x0 - plain.x0, torch.zeros_like(shift) if step is dpm_solver_step else shift
+    )
 
 
 @pytest.mark.parametrize("step", [ddpm_step, ddim_step, dpm_solver_step])
@@ -272,26 +392,49 @@ def test_a_shifted_x0_stays_within_the_pixels_range(step):
     x, z = normal(2, 2, *SHAPE)
     with torch.no_grad():
         plain = step(denoiser, x, 50, 40, lambda: z)
-        guided = step(denoiser, x, 50, 40, lambda: z, Constant(shift=lambda x, t: torch.full_like(x, 100.0)))
-    torch.testing.assert_close(guided.x - plain.x, denoiser.schedule.alpha_bar(40).sqrt() * (1 - plain.x0))
+        guided = step(
+            denoiser, x, 50, 40, lambda: z, Constant(shift=lambda x, t: torch.full_like(x, 100.0))
+        )
+    torch.testing.assert_close(
+        guided.x - plain.x, denoiser.schedule.alpha_bar(40).sqrt() * (1 - plain.x0)
+    )
 
 
 @pytest.mark.parametrize("clip", [True, False])
 def test_a_score_moves_ddpm_as_it_moves_ddim_with_ddpms_noise(clip):
-    denoiser, condition = Denoiser(Mix(), Schedule("cosine", 100), "v", clip=clip), Constant(score=lambda x, t: 0.3 * x.cos())
+    denoiser, condition = (
+        Denoiser(Mix(), Schedule("cosine", 100), "v", clip=clip),
+        Constant(score=lambda x, t: 0.3 * x.cos()),
+    )
     x, z = normal(2, 2, *SHAPE)
     for t, s in ((90, 50), (60, 40), (10, 0)):
         with torch.no_grad():
-            found, expected = ddpm_step(denoiser, x, t, s, lambda: z, condition), ddim_step(denoiser, x, t, s, lambda: z, condition, eta=1.0)
+            found, expected = (
+                ddpm_step(denoiser, x, t, s, lambda: z, condition),
+                ddim_step(denoiser, x, t, s, lambda: z, condition, eta=1.0),
+            )
         torch.testing.assert_close(found.x, expected.x)
         torch.testing.assert_close(found.x0, expected.x0)
 
 
-# --- from an image -----------------------------------------------------------------------------------------------------------
+# --- from an image
+# -----------------------------------------------------------------------------------------------------------
+
 
 def test_starting_from_an_image_takes_the_last_steps_from_its_noised_self():
-    denoiser, start, seen = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), normal(2, *SHAPE, dtype=torch.float32).clamp(-1, 1), []
-    sample(denoiser, DDPM(10), Noise([1, 2], SHAPE), start=start, strength=0.6, on_step=lambda done, step: seen.append(step))
+    denoiser, start, seen = (
+        Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"),
+        normal(2, *SHAPE, dtype=torch.float32).clamp(-1, 1),
+        [],
+    )
+    sample(
+        denoiser,
+        DDPM(10),
+        Noise([1, 2], SHAPE),
+        start=start,
+        strength=0.6,
+        on_step=lambda done, step: seen.append(step),
+    )
     assert len(seen) == 6
     t, s = denoiser.schedule.steps(10)[4]
     noise = Noise([1, 2], SHAPE)
@@ -303,16 +446,21 @@ def test_starting_from_an_image_takes_the_last_steps_from_its_noised_self():
 def test_full_strength_forgets_the_image_as_far_as_the_schedule_does():
     denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 1000), "v")
     starts = [torch.full((1, *SHAPE), value) for value in (-1.0, 1.0)]
-    black, white = (sample(denoiser, DDIM(10), Noise([1], SHAPE), start=start, strength=1.0) for start in starts)
+    black, white = (
+        sample(denoiser, DDIM(10), Noise([1], SHAPE), start=start, strength=1.0) for start in starts
+    )
     torch.testing.assert_close(black, white, rtol=0, atol=1e-3)  # √ᾱ_T is 5e-5
 
 
-# --- noise and batches -------------------------------------------------------------------------------------------------------
+# --- noise and batches
+# -------------------------------------------------------------------------------------------------------
+
 
 def test_draws_of_a_sample_do_not_depend_on_its_batch():
     def draws(seeds):
         noise = Noise(seeds, SHAPE)
         return torch.stack([noise() for _ in range(3)], 1)
+
     everyone = draws([5, 6, 7, 8])
     assert torch.equal(torch.cat([draws([seed]) for seed in (5, 6, 7, 8)]), everyone)
     assert torch.equal(draws([8, 5, 99]), torch.stack([everyone[3], everyone[0], draws([99])[0]]))
@@ -322,7 +470,11 @@ def test_draws_of_a_sample_do_not_depend_on_its_batch():
 def test_draws_are_standard_normal():
     noise = Noise(range(50), (3, 32, 32))()
     n = noise.numel() ** 0.5
-    assert abs(noise.mean()) < 4 / n and abs(noise.var() - 1) < 4 * 2**0.5 / n and abs((noise**4).mean() - 3) < 4 * 96**0.5 / n
+    assert (
+        abs(noise.mean()) < 4 / n
+        and abs(noise.var() - 1) < 4 * 2**0.5 / n
+        and abs((noise**4).mean() - 3) < 4 * 96**0.5 / n
+    )
 
 
 @pytest.mark.parametrize("sampler", [DDPM(8), DDIM(8, eta=0.5)])
@@ -333,7 +485,10 @@ def test_images_do_not_depend_on_the_batch_size(sampler):
 
     def images(size):
         parts = [seeds[i : i + size] for i in range(0, 5, size)]
-        return torch.cat([sample(denoiser, sampler, Noise(part, (3, 8, 8)), guide) for part in parts])
+        return torch.cat(
+            [sample(denoiser, sampler, Noise(part, (3, 8, 8)), guide) for part in parts]
+        )
+
     torch.testing.assert_close(images(1), images(5), rtol=0, atol=1e-4)
     torch.testing.assert_close(images(3), images(5), rtol=0, atol=1e-4)
 
@@ -342,16 +497,25 @@ def test_images_do_not_depend_on_the_batch_size(sampler):
 def test_gamma_zero_is_the_unguided_sampler_bit_for_bit_without_an_encoder_call(sampler):
     def encoder(x, t):
         raise AssertionError("the encoder was called")
+
     denoiser = tiny_unet()
     guide = SemanticGuidance(gamma=0, recurrence=3).guide(encoder, denoiser.schedule, sampler)
     assert guide is None
     # And where the similarity says nothing, guidance does nothing to the noise either.
-    silent = SemanticGuidance(gamma=1.0).guide(lambda x, t: 0 * x.flatten(1).sum(1), denoiser.schedule, sampler)
-    torch.testing.assert_close(sample(denoiser, sampler, Noise([1, 2], (3, 8, 8)), silent),
-                               sample(denoiser, sampler, Noise([1, 2], (3, 8, 8))), rtol=0, atol=1e-6)
+    silent = SemanticGuidance(gamma=1.0).guide(
+        lambda x, t: 0 * x.flatten(1).sum(1), denoiser.schedule, sampler
+    )
+    torch.testing.assert_close(
+        sample(denoiser, sampler, Noise([1, 2], (3, 8, 8)), silent),
+        sample(denoiser, sampler, Noise([1, 2], (3, 8, 8))),
+        rtol=0,
+        atol=1e-6,
+    )
 
 
-# --- recurrence and overflow -------------------------------------------------------------------------------------------------
+# --- recurrence and overflow
+# -------------------------------------------------------------------------------------------------
+
 
 def test_recurrence_takes_each_guided_step_that_often_and_never_the_last():
     denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v")
@@ -360,18 +524,23 @@ def test_recurrence_takes_each_guided_step_that_often_and_never_the_last():
         guide = Constant(repeats=repeats)
         sample(denoiser, DDPM(4), Noise([0], SHAPE), guide)
         return guide.asked
+
     assert asked(1) == [99, 66, 33] and asked(3) == [99] * 3 + [66] * 3 + [33] * 3
 
 
 def test_recurrence_of_one_is_the_plain_sampler():
     denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v")
-    plain, one, two = (sample(denoiser, DDPM(5), Noise([0, 1], SHAPE), guide) for guide in (None, Constant(repeats=1), Constant(repeats=2)))
+    plain, one, two = (
+        sample(denoiser, DDPM(5), Noise([0, 1], SHAPE), guide)
+        for guide in (None, Constant(repeats=1), Constant(repeats=2))
+    )
     assert torch.equal(one, plain) and not torch.equal(two, plain)
 
 
 @pytest.mark.parametrize("recurrence, guided", [(1, False), (1, True), (3, True)])
 def test_recurrence_of_a_perfect_model_preserves_the_marginal(recurrence, guided):
-    # For x_0 ~ N(m, 1) every x_t has variance 1 and p(x_s | x_t) has variance β on any grid, so DDPM with fixed_large is exact.
+    # For x_0 ~ N(m, 1) every x_t has variance 1 and p(x_s | x_t) has variance β on any grid, so
+    # DDPM with fixed_large is exact.
     schedule, m, steps = Schedule("cosine", 200), 0.3, 10
     denoiser = Denoiser(Perfect(schedule, m, 1.0), schedule, "x0", "fixed_large", clip=False)
     noise = Impulses(1 + 1 + (steps - 1) * (2 * recurrence - 1 if guided else 1))
@@ -390,7 +559,10 @@ def test_overflow_is_refused_with_the_step_at_which_it_happened(bad):
         sample(denoiser, DDPM(5), Noise([0], SHAPE), guide)
 
 
-@pytest.mark.parametrize("make", [lambda: DDPM(0), lambda: DDPM(1.5), lambda: DDIM(10, eta=1.5), lambda: DDIM(10, eta=-0.1)])
+@pytest.mark.parametrize(
+    "make",
+    [lambda: DDPM(0), lambda: DDPM(1.5), lambda: DDIM(10, eta=1.5), lambda: DDIM(10, eta=-0.1)],
+)
 def test_impossible_sampler_is_refused(make):
     with pytest.raises(UserError, match="sampler"):
         make()

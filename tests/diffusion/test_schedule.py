@@ -48,7 +48,10 @@ def test_integer_and_tensor_levels_agree():
 
 def test_config_rebuilds_the_schedule():
     schedule = Schedule("linear", 37)
-    assert torch.equal(Schedule(**schedule.config).alpha_bar(torch.arange(37)), schedule.alpha_bar(torch.arange(37)))
+    assert torch.equal(
+        Schedule(**schedule.config).alpha_bar(torch.arange(37)),
+        schedule.alpha_bar(torch.arange(37)),
+    )
 
 
 @pytest.mark.parametrize("options", [{"kind": "quadratic"}, {"T": 0}, {"T": 2.5}])
@@ -59,7 +62,10 @@ def test_impossible_schedule_is_refused(options):
 
 def test_q_sample_has_mean_and_variance_of_q():
     schedule, t = Schedule("cosine", 100), torch.tensor([0, 40, 99])
-    one, zero = torch.ones(3, 1, 1, 1, dtype=torch.float64), torch.zeros(3, 1, 1, 1, dtype=torch.float64)
+    one, zero = (
+        torch.ones(3, 1, 1, 1, dtype=torch.float64),
+        torch.zeros(3, 1, 1, 1, dtype=torch.float64),
+    )
     signal, noise = schedule.q_sample(one, t, zero), schedule.q_sample(zero, t, one)
     torch.testing.assert_close(signal**2, schedule.alpha_bar(t))
     torch.testing.assert_close(signal**2 + noise**2, one)
@@ -68,9 +74,16 @@ def test_q_sample_has_mean_and_variance_of_q():
 
 @pytest.mark.parametrize("s, t", [(-1, 0), (0, 1), (10, 60), (98, 99)])
 def test_q_to_s_then_renoising_to_t_is_q_to_t(s, t):
-    schedule, one, zero = Schedule("linear", 100), torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    schedule, one, zero = (
+        Schedule("linear", 100),
+        torch.ones(1, 1, 1, 1, dtype=torch.float64),
+        torch.zeros(1, 1, 1, 1, dtype=torch.float64),
+    )
     mean = schedule.renoise(schedule.q_sample(one, s, zero), s, t, zero)
-    variance = schedule.renoise(schedule.q_sample(zero, s, one), s, t, zero) ** 2 + schedule.renoise(zero, s, t, one) ** 2
+    variance = (
+        schedule.renoise(schedule.q_sample(zero, s, one), s, t, zero) ** 2
+        + schedule.renoise(zero, s, t, one) ** 2
+    )
     a = schedule.alpha_bar(t)
     torch.testing.assert_close(mean.squeeze(), a.sqrt())
     torch.testing.assert_close(variance.squeeze(), 1 - a)
@@ -114,7 +127,11 @@ def test_posterior_takes_a_level_for_each_image():
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 10, 16, 50, 80, 81, 333, 999, 1000])
 def test_grid_equals_diffusers(spacing, count):
     if spacing == "linspace" and count == 1:
-        theirs = [999]  # numpy's linspace of one point is its start, t = 0, from which pure noise cannot be denoised
+        theirs = [
+            999
+            # Numpy's linspace of one point is its start, t = 0, from which pure noise cannot be
+            # denoised.
+        ]
     else:
         scheduler = DDIMScheduler(1000, timestep_spacing=spacing)
         scheduler.set_timesteps(count)
@@ -124,7 +141,9 @@ def test_grid_equals_diffusers(spacing, count):
     assert [s for _, s in grid] == [*theirs[1:], -1]
 
 
-@pytest.mark.parametrize("count, spacing", [(0, "linspace"), (101, "linspace"), (2.0, "linspace"), (10, "linespace")])
+@pytest.mark.parametrize(
+    "count, spacing", [(0, "linspace"), (101, "linspace"), (2.0, "linspace"), (10, "linespace")]
+)
 def test_impossible_grid_is_refused(count, spacing):
     with pytest.raises(UserError, match="sampler"):
         Schedule("linear", 100).steps(count, spacing)
@@ -146,9 +165,13 @@ def test_match_finds_the_nearest_alpha_bar_of_another_schedule(here, there):
     assert not torch.equal(levels, torch.arange(1000))
     for shift in (-1, 1):  # neither neighbour is nearer
         beside = encoder.alpha_bar((levels + shift).clamp(0, 999)).flatten()
-        assert ((angle(found) - angle(asked)).abs() <= (angle(beside) - angle(asked)).abs() + 1e-12).all()
+        assert (
+            (angle(found) - angle(asked)).abs() <= (angle(beside) - angle(asked)).abs() + 1e-12
+        ).all()
 
 
 def test_match_refuses_a_schedule_too_coarse_to_hold_the_level():
     with pytest.raises(UserError, match=r"T=5.*fine-tune"):
-        Schedule("cosine", 5).match(Schedule("cosine", 1000).alpha_bar(torch.arange(1000)).flatten())
+        Schedule("cosine", 5).match(
+            Schedule("cosine", 1000).alpha_bar(torch.arange(1000)).flatten()
+        )

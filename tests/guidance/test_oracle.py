@@ -1,4 +1,7 @@
-"""The claim of the project in closed form (method.md §5): everything Gaussian, every guided step affine, no Monte Carlo."""
+"""The claim of the project in closed form (method.md §5):
+
+everything Gaussian, every guided step affine, no Monte Carlo.
+"""
 
 from functools import cache
 
@@ -14,10 +17,14 @@ from sdg.guidance.semantic import SemanticGuidance
 
 def noise_aware(schedule):
     """log p(y | x_s)."""
+
     def similarity(x, s):
         a, x = schedule.alpha_bar(s), x.double()
         v = a * V + 1 - a
-        return log_normal(Y, M + a.sqrt() * V * (x - a.sqrt() * M) / v, V * (1 - a) / v + R2).flatten()
+        return log_normal(
+            Y, M + a.sqrt() * V * (x - a.sqrt() * M) / v, V * (1 - a) / v + R2
+        ).flatten()
+
     return similarity
 
 
@@ -27,14 +34,20 @@ def clean(x, s):
 
 
 def guide(schedule, step, similarity, gradient_at):
-    return SemanticGuidance(gamma=1.0, gradient_at=gradient_at).guide(similarity, schedule, DDIM(1) if step is ddim_step else DDPM(1))
+    return SemanticGuidance(gamma=1.0, gradient_at=gradient_at).guide(
+        similarity, schedule, DDIM(1) if step is ddim_step else DDPM(1)
+    )
 
 
 @cache
 def errors(T, step=ddpm_step, gradient_at="mean"):
-    """Of the mean, in posterior standard deviations, and of the variance, as a fraction of the posterior's."""
+    """Of the mean, in posterior standard deviations, and of the variance, as a fraction of the
+    posterior's.
+    """
     schedule = Schedule("linear", T)
-    mean, variance = moments(schedule, step, guide(schedule, step, noise_aware(schedule), gradient_at))
+    mean, variance = moments(
+        schedule, step, guide(schedule, step, noise_aware(schedule), gradient_at)
+    )
     return abs(mean - MEAN) / VARIANCE**0.5, abs(variance / VARIANCE - 1)
 
 
@@ -44,7 +57,10 @@ def test_perfect_similarity_gives_the_gradient_of_log_p_of_y():
     gain = a.sqrt() * V / (a * V + 1 - a)
     spread = V * (1 - a) / (a * V + 1 - a) + R2
     expected = gain * (Y - M - gain * (x - a.sqrt() * M)) / spread
-    torch.testing.assert_close(guide(schedule, ddpm_step, noise_aware(schedule), "mean").mean_gradient(x, None, s + 1, s), expected.float())
+    torch.testing.assert_close(
+        guide(schedule, ddpm_step, noise_aware(schedule), "mean").mean_gradient(x, None, s + 1, s),
+        expected.float(),
+    )
 
 
 def test_guided_sampling_is_the_posterior():
@@ -69,7 +85,9 @@ def test_gradient_at_x_t_tends_to_the_posterior_too(step):
 
 
 def deterministic(sampler):
-    """As `errors`, of a sampler without noise, the guided steps of which make one affine map of x_T ~ N(0, 1)."""
+    """As `errors`, of a sampler without noise, the guided steps of which make one affine map of x_T
+    ~ N(0, 1).
+    """
     schedule = Schedule("linear", 1000)
     denoiser = Denoiser(Perfect(schedule), schedule, prediction="x0", clip=False)
     steering = SemanticGuidance(1.0).guide(noise_aware(schedule), schedule, sampler)

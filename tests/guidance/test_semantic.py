@@ -1,4 +1,7 @@
-"""γ∇sim: where it is evaluated, which level the encoder is told, how it is shaped, what is refused."""
+"""γ∇sim:
+
+where it is evaluated, which level the encoder is told, how it is shaped, what is refused.
+"""
 
 import math
 
@@ -21,9 +24,11 @@ def normal(*shape, seed=0):
 
 def recording(seen):
     """The similarity −|x|²/2, whose gradient is −x; notes where and at which level it is asked."""
+
     def similarity(x, level):
         seen.append((x.detach().clone(), level))
         return -x.square().flatten(1).sum(1) / 2
+
     return similarity
 
 
@@ -32,16 +37,33 @@ def predict(x):
 
 
 def asked(guide, x_t, mean, t=50, s=40):
-    """The score, and γ∇sim for a Σ, as a sampler would get them: one without a Σ does not ask for the second."""
-    return guide.guide_prediction(predict, x_t, t, s, None).score, guide.mean_gradient(mean, x_t, t, s) if guide.has_variance else None
+    """The score, and γ∇sim for a Σ, as a sampler would get them:
+
+    one without a Σ does not ask for the second.
+    """
+    return guide.guide_prediction(predict, x_t, t, s, None).score, guide.mean_gradient(
+        mean, x_t, t, s
+    ) if guide.has_variance else None
 
 
-@pytest.mark.parametrize("gradient_at, sampler, where, level", [
-    ("mean", DDPM(), "mean", 40), ("x_t", DDPM(), "x_t", 50), (None, DDPM(), "mean", 40), ("x_t", DDIM(), "x_t", 50), (None, DDIM(), "x_t", 50),
-    (None, DPMSolver(), "x_t", 50)])
+@pytest.mark.parametrize(
+    "gradient_at, sampler, where, level",
+    [
+        ("mean", DDPM(), "mean", 40),
+        ("x_t", DDPM(), "x_t", 50),
+        (None, DDPM(), "mean", 40),
+        ("x_t", DDIM(), "x_t", 50),
+        (None, DDIM(), "x_t", 50),
+        (None, DPMSolver(), "x_t", 50),
+    ],
+)
 def test_gradient_is_taken_at_the_point_and_told_its_level(gradient_at, sampler, where, level):
     seen, points = [], {"x_t": normal(3, 1, 2, 2), "mean": normal(3, 1, 2, 2, seed=1)}
-    score, push = asked(SemanticGuidance(2.5, gradient_at).guide(recording(seen), SCHEDULE, sampler), points["x_t"], points["mean"])
+    score, push = asked(
+        SemanticGuidance(2.5, gradient_at).guide(recording(seen), SCHEDULE, sampler),
+        points["x_t"],
+        points["mean"],
+    )
     assert (score is None) == (push is not None) == sampler.has_variance
     torch.testing.assert_close(push if score is None else score, -2.5 * points[where])
     ((x, told),) = seen
@@ -56,7 +78,10 @@ def test_the_means_own_level_is_the_one_at_which_it_is_a_draw():
     signal = a_s**0.5
     scale, level = own_level(schedule, t, s)
     assert (scale * signal) ** 2 + scale**2 * noise == pytest.approx(1)
-    assert float(schedule.alpha_bar(level)) == pytest.approx((scale * signal) ** 2, abs=1e-3) and level < s
+    assert (
+        float(schedule.alpha_bar(level)) == pytest.approx((scale * signal) ** 2, abs=1e-3)
+        and level < s
+    )
     # On a fine grid the two levels meet.
     assert own_level(Schedule("cosine", 4000), 2000, 1999)[1] in (1998, 1999, 2000)
 
@@ -72,7 +97,9 @@ def test_gradient_at_the_means_own_level_is_that_of_the_scaled_mean():
 def test_gradient_of_a_sample_does_not_depend_on_its_batch():
     similarity = lambda x: x.sin().flatten(1).prod(1)  # noqa: E731
     x = normal(4, 1, 2, 2)
-    torch.testing.assert_close(gradient(similarity, x), torch.cat([gradient(similarity, one[None]) for one in x]))
+    torch.testing.assert_close(
+        gradient(similarity, x), torch.cat([gradient(similarity, one[None]) for one in x])
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
@@ -84,6 +111,7 @@ def test_gradient_is_taken_in_fp32_whatever_surrounds_it(dtype):
         product = x.flatten(1) @ weight
         assert product.dtype == torch.float32  # autocast would have made it bfloat16
         return product.square().sum(1)
+
     x = normal(2, 1, 2, 2).to(dtype)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         found = gradient(similarity, x)
@@ -94,45 +122,74 @@ def test_gradient_does_not_reach_behind_what_it_is_given():
     def similarity(x):
         assert x.is_leaf  # else autograd would hold the graph of what made x
         return x.square().flatten(1).sum(1)
+
     x = normal(2, 1, 2, 2).requires_grad_()
     assert not gradient(similarity, 2 * x).requires_grad
 
 
-# --- strength ----------------------------------------------------------------------------------------------------------------
+# --- strength
+# ----------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("kind, share", [("constant", lambda u: 1), ("towards_noise", lambda u: 2 * u), ("towards_image", lambda u: 2 - 2 * u)])
+
+@pytest.mark.parametrize(
+    "kind, share",
+    [
+        ("constant", lambda u: 1),
+        ("towards_noise", lambda u: 2 * u),
+        ("towards_image", lambda u: 2 - 2 * u),
+    ],
+)
 def test_gamma_over_the_noise_range(kind, share):
     x = normal(1, 1, 2, 2)
     guide = SemanticGuidance(3.0, "x_t", gamma_schedule=kind).guide(recording([]), SCHEDULE, DDPM())
     for t in (0, 33, 99):
         torch.testing.assert_close(asked(guide, x, x, t, t - 1)[1], -3.0 * share(t / 99) * x)
-    assert sum(share(t / 99) for t in range(100)) == pytest.approx(100)  # the mean strength is the same
+    assert sum(share(t / 99) for t in range(100)) == pytest.approx(
+        100
+    )  # the mean strength is the same
 
 
 @pytest.mark.parametrize("gradient_at", ["mean", "x_t"])
 def test_outside_of_the_interval_nothing_is_guided_and_no_encoder_called(gradient_at):
     seen, x = [], normal(1, 1, 2, 2)
-    guide = SemanticGuidance(1.0, gradient_at, interval=[0.25, 0.75], recurrence=3).guide(recording(seen), SCHEDULE, DDPM())
+    guide = SemanticGuidance(1.0, gradient_at, interval=[0.25, 0.75], recurrence=3).guide(
+        recording(seen), SCHEDULE, DDPM()
+    )
     for t in (10, 24, 75, 99):
         assert asked(guide, x, x, t, t - 1) == (None, None) and guide.recurrence_at(t) == 1
     assert not seen
     for t in (25, 50, 74):
-        assert any(part is not None for part in asked(guide, x, x, t, t - 1)) and guide.recurrence_at(t) == 3
+        assert (
+            any(part is not None for part in asked(guide, x, x, t, t - 1))
+            and guide.recurrence_at(t) == 3
+        )
 
 
 def test_normalised_gradients_have_root_mean_square_one():
     x = normal(3, 1, 4, 4) * torch.tensor([1e-3, 1.0, 50.0]).view(3, 1, 1, 1)
-    found = SemanticGuidance(2.0, normalize=True).guide(recording([]), SCHEDULE, DDPM()).mean_gradient(x, None, 50, 40)
-    torch.testing.assert_close(found, -2 * x / x.square().flatten(1).mean(1).sqrt().view(3, 1, 1, 1))
+    found = (
+        SemanticGuidance(2.0, normalize=True)
+        .guide(recording([]), SCHEDULE, DDPM())
+        .mean_gradient(x, None, 50, 40)
+    )
+    torch.testing.assert_close(
+        found, -2 * x / x.square().flatten(1).mean(1).sqrt().view(3, 1, 1, 1)
+    )
 
 
 def test_long_gradients_are_cut_and_short_ones_left():
     x = torch.tensor([[3.0, 4.0], [0.3, 0.4]]).view(2, 1, 1, 2)
-    found = SemanticGuidance(2.0, max_norm=1.0).guide(recording([]), SCHEDULE, DDPM()).mean_gradient(x, None, 50, 40)
+    found = (
+        SemanticGuidance(2.0, max_norm=1.0)
+        .guide(recording([]), SCHEDULE, DDPM())
+        .mean_gradient(x, None, 50, 40)
+    )
     torch.testing.assert_close(found.flatten(1), -2 * torch.tensor([[0.6, 0.8], [0.3, 0.4]]))
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------------------
+# --- what is refused
+# ---------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize("sampler", [DDIM(10), DPMSolver(10)])
 @pytest.mark.parametrize("gradient_at", ["mean", "mean_own_level"])
@@ -140,14 +197,31 @@ def test_gradient_at_the_mean_is_refused_where_the_sampler_has_no_variance(sampl
     with pytest.raises(UserError, match=r"gradient_at=x_t.*sampler=ddpm"):
         SemanticGuidance(1.0, gradient_at).guide(None, SCHEDULE, sampler)
     SemanticGuidance(1.0, gradient_at).check(DDPM(10))
-    for allowed in (SemanticGuidance(1.0), SemanticGuidance(1.0, "x_t"), SemanticGuidance(0.0, gradient_at)):
+    for allowed in (
+        SemanticGuidance(1.0),
+        SemanticGuidance(1.0, "x_t"),
+        SemanticGuidance(0.0, gradient_at),
+    ):
         allowed.check(sampler)
 
 
-@pytest.mark.parametrize("options, knob", [
-    ({"gamma": math.inf}, "gamma"), ({"gamma": "5"}, "gamma"), ({"gamma": True}, "gamma"), ({"gradient_at": "x_s"}, "gradient_at"),
-    ({"recurrence": 0}, "recurrence"), ({"interval": [0.2, 1.2]}, "interval"), ({"interval": [0.8, 0.2]}, "interval"), ({"interval": 0.5}, "interval"),
-    ({"interval": [0.1]}, "interval"), ({"gamma_schedule": "rising"}, "gamma_schedule"), ({"max_norm": -1}, "max_norm"), ({"normalize": "yes"}, "normalize")])
+@pytest.mark.parametrize(
+    "options, knob",
+    [
+        ({"gamma": math.inf}, "gamma"),
+        ({"gamma": "5"}, "gamma"),
+        ({"gamma": True}, "gamma"),
+        ({"gradient_at": "x_s"}, "gradient_at"),
+        ({"recurrence": 0}, "recurrence"),
+        ({"interval": [0.2, 1.2]}, "interval"),
+        ({"interval": [0.8, 0.2]}, "interval"),
+        ({"interval": 0.5}, "interval"),
+        ({"interval": [0.1]}, "interval"),
+        ({"gamma_schedule": "rising"}, "gamma_schedule"),
+        ({"max_norm": -1}, "max_norm"),
+        ({"normalize": "yes"}, "normalize"),
+    ],
+)
 def test_impossible_guidance_is_refused_by_name(options, knob):
     with pytest.raises(UserError, match=rf"guidance\.{knob}"):
         SemanticGuidance(**options)

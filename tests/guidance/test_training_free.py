@@ -1,4 +1,6 @@
-"""Every training-free method on the Gaussian case of method.md §5, where its formula can be written out."""
+"""Every training-free method on the Gaussian case of method.md §5, where its formula can be written
+out.
+"""
 
 import pytest
 import torch
@@ -52,11 +54,14 @@ def test_sdg_at_x0_is_the_chain_rule_through_the_denoiser_and_the_noise_put_back
     def at_level(x, level):
         assert level == T
         return log_normal(Y, x.double(), R2).flatten(1).sum(1)
+
     x, z = points(), torch.full((5, 1, 1, 1), 0.3, dtype=torch.float64)
     guide = SemanticGuidance(3.0, "x0").guide(at_level, SCHEDULE, DDIM(10))
     found = guide.guide_prediction(predict, x, T, S, lambda: z)
     noised = A**0.5 * x0_of(x) + (1 - A) ** 0.5 * z
-    torch.testing.assert_close(found.score, 3 * A**0.5 * GAIN * (Y - noised) / R2, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        found.score, 3 * A**0.5 * GAIN * (Y - noised) / R2, rtol=1e-5, atol=1e-6
+    )
     torch.testing.assert_close(found.prediction.x0, x0_of(x))
     assert guide.mean_gradient(x, x, T, S) is None
 
@@ -65,10 +70,17 @@ def test_mpgd_moves_x0_by_bayes_rule_and_never_differentiates_the_denoiser():
     def no_gradient(x):
         assert not x.requires_grad and not torch.is_grad_enabled()
         return predict(x)
+
     x = points()
     with torch.no_grad():
-        found = MPGD(gamma=0.5).guide(at_clean, SCHEDULE, DDIM(10)).guide_prediction(no_gradient, x, T, S, None)
-    torch.testing.assert_close(found.shift, 0.5 * (1 - A) * (Y - x0_of(x)) / R2, rtol=1e-5, atol=1e-6)
+        found = (
+            MPGD(gamma=0.5)
+            .guide(at_clean, SCHEDULE, DDIM(10))
+            .guide_prediction(no_gradient, x, T, S, None)
+        )
+    torch.testing.assert_close(
+        found.shift, 0.5 * (1 - A) * (Y - x0_of(x)) / R2, rtol=1e-5, atol=1e-6
+    )
     assert found.score is None
 
 
@@ -77,7 +89,12 @@ def test_freedom_takes_the_direction_of_dps_and_the_size_of_the_noise():
     g = GAIN * (Y - x0_of(x)) / R2
     eps = (x - A**0.5 * x0_of(x)) / (1 - A) ** 0.5
     size = lambda h: h.square().flatten(1).mean(1).sqrt().view(-1, 1, 1, 1)  # noqa: E731
-    torch.testing.assert_close(steering(FreeDoM(gamma=0.2), x).score, 0.2 * size(eps) / (1 - A) ** 0.5 * g / size(g), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        steering(FreeDoM(gamma=0.2), x).score,
+        0.2 * size(eps) / (1 - A) ** 0.5 * g / size(g),
+        rtol=1e-5,
+        atol=1e-6,
+    )
     # In terms of ε̂: its root mean square moves by the share γ of itself.
     moved = (1 - A) ** 0.5 * steering(FreeDoM(gamma=0.2), x).score
     torch.testing.assert_close(size(moved), 0.2 * size(eps), rtol=1e-5, atol=1e-6)
@@ -89,7 +106,12 @@ def test_ascent_at_x0_approaches_the_target_geometrically(iterations):
     x, gamma, mu = points(), 0.3, 0.7
     rate = gamma * mu * (1 - A) / R2
     expected = (Y - x0_of(x)) * (1 - (1 - rate) ** iterations)
-    torch.testing.assert_close(steering(TFG(gamma, rho=0, mu=mu, iterations=iterations), x).shift, expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        steering(TFG(gamma, rho=0, mu=mu, iterations=iterations), x).shift,
+        expected,
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_universal_moves_the_noise_with_x0():
@@ -99,34 +121,54 @@ def test_universal_moves_the_noise_with_x0():
     found = steering(Universal(0.3, mu=0.7, iterations=3), x)
     assert found.shift is None
     # ε̂ ← ε̂ − √(ᾱ/(1−ᾱ)) Δ, and ε̂ moves by −√(1−ᾱ) · score.
-    torch.testing.assert_close((1 - A) ** 0.5 * (found.score - forward), (A / (1 - A)) ** 0.5 * shift, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        (1 - A) ** 0.5 * (found.score - forward), (A / (1 - A)) ** 0.5 * shift, rtol=1e-5, atol=1e-6
+    )
 
 
 def test_lgd_tends_to_the_exact_similarity_with_many_draws():
-    # log E_δ N(y; x̂_0 + r δ, r²_y) = log N(y; x̂_0, r²_y + r²): with r² = Var[x_0 | x_t] that is log p(y | x_t).
+    # log E_δ N(y; x̂_0 + r δ, r²_y) = log N(y; x̂_0, r²_y + r²): with r² = Var[x_0 | x_t] that is
+    # log p(y | x_t).
     x, draws = points(3), 40_000
     generator = torch.Generator().manual_seed(0)
     method = LGD(gamma=1.0, draws=draws, smoothing=(V / (A * V + 1 - A)) ** 0.5)
-    found = steering(method, x, lambda: torch.randn(3, 1, 1, 1, dtype=torch.float64, generator=generator)).score
+    found = steering(
+        method, x, lambda: torch.randn(3, 1, 1, 1, dtype=torch.float64, generator=generator)
+    ).score
     exact = GAIN * (Y - x0_of(x)) / (R2 + V * (1 - A) / (A * V + 1 - A))
     torch.testing.assert_close(found, exact, rtol=0, atol=0.003)
 
 
-# --- sampling ----------------------------------------------------------------------------------------------------------------
+# --- sampling
+# ----------------------------------------------------------------------------------------------------------------
+
 
 def test_dps_takes_the_prediction_for_the_image_and_so_is_too_sure():
-    # x̂_0 = p + g x_t moves by k (y − x̂_0), k = (1−ᾱ_t)/√ᾱ_t g/r², and the posterior's mean is c_0 x̂_0 + c_x x_t: an affine recursion.
+    # x̂_0 = p + g x_t moves by k (y − x̂_0), k = (1−ᾱ_t)/√ᾱ_t g/r², and the posterior's mean is c_0
+    # x̂_0 + c_x x_t: an affine recursion.
     mean, variance = 0.0, 1.0
     for t, s in SCHEDULE.steps(SCHEDULE.T):
-        a, a_s, beta, small = (float(v) for v in (SCHEDULE.alpha_bar(t), SCHEDULE.alpha_bar(s), SCHEDULE.beta(t, s), SCHEDULE.posterior_variance(t, s)))
+        a, a_s, beta, small = (
+            float(v)
+            for v in (
+                SCHEDULE.alpha_bar(t),
+                SCHEDULE.alpha_bar(s),
+                SCHEDULE.beta(t, s),
+                SCHEDULE.posterior_variance(t, s),
+            )
+        )
         g = a**0.5 * V / (a * V + 1 - a)
         k = (1 - a) / a**0.5 * g / R2 if s >= 0 else 0.0
         c0, cx = a_s**0.5 * beta / (1 - a), (a / a_s) ** 0.5 * (1 - a_s) / (1 - a)
         slope = c0 * (1 - k) * g + cx
-        mean, variance = slope * mean + c0 * ((1 - k) * M * (1 - g * a**0.5) + k * Y), slope**2 * variance + (small if s >= 0 else 0.0)
+        mean, variance = (
+            slope * mean + c0 * ((1 - k) * M * (1 - g * a**0.5) + k * Y),
+            slope**2 * variance + (small if s >= 0 else 0.0),
+        )
     found = moments(SCHEDULE, ddpm_step, DPS(1.0).guide(at_clean, SCHEDULE, DDPM(1)))
     assert found == pytest.approx((mean, variance), rel=1e-4)
-    # A point estimate of x_0 leaves Var[x_0 | x_t] out of p(y | x_t), so the result is narrower than the posterior.
+    # A point estimate of x_0 leaves Var[x_0 | x_t] out of p(y | x_t), so the result is narrower
+    # than the posterior.
     assert found[1] < 0.95 * VARIANCE
 
 
@@ -159,9 +201,17 @@ def test_gamma_zero_is_unguided_bit_for_bit_and_no_sample_depends_on_its_batch(m
 
     def images(gamma, size):
         guide = method(gamma).guide(similarity, SCHEDULE, sampler)
-        return torch.cat([sample(denoiser, sampler, Noise(seeds[i : i + size], (3, 4, 4)), guide) for i in range(0, 3, size)])
+        return torch.cat(
+            [
+                sample(denoiser, sampler, Noise(seeds[i : i + size], (3, 4, 4)), guide)
+                for i in range(0, 3, size)
+            ]
+        )
+
     unguided = sample(denoiser, sampler, Noise(seeds, (3, 4, 4)))
-    assert method(0).guide(similarity, SCHEDULE, sampler) is None and torch.equal(images(0, 3), unguided)
+    assert method(0).guide(similarity, SCHEDULE, sampler) is None and torch.equal(
+        images(0, 3), unguided
+    )
     guided = images(0.5, 3)
     assert not torch.equal(guided, unguided)
     torch.testing.assert_close(images(0.5, 1), guided, rtol=0, atol=1e-4)
@@ -169,13 +219,22 @@ def test_gamma_zero_is_unguided_bit_for_bit_and_no_sample_depends_on_its_batch(m
 
 def test_draws_of_a_method_are_not_those_of_the_sampler():
     denoiser, sampler = Denoiser(Perfect(SCHEDULE), SCHEDULE, prediction="x0"), DDPM(6)
-    guide = LGD(1.0).guide(lambda x, level: 0 * x.flatten(1).sum(1), SCHEDULE, sampler)  # it draws, and moves nothing
-    assert torch.equal(sample(denoiser, sampler, Noise([3, 4], (3, 4, 4)), guide), sample(denoiser, sampler, Noise([3, 4], (3, 4, 4))))
+    guide = LGD(1.0).guide(
+        lambda x, level: 0 * x.flatten(1).sum(1), SCHEDULE, sampler
+    )  # it draws, and moves nothing
+    assert torch.equal(
+        sample(denoiser, sampler, Noise([3, 4], (3, 4, 4)), guide),
+        sample(denoiser, sampler, Noise([3, 4], (3, 4, 4))),
+    )
 
 
 def test_outside_of_the_interval_no_method_looks_at_x0():
-    guide = DPS(1.0, interval=[0.5, 1.0], recurrence=3, recurrence_interval=[0.7, 0.8]).guide(at_clean, SCHEDULE, DDIM(10))
-    outside, inside = (guide.guide_prediction(predict, points(), t, t - 10, None) for t in (400, 600))
+    guide = DPS(1.0, interval=[0.5, 1.0], recurrence=3, recurrence_interval=[0.7, 0.8]).guide(
+        at_clean, SCHEDULE, DDIM(10)
+    )
+    outside, inside = (
+        guide.guide_prediction(predict, points(), t, t - 10, None) for t in (400, 600)
+    )
     assert outside.score is None and outside.shift is None and inside.score.any()
     assert [guide.recurrence_at(t) for t in (400, 600, 750)] == [1, 1, 3]
 
@@ -186,8 +245,11 @@ def test_sim_is_read_in_fp32_whatever_surrounds_it(method):
         product = x.flatten(1) @ torch.eye(1)
         assert product.dtype == torch.float32  # autocast would have made it bfloat16
         return -product.square().sum(1)
+
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        found = method.guide(similarity, SCHEDULE, DDIM(10)).guide_prediction(lambda x: Prediction((2 * x).bfloat16(), None), points().float(), T, S, None)
+        found = method.guide(similarity, SCHEDULE, DDIM(10)).guide_prediction(
+            lambda x: Prediction((2 * x).bfloat16(), None), points().float(), T, S, None
+        )
     assert (found.score if found.shift is None else found.shift).any()
 
 
@@ -196,13 +258,24 @@ def test_freedom_has_no_other_size_than_its_own():
         FreeDoM(normalize=True)
 
 
-@pytest.mark.parametrize("options, knob", [({"draws": 0}, "draws"), ({"smoothing": -1}, "smoothing"), ({"iterations": 0}, "iterations"), ({"rho": "x"}, "rho")])
+@pytest.mark.parametrize(
+    "options, knob",
+    [
+        ({"draws": 0}, "draws"),
+        ({"smoothing": -1}, "smoothing"),
+        ({"iterations": 0}, "iterations"),
+        ({"rho": "x"}, "rho"),
+    ],
+)
 def test_impossible_settings_are_refused_by_name(options, knob):
     with pytest.raises(UserError, match=rf"guidance\.{knob}"):
         TFG(**options)
 
 
-@pytest.mark.parametrize("method, knob", [(DPS, "rho"), (DPS, "mu"), (LGD, "mu"), (MPGD, "rho"), (Universal, "rho"), (FreeDoM, "draws")])
+@pytest.mark.parametrize(
+    "method, knob",
+    [(DPS, "rho"), (DPS, "mu"), (LGD, "mu"), (MPGD, "rho"), (Universal, "rho"), (FreeDoM, "draws")],
+)
 def test_a_method_has_no_other_methods_knobs(method, knob):
     with pytest.raises(TypeError, match=knob):
         method(1.0, **{knob: 1})

@@ -1,4 +1,7 @@
-"""A trained part as a folder: what goes in comes out, diffusers opens a denoiser's, and the card's own lines run."""
+"""A trained part as a folder:
+
+what goes in comes out, diffusers opens a denoiser's, and the card's own lines run.
+"""
 
 import json
 import re
@@ -25,34 +28,74 @@ from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.registry import build_denoiser, load_clip, load_denoiser
 from sdg.report.card import CARD, heading, write_card
 
-KINDS = {"denoiser": Denoiser, "clip": CLIP, "clip_noisy": NoiseAwareEncoder, "classifier_noisy": NoisyClassifier, "judge": Judge}
-NETWORK = {"block_out_channels": [8, 8], "layers_per_block": 1, "down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2, "norm_num_groups": 4, "attention_head_dim": 8}
+KINDS = {
+    "denoiser": Denoiser,
+    "clip": CLIP,
+    "clip_noisy": NoiseAwareEncoder,
+    "classifier_noisy": NoisyClassifier,
+    "judge": Judge,
+}
+NETWORK = {
+    "block_out_channels": [8, 8],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D"] * 2,
+    "up_block_types": ["UpBlock2D"] * 2,
+    "norm_num_groups": 4,
+    "attention_head_dim": 8,
+}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_part_comes_back_from_its_folder(weights, tmp_path, kind):
     model = from_pretrained(weights / f"{kind}.safetensors")
     again = from_pretrained(save_folder(tmp_path / "part", kind, model))
-    assert type(again) is KINDS[kind] and json.loads(json.dumps(again.config)) == json.loads(json.dumps(model.config))
-    assert again.state_dict().keys() == model.state_dict().keys() and all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
-    assert not again.training and not any(parameter.requires_grad for parameter in again.parameters())
+    assert type(again) is KINDS[kind] and json.loads(json.dumps(again.config)) == json.loads(
+        json.dumps(model.config)
+    )
+    assert again.state_dict().keys() == model.state_dict().keys() and all(
+        torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items()
+    )
+    assert not again.training and not any(
+        parameter.requires_grad for parameter in again.parameters()
+    )
 
 
 @pytest.mark.parametrize("prediction", ["x0", "v", "epsilon"])
-@pytest.mark.parametrize("patch, variance", [(1, "fixed_small"), (2, "fixed_small"), (2, "fixed_large"), (2, "learned_range")])
+@pytest.mark.parametrize(
+    "patch, variance",
+    [(1, "fixed_small"), (2, "fixed_small"), (2, "fixed_large"), (2, "learned_range")],
+)
 @pytest.mark.parametrize("kind, T", [("cosine", 50), ("cosine", 4), ("linear", 50), ("linear", 21)])
-def test_diffusers_draws_from_the_folder_what_is_drawn_here(tmp_path, prediction, patch, variance, kind, T):
+def test_diffusers_draws_from_the_folder_what_is_drawn_here(
+    tmp_path, prediction, patch, variance, kind, T
+):
     torch.manual_seed(0)
-    model = build_denoiser({"prediction": prediction, "variance": variance, "patch": patch, "network": NETWORK}, {"kind": kind, "T": T}, 16).eval().requires_grad_(False)
+    model = (
+        build_denoiser(
+            {"prediction": prediction, "variance": variance, "patch": patch, "network": NETWORK},
+            {"kind": kind, "T": T},
+            16,
+        )
+        .eval()
+        .requires_grad_(False)
+    )
     pipeline = DDPMPipeline.from_pretrained(save_folder(tmp_path / "part", "denoiser", model))
     pipeline.set_progress_bar_config(disable=True)
-    theirs = pipeline(batch_size=2, num_inference_steps=T, output_type="np", generator=torch.Generator().manual_seed(3)).images
+    theirs = pipeline(
+        batch_size=2,
+        num_inference_steps=T,
+        output_type="np",
+        generator=torch.Generator().manual_seed(3),
+    ).images
     theirs = F.pixel_shuffle(torch.from_numpy(theirs).permute(0, 3, 1, 2), patch)
 
     generator = torch.Generator().manual_seed(3)
 
     def noise():  # the pipeline's draws, in its order
-        return F.pixel_shuffle(randn_tensor((2, 3 * patch**2, 16 // patch, 16 // patch), generator), patch)
+        return F.pixel_shuffle(
+            randn_tensor((2, 3 * patch**2, 16 // patch, 16 // patch), generator), patch
+        )
+
     x = noise()
     for t in range(T - 1, -1, -1):
         x = ddpm_step(model, x, t, t - 1, noise)[0]
@@ -61,24 +104,42 @@ def test_diffusers_draws_from_the_folder_what_is_drawn_here(tmp_path, prediction
 
 def test_half_precision_is_stored_half_and_read_full(weights, tmp_path):
     model = load_denoiser(weights / "denoiser.safetensors")
-    full, half = (save_folder(tmp_path / str(half), "denoiser", model, half) / "unet" / "diffusion_pytorch_model.safetensors" for half in (False, True))
+    full, half = (
+        save_folder(tmp_path / str(half), "denoiser", model, half)
+        / "unet"
+        / "diffusion_pytorch_model.safetensors"
+        for half in (False, True)
+    )
     assert half.stat().st_size < 0.65 * full.stat().st_size
     again = from_pretrained(tmp_path / "True").state_dict()
     for name, value in model.state_dict().items():
-        assert torch.equal(again[name].float(), value.half().float() if value.ndim > 1 else value), name
+        assert torch.equal(
+            again[name].float(), value.half().float() if value.ndim > 1 else value
+        ), name
     network = DDPMPipeline.from_pretrained(tmp_path / "True").unet
-    assert network.dtype == torch.float32 and all(torch.equal(value, again[f"network.{name}"].float()) for name, value in network.state_dict().items())
+    assert network.dtype == torch.float32 and all(
+        torch.equal(value, again[f"network.{name}"].float())
+        for name, value in network.state_dict().items()
+    )
 
 
 def test_what_diffusers_cannot_say_is_a_folder_of_ours(tmp_path, weights):
     torch.manual_seed(0)
-    model = build_denoiser({"time_scale": 0.25, "network": NETWORK}, {"kind": "linear", "T": 40}, 16).eval()
+    model = build_denoiser(
+        {"time_scale": 0.25, "network": NETWORK}, {"kind": "linear", "T": 40}, 16
+    ).eval()
     folder = save_folder(tmp_path / "part", "denoiser", model)
     assert {file.name for file in folder.iterdir()} == {"config.json", "model.safetensors"}
-    few = save_folder(tmp_path / "few", "denoiser", build_denoiser({"network": NETWORK}, {"kind": "linear", "T": 20}, 16))
+    few = save_folder(
+        tmp_path / "few",
+        "denoiser",
+        build_denoiser({"network": NETWORK}, {"kind": "linear", "T": 20}, 16),
+    )
     assert {file.name for file in few.iterdir()} == {"config.json", "model.safetensors"}
     x = torch.rand(1, 3, 16, 16)
-    torch.testing.assert_close(from_pretrained(folder)(x, 8)[0], model.requires_grad_(False)(x, 8)[0], rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        from_pretrained(folder)(x, 8)[0], model.requires_grad_(False)(x, 8)[0], rtol=0, atol=1e-5
+    )
 
 
 def run_card(folder) -> dict:
@@ -97,35 +158,71 @@ def test_the_lines_on_a_card_run(weights, tmp_path, kind):
 
 @pytest.mark.parametrize("patch", [1, 2])
 @pytest.mark.parametrize("T", [4, 1100])
-def test_the_lines_on_a_denoisers_card_run_and_draw_at_all_its_levels(tmp_path, patch, T, monkeypatch):
+def test_the_lines_on_a_denoisers_card_run_and_draw_at_all_its_levels(
+    tmp_path, patch, T, monkeypatch
+):
     torch.manual_seed(0)
-    model = build_denoiser({"patch": patch, "network": NETWORK}, {"kind": "cosine", "T": T}, 16).eval()
+    model = build_denoiser(
+        {"patch": patch, "network": NETWORK}, {"kind": "cosine", "T": T}, 16
+    ).eval()
     save(tmp_path / "one.safetensors", "denoiser", model, model.config)
     main(["convert", str(tmp_path / "one.safetensors"), str(tmp_path / "part")])
     steps, step = [], DDPMScheduler.step
-    monkeypatch.setattr(DDPMScheduler, "step", lambda self, out, t, *rest, **options: steps.append(int(t)) or step(self, out, t, *rest, **options))
+    monkeypatch.setattr(
+        DDPMScheduler,
+        "step",
+        lambda self, out, t, *rest, **options: (
+            steps.append(int(t)) or step(self, out, t, *rest, **options)
+        ),
+    )
     found = run_card(tmp_path / "part")
     assert isinstance(found["model"], Denoiser) and steps == list(range(T - 1, -1, -1))
     if patch == 1:
         assert [image.size for image in found["images"]] == [(16, 16)] * 4
     else:
-        assert found["images"].shape == (4, 3, 16, 16) and 0 <= found["images"].min() and found["images"].max() <= 1
+        assert (
+            found["images"].shape == (4, 3, 16, 16)
+            and 0 <= found["images"].min()
+            and found["images"].max() <= 1
+        )
 
 
 def test_a_class_conditional_denoiser_and_what_an_adm_file_cannot_tell_can_be_said(tmp_path):
     torch.manual_seed(0)
-    model = build_denoiser({"network": NETWORK | {"num_class_embeds": 3}}, {"kind": "cosine", "T": 4}, 16).eval()
-    folder = save_folder(tmp_path / "part", "denoiser", model)  # of ours: DDPMPipeline gives no class
+    model = build_denoiser(
+        {"network": NETWORK | {"num_class_embeds": 3}}, {"kind": "cosine", "T": 4}, 16
+    ).eval()
+    folder = save_folder(
+        tmp_path / "part", "denoiser", model
+    )  # of ours: DDPMPipeline gives no class
     (folder / CARD).write_text(heading(folder, "denoiser", model.config))
-    assert run_card(tmp_path / "part")["model"].label == 0 and "denoiser.label=0" in (tmp_path / "part" / CARD).read_text()
+    assert (
+        run_card(tmp_path / "part")["model"].label == 0
+        and "denoiser.label=0" in (tmp_path / "part" / CARD).read_text()
+    )
     x = torch.rand(1, 3, 16, 16)
-    assert not torch.equal(*(from_pretrained(tmp_path / "part", label=label)(x, 2)[0] for label in (0, 2)))
+    assert not torch.equal(
+        *(from_pretrained(tmp_path / "part", label=label)(x, 2)[0] for label in (0, 2))
+    )
     with pytest.raises(UserError, match="denoiser.label must be an integer from 0 to 2"):
         from_pretrained(tmp_path / "part")
     torch.save(random_weights(Net(32, (1, 2), 1, (1,), head_width=16)), tmp_path / "adm.pt")
-    said = {"resolution": 8, "schedule": "linear", "T": 1000, "qkv": "heads_first", "head_width": 16}
+    said = {
+        "resolution": 8,
+        "schedule": "linear",
+        "T": 1000,
+        "qkv": "heads_first",
+        "head_width": 16,
+    }
     assert from_pretrained(tmp_path / "adm.pt", **said).config["resolution"] == 8
-    for wrong, message in (({"qvk": "heads_first"}, "qvk.*did you mean 'qkv'"), ({"schedule": "linaer"}, "denoiser.schedule must be one of linear, cosine.*did you mean 'linear'"), ({"time_scale": 0}, "denoiser.time_scale")):
+    for wrong, message in (
+        ({"qvk": "heads_first"}, "qvk.*did you mean 'qkv'"),
+        (
+            {"schedule": "linaer"},
+            "denoiser.schedule must be one of linear, cosine.*did you mean 'linear'",
+        ),
+        ({"time_scale": 0}, "denoiser.time_scale"),
+    ):
         with pytest.raises(UserError, match=message):
             from_pretrained(tmp_path / "adm.pt", **said | wrong)
 
@@ -137,39 +234,82 @@ def test_settings_of_a_denoiser_are_not_said_of_another_part(weights):
 
 def test_the_weights_that_the_config_names_are_read_whatever_else_lies_there(tmp_path, weights):
     torch.manual_seed(0)
-    plain, scaled = (build_denoiser({"time_scale": scale, "network": NETWORK}, {"kind": "cosine", "T": 40}, 16).eval() for scale in (1, 0.5))
-    for model in (plain, scaled, plain):  # a diffusers folder, one of ours, and a diffusers folder again
+    plain, scaled = (
+        build_denoiser(
+            {"time_scale": scale, "network": NETWORK}, {"kind": "cosine", "T": 40}, 16
+        ).eval()
+        for scale in (1, 0.5)
+    )
+    for model in (
+        plain,
+        scaled,
+        plain,
+    ):  # a diffusers folder, one of ours, and a diffusers folder again
         again = from_pretrained(save_folder(tmp_path / "part", "denoiser", model)).state_dict()
         assert all(torch.equal(value, again[name]) for name, value in model.state_dict().items())
-        assert not (tmp_path / "part" / ("unet" if model is scaled else "model.safetensors")).exists()
+        assert not (
+            tmp_path / "part" / ("unet" if model is scaled else "model.safetensors")
+        ).exists()
     config = json.loads((tmp_path / "part" / "config.json").read_text())
     del config["sdg"]["file"]  # as folders were first written
     (tmp_path / "part" / "config.json").write_text(json.dumps(config))
-    assert all(torch.equal(value, again[name]) for name, value in from_pretrained(tmp_path / "part").state_dict().items())
+    assert all(
+        torch.equal(value, again[name])
+        for name, value in from_pretrained(tmp_path / "part").state_dict().items()
+    )
 
 
 def test_a_card_survives_every_conversion(tmp_path, weights):
     run = tmp_path / "run"
-    folder = save_folder(run / "clip", "clip", model := from_pretrained(weights / "clip.safetensors"))
+    folder = save_folder(
+        run / "clip", "clip", model := from_pretrained(weights / "clip.safetensors")
+    )
     (run / "config.yaml").write_text("kind: clip\n")
     (run / "versions.json").write_text("{}")
-    write_card(folder, "clip", model, "python train.py encoder=clip", "1 CPU core", 60, {"val/top1": 0.9876})
+    write_card(
+        folder,
+        "clip",
+        model,
+        "python train.py encoder=clip",
+        "1 CPU core",
+        60,
+        {"val/top1": 0.9876},
+    )
     main(["convert", str(folder), str(tmp_path / "half"), "--half"])
     main(["convert", str(tmp_path / "half"), str(tmp_path / "file.safetensors")])
     main(["convert", str(tmp_path / "file.safetensors"), str(tmp_path / "back")])
     cards = [(place / CARD).read_text() for place in (folder, tmp_path / "half", tmp_path / "back")]
-    assert cards[0] == cards[1] == cards[2] and "| val/top1 | 0.9876 |" in cards[0] and cards[0].count("library_name") == 1
+    assert (
+        cards[0] == cards[1] == cards[2]
+        and "| val/top1 | 0.9876 |" in cards[0]
+        and cards[0].count("library_name") == 1
+    )
 
 
 @pytest.mark.parametrize("home", ["/", "/nowhere"])
 def test_a_card_shortens_places_and_nothing_else(tmp_path, weights, monkeypatch, home):
     monkeypatch.setenv("HOME", home)
     run = tmp_path / "run"
-    folder = save_folder(run / "clip", "clip", model := from_pretrained(weights / "clip.safetensors"))
-    (run / "config.yaml").write_text(f"a: {run}/checkpoints\nb: {run}2/x\nc: /data/faces\nd: {run}\ne: {home}x\nf: /nowhere/x\n")
+    folder = save_folder(
+        run / "clip", "clip", model := from_pretrained(weights / "clip.safetensors")
+    )
+    (run / "config.yaml").write_text(
+        f"a: {run}/checkpoints\nb: {run}2/x\nc: /data/faces\nd: {run}\ne: {home}x\nf: /nowhere/x\n"
+    )
     (run / "versions.json").write_text("{}")
-    card = write_card(folder, "clip", model, f"python train.py data.root=/data/faces hydra.run.dir={run}", "1 CPU core", None, {}).read_text()
-    assert f"a: ./checkpoints\nb: {run}2/x\nc: /data/faces\nd: .\ne: {home}x\nf: {'~' if home == '/nowhere' else home + 'nowhere'}/x\n" in card
+    card = write_card(
+        folder,
+        "clip",
+        model,
+        f"python train.py data.root=/data/faces hydra.run.dir={run}",
+        "1 CPU core",
+        None,
+        {},
+    ).read_text()
+    assert (
+        f"a: ./checkpoints\nb: {run}2/x\nc: /data/faces\nd: .\ne: {home}x\nf: "
+        f"{'~' if home == '/nowhere' else home + 'nowhere'}/x\n" in card
+    )
     assert "python train.py data.root=/data/faces hydra.run.dir=." in card
 
 
@@ -178,16 +318,25 @@ def test_a_converted_files_card_goes_along(weights, tmp_path, capsys):
     (tmp_path / "mine.md").write_text("# Mine\n\nval/shape 0.9985\n")
     main(["convert", str(tmp_path / "mine.safetensors"), str(tmp_path / "part")])
     card = (tmp_path / "part" / CARD).read_text()
-    assert "val/shape 0.9985" in card and "# Mine" not in card and card.startswith("---\nlibrary_name: sdg\n")
+    assert (
+        "val/shape 0.9985" in card
+        and "# Mine" not in card
+        and card.startswith("---\nlibrary_name: sdg\n")
+    )
     main(["convert", str(tmp_path / "part"), str(tmp_path / "again.safetensors")])
-    one, other = (from_pretrained(tmp_path / name).state_dict() for name in ("mine.safetensors", "again.safetensors"))
+    one, other = (
+        from_pretrained(tmp_path / name).state_dict()
+        for name in ("mine.safetensors", "again.safetensors")
+    )
     assert all(torch.equal(value, other[name]) for name, value in one.items())
     capsys.readouterr()
     main(["inspect", str(tmp_path / "part")])
     assert "folder      this project's, a clip" in capsys.readouterr().out
 
 
-# --- damaged folders ---------------------------------------------------------------------------------------------------------
+# --- damaged folders
+# ---------------------------------------------------------------------------------------------------------
+
 
 def said(path):
     with pytest.raises(UserError) as error:
@@ -198,7 +347,10 @@ def said(path):
 
 def test_damaged_folders_are_refused_in_a_sentence(weights, tmp_path):
     folder = save_folder(tmp_path / "part", "clip", from_pretrained(weights / "clip.safetensors"))
-    config, tensors = (folder / "config.json").read_bytes(), (folder / "model.safetensors").read_bytes()
+    config, tensors = (
+        (folder / "config.json").read_bytes(),
+        (folder / "model.safetensors").read_bytes(),
+    )
     (folder / "model.safetensors").write_bytes(tensors[:1000])
     assert "damaged" in said(folder)
     with pytest.raises(SystemExit, match="error: .*damaged"):
@@ -210,12 +362,29 @@ def test_damaged_folders_are_refused_in_a_sentence(weights, tmp_path):
     assert "damaged" in said(folder)
     (folder / "config.json").write_text(json.dumps({"sdg": {"kind": "clap", "config": {}}}))
     assert "must be one of denoiser, clip" in said(folder)
-    (folder / "config.json").write_text(json.dumps({"sdg": {"kind": "clip", "config": {"words": ["a"]}}}))
+    (folder / "config.json").write_text(
+        json.dumps({"sdg": {"kind": "clip", "config": {"words": ["a"]}}})
+    )
     assert "builds no model (TypeError" in said(folder)
     for wrong in ({"norm_num_groups": 0}, {"block_out_channels": []}):
-        (folder / "config.json").write_text(json.dumps({"sdg": {"kind": "denoiser", "config": {"denoiser": {"network": NETWORK | wrong}, "schedule": {"kind": "cosine", "T": 4}, "resolution": 16}}}))
+        (folder / "config.json").write_text(
+            json.dumps(
+                {
+                    "sdg": {
+                        "kind": "denoiser",
+                        "config": {
+                            "denoiser": {"network": NETWORK | wrong},
+                            "schedule": {"kind": "cosine", "T": 4},
+                            "resolution": 16,
+                        },
+                    }
+                }
+            )
+        )
         assert "builds no model" in said(folder)
-    (folder / "config.json").write_text(json.dumps({"sdg": {"kind": "clip", "config": {}, "file": "../other.safetensors"}}))
+    (folder / "config.json").write_text(
+        json.dumps({"sdg": {"kind": "clip", "config": {}, "file": "../other.safetensors"}})
+    )
     assert "must be one of model.safetensors, unet/" in said(folder)
     (folder / "config.json").write_text("[]")
     assert "config.json" in said(folder)
@@ -225,5 +394,7 @@ def test_the_folder_of_a_run_names_that_of_the_part(weights, tmp_path):
     for kind in ("clip", "denoiser"):
         save_folder(tmp_path / kind, kind, from_pretrained(weights / f"{kind}.safetensors"))
     for load in (load_clip, load_denoiser):
-        with pytest.raises(UserError, match=f"(?i)did you mean {tmp_path}/{load.__name__.removeprefix('load_')}\\?"):
+        with pytest.raises(
+            UserError, match=f"(?i)did you mean {tmp_path}/{load.__name__.removeprefix('load_')}\\?"
+        ):
             load(tmp_path)

@@ -23,10 +23,26 @@ from sdg.models.registry import (
     load_judge,
 )
 
-CONFIG = {"kind of": "thing", "sizes": [1, 2], "nested": {"rate": 0.5, "none": None}, "word": "naïve"}
-NETWORK = {"block_out_channels": [8, 8], "layers_per_block": 1, "down_block_types": ["DownBlock2D"] * 2,
-           "up_block_types": ["UpBlock2D"] * 2, "norm_num_groups": 4, "attention_head_dim": 8}
-VISION = {"timm_model_name": "resnet_tiny", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
+CONFIG = {
+    "kind of": "thing",
+    "sizes": [1, 2],
+    "nested": {"rate": 0.5, "none": None},
+    "word": "naïve",
+}
+NETWORK = {
+    "block_out_channels": [8, 8],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D"] * 2,
+    "up_block_types": ["UpBlock2D"] * 2,
+    "norm_num_groups": 4,
+    "attention_head_dim": 8,
+}
+VISION = {
+    "timm_model_name": "resnet_tiny",
+    "timm_pool": "avg",
+    "timm_proj": "linear",
+    "image_size": 32,
+}
 TEXT = {"context_length": 6, "vocab_size": 16, "width": 16, "heads": 2, "layers": 1}
 
 
@@ -46,7 +62,9 @@ def file(tmp_path):
     return save(tmp_path / "model.safetensors", "clip", module(), CONFIG)
 
 
-# --- there and back ----------------------------------------------------------------------------------------------------------
+# --- there and back
+# ----------------------------------------------------------------------------------------------------------
+
 
 def test_full_precision_comes_back_bit_for_bit(file):
     config, tensors = read(file, "clip")
@@ -73,7 +91,10 @@ def test_half_precision_rounds_matrices_and_keeps_vectors_and_counters(tmp_path)
 
 def test_half_precision_halves_the_file(tmp_path):
     layer = nn.Linear(500, 500)
-    full, half = (save(tmp_path / f"{half}.safetensors", "clip", layer, {}, half=half).stat().st_size for half in (False, True))
+    full, half = (
+        save(tmp_path / f"{half}.safetensors", "clip", layer, {}, half=half).stat().st_size
+        for half in (False, True)
+    )
     assert 0.49 < half / full < 0.52
 
 
@@ -97,24 +118,50 @@ def test_missing_folders_are_made(tmp_path):
 def test_every_kind_of_model_rebuilds_from_its_file_alone(tmp_path):
     torch.manual_seed(0)
     x, t = images(2), torch.tensor([3, 70])
-    denoiser = build_denoiser({"prediction": "v", "patch": 2, "network": NETWORK}, {"kind": "cosine", "T": 100}, 32).eval()
+    denoiser = build_denoiser(
+        {"prediction": "v", "patch": 2, "network": NETWORK}, {"kind": "cosine", "T": 100}, 32
+    ).eval()
     clip = CLIP({"embed_dim": 8, "vision_cfg": VISION, "text_cfg": TEXT}, ["a", "ring"]).eval()
-    noisy = NoiseAwareEncoder(clip.towers.visual, clip.config, {"kind": "cosine", "T": 100}, 16, 16).eval()
+    noisy = NoiseAwareEncoder(
+        clip.towers.visual, clip.config, {"kind": "cosine", "T": 100}, 16, 16
+    ).eval()
     nn.init.normal_(noisy.time[-1].weight, std=0.1)
     noisy.logit_scale.fill_(31.0)
     judge = Judge("resnet_tiny", {"shape": 3, "colour": 2}).eval()
-    classifier = NoisyClassifier(clip.config, {"kind": "cosine", "T": 100}, {"shape": ["ring", "star"], "colour": ["red"]}, 16, 16).eval()
-    for kind, model, load, ask in (("denoiser", denoiser, load_denoiser, lambda m: m(x, t)[0]),
-                                   ("clip", clip, load_clip, lambda m: torch.cat([m.encode_image(x), m.encode_text(["a ring"])])),
-                                   ("clip_noisy", noisy, load_clip_noisy, lambda m: m.encode_image(x, t) * m.logit_scale),
-                                   ("classifier_noisy", classifier, load_classifier, lambda m: m(x, t)),
-                                   ("judge", judge, load_judge, lambda m: torch.cat([*m(x)[0].values(), m(x)[1].flatten(1)], 1))):
+    classifier = NoisyClassifier(
+        clip.config,
+        {"kind": "cosine", "T": 100},
+        {"shape": ["ring", "star"], "colour": ["red"]},
+        16,
+        16,
+    ).eval()
+    for kind, model, load, ask in (
+        ("denoiser", denoiser, load_denoiser, lambda m: m(x, t)[0]),
+        (
+            "clip",
+            clip,
+            load_clip,
+            lambda m: torch.cat([m.encode_image(x), m.encode_text(["a ring"])]),
+        ),
+        ("clip_noisy", noisy, load_clip_noisy, lambda m: m.encode_image(x, t) * m.logit_scale),
+        ("classifier_noisy", classifier, load_classifier, lambda m: m(x, t)),
+        (
+            "judge",
+            judge,
+            load_judge,
+            lambda m: torch.cat([*m(x)[0].values(), m(x)[1].flatten(1)], 1),
+        ),
+    ):
         loaded = load(save(tmp_path / f"{kind}.safetensors", kind, model, model.config))
         torch.testing.assert_close(ask(loaded), ask(model), rtol=0, atol=1e-5)
-        assert not loaded.training and not any(parameter.requires_grad for parameter in loaded.parameters())
+        assert not loaded.training and not any(
+            parameter.requires_grad for parameter in loaded.parameters()
+        )
 
 
-# --- refusals, each with the path in it --------------------------------------------------------------------------------------
+# --- refusals, each with the path in it
+# --------------------------------------------------------------------------------------
+
 
 def refused(file, message, kind="clip"):
     with pytest.raises(UserError, match=message) as error:
@@ -138,6 +185,7 @@ def test_other_formats_are_refused_without_being_executed(tmp_path, file):
     class Trap:
         def __reduce__(self):
             return (open, (str(tmp_path / "sprung"), "w"))
+
     file.write_bytes(pickle.dumps(Trap()))
     refused(file, "no safetensors file")
     torch.save(module().state_dict(), file)
@@ -151,7 +199,10 @@ def test_file_without_our_header_is_refused(tmp_path):
         refused(tmp_path / "foreign.safetensors", "no `sdg` header")
 
 
-@pytest.mark.parametrize("header", ["not json", "3", "[]", "{}", json.dumps({"config": {}}), json.dumps({"kind": "clip"})])
+@pytest.mark.parametrize(
+    "header",
+    ["not json", "3", "[]", "{}", json.dumps({"config": {}}), json.dumps({"kind": "clip"})],
+)
 def test_header_that_is_not_ours_is_refused(tmp_path, header):
     save_file({"weight": torch.zeros(2)}, str(tmp_path / "odd.safetensors"), {"sdg": header})
     refused(tmp_path / "odd.safetensors", "weights")
@@ -163,7 +214,12 @@ def test_another_kind_of_model_is_refused(file):
 
 def test_weights_that_do_not_fit_their_own_header_are_refused(tmp_path):
     judge = Judge("resnet_tiny", {"shape": 3})
-    file = save(tmp_path / "judge.safetensors", "judge", judge, {"model_name": "resnet_tiny", "factors": {"shape": 4}})
+    file = save(
+        tmp_path / "judge.safetensors",
+        "judge",
+        judge,
+        {"model_name": "resnet_tiny", "factors": {"shape": 4}},
+    )
     with pytest.raises(UserError, match="do not fit") as error:
         load_judge(file)
     assert str(file) in str(error.value)

@@ -1,4 +1,6 @@
-"""What a gradient explains, against the Gaussian case, where the exact gradient and the information are known."""
+"""What a gradient explains, against the Gaussian case, where the exact gradient and the information
+are known.
+"""
 
 import math
 
@@ -41,7 +43,9 @@ def test_a_gradient_of_another_length_explains_as_much(scale):
 
 def test_noise_on_the_gradient_costs_what_it_should():
     gradient, error = gaussian(0.0)
-    noise = torch.randn(gradient.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    noise = torch.randn(
+        gradient.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     noisy = explained(gradient + gradient.std() * noise, error)
     assert noisy.gamma == pytest.approx(0.5, abs=0.05)  # half of its square is the gradient's
     assert noisy.error == pytest.approx(explained(gradient, error).error / 2, rel=0.1)
@@ -49,7 +53,9 @@ def test_noise_on_the_gradient_costs_what_it_should():
 
 def test_a_gradient_of_noise_explains_nothing():
     _, error = gaussian(0.0)
-    noise = torch.randn(error.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    noise = torch.randn(
+        error.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     assert abs(explained(noise, error).error) < 0.01
 
 

@@ -1,4 +1,7 @@
-"""Distances in features and retrieval: hand-computed cases, closed forms, torchmetrics, and the same on any number of processes."""
+"""Distances in features and retrieval:
+
+hand-computed cases, closed forms, torchmetrics, and the same on any number of processes.
+"""
 
 import pytest
 import torch
@@ -20,11 +23,17 @@ def normal(n, seed=0, features=6):
 
 def of(metric, features, group=None, order=None):
     order = torch.arange(len(features)) if order is None else order
-    metric.update(features[order], order, torch.zeros(len(order), dtype=torch.long) if group is None else torch.tensor(group)[order])
+    metric.update(
+        features[order],
+        order,
+        torch.zeros(len(order), dtype=torch.long) if group is None else torch.tensor(group)[order],
+    )
     return metric.compute()
 
 
-# --- Fréchet distance --------------------------------------------------------------------------------------------------------
+# --- Fréchet distance
+# --------------------------------------------------------------------------------------------------------
+
 
 def test_distance_of_a_set_to_itself_is_zero():
     assert of(Frechet(normal(300)), normal(300)) == pytest.approx(0, abs=1e-6)
@@ -32,35 +41,52 @@ def test_distance_of_a_set_to_itself_is_zero():
 
 def test_distance_of_shifted_features_is_the_square_of_the_shift():
     shift = torch.tensor([1.0, 0.0, -2.0, 0.5, 0.0, 3.0])
-    assert of(Frechet(normal(300)), normal(300) + shift) == pytest.approx(shift.square().sum().item(), rel=1e-4)
+    assert of(Frechet(normal(300)), normal(300) + shift) == pytest.approx(
+        shift.square().sum().item(), rel=1e-4
+    )
 
 
 def test_distance_of_any_two_sets_is_the_closed_form():
     # tr (C C')^½ by the eigenvalues of C^½ C' C^½, symmetric and so free of complex roots.
-    a, b = normal(250).double(), (normal(400, 1) @ torch.linspace(-1, 2, 36).view(6, 6) + 0.3).double()
+    a, b = (
+        normal(250).double(),
+        (normal(400, 1) @ torch.linspace(-1, 2, 36).view(6, 6) + 0.3).double(),
+    )
     (m, c), (n, d) = ((x.mean(0), x.T.cov()) for x in (a, b))
     values, vectors = torch.linalg.eigh(c)
     root = vectors @ values.sqrt().diag() @ vectors.T
-    expected = (m - n).square().sum() + c.trace() + d.trace() - 2 * torch.linalg.eigvalsh(root @ d @ root).clamp(min=0).sqrt().sum()
+    expected = (
+        (m - n).square().sum()
+        + c.trace()
+        + d.trace()
+        - 2 * torch.linalg.eigvalsh(root @ d @ root).clamp(min=0).sqrt().sum()
+    )
     assert of(Frechet(b.float()), a.float()) == pytest.approx(expected.item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("metric", [Frechet, Kernel, PrecisionRecall])
 def test_fewer_than_100_images_have_no_distance(metric):
-    assert of(metric(normal(300)), normal(99)) is None and of(metric(normal(99)), normal(300)) is None
+    assert (
+        of(metric(normal(300)), normal(99)) is None and of(metric(normal(99)), normal(300)) is None
+    )
     assert of(metric(normal(100)), normal(100, 1)) is not None
 
 
-# --- kernel distance ---------------------------------------------------------------------------------------------------------
+# --- kernel distance
+# ---------------------------------------------------------------------------------------------------------
+
 
 def test_kernel_distance_is_the_unbiased_estimate():
-    # Bińkowski et al. 2018, eq. 4, over all samples at once: with as many samples as a subset holds every subset is the whole set.
+    # Bińkowski et al. 2018, eq. 4, over all samples at once: with as many samples as a subset holds
+    # every subset is the whole set.
     a, b = normal(120).double(), (normal(120, 1) * 1.3 + 0.2).double()
     kernel = lambda x, y: (x @ y.T / 6 + 1) ** 3  # noqa: E731
     off = lambda k: (k.sum() - k.trace()) / (120 * 119)  # noqa: E731
     expected = off(kernel(a, a)) + off(kernel(b, b)) - 2 * kernel(a, b).mean()
     mean, deviation = of(Kernel(b.float()), a.float())
-    assert mean == pytest.approx(expected.item(), rel=1e-4) and deviation == pytest.approx(0, abs=1e-5)
+    assert mean == pytest.approx(expected.item(), rel=1e-4) and deviation == pytest.approx(
+        0, abs=1e-5
+    )
 
 
 def test_kernel_distance_is_reproducible_and_leaves_the_global_generator_alone():
@@ -71,16 +97,20 @@ def test_kernel_distance_is_reproducible_and_leaves_the_global_generator_alone()
     assert of(Kernel(normal(200)), normal(99)) is None
 
 
-# --- precision and recall ----------------------------------------------------------------------------------------------------
+# --- precision and recall
+# ----------------------------------------------------------------------------------------------------
+
 
 def test_precision_and_recall_by_hand():
-    # Real points 0, 1, 2, …, 119 on a line have their third neighbour at a distance of 2 (of 3 at the ends, 0 and 119).
-    # Samples: 60 inside, 60 far away, 3 apart, so that each's third neighbour is 6 away (9 at the ends).
+    # Real points 0, 1, 2, …, 119 on a line have their third neighbour at a distance of 2 (of 3 at
+    # the ends, 0 and 119). Samples: 60 inside, 60 far away, 3 apart, so that each's third neighbour
+    # is 6 away (9 at the ends).
     real = torch.arange(120.0)[:, None]
     samples = torch.cat([torch.arange(60.0) + 0.5, 1000 + 3 * torch.arange(60.0)])[:, None]
     precision, recall = of(PrecisionRecall(real), samples)
     assert precision == pytest.approx(60 / 120)
-    # Samples 0.5 … 59.5 surround each with a radius of 2, 3 at the ends: 0 … 62 (59.5 + 3) of the real ones.
+    # Samples 0.5 … 59.5 surround each with a radius of 2, 3 at the ends: 0 … 62 (59.5 + 3) of the
+    # real ones.
     assert recall == pytest.approx(63 / 120)
 
 
@@ -95,29 +125,48 @@ def test_one_collapsed_mode_is_precise_and_recalls_little():
     assert precision > 0.95 and recall < 0.1
 
 
-# --- diversity ---------------------------------------------------------------------------------------------------------------
+# --- diversity
+# ---------------------------------------------------------------------------------------------------------------
+
 
 def test_diversity_is_the_mean_distance_within_groups():
-    features = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 8.0], [1.0, 1.0], [1.0, 2.0], [9.0, 9.0]])
+    features = torch.tensor(
+        [[0.0, 0.0], [3.0, 4.0], [0.0, 8.0], [1.0, 1.0], [1.0, 2.0], [9.0, 9.0]]
+    )
     mean, interval = of(Diversity(), features, [0, 0, 0, 1, 1, 2])
-    assert mean == pytest.approx((5 + 8 + 5 + 1) / 4) and interval == pytest.approx((1, 6))  # one condition alone, or the other
+    assert mean == pytest.approx((5 + 8 + 5 + 1) / 4) and interval == pytest.approx(
+        (1, 6)
+    )  # one condition alone, or the other
     assert of(Diversity(), features, range(6)) is None
 
 
-# --- retrieval ---------------------------------------------------------------------------------------------------------------
+# --- retrieval
+# ---------------------------------------------------------------------------------------------------------------
+
 
 def test_retrieval_by_hand():
-    scores = torch.tensor([[3.0, 2.0, 1.0, 0.0, -1.0, -2.0], [3.0, 2.0, 1.0, 0.0, -1.0, -2.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0], [1.0, 5.0, 5.0, 0.0, 0.0, 9.0]])
+    scores = torch.tensor(
+        [
+            [3.0, 2.0, 1.0, 0.0, -1.0, -2.0],
+            [3.0, 2.0, 1.0, 0.0, -1.0, -2.0],
+            [0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+            [1.0, 5.0, 5.0, 0.0, 0.0, 9.0],
+        ]
+    )
     own = torch.tensor([0, 5, 2, 1])  # best; worst of six; all alike; behind one and beside one
     torch.testing.assert_close(chance_within(scores, own, 1), torch.tensor([1, 0, 1 / 6, 0]))
     torch.testing.assert_close(chance_within(scores, own, 2), torch.tensor([1, 0, 2 / 6, 1 / 2]))
     metric = Retrieval()
     metric.update(scores[:3], own[:3])
     metric.update(scores[3:], own[3:])
-    assert metric.compute() == pytest.approx({"top1": (1 + 1 / 6) / 4, "top5": (1 + 0 + 5 / 6 + 1) / 4})
+    assert metric.compute() == pytest.approx(
+        {"top1": (1 + 1 / 6) / 4, "top5": (1 + 0 + 5 / 6 + 1) / 4}
+    )
 
 
-# --- ranks -------------------------------------------------------------------------------------------------------------------
+# --- ranks
+# -------------------------------------------------------------------------------------------------------------------
+
 
 def test_two_processes_give_what_one_gives_and_what_torchmetrics_gives(free_port):
     features, real = normal(250) * 1.2 + 0.1, normal(400, 1)
@@ -132,13 +181,17 @@ def test_two_processes_give_what_one_gives_and_what_torchmetrics_gives(free_port
         found = dict(found)
     expected = whole.compute() | retrieval.compute()
     expected["diversity"], found["diversity"] = expected["diversity"][0], found["diversity"][0]
-    assert all(found[name] == pytest.approx(value, rel=1e-6) for name, value in expected.items()) and found.keys() == expected.keys()
+    assert (
+        all(found[name] == pytest.approx(value, rel=1e-6) for name, value in expected.items())
+        and found.keys() == expected.keys()
+    )
 
     class Same(torch.nn.Module):
         num_features = 6
 
         def forward(self, x):
             return x
+
     theirs = FrechetInceptionDistance(feature=Same())
     theirs.update(real, real=True)
     theirs.update(features, real=False)
@@ -152,7 +205,9 @@ def test_features_are_held_once_for_all_metrics():
     assert len(metrics.compute_groups) == 1
 
 
-# --- real images -------------------------------------------------------------------------------------------------------------
+# --- real images
+# -------------------------------------------------------------------------------------------------------------
+
 
 class Images:
     def __init__(self):
@@ -163,7 +218,11 @@ class Images:
 
     def __getitems__(self, indices):
         self.asked += indices
-        return {"image": torch.tensor(indices, dtype=torch.float32).view(-1, 1, 1, 1).expand(-1, 3, 1, 1)}
+        return {
+            "image": torch.tensor(indices, dtype=torch.float32)
+            .view(-1, 1, 1, 1)
+            .expand(-1, 3, 1, 1)
+        }
 
 
 def test_samples_are_compared_with_as_many_real_images_of_the_same_prompts():
@@ -185,12 +244,22 @@ def test_real_images_are_read_once_until_data_network_or_number_change(tmp_path)
     images = Images()
 
     def read(**key):
-        return of_real_images(images, key.pop("count", 550), lambda x: {"features": 2 * x.flatten(1)}, tmp_path, **key)["features"]
+        return of_real_images(
+            images, key.pop("count", 550), lambda x: {"features": 2 * x.flatten(1)}, tmp_path, **key
+        )["features"]
+
     first = read(data="a", network="n")
     torch.testing.assert_close(first, 2 * torch.arange(550.0)[:, None].expand(-1, 3))
     assert images.asked == list(range(550))
     assert torch.equal(read(data="a", network="n"), first) and len(images.asked) == 550
-    for k, other in enumerate(({"data": "b", "network": "n"}, {"data": "a", "network": "m"}, {"data": "a", "network": "n", "count": 10}), 1):
+    for k, other in enumerate(
+        (
+            {"data": "b", "network": "n"},
+            {"data": "a", "network": "m"},
+            {"data": "a", "network": "n", "count": 10},
+        ),
+        1,
+    ):
         read(**other)
         assert len(images.asked) > 550
         images.asked = images.asked[:550]
@@ -198,7 +267,9 @@ def test_real_images_are_read_once_until_data_network_or_number_change(tmp_path)
     assert len(read(data="a", network="n", count=10_000)) == 600
 
 
-# --- networks that others trained ---------------------------------------------------------------------------------------------
+# --- networks that others trained
+# ---------------------------------------------------------------------------------------------
+
 
 @pytest.mark.slow
 def test_lpips_of_pairs_is_torchmetrics(monkeypatch, tmp_path):
@@ -209,12 +280,17 @@ def test_lpips_of_pairs_is_torchmetrics(monkeypatch, tmp_path):
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     torch.manual_seed(0)
     torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "hub" / "checkpoints" / FILE)
-    one, other = (torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1 for seed in (0, 1))
+    one, other = (
+        torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+        for seed in (0, 1)
+    )
     metric = Perceptual()
     assert metric.compute() is None
     metric.update(one[:4], other[:4])
     metric.update(one[4:], other[4:])
-    assert metric.compute() == pytest.approx(float(learned_perceptual_image_patch_similarity(one, other, net_type="alex")), rel=1e-5)
+    assert metric.compute() == pytest.approx(
+        float(learned_perceptual_image_patch_similarity(one, other, net_type="alex")), rel=1e-5
+    )
     same = Perceptual()
     same.update(one, one)
     assert same.compute() == pytest.approx(0, abs=1e-7)
@@ -235,7 +311,10 @@ def test_inception_of_a_file_gives_its_2048_features(inception):
 
 
 def test_inception_without_its_file_says_where_to_get_it(tmp_path):
-    with pytest.raises(UserError, match=r"eval\.inception: there is no file .*pt_inception-2015-12-05-6726825d\.pth"):
+    with pytest.raises(
+        UserError,
+        match=r"eval\.inception: there is no file .*pt_inception-2015-12-05-6726825d\.pth",
+    ):
         Inception(str(tmp_path / "nowhere.pth"))
     (tmp_path / "wrong.pth").write_text("no weights")
     with pytest.raises(UserError, match="does not hold torch-fidelity's Inception-v3"):

@@ -33,6 +33,7 @@ def by_the_paper(tensors, x):
 
     Tan & Le 2019, table 1, without squeeze-and-excitation, ReLU6 for swish, TensorFlow's padding.
     """
+
     def convolve(name, x, stride=1, groups=1):
         kernel = tensors[f"{name}.weight"]
         pad = max(0, (-(-x.shape[-1] // stride) - 1) * stride + kernel.shape[-1] - x.shape[-1])

@@ -77,9 +77,9 @@ def test_descent_finds_what_trying_everything_finds(portraits, portrait_reader):
     few = []
     for layer in portrait_layers(64):
         some = torch.randperm(len(layer.rows), generator=generator)[:3]
-        few.append(layer._replace(
-            rows=layer.rows[some], added=layer.added[some], kept=layer.kept[some]
-        ))
+        few.append(
+            layer._replace(rows=layer.rows[some], added=layer.added[some], kept=layer.kept[some])
+        )
     places = torch.tensor(list(product(range(3), repeat=len(few))))
     everything = compose(few, places)
     some = torch.randint(len(places), (12,), generator=generator)
@@ -107,10 +107,12 @@ def test_no_truth_is_nearer_than_what_is_read(portraits, portrait_reader):
 
 def test_the_blurrier_the_larger_the_residual(portraits, portrait_reader):
     images = images_of(portraits)[:16]
-    residuals = torch.stack([
-        portrait_reader.read(gaussian_blur(images, 13, sigma)).residual
-        for sigma in (0.3, 0.6, 1.2, 2.4)
-    ])
+    residuals = torch.stack(
+        [
+            portrait_reader.read(gaussian_blur(images, 13, sigma)).residual
+            for sigma in (0.3, 0.6, 1.2, 2.4)
+        ]
+    )
     assert (residuals.diff(dim=0) > 0).all()
 
 

@@ -9,7 +9,12 @@ from sdg.errors import UserError
 from sdg.models.clip import CLIP, Normalise
 from sdg.models.tokenizer import WordTokenizer
 
-VISION = {"timm_model_name": "resnet_tiny", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
+VISION = {
+    "timm_model_name": "resnet_tiny",
+    "timm_pool": "avg",
+    "timm_proj": "linear",
+    "image_size": 32,
+}
 TEXT = {"context_length": 12, "vocab_size": 64, "width": 32, "heads": 2, "layers": 2}
 
 
@@ -25,7 +30,12 @@ def clip():
 
 def test_normalisation_is_clips_own_from_minus_one_to_one():
     x = torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
-    expected = torch.tensor([[(value - m) / s for m, s in zip(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)] for value in (0.0, 1.0)])
+    expected = torch.tensor(
+        [
+            [(value - m) / s for m, s in zip(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)]
+            for value in (0.0, 1.0)
+        ]
+    )
     torch.testing.assert_close(Normalise()(x).flatten(1), expected)
 
 
@@ -47,7 +57,9 @@ def test_gradient_passes_through_the_normalisation_to_the_image(clip):
     assert x.grad.isfinite().all() and (x.grad.flatten(1).norm(dim=1) > 0).all()
 
 
-@pytest.mark.parametrize("one, other", [("a red heart", "a red ring"), ("a heart on white", "a heart on grey")])
+@pytest.mark.parametrize(
+    "one, other", [("a red heart", "a red ring"), ("a heart on white", "a heart on grey")]
+)
 def test_last_word_changes_the_embedding(clip, one, other):
     a, b = clip.encode_text([one, other])
     assert (a - b).norm() > 1e-3
@@ -82,10 +94,14 @@ def test_logit_scale_is_at_most_a_hundred():
 def test_config_rebuilds_the_model(clip):
     other = CLIP(**clip.config).eval()
     other.load_state_dict(clip.state_dict())
-    assert torch.equal(other.encode_text(["a red heart"]), clip.encode_text(["a red heart"])) and other.resolution == 32
+    assert (
+        torch.equal(other.encode_text(["a red heart"]), clip.encode_text(["a red heart"]))
+        and other.resolution == 32
+    )
 
 
-# --- words -------------------------------------------------------------------------------------------------------------------
+# --- words
+# -------------------------------------------------------------------------------------------------------------------
 
 TOKENIZER = WordTokenizer(["a", "circle", "red"], context_length=5)  # 1 2 3; 4 starts, 5 ends
 

@@ -31,7 +31,13 @@ TOWERS = {
     "BatchNorm with activation": timm_tower("test_efficientnet", 32),
     "LayerNorm of maps with activation": timm_tower("test_efficientnet_ln", 32),
     "GroupNorm with activation": timm_tower("test_efficientnet_gn", 32),
-    "OpenAI's ResNet": {"layers": [1, 1, 1, 1], "width": 16, "head_width": 16, "image_size": 64, "patch_size": 16},
+    "OpenAI's ResNet": {
+        "layers": [1, 1, 1, 1],
+        "width": 16,
+        "head_width": 16,
+        "image_size": 64,
+        "patch_size": 16,
+    },
     "OpenAI's ViT": {"layers": 2, "width": 32, "head_width": 16, "image_size": 32, "patch_size": 8},
 }
 
@@ -72,7 +78,9 @@ def test_fresh_encoder_equals_the_clean_one_at_every_level(clip):
     encoder, x = aware_of(clip), images(2, clip.resolution)
     expected = clip.encode_image(x)
     for t in (0, 1, 250, 999):
-        torch.testing.assert_close(encoder.encode_image(x, torch.full((2,), t)), expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(
+            encoder.encode_image(x, torch.full((2,), t)), expected, rtol=0, atol=1e-6
+        )
 
 
 @torch.no_grad()
@@ -86,7 +94,11 @@ def test_embeddings_depend_on_the_level_once_the_last_layer_has_learned(clip):
 
 @torch.no_grad()
 def test_each_image_is_modulated_by_its_own_level(clip):
-    encoder, x, t = perturbed(aware_of(clip)), images(3, clip.resolution), torch.tensor([0, 400, 999])
+    encoder, x, t = (
+        perturbed(aware_of(clip)),
+        images(3, clip.resolution),
+        torch.tensor([0, 400, 999]),
+    )
     alone = torch.cat([encoder.encode_image(x[i : i + 1], t[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(encoder.encode_image(x, t), alone, rtol=0, atol=1e-5)
 
@@ -96,9 +108,14 @@ def test_stages_of_both_towers_give_equal_maps_of_as_many_channels_as_they_say(c
     encoder, x = aware_of(clip), images(2, clip.resolution)
     names = list(stages(clip.tower))
     assert names == list(stages(encoder.tower)) and len(names) >= 2
-    clean, aware = clip.encode(x, None, names).maps, encoder.encode(x, torch.tensor([0, 999]), names).maps
+    clean, aware = (
+        clip.encode(x, None, names).maps,
+        encoder.encode(x, torch.tensor([0, 999]), names).maps,
+    )
     for name in names:
-        assert clean[name].shape[:2] == (2, stages(encoder.tower)[name].channels) and clean[name].ndim in (3, 4)
+        assert clean[name].shape[:2] == (2, stages(encoder.tower)[name].channels) and clean[
+            name
+        ].ndim in (3, 4)
         torch.testing.assert_close(aware[name], clean[name], rtol=0, atol=1e-5)
 
 
@@ -120,23 +137,44 @@ def test_clean_tower_is_copied_not_changed():
     assert torch.equal(clip.encode_image(x), expected)
 
 
-@pytest.mark.parametrize("tower, shortcuts", [("GroupNorm", 3), ("BatchNorm", 3), ("OpenAI's ResNet", 4)])
+@pytest.mark.parametrize(
+    "tower, shortcuts", [("GroupNorm", 3), ("BatchNorm", 3), ("OpenAI's ResNet", 4)]
+)
 def test_norms_on_down_sampling_shortcuts_are_left_alone(tower, shortcuts):
     encoder = aware_of(clip_of(TOWERS[tower]))
     kinds = (nn.BatchNorm2d, nn.GroupNorm)
-    plain = [name for name, module in encoder.tower.named_modules() if isinstance(module, kinds) and not name.endswith(".norm")]
+    plain = [
+        name
+        for name, module in encoder.tower.named_modules()
+        if isinstance(module, kinds) and not name.endswith(".norm")
+    ]
     assert len(plain) == shortcuts and all("downsample" in name for name in plain)
-    assert not any("downsample" in name for name, module in encoder.tower.named_modules() if isinstance(module, TimeConditionedNorm))
+    assert not any(
+        "downsample" in name
+        for name, module in encoder.tower.named_modules()
+        if isinstance(module, TimeConditionedNorm)
+    )
 
 
 def test_time_layer_gives_every_modulated_channel_a_scale_and_a_shift():
     encoder = aware_of(clip_of(TOWERS["BatchNorm"]))
-    channels = sum(module.norm.weight.numel() for module in encoder.tower.modules() if isinstance(module, TimeConditionedNorm))
+    channels = sum(
+        module.norm.weight.numel()
+        for module in encoder.tower.modules()
+        if isinstance(module, TimeConditionedNorm)
+    )
     assert encoder.time[-1].out_features == 2 * channels > 0
 
 
-@pytest.mark.parametrize("norm, shape, axis", [(nn.BatchNorm2d(4), (2, 4, 3, 5), 1), (nn.GroupNorm(2, 4), (2, 4, 3, 5), 1),
-                                               (nn.LayerNorm(4), (2, 7, 4), 2), (nn.LayerNorm(4), (2, 3, 5, 4), 3)])
+@pytest.mark.parametrize(
+    "norm, shape, axis",
+    [
+        (nn.BatchNorm2d(4), (2, 4, 3, 5), 1),
+        (nn.GroupNorm(2, 4), (2, 4, 3, 5), 1),
+        (nn.LayerNorm(4), (2, 7, 4), 2),
+        (nn.LayerNorm(4), (2, 3, 5, 4), 3),
+    ],
+)
 def test_modulation_is_one_plus_a_times_the_norm_plus_b_for_each_channel(norm, shape, axis):
     torch.manual_seed(0)
     layer, h, ab = TimeConditionedNorm(norm.eval()), torch.randn(shape), torch.randn(2, 8)
@@ -158,7 +196,9 @@ def test_weights_and_config_rebuild_the_encoder():
     other = NoiseAwareEncoder(CLIP(**encoder.config["clip"]).towers.visual, **encoder.config).eval()
     other.load_state_dict(encoder.state_dict())
     x, t = images(2, 32), torch.tensor([3, 700])
-    assert torch.equal(other.encode_image(x, t), encoder.encode_image(x, t)) and other.resolution == 32
+    assert (
+        torch.equal(other.encode_image(x, t), encoder.encode_image(x, t)) and other.resolution == 32
+    )
 
 
 def test_an_encoder_that_was_used_can_be_copied():
@@ -175,10 +215,14 @@ def test_modulation_comes_before_an_activation_fused_with_the_norm():
     h = torch.randn(2, 4, 3, 3, generator=torch.Generator().manual_seed(0))
     shifted = TimeConditionedNorm(norm)
     shifted.modulation = torch.cat([torch.zeros(2, 4), torch.full((2, 4), 10.0)], 1)
-    torch.testing.assert_close(shifted(h), h / (1 + 1e-5) ** 0.5 + 10)  # so far above zero, ReLU changes nothing
+    torch.testing.assert_close(
+        shifted(h), h / (1 + 1e-5) ** 0.5 + 10
+    )  # so far above zero, ReLU changes nothing
 
 
-# --- calibrated --------------------------------------------------------------------------------------------------------------
+# --- calibrated
+# --------------------------------------------------------------------------------------------------------------
+
 
 def calibrated_of(clip):
     encoder = NoiseAwareEncoder(clip.towers.visual, clip.config, SCHEDULE, calibrated=True).eval()
@@ -219,7 +263,9 @@ def test_weights_know_whether_they_are_calibrated(tmp_path):
         found = load_clip_noisy(file)
         assert found.calibrated == encoder.calibrated
         tensors = found.state_dict()
-        assert all(torch.equal(tensors[name], value) for name, value in encoder.state_dict().items())
+        assert all(
+            torch.equal(tensors[name], value) for name, value in encoder.state_dict().items()
+        )
         z, expected = found.embed(x, t), encoder.embed(x, t).detach()
         # Relative to its length: another memory format sums in another order.
         assert (z - expected).norm() < 1e-5 * expected.norm()

@@ -23,7 +23,9 @@ NETWORK = {
 
 def denoiser_of(resolution: int = 32):
     torch.manual_seed(0)
-    return build_denoiser({"prediction": "x0", "patch": 4, "network": NETWORK}, SCHEDULE, resolution)
+    return build_denoiser(
+        {"prediction": "x0", "patch": 4, "network": NETWORK}, SCHEDULE, resolution
+    )
 
 
 def encoder_of(**options) -> UNetEncoder:
@@ -39,7 +41,9 @@ def images(count: int, side: int = 32) -> torch.Tensor:
 def test_it_starts_with_what_the_denoiser_sees_in_its_middle():
     denoiser, encoder, seen = denoiser_of().eval(), encoder_of(), []
     x, t = images(2), torch.tensor([3, 700])
-    denoiser.network.mid_block.attentions[0].register_forward_hook(lambda *call: seen.append(call[2]))
+    denoiser.network.mid_block.attentions[0].register_forward_hook(
+        lambda *call: seen.append(call[2])
+    )
     denoiser.predict(x, t)
     torch.testing.assert_close(encoder.encode(x, t, ["middle"]).maps["middle"], seen[0])
 
@@ -57,7 +61,9 @@ def test_every_weight_of_the_half_is_the_denoisers_and_a_copy():
 @pytest.mark.parametrize("calibrated", [False, True])
 def test_its_file_gives_it_back(tmp_path, calibrated):
     encoder, x, t = encoder_of(calibrated=calibrated), images(2), torch.tensor([3, 700])
-    found = load_clip_noisy(save(tmp_path / "encoder.safetensors", "clip_noisy", encoder, encoder.config))
+    found = load_clip_noisy(
+        save(tmp_path / "encoder.safetensors", "clip_noisy", encoder, encoder.config)
+    )
     assert isinstance(found, UNetEncoder) and found.calibrated == calibrated
     z, expected = found.embed(x, t), encoder.embed(x, t).detach()
     assert (z - expected).norm() < 1e-5 * expected.norm()
@@ -81,7 +87,9 @@ def test_its_levels_are_its_stages():
 
 def test_a_denoiser_of_other_images_is_refused():
     clip = clip_of(TOWERS["GroupNorm"])
-    with pytest.raises(UserError, match="module.denoiser draws 64 pixels a side, this encoder sees 32"):
+    with pytest.raises(
+        UserError, match="module.denoiser draws 64 pixels a side, this encoder sees 32"
+    ):
         UNetEncoder.of(denoiser_of(64), clip.config, schedule=SCHEDULE)
 
 

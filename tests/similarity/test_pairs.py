@@ -1,4 +1,7 @@
-"""Every similarity with every way of steering, on the shipped weights: two axes, any pair of them."""
+"""Every similarity with every way of steering, on the shipped weights:
+
+two axes, any pair of them.
+"""
 
 from pathlib import Path
 
@@ -16,25 +19,67 @@ from sdg.similarity import Class, Content, Similarity, Structure, Style, Text, m
 from sdg.similarity.references import References
 
 KINDS = ("text", "content", "structure", "style", "class")
-METHODS = {"sdg": SemanticGuidance, "dps": DPS, "lgd": LGD, "freedom": FreeDoM, "universal": Universal, "mpgd": MPGD, "tfg": TFG}
-CONDITIONS = {"text": ["a red ring", "a blue star | a ring:-0.5"], "class": ["ring", "red"], "content": ["a", "b"], "structure": ["b", "b"], "style": ["a", "b"]}
+METHODS = {
+    "sdg": SemanticGuidance,
+    "dps": DPS,
+    "lgd": LGD,
+    "freedom": FreeDoM,
+    "universal": Universal,
+    "mpgd": MPGD,
+    "tfg": TFG,
+}
+CONDITIONS = {
+    "text": ["a red ring", "a blue star | a ring:-0.5"],
+    "class": ["ring", "red"],
+    "content": ["a", "b"],
+    "structure": ["b", "b"],
+    "style": ["a", "b"],
+}
 SEEDS = [3, 4]
 
 
 @pytest.fixture(scope="module")
 def parts():
     weights = Path(__file__).resolve().parents[2] / "weights" / "shapes"
-    denoiser, clip, noisy = (load(weights / f"{name}.safetensors") for load, name in ((load_denoiser, "denoiser"), (load_clip, "clip"), (load_clip_noisy, "clip_noisy")))
-    images = dict(zip("ab", torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1))
+    denoiser, clip, noisy = (
+        load(weights / f"{name}.safetensors")
+        for load, name in (
+            (load_denoiser, "denoiser"),
+            (load_clip, "clip"),
+            (load_clip_noisy, "clip_noisy"),
+        )
+    )
+    images = dict(
+        zip("ab", torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+    )
 
     def similarity(kinds, encoder=noisy, rows=(0, 1)):
-        conditions = {kind: [parse_weighted_prompt(CONDITIONS[kind][row]) for row in rows] for kind in kinds}
-        classes = {name: {value: zero_shot_caption(name, value) for value in values} for name, values in FACTORS.items()}
-        terms = {"text": lambda: Text(encoder, clip, [sentence for condition in conditions["text"] for sentence, _ in condition]), "content": lambda: Content(encoder),
-                 "structure": lambda: Structure(50.0, ["layer2"], "squared"), "style": lambda: Style(2.0, ["act1"], "log", "energies"),
-                 "class": lambda: Class(encoder, clip, classes)}
+        conditions = {
+            kind: [parse_weighted_prompt(CONDITIONS[kind][row]) for row in rows] for kind in kinds
+        }
+        classes = {
+            name: {value: zero_shot_caption(name, value) for value in values}
+            for name, values in FACTORS.items()
+        }
+        terms = {
+            "text": lambda: Text(
+                encoder,
+                clip,
+                [sentence for condition in conditions["text"] for sentence, _ in condition],
+            ),
+            "content": lambda: Content(encoder),
+            "structure": lambda: Structure(50.0, ["layer2"], "squared"),
+            "style": lambda: Style(2.0, ["act1"], "log", "energies"),
+            "class": lambda: Class(encoder, clip, classes),
+        }
         levels = matched_levels(denoiser.schedule, encoder.config.get("schedule"))
-        return Similarity(encoder, {kind: terms[kind]() for kind in kinds}, levels, References(images, denoiser.schedule, 0)).bind(conditions)
+        return Similarity(
+            encoder,
+            {kind: terms[kind]() for kind in kinds},
+            levels,
+            References(images, denoiser.schedule, 0),
+        ).bind(conditions)
+
     return denoiser, clip, noisy, similarity
 
 
@@ -42,28 +87,51 @@ def parts():
 @pytest.mark.parametrize("name", METHODS)
 def test_every_pair_moves_a_step_and_none_depends_on_its_batch(parts, name, kind):
     denoiser, clip, noisy, similarity = parts
-    encoder, method = noisy if name == "sdg" else clip, METHODS[name](**{"gamma": 0.3 if name == "freedom" else 3.0})
+    encoder, method = (
+        noisy if name == "sdg" else clip,
+        METHODS[name](**{"gamma": 0.3 if name == "freedom" else 3.0}),
+    )
     x = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
 
     @torch.no_grad()
     def stepped(sampler, rows, method=method):
-        guide = method.guide(similarity([kind], encoder, rows), denoiser.schedule, sampler) if method else None
-        return sampler.step(denoiser, x[list(rows)], 600, 580, Noise([SEEDS[row] for row in rows], (3, 32, 32)), guide).x
+        guide = (
+            method.guide(similarity([kind], encoder, rows), denoiser.schedule, sampler)
+            if method
+            else None
+        )
+        return sampler.step(
+            denoiser,
+            x[list(rows)],
+            600,
+            580,
+            Noise([SEEDS[row] for row in rows], (3, 32, 32)),
+            guide,
+        ).x
+
     for sampler in (DDPM(4), DDIM(4), DPMSolver(4)):
         together = stepped(sampler, (0, 1))
         assert ((together - stepped(sampler, (0, 1), None)).abs().flatten(1).amax(1) > 1e-4).all()
-        torch.testing.assert_close(torch.cat([stepped(sampler, (row,)) for row in (0, 1)]), together, rtol=0, atol=1e-5)
+        torch.testing.assert_close(
+            torch.cat([stepped(sampler, (row,)) for row in (0, 1)]), together, rtol=0, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("sampler, gamma", [(DDPM(20), 30.0), (DDIM(20), 10.0)])
 def test_images_do_not_depend_on_the_batch(parts, sampler, gamma):
-    # Methods that go back through the denoiser amplify rounding on so coarse a grid: 3e-3 was seen in single pixels.
+    # Methods that go back through the denoiser amplify rounding on so coarse a grid: 3e-3 was seen
+    # in single pixels.
     denoiser, _, noisy, similarity = parts
 
     def images(rows):
-        guide = SemanticGuidance(gamma).guide(similarity(["text"], noisy, rows), denoiser.schedule, sampler)
+        guide = SemanticGuidance(gamma).guide(
+            similarity(["text"], noisy, rows), denoiser.schedule, sampler
+        )
         return sample(denoiser, sampler, Noise([SEEDS[row] for row in rows], (3, 32, 32)), guide)
-    torch.testing.assert_close(torch.cat([images([row]) for row in (0, 1)]), images([0, 1]), rtol=0, atol=1e-4)
+
+    torch.testing.assert_close(
+        torch.cat([images([row]) for row in (0, 1)]), images([0, 1]), rtol=0, atol=1e-4
+    )
 
 
 def test_the_gradient_of_a_sum_is_the_sum_of_the_gradients(parts):

@@ -30,8 +30,15 @@ class Counter(pl.LightningModule):
 
 def averaged(decay, steps):
     module = Counter()
-    pl.Trainer(accelerator="cpu", max_steps=steps, callbacks=[EMA(decay)], logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False).fit(
-        module, DataLoader(torch.zeros(steps), 1))
+    pl.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        callbacks=[EMA(decay)],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(module, DataLoader(torch.zeros(steps), 1))
     assert module.mask.tolist() == [0, -torch.inf]  # no NaN, the mean of infinities
     assert module.count == steps and module.statistic == module.weight
     return float(module.weight)

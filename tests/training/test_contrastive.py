@@ -9,7 +9,9 @@ from sdg.training.contrastive import contrastive_loss
 
 
 def unit(n, d, seed):
-    return F.normalize(torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)), dim=1)
+    return F.normalize(
+        torch.randn(n, d, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)), dim=1
+    )
 
 
 def by_hand(a, b, scale):
@@ -30,7 +32,9 @@ def test_loss_is_the_symmetric_cross_entropy(scale):
 
 def test_loss_of_indistinguishable_pairs_is_log_n():
     z = unit(1, 4, 0).expand(8, 4)
-    torch.testing.assert_close(contrastive_loss(z, z, 100.0), torch.tensor(8.0, dtype=torch.float64).log())
+    torch.testing.assert_close(
+        contrastive_loss(z, z, 100.0), torch.tensor(8.0, dtype=torch.float64).log()
+    )
 
 
 def test_loss_of_orthogonal_pairs_at_clips_temperature_is_zero():
@@ -47,7 +51,10 @@ def test_mean_of_the_ranks_losses_and_gradients_is_the_single_process_loss():
     def gather(z):
         (side,) = [parts for parts in (parts_a, parts_b) for part in parts if torch.equal(part, z)]
         return side
-    ranks = [contrastive_loss(parts_a[rank], parts_b[rank], 20.0, gather, rank) for rank in range(2)]
+
+    ranks = [
+        contrastive_loss(parts_a[rank], parts_b[rank], 20.0, gather, rank) for rank in range(2)
+    ]
     torch.testing.assert_close(sum(ranks) / 2, whole)
     for found, wanted in zip(torch.autograd.grad(sum(ranks) / 2, (a, b)), expected):
         torch.testing.assert_close(found, wanted)
@@ -55,7 +62,9 @@ def test_mean_of_the_ranks_losses_and_gradients_is_the_single_process_loss():
 
 def test_rank_points_at_its_own_pairs():
     a, b = unit(4, 8, 0), unit(4, 8, 1)
-    own, other = (contrastive_loss(a, a, 50.0, lambda z: torch.stack([b, z]), rank) for rank in (1, 0))
+    own, other = (
+        contrastive_loss(a, a, 50.0, lambda z: torch.stack([b, z]), rank) for rank in (1, 0)
+    )
     assert own < other
 
 

@@ -1,4 +1,7 @@
-"""Beliefs over sentences: where distillation and score matching have their minima, in closed form."""
+"""Beliefs over sentences:
+
+where distillation and score matching have their minima, in closed form.
+"""
 
 import math
 
@@ -23,7 +26,9 @@ def test_log_posterior_is_the_softmax_of_dot_products():
 
 
 def test_the_distillation_loss_is_least_at_the_expected_belief_given_the_noisy_image():
-    """Of five images, E[p_c(k | x_0) | x_t] = Σ_i p(i | x_t) p_c(k | x_i), p(i | x_t) by Bayes' rule."""
+    """Of five images, E[p_c(k | x_0) | x_t] = Σ_i p(i | x_t) p_c(k | x_i), p(i | x_t) by Bayes'
+    rule.
+    """
     schedule, t = Schedule("cosine", 1000), 500
     images, text = normal(5, 12), F.normalize(normal(4, 6, seed=1), dim=1)
     beliefs = log_posterior(3 * normal(5, 6, seed=2), text)
@@ -35,13 +40,15 @@ def test_the_distillation_loss_is_least_at_the_expected_belief_given_the_noisy_i
 
     z = torch.zeros(1, 6, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS(
-        [z], max_iter=200, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+        [z], max_iter=200, tolerance_grad=1e-12, line_search_fn="strong_wolfe"
+    )
 
     def loss():
         optimizer.zero_grad()
         value = (given * soft_cross_entropy(beliefs, log_posterior(z, text))).sum()
         value.backward()
         return value
+
     optimizer.step(loss)
     torch.testing.assert_close(log_posterior(z, text)[0].exp(), expected, rtol=0, atol=1e-6)
     torch.testing.assert_close(loss().detach(), -(expected * expected.log()).sum())  # its entropy
@@ -77,12 +84,16 @@ def test_the_true_posterior_leaves_no_score_error_on_average(t):
     log_own = log_p.gather(1, k[:, None])[:, 0]
     error = score_error(log_own, x_t, predicted, own, (1 - a).sqrt()).detach()
     torch.testing.assert_close(error, torch.zeros_like(error), rtol=0, atol=1e-20)
-    assert ((predicted - own).square().flatten(1).sum(1) > 1e-6).any()  # what the gradient takes away
+    assert (
+        (predicted - own).square().flatten(1).sum(1) > 1e-6
+    ).any()  # what the gradient takes away
 
 
 def test_calibration_error_weighs_the_gap_of_each_bin():
     confidence = torch.tensor([0.05, 0.62, 0.68, 1.0])
     accuracy = torch.tensor([0.0, 1.0, 0.0, 1.0])
     # Bins: {0.05}, {0.62, 0.68}, {1.0}: gaps 0.05, 0.15, 0.
-    torch.testing.assert_close(calibration_error(confidence, accuracy), torch.tensor((0.05 + 2 * 0.15) / 4))
+    torch.testing.assert_close(
+        calibration_error(confidence, accuracy), torch.tensor((0.05 + 2 * 0.15) / 4)
+    )
     assert calibration_error(accuracy, accuracy) == 0

@@ -29,7 +29,10 @@ def test_a_log_gets_a_line_now_and_then_with_the_newest_figures(clock, capsys):
         clock[0] += 1.0
         told.reach(step, f"loss {step}")
     told.stop()
-    assert [line.split(",")[0].split("  ")[0] for line in capsys.readouterr().out.splitlines()] == ["step 41/100", "step 72/100"]
+    assert [line.split(",")[0].split("  ")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "step 41/100",
+        "step 72/100",
+    ]
 
 
 def test_a_log_says_the_time_that_is_left(clock, capsys):

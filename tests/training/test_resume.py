@@ -1,4 +1,7 @@
-"""Killed at any moment, the same command goes on and ends with the same bytes: single runs, sweeps, searches."""
+"""Killed at any moment, the same command goes on and ends with the same bytes:
+
+single runs, sweeps, searches.
+"""
 
 import csv
 import json
@@ -21,7 +24,13 @@ TIMED = ("seconds", "peak_memory")  # what no two runs share
 
 
 def command(tmp_path, name, *overrides):
-    return [sys.executable, str(ROOT / "sample.py"), *overrides, "data=shapes", f"hydra.{'sweep' if '-m' in overrides else 'run'}.dir={tmp_path}/{name}"]
+    return [
+        sys.executable,
+        str(ROOT / "sample.py"),
+        *overrides,
+        "data=shapes",
+        f"hydra.{'sweep' if '-m' in overrides else 'run'}.dir={tmp_path}/{name}",
+    ]
 
 
 def untimed(value):
@@ -32,13 +41,26 @@ def untimed(value):
 
 def results(folder):
     """What a run leaves that must not depend on interruptions."""
-    images = {file.name: file.read_bytes() for place in ("images", "shards") for file in (folder / place).glob("*")}
-    return images, (folder / "samples.csv").read_text(), untimed(json.loads((folder / "metrics.json").read_text()))
+    images = {
+        file.name: file.read_bytes()
+        for place in ("images", "shards")
+        for file in (folder / place).glob("*")
+    }
+    return (
+        images,
+        (folder / "samples.csv").read_text(),
+        untimed(json.loads((folder / "metrics.json").read_text())),
+    )
 
 
 def killed(words, folder, marks):
-    """Starts a command and kills it as soon as that many files lie in its folder: by progress, as no two machines are equally fast."""
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """Starts a command and kills it as soon as that many files lie in its folder:
+
+    by progress, as no two machines are equally fast.
+    """
+    process = subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while left(folder) < marks:
         assert process.poll() is None, f"ended with {left(folder)} files, before {marks}"
         time.sleep(0.01)
@@ -52,7 +74,9 @@ def left(folder):
 
 
 def torn(words, folder, total, seed):
-    """Kills a command five times, each time further than the last, the last time shortly before its end."""
+    """Kills a command five times, each time further than the last, the last time shortly before its
+    end.
+    """
     marks = random.Random(seed)
     for k in range(5):
         killed(words, folder, int(total * (k + marks.uniform(0.1, 0.9)) / 5))
@@ -67,13 +91,22 @@ def whole(words):
 @pytest.fixture
 def small(tiny):
     """A run of twenty batches, long enough to be hit in every phase."""
-    return [option for option in tiny if not option.startswith(("hydra", "num_samples", "sampler"))] + ["sampler.steps=20", "num_samples=40", "batch_size=2"]
+    return [
+        option for option in tiny if not option.startswith(("hydra", "num_samples", "sampler"))
+    ] + ["sampler.steps=20", "num_samples=40", "batch_size=2"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("images", ["folder", "shards"])
 def test_a_run_killed_five_times_ends_like_an_undisturbed_one(small, tmp_path, images):
-    options = ["eval=full", f"images={images}", *small, "samples_per_prompt=4", "data.held_out=128", f"eval.cache={tmp_path}/real"]
+    options = [
+        "eval=full",
+        f"images={images}",
+        *small,
+        "samples_per_prompt=4",
+        "data.held_out=128",
+        f"eval.cache={tmp_path}/real",
+    ]
     whole(command(tmp_path, "whole", *options))
     torn(command(tmp_path, "torn", *options), tmp_path / "torn", left(tmp_path / "whole"), seed=0)
     whole(command(tmp_path, "torn", *options))
@@ -81,38 +114,70 @@ def test_a_run_killed_five_times_ends_like_an_undisturbed_one(small, tmp_path, i
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one_and_repeats_nothing(small, tmp_path):
-    options = ["-m", *small, "num_samples=12", f"eval.cache={tmp_path}/real", "guidance.gamma=0,2,5,10"]
+def test_a_sweep_killed_five_times_ends_like_an_undisturbed_one_and_repeats_nothing(
+    small, tmp_path
+):
+    options = [
+        "-m",
+        *small,
+        "num_samples=12",
+        f"eval.cache={tmp_path}/real",
+        "guidance.gamma=0,2,5,10",
+    ]
     whole(command(tmp_path, "whole", *options))
     torn(command(tmp_path, "torn", *options), tmp_path / "torn", left(tmp_path / "whole"), seed=1)
     whole(command(tmp_path, "torn", *options))
     pairs = list(zip(Jobs.jobs(tmp_path / "whole"), Jobs.jobs(tmp_path / "torn"), strict=True))
     assert len(pairs) == 4
     for undisturbed, resumed in pairs:
-        assert resumed["overrides"] == undisturbed["overrides"] and results(resumed["path"]) == results(undisturbed["path"])
+        assert resumed["overrides"] == undisturbed["overrides"] and results(
+            resumed["path"]
+        ) == results(undisturbed["path"])
     before = {job["path"]: (job["path"] / "metrics.json").stat().st_mtime_ns for _, job in pairs}
     said = whole(command(tmp_path, "torn", *options))
     assert said.count("batches are drawn already") == 4
-    assert before == {job["path"]: (job["path"] / "metrics.json").stat().st_mtime_ns for _, job in pairs}  # nothing was measured again either
+    assert before == {
+        job["path"]: (job["path"] / "metrics.json").stat().st_mtime_ns for _, job in pairs
+    }  # nothing was measured again either
 
 
 @pytest.mark.slow
 def test_a_search_goes_on_where_it_was_killed(small, tmp_path):
     pytest.importorskip("optuna")
-    options = ["-m", "hydra/sweeper=search", *small, "num_samples=4", f"eval.cache={tmp_path}/real", "hydra.sweeper.trials=6", "hydra.sweeper.at_most.seconds_per_sample=1000",
-               f"hydra.sweeper.storage=sqlite:///{tmp_path}/search.db", "guidance.gamma=tag(log,interval(1,50))", "sampler.steps=2,3"]
+    options = [
+        "-m",
+        "hydra/sweeper=search",
+        *small,
+        "num_samples=4",
+        f"eval.cache={tmp_path}/real",
+        "hydra.sweeper.trials=6",
+        "hydra.sweeper.at_most.seconds_per_sample=1000",
+        f"hydra.sweeper.storage=sqlite:///{tmp_path}/search.db",
+        "guidance.gamma=tag(log,interval(1,50))",
+        "sampler.steps=2,3",
+    ]
     words = command(tmp_path, "sweep", *options)
-    process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     while len(list((tmp_path / "sweep").glob("*/metrics.json"))) < 2:
         assert process.poll() is None
         time.sleep(0.05)
     process.kill()
     process.wait()
     said = whole(words)
-    assert "of 6 trials" in said and "best of 6 trials with seconds_per_sample ≤ 1000: alignment.all = " in said
+    assert (
+        "of 6 trials" in said
+        and "best of 6 trials with seconds_per_sample ≤ 1000: alignment.all = " in said
+    )
     with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
-        found = [dict(word.split("=") for word in row["job"].split()) for row in csv.DictReader(file)]
-    assert all(1 <= float(job["guidance.gamma"]) <= 50 and job["sampler.steps"] in ("2", "3") for job in found)
+        found = [
+            dict(word.split("=") for word in row["job"].split()) for row in csv.DictReader(file)
+        ]
+    assert all(
+        1 <= float(job["guidance.gamma"]) <= 50 and job["sampler.steps"] in ("2", "3")
+        for job in found
+    )
     said = whole(words)
     assert "6 of 6 trials" in said and "HYDRA] Launching" not in said
 
@@ -126,13 +191,31 @@ def test_a_search_says_that_its_bound_is_never_measured(tmp_path):
         search.tell(None, None, job)
 
 
-def test_the_same_command_finds_its_own_folder_whatever_else_changes(run, tiny, tmp_path, monkeypatch, capsys):
-    options = [option for option in tiny if not option.startswith(("hydra", "num_samples"))] + ["hydra.run.dir=null"]
+def test_the_same_command_finds_its_own_folder_whatever_else_changes(
+    run, tiny, tmp_path, monkeypatch, capsys
+):
+    options = [option for option in tiny if not option.startswith(("hydra", "num_samples"))] + [
+        "hydra.run.dir=null"
+    ]
 
     def folder(*more):
-        run("sample.py", *options[:-1], "num_samples=1", *more, f"hydra.run.dir={tmp_path}/${{run_name:}}")
+        run(
+            "sample.py",
+            *options[:-1],
+            "num_samples=1",
+            *more,
+            f"hydra.run.dir={tmp_path}/${{run_name:}}",
+        )
         return Path(capsys.readouterr().out.rstrip().rpartition("results: ")[2])
+
     first = folder()
-    assert first.name.startswith("text_sdg_") and first == folder("eval.grid=1") == folder("logger=none", "trajectory=1")  # these change no sample
-    others = {folder("guidance.gamma=1"), folder("seed=1"), folder("images=shards"), folder("sampler=ddim", "sampler.steps=3")}
+    assert first.name.startswith("text_sdg_") and first == folder("eval.grid=1") == folder(
+        "logger=none", "trajectory=1"
+    )  # these change no sample
+    others = {
+        folder("guidance.gamma=1"),
+        folder("seed=1"),
+        folder("images=shards"),
+        folder("sampler=ddim", "sampler.steps=3"),
+    }
     assert len(others | {first}) == 5

@@ -1,4 +1,7 @@
-"""A search over settings, as a Hydra sweeper around Optuna: resumable, within bounds. Hydra wants its plugins in this package."""
+"""A search over settings, as a Hydra sweeper around Optuna:
+
+resumable, within bounds. Hydra wants its plugins in this package.
+"""
 
 import hashlib
 import json
@@ -23,10 +26,11 @@ __all__ = ["Search"]
 
 
 class Search(Sweeper):
-    """Maximises a figure over the swept settings by the tree-structured Parzen estimator (Bergstra et al. 2011), with bounds on others.
+    """Maximises a figure over the swept settings by the tree-structured Parzen estimator (Bergstra
+    et al. 2011), with bounds on others.
 
-    What the study knows is kept in its storage after every trial. A search that was killed counts what is done, draws what was not
-    finished, and goes on.
+    What the study knows is kept in its storage after every trial. A search that was killed counts
+    what is done, draws what was not finished, and goes on.
 
     Arguments:
         study: its name; None follows from the space, the target and the rest of the command.
@@ -38,44 +42,86 @@ class Search(Sweeper):
         seed: of the sampler.
     """
 
-    def __init__(self, study: str | None, storage: str, trials: int, parallel: int, maximize: str, at_most: Mapping[str, float] | None, seed: int):
-        self.trials, self.parallel = integer("hydra.sweeper.trials", trials, 1), integer("hydra.sweeper.parallel", parallel, 1)
+    def __init__(
+        self,
+        study: str | None,
+        storage: str,
+        trials: int,
+        parallel: int,
+        maximize: str,
+        at_most: Mapping[str, float] | None,
+        seed: int,
+    ):
+        self.trials, self.parallel = (
+            integer("hydra.sweeper.trials", trials, 1),
+            integer("hydra.sweeper.parallel", parallel, 1),
+        )
         self.seed = integer("hydra.sweeper.seed", seed, 0)
-        self.at_most = {name: number(f"hydra.sweeper.at_most.{name}", bound) for name, bound in (at_most or {}).items()}
+        self.at_most = {
+            name: number(f"hydra.sweeper.at_most.{name}", bound)
+            for name, bound in (at_most or {}).items()
+        }
         self.study, self.storage, self.maximize = study, storage, maximize
 
     def setup(self, *, hydra_context, task_function, config) -> None:
         self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> None:
         try:
             import optuna
         except ImportError:
-            raise UserError("hydra/sweeper=search needs optuna: pip install -e '.[search]'.") from None
+            raise UserError(
+                "hydra/sweeper=search needs optuna: pip install -e '.[search]'."
+            ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        said = OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides(arguments)
+        said = OverridesParser.create(
+            config_loader=self.hydra_context.config_loader
+        ).parse_overrides(arguments)
         space = {o.get_key_element(): distribution(o) for o in said if o.is_sweep_override()}
         rest = [o.input_line for o in said if not o.is_sweep_override()]
         if not space:
-            raise UserError("hydra/sweeper=search: nothing to search over; give a space, such as 'guidance.gamma=interval(2,100)' or sampler.steps=25,50.")
+            raise UserError(
+                "hydra/sweeper=search: nothing to search over; give a space, such as "
+                "'guidance.gamma=interval(2,100)' or sampler.steps=25,50."
+            )
         if match := re.match(r"sqlite:///(.+)", self.storage):
             Path(match[1]).parent.mkdir(parents=True, exist_ok=True)
-        told = json.dumps([sorted(rest), {key: repr(value) for key, value in sorted(space.items())}, self.maximize, self.at_most])
-        sampler = optuna.samplers.TPESampler(seed=self.seed, constraints_func=lambda trial: trial.user_attrs.get("excess", [0.0]))
-        study = optuna.create_study(storage=self.storage, study_name=self.study or hashlib.sha256(told.encode()).hexdigest()[:10], sampler=sampler,
-                                    direction="maximize", load_if_exists=True)
+        told = json.dumps(
+            [
+                sorted(rest),
+                {key: repr(value) for key, value in sorted(space.items())},
+                self.maximize,
+                self.at_most,
+            ]
+        )
+        sampler = optuna.samplers.TPESampler(
+            seed=self.seed, constraints_func=lambda trial: trial.user_attrs.get("excess", [0.0])
+        )
+        study = optuna.create_study(
+            storage=self.storage,
+            study_name=self.study or hashlib.sha256(told.encode()).hexdigest()[:10],
+            sampler=sampler,
+            direction="maximize",
+            load_if_exists=True,
+        )
         running, complete = optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.COMPLETE
         for trial in study.get_trials(states=(running,)):  # it was killed
             study.enqueue_trial(trial.params)
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
         done = len(study.get_trials(states=(complete,)))
         if done:
-            print(f"{done} of {self.trials} trials of the study {study.study_name} are done already.")
+            print(
+                f"{done} of {self.trials} trials of the study {study.study_name} are done already."
+            )
         for start in range(done, self.trials, self.parallel):
             asked = [study.ask(space) for _ in range(min(self.parallel, self.trials - start))]
             jobs = [[*rest, *overrides(trial.params)] for trial in asked]
-            for trial, job in zip(asked, self.launcher.launch(jobs, initial_job_idx=asked[0].number)):
+            for trial, job in zip(
+                asked, self.launcher.launch(jobs, initial_job_idx=asked[0].number)
+            ):
                 self.tell(study, trial, job)
         self.name_the_best(study)
 
@@ -85,8 +131,17 @@ class Search(Sweeper):
         Raises:
             UserError: a bounded figure is not among those of the run.
         """
-        metrics = {} if job.return_value else json.loads((Path(job.hydra_cfg.hydra.runtime.output_dir) / "metrics.json").read_text())
-        value, bounded = figure(metrics, self.maximize), {name: figure(metrics, name) for name in self.at_most}
+        metrics = (
+            {}
+            if job.return_value
+            else json.loads(
+                (Path(job.hydra_cfg.hydra.runtime.output_dir) / "metrics.json").read_text()
+            )
+        )
+        value, bounded = (
+            figure(metrics, self.maximize),
+            {name: figure(metrics, name) for name in self.at_most},
+        )
         for name in (name for name, of_run in bounded.items() if of_run is None and metrics):
             raise UserError(
                 f"hydra.sweeper.at_most.{name}: the trials measure no {name}; distances take "
@@ -97,7 +152,9 @@ class Search(Sweeper):
 
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return
-        trial.set_user_attr("excess", [bounded[name] - bound for name, bound in self.at_most.items()] or [0.0])
+        trial.set_user_attr(
+            "excess", [bounded[name] - bound for name, bound in self.at_most.items()] or [0.0]
+        )
         trial.set_user_attr("figures", bounded)
         study.tell(trial, value)
 
@@ -105,22 +162,34 @@ class Search(Sweeper):
         import optuna
 
         done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-        within = [trial for trial in done if all(excess <= 0 for excess in trial.user_attrs["excess"])]
+        within = [
+            trial for trial in done if all(excess <= 0 for excess in trial.user_attrs["excess"])
+        ]
         bounds = ", ".join(f"{name} ≤ {bound:g}" for name, bound in self.at_most.items())
         if not within:
-            print(f"none of {len(done)} trials has {bounds}; raise hydra.sweeper.at_most or search elsewhere.")
+            print(
+                f"none of {len(done)} trials has {bounds}; raise hydra.sweeper.at_most or search "
+                "elsewhere."
+            )
             return
         best = max(within, key=lambda trial: trial.value)
-        print(f"best of {len(done)} trials{' with ' + bounds if bounds else ''}: {self.maximize} = {best.value:.3f}"
-              + "".join(f", {name} = {value:.3g}" for name, value in best.user_attrs["figures"].items())
-              + ": python sample.py " + " ".join(overrides(best.params)))
-
-
+        print(
+            f"best of {len(done)} trials{' with ' + bounds if bounds else ''}: {self.maximize} = "
+            f"{best.value:.3f}"
+            + "".join(
+                f", {name} = {value:.3g}" for name, value in best.user_attrs["figures"].items()
+            )
+            + ": python sample.py "
+            + " ".join(overrides(best.params))
+        )
 
 
 def overrides(params: Mapping) -> list[str]:
     """As the command line says them; numbers to four digits, which is finer than any effect."""
-    return [f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()]
+    return [
+        f"{key}={value:.4g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in params.items()
+    ]
 
 
 def figure(metrics: Mapping, name: str) -> float | None:
@@ -137,12 +206,37 @@ def distribution(override: Override):
 
     sweep = override.value()
     if isinstance(sweep, ChoiceSweep):
-        words = [value.text if isinstance(value, QuotedString) else value for value in override.sweep_iterator()]
-        return CategoricalDistribution([word if isinstance(word, (int, float, str, bool)) or word is None else json.dumps(word).replace(" ", "") for word in words])
+        words = [
+            value.text if isinstance(value, QuotedString) else value
+            for value in override.sweep_iterator()
+        ]
+        return CategoricalDistribution(
+            [
+                word
+                if isinstance(word, (int, float, str, bool)) or word is None
+                else json.dumps(word).replace(" ", "")
+                for word in words
+            ]
+        )
     if isinstance(sweep, RangeSweep):
-        kind = IntDistribution if all(isinstance(v, int) for v in (sweep.start, sweep.stop, sweep.step)) else FloatDistribution
-        return kind(sweep.start, sweep.stop - sweep.step if kind is IntDistribution else sweep.stop, step=sweep.step)
+        kind = (
+            IntDistribution
+            if all(isinstance(v, int) for v in (sweep.start, sweep.stop, sweep.step))
+            else FloatDistribution
+        )
+        return kind(
+            sweep.start,
+            sweep.stop - sweep.step if kind is IntDistribution else sweep.stop,
+            step=sweep.step,
+        )
     if isinstance(sweep, IntervalSweep):
-        kind = IntDistribution if isinstance(sweep.start, int) and isinstance(sweep.end, int) and "int" in sweep.tags else FloatDistribution
+        kind = (
+            IntDistribution
+            if isinstance(sweep.start, int) and isinstance(sweep.end, int) and "int" in sweep.tags
+            else FloatDistribution
+        )
         return kind(sweep.start, sweep.end, log="log" in sweep.tags)
-    raise UserError(f"hydra/sweeper=search cannot search over {override.input_line}; use interval, range or a list of values.")
+    raise UserError(
+        f"hydra/sweeper=search cannot search over {override.input_line}; use interval, range or a "
+        "list of values."
+    )

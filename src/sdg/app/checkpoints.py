@@ -1,4 +1,6 @@
-"""`sdg-checkpoints inspect FILE` says what a file or folder is; `convert FILE OUT` writes it as safetensors or as a folder; `push FOLDER owner/name` gives a folder to the hub."""
+"""`sdg-checkpoints inspect FILE` says what a file or folder is; `convert FILE OUT` writes it as
+safetensors or as a folder; `push FOLDER owner/name` gives a folder to the hub.
+"""
 
 import argparse
 import json
@@ -22,20 +24,39 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="sdg-checkpoints", description=__doc__.replace("`", ""), epilog=(
-        f"SETTING: {', '.join(f'{name}=…' for name in ASKED)}: what an ADM file cannot tell, where no published family has its layout or you know better."))
+    parser = argparse.ArgumentParser(
+        prog="sdg-checkpoints",
+        description=__doc__.replace("`", ""),
+        epilog=(
+            f"SETTING: {', '.join(f'{name}=…' for name in ASKED)}: what an ADM file cannot tell, "
+            "where no published family has its layout or you know better."
+        ),
+    )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, words in (("inspect", "say what a file is"), ("convert", "write it in another format"), ("push", "give a folder to the Hugging Face hub")):
+    for name, words in (
+        ("inspect", "say what a file is"),
+        ("convert", "write it in another format"),
+        ("push", "give a folder to the Hugging Face hub"),
+    ):
         command = commands.add_parser(name, help=words)
         if name == "push":
             command.add_argument("folder", help="of a trained part, or of diffusers")
             command.add_argument("name", help="owner/name; made if it is not there yet")
             command.add_argument("--private", action="store_true", help="make it for you alone")
             continue
-        command.add_argument("path", help="a .pt, a .safetensors, a folder or owner/name on the hub")
+        command.add_argument(
+            "path", help="a .pt, a .safetensors, a folder or owner/name on the hub"
+        )
         if name == "convert":
-            command.add_argument("--half", action="store_true", help="store matrices and kernels in float16: half the size")
-            command.add_argument("out", help="FILE.safetensors, or a folder, which diffusers opens too if it is a denoiser's")
+            command.add_argument(
+                "--half",
+                action="store_true",
+                help="store matrices and kernels in float16: half the size",
+            )
+            command.add_argument(
+                "out",
+                help="FILE.safetensors, or a folder, which diffusers opens too if it is a denoiser's",
+            )
         command.add_argument("settings", nargs="*", metavar="SETTING")
     said = parser.parse_args(arguments)
     try:
@@ -55,7 +76,10 @@ def settings(words: list[str]) -> dict:
     for word in words:
         name, equals, value = word.removeprefix("denoiser.").partition("=")
         if not equals or name not in ASKED:
-            raise UserError(f"there is no setting '{word}'{near(name, ASKED) or '.'} There are: {', '.join(ASKED)}.")
+            raise UserError(
+                f"there is no setting '{word}'{near(name, ASKED) or '.'} There are: "
+                f"{', '.join(ASKED)}."
+            )
         try:
             found[name] = json.loads(value)
         except json.JSONDecodeError:
@@ -71,7 +95,10 @@ def inspect(path: str, asked: dict) -> None:
             raise UserError(f"{path} says everything itself; leave out {', '.join(asked)}.")
         rows = ours(place) or noisy_clip(place) or foreign(open_denoiser(place, asked))
     except Unsettled as found:
-        rows = [("file", found.kind, "no published family"), *((name, "?", "say it, as in the training flags") for name in found.missing)]
+        rows = [
+            ("file", found.kind, "no published family"),
+            *((name, "?", "say it, as in the training flags") for name in found.missing),
+        ]
     width = max(len(name) for name, _, _ in rows)
     for name, value, source in rows:
         print(f"{name:<{width}}  {value}" + (f"   [{source}]" if source else ""))
@@ -84,7 +111,11 @@ def ours(place: Path) -> list[tuple[str, object, str]] | None:
         return None
     with safetensors.safe_open(str(safetensors_of(place, said)), "pt") as handle:
         sizes = [handle.get_slice(name).get_shape() for name in handle.keys()]
-    return [("folder" if place.is_dir() else "file", f"this project's, a {said['kind']}", ""), ("parameters", f"{count(sizes):,}", ""), *((name, plain(value), "") for name, value in said["config"].items())]
+    return [
+        ("folder" if place.is_dir() else "file", f"this project's, a {said['kind']}", ""),
+        ("parameters", f"{count(sizes):,}", ""),
+        *((name, plain(value), "") for name, value in said["config"].items()),
+    ]
 
 
 def noisy_clip(path: Path) -> list[tuple[str, object, str]] | None:
@@ -93,17 +124,30 @@ def noisy_clip(path: Path) -> list[tuple[str, object, str]] | None:
         return None
     encoder = load_clip_noisy(path)
     vision = encoder.config["clip"]["model"]["vision_cfg"]
-    return [("file", "a noisy CLIP of the SDG authors' code", ""), ("parameters", f"{sum(value.numel() for value in encoder.parameters()):,}", ""),
-            ("tower", f"a ResNet of {vision['layers']} blocks, {vision['width']} channels wide", "the file"), ("resolution", encoder.resolution, "its positions"),
-            ("schedule", plain(encoder.config["schedule"]), "guided-diffusion's"), ("stages", ", ".join(stages(encoder.tower)), "")]
+    return [
+        ("file", "a noisy CLIP of the SDG authors' code", ""),
+        ("parameters", f"{sum(value.numel() for value in encoder.parameters()):,}", ""),
+        (
+            "tower",
+            f"a ResNet of {vision['layers']} blocks, {vision['width']} channels wide",
+            "the file",
+        ),
+        ("resolution", encoder.resolution, "its positions"),
+        ("schedule", plain(encoder.config["schedule"]), "guided-diffusion's"),
+        ("stages", ", ".join(stages(encoder.tower)), ""),
+    ]
 
 
 def foreign(found: Found) -> list[tuple[str, object, str]]:
     """Rows about another denoiser, and how it would be written."""
     sizes = [value.shape for value in found.tensors.values()]
     reason = unlike(denoiser_of(found))
-    return [("file", found.kind, ""), ("parameters", f"{count(sizes):,}", ""), *((name, value, source) for name, (value, source) in found.told.items()),
-            ("as a diffusers folder", f"no: {reason}" if reason else "exact", "")]
+    return [
+        ("file", found.kind, ""),
+        ("parameters", f"{count(sizes):,}", ""),
+        *((name, value, source) for name, (value, source) in found.told.items()),
+        ("as a diffusers folder", f"no: {reason}" if reason else "exact", ""),
+    ]
 
 
 def count(shapes) -> int:
@@ -115,10 +159,12 @@ def plain(value) -> str:
 
 
 def convert(path: str, out: str, asked: dict, half: bool) -> None:
-    """Writes a denoiser as `out` says, a .safetensors of this project or a folder that diffusers opens; any other part as the one or as a folder of this project.
+    """Writes a denoiser as `out` says, a .safetensors of this project or a folder that diffusers
+    opens; any other part as the one or as a folder of this project.
 
     Raises:
-        UserError: `out` is there already, or has another file's ending; or diffusers would not draw what this denoiser draws.
+        UserError: `out` is there already, or has another file's ending; or diffusers would not draw
+            what this denoiser draws.
     """
     if Path(out).exists() and not (Path(out).is_dir() and not any(Path(out).iterdir())):
         raise UserError(f"{out} is there already; give another name, or remove it.")
@@ -137,13 +183,21 @@ def convert(path: str, out: str, asked: dict, half: bool) -> None:
     if out.endswith(".safetensors"):
         written = save(out, kind, model, model.config, half)
         if card.is_file():
-            written.with_suffix(".md").write_text(card.read_text(encoding="utf-8"), encoding="utf-8")
+            written.with_suffix(".md").write_text(
+                card.read_text(encoding="utf-8"), encoding="utf-8"
+            )
         print(f"results: {written}")
         return
     if kind == "denoiser" and (reason := unlike(model)):
-        raise UserError(f"this denoiser cannot be a diffusers folder: {reason}. Convert it to a .safetensors file of this project instead.")
+        raise UserError(
+            f"this denoiser cannot be a diffusers folder: {reason}. Convert it to a .safetensors "
+            "file of this project instead."
+        )
     folder = save_folder(out, kind, model, half)
-    (folder / CARD).write_text(heading(folder, kind, model.config) + (below_heading(card.read_text(encoding="utf-8")) if card.is_file() else ""))
+    (folder / CARD).write_text(
+        heading(folder, kind, model.config)
+        + (below_heading(card.read_text(encoding="utf-8")) if card.is_file() else "")
+    )
     print(f"results: {folder}")
 
 
@@ -155,9 +209,15 @@ def give(folder: str, name: str, private: bool) -> None:
     """
     place = Path(folder).expanduser()
     if not place.is_dir() or header(place) is None and not (place / "model_index.json").is_file():
-        raise UserError(f"{folder} is no folder of a trained part; train.py leaves one, and `convert FILE FOLDER` makes one of a file.")
+        raise UserError(
+            f"{folder} is no folder of a trained part; train.py leaves one, and `convert FILE "
+            "FOLDER` makes one of a file."
+        )
     if not any(place.rglob("*.safetensors")):
-        raise UserError(f"{folder} has no safetensors, and pickles are not pushed; `sdg-checkpoints convert {folder} OUT` writes a folder that has.")
+        raise UserError(
+            f"{folder} has no safetensors, and pickles are not pushed; `sdg-checkpoints convert "
+            f"{folder} OUT` writes a folder that has."
+        )
     print(f"results: {push(place, name, private)}")
 
 

@@ -1,4 +1,7 @@
-"""What both entry points share: Hydra around `main`, and one clear line instead of a traceback for what the user can mend."""
+"""What both entry points share:
+
+Hydra around `main`, and one clear line instead of a traceback for what the user can mend.
+"""
 
 import functools
 import os
@@ -24,15 +27,24 @@ __all__ = ["entry_point"]
 
 MULTIRUN = ("-m", "--multirun")
 # What Hydra's parser says where a sentence met its grammar.
-GRAMMAR_SIGNS = ("Ambiguous value", "mismatched input", "no viable alternative", "token recognition error", "extraneous input", "LexerNoViableAlt")
+GRAMMAR_SIGNS = (
+    "Ambiguous value",
+    "mismatched input",
+    "no viable alternative",
+    "token recognition error",
+    "extraneous input",
+    "LexerNoViableAlt",
+)
 
 
 def entry_point(config_name: str) -> Callable:
-    """Decorates `main(config)`: composes `conf/<config_name>.yaml` with the command line's overrides and runs it.
+    """Decorates `main(config)`: composes `conf/<config_name>.yaml` with the command line's
+    overrides and runs it.
 
-    The heavy libraries are imported by `main`, so `--help` answers at once. The exit code is 1 after any error. A job of a sweep that
-    fails is named at the end; the others go on.
+    The heavy libraries are imported by `main`, so `--help` answers at once. The exit code is 1
+    after any error. A job of a sweep that fails is named at the end; the others go on.
     """
+
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
         conf = Path(main.__code__.co_filename).resolve().parent / "conf"
 
@@ -50,33 +62,49 @@ def entry_point(config_name: str) -> Callable:
                 if message is None:
                     traceback.print_exc()
                     message = type(error).__name__
-                print(f"failed: {' '.join(hydra_config.overrides.task)} ({message})", file=sys.stderr)
-                return message  # for `sdg.app.jobs`, which the other jobs' processes may not share with this one
+                print(
+                    f"failed: {' '.join(hydra_config.overrides.task)} ({message})", file=sys.stderr
+                )
+                # For `sdg.app.jobs`, which the other jobs' processes may not share with this one.
+                return message
             return None
 
         @functools.wraps(main)
         def run() -> None:
-            # Threads that spin while they wait make a sample 50 times slower beside one busy process.
-            # OpenMP reads this when torch is imported, and only then.
+            # Threads that spin while they wait make a sample 50 times slower beside one busy
+            # process. OpenMP reads this when torch is imported, and only then.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-            # Hydra would print its own report and exit; this makes it raise, so that one place explains.
+            # Hydra would print its own report and exit; this makes it raise, so that one place
+            # explains.
             os.environ["HYDRA_FULL_ERROR"] = "1"
-            sys.argv[1:] = sorted(sys.argv[1:], key=lambda word: word not in MULTIRUN)  # Hydra takes them before overrides only
+            sys.argv[1:] = sorted(
+                sys.argv[1:], key=lambda word: word not in MULTIRUN
+            )  # Hydra takes them before overrides only
             register()
-            if sys.argv[1:2] and sys.argv[1] in MULTIRUN and not any(word.startswith("hydra.sweep.dir=") for word in sys.argv):
+            if (
+                sys.argv[1:2]
+                and sys.argv[1] in MULTIRUN
+                and not any(word.startswith("hydra.sweep.dir=") for word in sys.argv)
+            ):
                 sys.argv.append(f"hydra.callbacks.report.sweep={sweep_name(sys.argv[2:])}")
             Jobs.failed.clear()
             with explained(conf, config_name):
-                hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(job)()
+                hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(
+                    job
+                )()
             if Jobs.failed:
                 sys.exit(f"error: of the sweep's jobs these failed: {'; '.join(Jobs.failed)}")
+
         return run
+
     return decorate
 
 
 @contextmanager
 def explained(conf: Path, config_name: str) -> Iterator[None]:
-    """Ends the program with one line for an error that the user can mend; lets our own mistakes through."""
+    """Ends the program with one line for an error that the user can mend; lets our own mistakes
+    through.
+    """
     try:
         yield
     except Exception as error:
@@ -95,7 +123,9 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
         chain.append(link)
         link = link.__cause__ or link.__context__
     for link in chain:
-        if isinstance(link, UserError):  # from a DataLoader's worker it brings that process's traceback along
+        if isinstance(
+            link, UserError
+        ):  # from a DataLoader's worker it brings that process's traceback along
             return str(link).rpartition(f"{UserError.__module__}.UserError: ")[2].strip()
     for link in chain:
         if isinstance(link, MissingConfigException):
@@ -110,7 +140,11 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
     for link in chain:
         if isinstance(link, (HydraException, OmegaConfBaseException)):
             return explain_override(str(link), conf, config_name)
-    if killed := re.search(r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (is killed by signal: \w+|exited unexpectedly)", str(error)):
+    if killed := re.search(
+        r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (is killed by signal: \w+|exited "
+        r"unexpectedly)",
+        str(error),
+    ):
         return f"a process that reads data was stopped from outside ({killed[1]}): the whole run was, or memory ran out; then lower data.num_workers. Checkpoints are kept: resume=true goes on."
     if isinstance(error, OSError) and error.filename:
         return f"cannot read or write {error.filename}: {error.strerror}. hydra.run.dir=FOLDER puts the results elsewhere."
@@ -124,16 +158,34 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
         if key[1] in known:
             return f"'{key[1]}' is a setting of another choice of {key[1].partition('.')[0]}; `--cfg job` prints those of this command."
         group, _, option = key[1].partition(".")
-        others = [file.stem for file in sorted((conf / group).glob("*.yaml")) if re.search(rf"^{re.escape(option)}:", file.read_text(), re.MULTILINE)]
+        others = [
+            file.stem
+            for file in sorted((conf / group).glob("*.yaml"))
+            if re.search(rf"^{re.escape(option)}:", file.read_text(), re.MULTILINE)
+        ]
         if others:
             return f"'{key[1]}' is a setting of {' or '.join(f'{group}={other}' for other in others)}, which this command has not chosen."
-        hint = near(key[1], [*known, *(f"{group}.{option}" for file in (conf / group).glob("*.yaml") for option in re.findall(r"^(\w+):", file.read_text(), re.MULTILINE))])
+        hint = near(
+            key[1],
+            [
+                *known,
+                *(
+                    f"{group}.{option}"
+                    for file in (conf / group).glob("*.yaml")
+                    for option in re.findall(r"^(\w+):", file.read_text(), re.MULTILINE)
+                ),
+            ],
+        )
         return f"there is no setting '{key[1]}'{hint or '.'} `--cfg job` prints them all{'' if hint else '; put + before a new one'}."
     if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{missing[1]} must be given: {missing[1]}=…"
     if any(sign in text for sign in GRAMMAR_SIGNS):
-        return (f"{text.splitlines()[0]} Hydra reads , ( ) = and quotes as grammar. Quote a sentence twice, "
-                "prompt=\"'a red heart, striped'\", or put sentences in a file, a line each: prompts=FILE.")
+        return (
+            f"{text.splitlines()[0]} Hydra reads , ( ) = and quotes as grammar. Quote a sentence "
+            "twice, "
+            "prompt=\"'a red heart, striped'\", or put sentences in a file, a line each: "
+            "prompts=FILE."
+        )
     return " ".join(text.split())
 
 
@@ -146,13 +198,22 @@ def config_keys(conf: Path, config_name: str) -> list[str]:
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = compose(config_name)
     defaults = (conf / f"{config_name}.yaml").read_text()
-    keys = [folder.name for folder in conf.iterdir() if re.search(rf"^  - (optional )?{folder.name}:", defaults, re.MULTILINE)]
+    keys = [
+        folder.name
+        for folder in conf.iterdir()
+        if re.search(rf"^  - (optional )?{folder.name}:", defaults, re.MULTILINE)
+    ]
 
     def walk(node: DictConfig, prefix: str) -> None:
         for key in node:
             keys.append(prefix + str(key))
             child = node._get_node(key)
-            if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing() and not child._is_interpolation():
+            if (
+                isinstance(child, DictConfig)
+                and not child._is_none()
+                and not child._is_missing()
+                and not child._is_interpolation()
+            ):
                 walk(child, f"{prefix}{key}.")
 
     walk(config, "")

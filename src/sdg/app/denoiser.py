@@ -20,13 +20,22 @@ def denoiser_path(config: DictConfig) -> str:
     if "weights" in config.denoiser:
         return config.denoiser.weights
     if "path" not in config.denoiser:
-        raise UserError("this denoiser is one to train, from nothing; to sample, choose denoiser=trained or denoiser=pretrained denoiser.path=FILE.")
+        raise UserError(
+            "this denoiser is one to train, from nothing; to sample, choose denoiser=trained or "
+            "denoiser=pretrained denoiser.path=FILE."
+        )
     if config.denoiser.path is None:
-        raise UserError("denoiser=pretrained needs denoiser.path=FILE, a folder, or owner/name on the hub.")
+        raise UserError(
+            "denoiser=pretrained needs denoiser.path=FILE, a folder, or owner/name on the hub."
+        )
     return config.denoiser.path
 
 
 def chosen_denoiser(config: DictConfig) -> Denoiser:
-    """The denoiser, frozen; what a foreign file could not tell, and who said so instead, is printed."""
+    """The denoiser, frozen; what a foreign file could not tell, and who said so instead, is
+    printed.
+    """
     asked = {name: config.denoiser[name] for name in ASKED if name in config.denoiser}
-    return load_denoiser(denoiser_path(config), config.denoiser.get("label"), asked, rank_zero_only(print))
+    return load_denoiser(
+        denoiser_path(config), config.denoiser.get("label"), asked, rank_zero_only(print)
+    )

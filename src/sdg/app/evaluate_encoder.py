@@ -1,4 +1,7 @@
-"""How well an encoder knows an image behind its noise, at every level: `python sample.py eval=encoder`."""
+"""How well an encoder knows an image behind its noise, at every level:
+
+`python sample.py eval=encoder`.
+"""
 
 import json
 from pathlib import Path
@@ -29,14 +32,18 @@ PART = 250  # images that go through a network at once
 
 
 def evaluate_encoder(config: DictConfig) -> None:
-    """Writes `encoder.csv`, `gradients.csv`, `encoder.png`, `metrics.json` and `report.html` for `encoder=clip_noisy`, beside the clean tower of its CLIP.
+    """Writes `encoder.csv`, `gradients.csv`, `encoder.png`, `metrics.json` and `report.html` for
+    `encoder=clip_noisy`, beside the clean tower of its CLIP.
 
     Raises:
         UserError: another encoder, or levels that its schedule does not have.
     """
     with run(config) as folder:
         if config.encoder_name != "clip_noisy":
-            raise UserError(f"eval=encoder measures a noise-aware encoder beside its clean one: use encoder=clip_noisy, not encoder={config.encoder_name}.")
+            raise UserError(
+                "eval=encoder measures a noise-aware encoder beside its clean one: use "
+                f"encoder=clip_noisy, not encoder={config.encoder_name}."
+            )
         noisy, clean = pair(load_clip_noisy(config.encoder.weights), chosen_clip(config.encoder))
         schedule = Schedule(**noisy.config["schedule"])
         for level in config.eval.levels:
@@ -45,10 +52,24 @@ def evaluate_encoder(config: DictConfig) -> None:
         data.setup("predict")
         count = min(integer("eval.images", config.eval.images, 2), len(data.held_out))
         if noisy.resolution != config.data.resolution:
-            raise UserError(f"data.resolution={config.data.resolution}, but the encoder reads images of {noisy.resolution} pixels a side.")
-        device = "cuda" if torch.cuda.is_available() and str(config.trainer.accelerator) != "cpu" else "cpu"
+            raise UserError(
+                f"data.resolution={config.data.resolution}, but the encoder reads images of "
+                f"{noisy.resolution} pixels a side."
+            )
+        device = (
+            "cuda"
+            if torch.cuda.is_available() and str(config.trainer.accelerator) != "cpu"
+            else "cpu"
+        )
         images = data.held_out.__getitems__(list(range(count)))["image"].to(device)
-        rows = by_level({"noise-aware": noisy.to(device), "clean": clean.to(device)}, clean, schedule, images, config.eval.levels, config.seed)
+        rows = by_level(
+            {"noise-aware": noisy.to(device), "clean": clean.to(device)},
+            clean,
+            schedule,
+            images,
+            config.eval.levels,
+            config.seed,
+        )
         write_table(folder / "encoder.csv", rows)
         write_whole(folder / "metrics.json", json.dumps(rows, indent=2) + "\n")
         explained, nats = gradients(config, noisy, clean, data.held_out, images)
@@ -58,15 +79,22 @@ def evaluate_encoder(config: DictConfig) -> None:
         figure = levels_figure(rows, explained)
         figure.savefig(folder / "encoder.png", dpi=120)
         for row in rows:
-            print(f"t = {row['t']:4d}: {row['encoder']:<11}  top-1 of {count}: {row['retrieval_top1']:.2f}  cosine to the clean image's embedding: {row['cosine']:.2f}")
+            print(
+                f"t = {row['t']:4d}: {row['encoder']:<11}  top-1 of {count}: "
+                f"{row['retrieval_top1']:.2f}  cosine to the clean image's embedding: "
+                f"{row['cosine']:.2f}"
+            )
         for name, value in nats.items():
             print(f"information, {name}: {value:.2f} nats")
         print(f"picture: {folder / 'encoder.png'}")
         print(f"page: {encoder_page(folder, rows, explained, nats, figure, count)}")
 
 
-def gradients(config: DictConfig, noisy, clean, held_out, images: Tensor) -> tuple[list[dict], dict[str, float]]:
-    """What each encoder's gradient explains, by level, and the nats that it is worth; nothing where the data has no captions.
+def gradients(
+    config: DictConfig, noisy, clean, held_out, images: Tensor
+) -> tuple[list[dict], dict[str, float]]:
+    """What each encoder's gradient explains, by level, and the nats that it is worth; nothing where
+    the data has no captions.
 
     Raises:
         UserError: the denoiser draws other images.
@@ -77,8 +105,10 @@ def gradients(config: DictConfig, noisy, clean, held_out, images: Tensor) -> tup
     denoiser = chosen_denoiser(config).to(images.device)
     side = denoiser.config["resolution"]
     if side != images.shape[-1]:
-        raise UserError(f"the denoiser draws {side} pixels a side, the encoder sees {images.shape[-1]}; choose "
-                        "another with denoiser.weights, or set eval.gradients=0.")
+        raise UserError(
+            f"the denoiser draws {side} pixels a side, the encoder sees {images.shape[-1]}; choose "
+            "another with denoiser.weights, or set eval.gradients=0."
+        )
     prompts = [held_out.caption(i, 0, prompted(config.named, held_out, i)) for i in range(count)]
     others = range(count, min(count + BANK, len(held_out)))  # captions of other images
     bank = [held_out.caption(i, variant=1) for i in others]
@@ -89,8 +119,11 @@ def gradients(config: DictConfig, noisy, clean, held_out, images: Tensor) -> tup
 
 
 @torch.no_grad()
-def by_level(encoders: dict, clean, schedule: Schedule, images: Tensor, levels: list[int], seed: int) -> list[dict]:
-    """At each level t, with x_t ~ q(x_t | x_0) and z' = E_clean(x_0): how often z = E(x_t, t) is nearest to its own z', and mean cos(z, z').
+def by_level(
+    encoders: dict, clean, schedule: Schedule, images: Tensor, levels: list[int], seed: int
+) -> list[dict]:
+    """At each level t, with x_t ~ q(x_t | x_0) and z' = E_clean(x_0): how often z = E(x_t, t) is
+    nearest to its own z', and mean cos(z, z').
 
     Arguments:
         encoders: {name: E}.
@@ -98,17 +131,36 @@ def by_level(encoders: dict, clean, schedule: Schedule, images: Tensor, levels: 
         images: x_0, (N, 3, H, W).
     """
     keys, rows = torch.cat([clean.encode_image(part) for part in images.split(PART)]), []
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images.device)
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(
+        images.device
+    )
     for level in track(levels, "levels"):
         x = schedule.q_sample(images, level, noise)
         for name, encoder in encoders.items():
-            z = torch.cat([encoder.encode_image(part, torch.full((len(part),), level, device=x.device)) for part in x.split(PART)])
-            rows.append({"t": level, "encoder": name, "retrieval_top1": retrieval_top1(z, keys).item(), "cosine": (z * keys).sum(1).mean().item()})
+            z = torch.cat(
+                [
+                    encoder.encode_image(part, torch.full((len(part),), level, device=x.device))
+                    for part in x.split(PART)
+                ]
+            )
+            rows.append(
+                {
+                    "t": level,
+                    "encoder": name,
+                    "retrieval_top1": retrieval_top1(z, keys).item(),
+                    "cosine": (z * keys).sum(1).mean().item(),
+                }
+            )
     return rows
 
 
 def encoder_page(
-    folder: Path, rows: list[dict], explained: list[dict], nats: dict[str, float], figure, count: int
+    folder: Path,
+    rows: list[dict],
+    explained: list[dict],
+    nats: dict[str, float],
+    figure,
+    count: int,
 ) -> Path:
     page = Page("A noise-aware encoder beside its clean one", f"{count} held-out images")
     page.drawing(figure)

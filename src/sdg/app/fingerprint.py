@@ -15,18 +15,31 @@ from sdg.io.digest import content
 __all__ = ["fingerprint"]
 
 
-def fingerprint(config: DictConfig, requests: Sequence[Request], pictures: Mapping[str, Tensor], batch_size: int) -> str:
-    """A digest of everything that a run's samples follow from: settings, conditions and seeds, weights, pictures, and what shares a batch.
+def fingerprint(
+    config: DictConfig, requests: Sequence[Request], pictures: Mapping[str, Tensor], batch_size: int
+) -> str:
+    """A digest of everything that a run's samples follow from: settings, conditions and seeds,
+    weights, pictures, and what shares a batch.
 
     Arguments:
         config: of the run.
         pictures: {name: image} of references and of what samples start from.
         batch_size: how many requests really share a batch.
     """
-    encoder = ("weights", "clip" if config.encoder.get("name") is None else "pretrained") if config.guidance.gamma else ()
+    encoder = (
+        ("weights", "clip" if config.encoder.get("name") is None else "pretrained")
+        if config.guidance.gamma
+        else ()
+    )
     weights = [denoiser_path(config), *(config.encoder.get(key) for key in encoder)]
-    told = {"settings": sample_settings(config), "batch_size": batch_size,
-            "requests": [(request.seed, dict(request.conditions)) for request in requests],
-            "weights": [content(file) for file in weights if file],
-            "pictures": {name: hashlib.sha256(image.numpy().tobytes()).hexdigest() for name, image in pictures.items()}}
+    told = {
+        "settings": sample_settings(config),
+        "batch_size": batch_size,
+        "requests": [(request.seed, dict(request.conditions)) for request in requests],
+        "weights": [content(file) for file in weights if file],
+        "pictures": {
+            name: hashlib.sha256(image.numpy().tobytes()).hexdigest()
+            for name, image in pictures.items()
+        },
+    }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

@@ -34,8 +34,11 @@ class Jobs(Callback):
     def on_job_end(self, config, job_return, **kwargs) -> None:
         if config.hydra.mode.name != "MULTIRUN":
             return
-        told = {"folder": os.path.relpath(config.hydra.runtime.output_dir, self.folder(config)), "overrides": list(config.hydra.overrides.task),
-                "error": job_return.return_value}
+        told = {
+            "folder": os.path.relpath(config.hydra.runtime.output_dir, self.folder(config)),
+            "overrides": list(config.hydra.overrides.task),
+            "error": job_return.return_value,
+        }
         file = self.folder(config) / "jobs" / f"{config.hydra.job.num:04d}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(told))
@@ -47,10 +50,21 @@ class Jobs(Callback):
 
     @staticmethod
     def jobs(folder: Path) -> list[dict]:
-        """What the jobs left, in order, each with its folder's path and, as its name, the overrides that not all have."""
+        """What the jobs left, in order, each with its folder's path and, as its name, the overrides
+        that not all have.
+        """
         found = [json.loads(file.read_text()) for file in sorted((folder / "jobs").glob("*.json"))]
-        shared = set.intersection(*(set(job["overrides"]) for job in found)) if len(found) > 1 else set()
-        return [job | {"path": (folder / job["folder"]).resolve(), "name": " ".join(o for o in job["overrides"] if o not in shared)} for job in found]
+        shared = (
+            set.intersection(*(set(job["overrides"]) for job in found)) if len(found) > 1 else set()
+        )
+        return [
+            job
+            | {
+                "path": (folder / job["folder"]).resolve(),
+                "name": " ".join(o for o in job["overrides"] if o not in shared),
+            }
+            for job in found
+        ]
 
     def report(self, folder: Path, jobs: list[dict], config) -> None:
         """What the jobs that ended well add up to."""

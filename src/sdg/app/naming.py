@@ -1,4 +1,7 @@
-"""Names of sampling runs, from what they draw: the same command finds the folder of its own unfinished run, whatever the clock says."""
+"""Names of sampling runs, from what they draw:
+
+the same command finds the folder of its own unfinished run, whatever the clock says.
+"""
 
 import hashlib
 import json
@@ -6,25 +9,51 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
-__all__ = ["NOT_DRAWN_WITH", "chosen_similarities", "sample_settings", "register", "run_name", "sweep_name"]
+__all__ = [
+    "NOT_DRAWN_WITH",
+    "chosen_similarities",
+    "sample_settings",
+    "register",
+    "run_name",
+    "sweep_name",
+]
 
-NOT_DRAWN_WITH = ("callbacks", "eval", "hydra", "logger", "rerun", "trainer", "trajectory")  # what changes no sample
+NOT_DRAWN_WITH = (
+    "callbacks",
+    "eval",
+    "hydra",
+    "logger",
+    "rerun",
+    "trainer",
+    "trajectory",
+)  # what changes no sample
 TRAINER = ("accelerator", "devices", "num_nodes", "precision")  # but for these of a trainer's
 
 
 def chosen_similarities(config: DictConfig) -> list[str]:
-    """The similarities of a run. An experiment may set options of others too, for the runs that have those; they bring no group with all its options."""
-    return [kind for kind, options in config.similarity.items() if {"weight", {"text": "rivals", "class": "name"}.get(kind, "reference")} <= options.keys()]
+    """The similarities of a run.
+
+    An experiment may set options of others too, for the runs that have those; they bring no group
+    with all its options.
+    """
+    return [
+        kind
+        for kind, options in config.similarity.items()
+        if {"weight", {"text": "rivals", "class": "name"}.get(kind, "reference")} <= options.keys()
+    ]
 
 
 def sample_settings(config: DictConfig) -> dict:
     """The settings that samples follow from, resolved."""
     kept = OmegaConf.masked_copy(config, [key for key in config if key not in NOT_DRAWN_WITH])
-    return OmegaConf.to_container(kept, resolve=True) | {"trainer": {key: str(config.trainer[key]) for key in TRAINER}}
+    return OmegaConf.to_container(kept, resolve=True) | {
+        "trainer": {key: str(config.trainer[key]) for key in TRAINER}
+    }
 
 
 def run_name(config: DictConfig) -> str:
-    """Such as `text_sdg_1f0c2b9a7d`: what alike means, how it steers, and a digest of all settings that samples follow from.
+    """Such as `text_sdg_1f0c2b9a7d`: what alike means, how it steers, and a digest of all settings
+    that samples follow from.
 
     Arguments:
         config: of the job, with Hydra's own part.

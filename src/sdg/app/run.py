@@ -1,4 +1,7 @@
-"""What a training and a sampling run share: how they start, which trainer runs them, how they end."""
+"""What a training and a sampling run share:
+
+how they start, which trainer runs them, how they end.
+"""
 
 import json
 import logging
@@ -27,13 +30,31 @@ from sdg.io.hub import Absent
 
 __all__ = ["make_trainer", "run"]
 
-RECORDED = ("torch", "pytorch-lightning", "hydra-core", "timm", "open_clip_torch", "diffusers", "torchmetrics", "safetensors", "numpy")
-LAUNCHER = ("MASTER_ADDR", "MASTER_PORT", "WORLD_SIZE", "NODE_RANK", "LOCAL_RANK")  # which Lightning sets for its processes
+RECORDED = (
+    "torch",
+    "pytorch-lightning",
+    "hydra-core",
+    "timm",
+    "open_clip_torch",
+    "diffusers",
+    "torchmetrics",
+    "safetensors",
+    "numpy",
+)
+LAUNCHER = (
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "WORLD_SIZE",
+    "NODE_RANK",
+    "LOCAL_RANK",
+)  # which Lightning sets for its processes
 
 
 @contextmanager
 def run(config: DictConfig) -> Iterator[Path]:
-    """Seeds everything, leaves the resolved config and the versions in the run's folder, and says at the end where the results are."""
+    """Seeds everything, leaves the resolved config and the versions in the run's folder, and says
+    at the end where the results are.
+    """
     quieten()
     torch.set_float32_matmul_precision("high")
     pl.seed_everything(integer("seed", config.seed, 0, 2**32 - 1), workers=True, verbose=False)
@@ -42,8 +63,12 @@ def run(config: DictConfig) -> Iterator[Path]:
     begun = (folder / "config.yaml").exists()  # by the same command, which may be at work
     if first:
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
-        versions = {name: version(name) for name in RECORDED} | {"python": platform.python_version()}
-        (folder / "versions.json").write_text(json.dumps({"seed": config.seed, "versions": versions}, indent=2) + "\n")
+        versions = {name: version(name) for name in RECORDED} | {
+            "python": platform.python_version()
+        }
+        (folder / "versions.json").write_text(
+            json.dumps({"seed": config.seed, "versions": versions}, indent=2) + "\n"
+        )
     given = {key for key in LAUNCHER if key in os.environ}
     with single_job_command(folder):
         try:
@@ -52,7 +77,10 @@ def run(config: DictConfig) -> Iterator[Path]:
             if not begun:
                 remove_empty_run(folder)
             if isinstance(error, Absent) and (experiment := external_experiment()):
-                raise UserError(f"{error} conf/experiment/{experiment}.yaml says what it needs and where that is found.") from error
+                raise UserError(
+                    f"{error} conf/experiment/{experiment}.yaml says what it needs and where that "
+                    "is found."
+                ) from error
             raise
         finally:
             end_wandb_run()
@@ -64,9 +92,16 @@ def run(config: DictConfig) -> Iterator[Path]:
 
 
 def remove_empty_run(folder: Path) -> None:
-    """Removes what a run that was refused at its start has left; a folder that the user named stays."""
+    """Removes what a run that was refused at its start has left; a folder that the user named
+    stays.
+    """
     named = any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
-    if rank_zero_only.rank == 0 and not named and folder.is_dir() and {file.name for file in folder.iterdir()} <= {".hydra", "config.yaml", "versions.json"}:
+    if (
+        rank_zero_only.rank == 0
+        and not named
+        and folder.is_dir()
+        and {file.name for file in folder.iterdir()} <= {".hydra", "config.yaml", "versions.json"}
+    ):
         shutil.rmtree(folder)
 
 
@@ -77,25 +112,44 @@ def external_experiment() -> str | None:
 
 
 def make_trainer(config: DictConfig, **options) -> pl.Trainer:
-    """The trainer with these options and the config's logger and callbacks; one that writes to the logger goes where there is none."""
+    """The trainer with these options and the config's logger and callbacks; one that writes to the
+    logger goes where there is none.
+    """
     logger = instantiate(config.logger) or False
-    callbacks = [callback for callback in instantiate(config.callbacks).values() if callback is not None]
+    callbacks = [
+        callback for callback in instantiate(config.callbacks).values() if callback is not None
+    ]
     if not logger:
-        callbacks = [callback for callback in callbacks if not isinstance(callback, pl.callbacks.LearningRateMonitor)]
+        callbacks = [
+            callback
+            for callback in callbacks
+            if not isinstance(callback, pl.callbacks.LearningRateMonitor)
+        ]
     try:
         trainer = instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
     except InstantiationException as error:
         if "supported gpu backend" in str(error):
-            raise UserError("this trainer wants a GPU and torch finds none; on a machine without a GPU, trainer=auto takes the CPU.") from error
+            raise UserError(
+                "this trainer wants a GPU and torch finds none; on a machine without a GPU, "
+                "trainer=auto takes the CPU."
+            ) from error
         raise
-    if isinstance(trainer.accelerator, pl.accelerators.CPUAccelerator) and trainer.num_devices > max(2, os.cpu_count()):
-        raise UserError(f"trainer.devices={config.trainer.devices} are as many processes, and this machine has {os.cpu_count()} cores; lower it.")
+    if isinstance(
+        trainer.accelerator, pl.accelerators.CPUAccelerator
+    ) and trainer.num_devices > max(2, os.cpu_count()):
+        raise UserError(
+            f"trainer.devices={config.trainer.devices} are as many processes, and this machine has "
+            f"{os.cpu_count()} cores; lower it."
+        )
     return trainer
 
 
 @contextmanager
 def single_job_command(folder: Path) -> Iterator[None]:
-    """In a sweep, gives Lightning's launcher the command of this one job: it repeats sys.argv, whose -m would start the sweep again."""
+    """In a sweep, gives Lightning's launcher the command of this one job:
+
+    it repeats sys.argv, whose -m would start the sweep again.
+    """
     hydra, argv = HydraConfig.get(), sys.argv
     if hydra.mode == RunMode.MULTIRUN:
         sys.argv = [argv[0], *hydra.overrides.task]
@@ -115,10 +169,22 @@ def leave_process_group() -> None:
 
 def quieten() -> None:
     """Silences what libraries say about themselves on every run and no user can act on."""
-    for message in (".*does not have many workers.*", ".*treespec, LeafSpec.*", ".*Experiment logs directory.*", ".*smaller than the logging interval.*",
-                    ".*find_unused_parameters.*", r".*module\(s\) in eval mode.*", ".*dirpath has changed.*", ".*Using `DistributedSampler` with the dataloaders.*", ".*`IterableDataset` has `__len__` defined.*"):
+    for message in (
+        ".*does not have many workers.*",
+        ".*treespec, LeafSpec.*",
+        ".*Experiment logs directory.*",
+        ".*smaller than the logging interval.*",
+        ".*find_unused_parameters.*",
+        r".*module\(s\) in eval mode.*",
+        ".*dirpath has changed.*",
+        ".*Using `DistributedSampler` with the dataloaders.*",
+        ".*`IterableDataset` has `__len__` defined.*",
+    ):
         warnings.filterwarnings("ignore", message=message)
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("huggingface_hub", "datasets"):  # of each retry; what came of it, our own line says
+    for name in (
+        "huggingface_hub",
+        "datasets",
+    ):  # of each retry; what came of it, our own line says
         logging.getLogger(name).setLevel(logging.ERROR)

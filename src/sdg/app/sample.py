@@ -26,7 +26,9 @@ __all__ = ["sample"]
 
 
 def sample(config: DictConfig) -> None:
-    """Draws what was asked for; the run's folder ends with images, a grid, a table, the figures and a page. `eval=encoder` draws nothing."""
+    """Draws what was asked for; the run's folder ends with images, a grid, a table, the figures and
+    a page. `eval=encoder` draws nothing.
+    """
     if "levels" in config.eval:
         evaluate_encoder(config)
         return
@@ -35,48 +37,108 @@ def sample(config: DictConfig) -> None:
         method.check(sampler)
         integer("batch_size", config.batch_size, 1)
         if str(config.trainer.precision) in ("16-true", "bf16-true"):
-            raise UserError(f"trainer.precision={config.trainer.precision} would take guidance's gradient in half precision; use bf16-mixed.")
+            raise UserError(
+                f"trainer.precision={config.trainer.precision} would take guidance's gradient in "
+                "half precision; use bf16-mixed."
+            )
         integer("trajectory", config.trajectory, 0)
         denoiser = chosen_denoiser(config)
         resolution = denoiser.config["resolution"]
         if resolution != config.data.resolution:
-            raise UserError(f"data.resolution={config.data.resolution}, but the denoiser draws {resolution} pixels a side; set data.resolution={resolution}.")
+            raise UserError(
+                f"data.resolution={config.data.resolution}, but the denoiser draws {resolution} "
+                f"pixels a side; set data.resolution={resolution}."
+            )
         data = instantiate(config.data)
         data.setup("predict")
         conditions, each = requested_conditions(config, data.held_out, guided=bool(method.gamma))
         requests = Requests(conditions, each, config.seed)
         integer("sampler.steps", sampler.steps, 1, denoiser.schedule.T)
-        start = None if config.init_image is None else load_image(config.init_image, resolution, setting="init_image")
+        start = (
+            None
+            if config.init_image is None
+            else load_image(config.init_image, resolution, setting="init_image")
+        )
         if start is not None and not 0 < number("strength", config.strength) <= 1:
             raise UserError(f"strength must be above 0 and at most 1, not {config.strength!r}.")
-        method.check_steps(steps_taken(denoiser.schedule, sampler, 1.0 if start is None else config.strength), denoiser.schedule.T)
+        method.check_steps(
+            steps_taken(denoiser.schedule, sampler, 1.0 if start is None else config.strength),
+            denoiser.schedule.T,
+        )
         if config.trajectory > config.batch_size:
-            raise UserError(f"trajectory={config.trajectory} samples are followed within one batch; batch_size={config.batch_size} is less.")
-        references = reference_images(requests, chosen_similarities(config), data.held_out, resolution)
-        similarity = build_similarity(config, denoiser, requests, data.held_out, references, method.at_clean) if method.gamma else None
+            raise UserError(
+                f"trajectory={config.trajectory} samples are followed within one batch; "
+                f"batch_size={config.batch_size} is less."
+            )
+        references = reference_images(
+            requests, chosen_similarities(config), data.held_out, resolution
+        )
+        similarity = (
+            build_similarity(config, denoiser, requests, data.held_out, references, method.at_clean)
+            if method.gamma
+            else None
+        )
         if similarity and rank_zero_only.rank == 0:
-            print("sim = " + " + ".join(f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()) + f", γ = {method.gamma:g}, by {next(filter(None, map(config.encoder.get, ('weights', 'name', 'clip'))))}")
+            print(
+                "sim = "
+                + " + ".join(
+                    f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()
+                )
+                + f", γ = {method.gamma:g}, by {next(filter(None, map(config.encoder.get, ('weights', 'name', 'clip'))))}"
+            )
 
         if config.compile:
             denoiser.compile()
-        evaluation = Evaluation(config.eval, requests, data, references, resolution, start, method.gamma)
+        evaluation = Evaluation(
+            config.eval, requests, data, references, resolution, start, method.gamma
+        )
         trainer = make_trainer(config, use_distributed_sampler=False)
         if len(requests) < trainer.world_size:
-            raise UserError(f"{len(requests)} samples for {trainer.world_size} processes; raise num_samples or lower trainer.devices.")
+            raise UserError(
+                f"{len(requests)} samples for {trainer.world_size} processes; raise num_samples or "
+                "lower trainer.devices."
+            )
         batch_size = min(config.batch_size, -(-len(requests) // trainer.world_size))
-        drawn = SampleStore(folder, len(requests), batch_size, fingerprint(config, requests, references | ({} if start is None else {"": start}), batch_size), config.images)
+        drawn = SampleStore(
+            folder,
+            len(requests),
+            batch_size,
+            fingerprint(
+                config, requests, references | ({} if start is None else {"": start}), batch_size
+            ),
+            config.images,
+        )
         if rank_zero_only.rank == 0:
             drawn.begin(choice("rerun", config.rerun, (True, False)))
             if left := len(drawn.batches) - len(drawn.missing()):
-                asked = " The trajectory is drawn with the first batch." if config.trajectory and 0 not in {batch[0] for batch in drawn.missing()} else ""
-                print(f"{left} of {len(drawn.batches)} batches are drawn already in {folder}; rerun=true draws them anew.{asked}")
-        if not config.rerun and (metrics := drawn.figures(config.eval)):  # a process that is ahead of the first one must not see what that one will draw anew
+                asked = (
+                    " The trajectory is drawn with the first batch."
+                    if config.trajectory and 0 not in {batch[0] for batch in drawn.missing()}
+                    else ""
+                )
+                print(
+                    f"{left} of {len(drawn.batches)} batches are drawn already in {folder}; "
+                    f"rerun=true draws them anew.{asked}"
+                )
+        if not config.rerun and (
+            metrics := drawn.figures(config.eval)
+        ):  # a process that is ahead of the first one must not see what that one will draw anew
             report(metrics)
             for what, name in (("picture", "grid.png"), ("page", "report.html")):
                 print(f"{what}: {folder / name}")
             return
         pipeline = Pipeline(denoiser, similarity.encoder if similarity else None)
-        module = GuidedSampling(pipeline, sampler, method, similarity, requests, drawn, start, config.strength, config.trajectory)
+        module = GuidedSampling(
+            pipeline,
+            sampler,
+            method,
+            similarity,
+            requests,
+            drawn,
+            start,
+            config.strength,
+            config.trajectory,
+        )
         try:
             if config.rerun or drawn.missing():
                 trainer.predict(module, return_predictions=False)
@@ -89,5 +151,7 @@ def sample(config: DictConfig) -> None:
         if trainer.is_global_zero:
             drawn.record_options(config.eval)
             if trainer.logger:
-                weights = [config.encoder.weights] if similarity and "weights" in config.encoder else []
+                weights = (
+                    [config.encoder.weights] if similarity and "weights" in config.encoder else []
+                )
                 publish(trainer.logger, folder, numbers(evaluation.metrics), "samples.csv", weights)

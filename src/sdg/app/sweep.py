@@ -1,4 +1,7 @@
-"""What a sweep of `sample.py -m` adds up to: one table, one picture of samples, one of curves, and a page with all of them."""
+"""What a sweep of `sample.py -m` adds up to:
+
+one table, one picture of samples, one of curves, and a page with all of them.
+"""
 
 import csv
 import json
@@ -12,25 +15,42 @@ from sdg.report.pages import compared, sweep_page
 __all__ = ["SweepReport"]
 
 FIGURES = (
-    "shows", "residual", "similarity", "frechet_imagenet", "frechet_imagenet_prompts", "frechet_judge", "precision_judge", "recall_judge",
-    "diversity_judge", "seconds_per_sample",
+    "shows",
+    "residual",
+    "similarity",
+    "frechet_imagenet",
+    "frechet_imagenet_prompts",
+    "frechet_judge",
+    "precision_judge",
+    "recall_judge",
+    "diversity_judge",
+    "seconds_per_sample",
 )
 
 
 class SweepReport(Jobs):
-    """Ends a sweep of sampling runs: every run lies in its own folder, found again by whatever sweep asks for it."""
+    """Ends a sweep of sampling runs:
+
+    every run lies in its own folder, found again by whatever sweep asks for it.
+    """
 
     def report(self, folder: Path, jobs: list[dict], config) -> None:
-        """Writes `sweep.csv`, `sweep.png`, `report.html` and, where a number was swept, `curves.png`, and prints the table.
+        """Writes `sweep.csv`, `sweep.png`, `report.html` and, where a number was swept,
+        `curves.png`, and prints the table.
 
         Arguments:
             folder: of the sweep.
             jobs: those that ended well.
             config: of the sweep.
         """
-        drawing = [job for job in jobs if (job["path"] / "samples.csv").is_file()]  # eval=encoder draws none
+        drawing = [
+            job for job in jobs if (job["path"] / "samples.csv").is_file()
+        ]  # eval=encoder draws none
         if drawing:
-            names, found = [job["name"] for job in drawing], [json.loads((job["path"] / "metrics.json").read_text()) for job in drawing]
+            names, found = (
+                [job["name"] for job in drawing],
+                [json.loads((job["path"] / "metrics.json").read_text()) for job in drawing],
+            )
             columns = attributes(found)
             rows = [row(job, metrics, columns) for job, metrics in zip(drawing, found)]
             with open(folder / "sweep.csv", "w", newline="") as file:
@@ -48,7 +68,12 @@ class SweepReport(Jobs):
 
                 from sdg.evaluation.publish import publish
 
-                publish(instantiate(config.logger, save_dir=str(folder)), folder, {"runs": len(drawing)}, "sweep.csv")
+                publish(
+                    instantiate(config.logger, save_dir=str(folder)),
+                    folder,
+                    {"runs": len(drawing)},
+                    "sweep.csv",
+                )
         super().report(folder, jobs, config)
 
 
@@ -59,35 +84,63 @@ def attributes(found: list[dict]) -> list[str]:
 
 
 def row(job: dict, metrics: dict, columns: list[str]) -> dict:
-    """A job's line of the table: what its command said beside the others, its figures and its folder.
+    """A job's line of the table: what its command said beside the others, its figures and its
+    folder.
 
     Arguments:
         columns: the attributes.
     """
     alignment, cost = metrics.get("alignment", {}), metrics.get("cost_per_sample", {})
-    alike, overlap = (next(iter(metrics.get(name, {}).values()), None) for name in ("agreement", "mask_iou"))  # with the first of a condition's references
-    return {"job": job["name"]} | {name: alignment.get(name) for name in columns} | {f"same_{name}": (alike or {}).get(name) for name in columns[:-1]} | {
-        "mask_iou": overlap} | {name: metrics.get(name) for name in FIGURES} | {
-        "gflops_per_sample": cost["flops"] / 1e9 if cost else None, "folder": job["folder"]}
+    alike, overlap = (
+        next(iter(metrics.get(name, {}).values()), None) for name in ("agreement", "mask_iou")
+    )  # with the first of a condition's references
+    return (
+        {"job": job["name"]}
+        | {name: alignment.get(name) for name in columns}
+        | {f"same_{name}": (alike or {}).get(name) for name in columns[:-1]}
+        | {"mask_iou": overlap}
+        | {name: metrics.get(name) for name in FIGURES}
+        | {"gflops_per_sample": cost["flops"] / 1e9 if cost else None, "folder": job["folder"]}
+    )
 
 
 def print_table(rows: list[dict]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    measured = [name for name in rows[0] if name != "folder" and any(line[name] is not None for line in rows)]
+    measured = [
+        name
+        for name in rows[0]
+        if name != "folder" and any(line[name] is not None for line in rows)
+    ]
     table = Table()
     for name in measured:
-        table.add_column(name.replace("_", "\n"), no_wrap=True)  # what tells the rows apart is never cut
+        table.add_column(
+            name.replace("_", "\n"), no_wrap=True
+        )  # what tells the rows apart is never cut
     for line in rows:
-        table.add_row(*("" if line[name] is None else f"{line[name]:.3g}" if isinstance(line[name], float) else str(line[name]) for name in measured))
+        table.add_row(
+            *(
+                ""
+                if line[name] is None
+                else f"{line[name]:.3g}"
+                if isinstance(line[name], float)
+                else str(line[name])
+                for name in measured
+            )
+        )
     console = Console(markup=False)  # similarity=[text] is no style
-    console.width = max(console.width, console.measure(table, options=console.options.update(width=1000)).maximum)
+    console.width = max(
+        console.width, console.measure(table, options=console.options.update(width=1000)).maximum
+    )
     console.print(table)
 
 
 def gallery(folder: Path, jobs: list[dict]) -> Path:
-    """The same samples in every job, a row a job, below what they refer to: what the swept setting does to each."""
+    """The same samples in every job, a row a job, below what they refer to:
+
+    what the swept setting does to each.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -97,13 +150,28 @@ def gallery(folder: Path, jobs: list[dict]) -> Path:
     from sdg.report.pictures import open_picture
 
     heads, rows = compared(jobs)
-    figure, axes = plt.subplots(len(rows), len(heads), figsize=(1.15 * len(heads) + 1.3, 1.15 * len(rows) + 0.7), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        len(rows),
+        len(heads),
+        figsize=(1.15 * len(heads) + 1.3, 1.15 * len(rows) + 0.7),
+        squeeze=False,
+        layout="constrained",
+    )
     for line, (name, cells) in zip(axes, rows):
         for axis, cell in zip(line, cells):
             axis.set(xticks=[], yticks=[])
             if cell:
                 axis.imshow(np.asarray(open_picture(cell[0])), interpolation="nearest")
-        line[0].set_ylabel("\n".join(word if len(word) <= 20 else word.replace("=", " =\n", 1) for word in name.split(" ")), rotation=0, ha="right", va="center", fontsize=9)
+        line[0].set_ylabel(
+            "\n".join(
+                word if len(word) <= 20 else word.replace("=", " =\n", 1)
+                for word in name.split(" ")
+            ),
+            rotation=0,
+            ha="right",
+            va="center",
+            fontsize=9,
+        )
     for axis, head in zip(axes[0], heads):
         axis.set_title(textwrap.fill(head, 17), fontsize=6)
     figure.savefig(folder / "sweep.png", dpi=120)

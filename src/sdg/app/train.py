@@ -30,14 +30,20 @@ __all__ = ["train"]
 
 
 def train(config: DictConfig) -> None:
-    """Trains the module that the config names; the run's folder ends with checkpoints and the exported weights."""
+    """Trains the module that the config names; the run's folder ends with checkpoints and the
+    exported weights.
+    """
     with run(config) as folder:
         if integer("trainer.max_steps", config.trainer.max_steps, -1) == 0:
             raise UserError("trainer.max_steps=0 trains nothing; -1 trains for trainer.max_epochs.")
         resumed = checkpoint(config, folder)
         trained = resumed and 0 < config.trainer.max_steps <= steps_of(resumed)
         plain = OmegaConf.to_container(config, resolve=True)
-        module, data, trainer = BUILDERS[config.kind](config, plain), instantiate(config.data), make_trainer(config)
+        module, data, trainer = (
+            BUILDERS[config.kind](config, plain),
+            instantiate(config.data),
+            make_trainer(config),
+        )
         if config.init:
             start_from(module.model, config.init, config.kind)
         if config.compile:
@@ -45,20 +51,32 @@ def train(config: DictConfig) -> None:
         if trainer.logger:
             trainer.logger.log_hyperparams(plain)
         began = time.monotonic()
-        if trained:  # and killed before it gave its weights. Lightning keeps the averaged ones where the model's are.
-            module.load_state_dict(torch.load(resumed, map_location="cpu", weights_only=True)["state_dict"])
+        # And killed before it gave its weights. Lightning keeps the averaged ones where the model's
+        # are.
+        if trained:
+            module.load_state_dict(
+                torch.load(resumed, map_location="cpu", weights_only=True)["state_dict"]
+            )
         else:
             trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
         if trainer.is_global_zero:  # before anything else can fail
             weights = module.export(folder, half=config.half)
         seconds = None if trained else time.monotonic() - began
-        if module.validated < trainer.global_step:  # the card's figures are those of the weights beside it
+        if (
+            module.validated < trainer.global_step
+        ):  # the card's figures are those of the weights beside it
             trainer.validate(module, data, verbose=False)
         data.tell()
         if trainer.is_global_zero:
             command = " ".join(["python train.py", *HydraConfig.get().overrides.task])
-            figures = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
-            write_card(weights, config.kind, module.model, command, hardware(trainer), seconds, figures)
+            figures = {
+                name: float(value)
+                for name, value in trainer.callback_metrics.items()
+                if name.startswith("val/")
+            }
+            write_card(
+                weights, config.kind, module.model, command, hardware(trainer), seconds, figures
+            )
             print(f"weights: {weights}")
 
 
@@ -67,9 +85,13 @@ def start_from(model, file: str, kind: str) -> None:
     config, tensors = read(file, kind)
     for key, theirs, ours in differences(config, model.config):
         print(f"init: {file} was trained with {key}={theirs}, this run has {ours}")
-    if getattr(model, "calibrated", False) and not config.get("calibrated"):  # such weights know no length: it starts as the teacher's c
+    if getattr(model, "calibrated", False) and not config.get(
+        "calibrated"
+    ):  # such weights know no length: it starts as the teacher's c
         own = model.state_dict()
-        tensors |= {name: own[name] for name in own if name.startswith("length.") or name == "logit_scale"}
+        tensors |= {
+            name: own[name] for name in own if name.startswith("length.") or name == "logit_scale"
+        }
     fill(model, tensors, file)
 
 
@@ -83,23 +105,34 @@ def checkpoint(config: DictConfig, folder: Path) -> str | None:
     """The checkpoint to continue from: `ckpt_path`, with `resume` the newest of this kind, or none.
 
     Raises:
-        UserError: there is none, it cannot be read, or it has taken all of this run's steps already.
+        UserError: there is none, it cannot be read, or it has taken all of this run's steps
+            already.
     """
     if config.ckpt_path:
         file = Path(config.ckpt_path).expanduser()
         if not file.is_file():
             raise UserError(f"ckpt_path: there is no file {file}.")
     elif choice("resume", config.resume, (True, False)):
-        found = [file for file in folder.parent.glob("*/checkpoints/last.ckpt") if kind_of(file.parent.parent) == config.kind]
+        found = [
+            file
+            for file in folder.parent.glob("*/checkpoints/last.ckpt")
+            if kind_of(file.parent.parent) == config.kind
+        ]
         if not found:
-            raise UserError(f"resume=true: no checkpoint of a {config.kind} under {folder.parent}; start without it, or set ckpt_path=FILE.")
+            raise UserError(
+                f"resume=true: no checkpoint of a {config.kind} under {folder.parent}; start "
+                "without it, or set ckpt_path=FILE."
+            )
         file = max(found, key=lambda found: found.stat().st_mtime)
         print(f"resuming from {file}")
     else:
         return None
     done, written = steps_of(file), file.parent.parent / config.kind
     if 0 < config.trainer.max_steps <= done and (written / CARD).is_file():
-        raise UserError(f"{file} has taken {done} steps already, and {written} holds their weights; raise trainer.max_steps above that to go on.")
+        raise UserError(
+            f"{file} has taken {done} steps already, and {written} holds their weights; raise "
+            "trainer.max_steps above that to go on."
+        )
     return str(file)
 
 
@@ -108,7 +141,9 @@ def steps_of(file: str | Path) -> int:
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["global_step"]
     except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(f"{file} is damaged or no checkpoint of a training run; resume from another.") from error
+        raise UserError(
+            f"{file} is damaged or no checkpoint of a training run; resume from another."
+        ) from error
 
 
 def kind_of(folder: Path) -> str | None:
@@ -120,16 +155,31 @@ def kind_of(folder: Path) -> str | None:
 def training_parts(config: DictConfig) -> dict:
     if "lr" in config.optimizer:
         number("optimizer.lr", config.optimizer.lr, 0)
-    return {"optimizer": instantiate(config.optimizer), "lr_schedule": instantiate(config.lr_schedule), "seed": config.seed}
+    return {
+        "optimizer": instantiate(config.optimizer),
+        "lr_schedule": instantiate(config.lr_schedule),
+        "seed": config.seed,
+    }
 
 
 def ddpm(config: DictConfig, plain: dict) -> pl.LightningModule:
     if "network" not in plain["denoiser"]:  # it has one already, to fine-tune
-        if said := [word for word in HydraConfig.get().overrides.task if word.lstrip("+~").startswith(("schedule=", "schedule."))]:
-            raise UserError(f"{said[0]}: this denoiser brings the schedule that it was trained with; leave that out.")
+        if said := [
+            word
+            for word in HydraConfig.get().overrides.task
+            if word.lstrip("+~").startswith(("schedule=", "schedule."))
+        ]:
+            raise UserError(
+                f"{said[0]}: this denoiser brings the schedule that it was trained with; leave "
+                "that out."
+            )
         denoiser = chosen_denoiser(config).requires_grad_(True).train()
         if denoiser.config["resolution"] != config.data.resolution:
-            raise UserError(f"data.resolution={config.data.resolution}, but this denoiser draws {denoiser.config['resolution']} pixels a side; set data.resolution={denoiser.config['resolution']}.")
+            raise UserError(
+                f"data.resolution={config.data.resolution}, but this denoiser draws "
+                f"{denoiser.config['resolution']} pixels a side; set "
+                f"data.resolution={denoiser.config['resolution']}."
+            )
     else:
         denoiser = build_denoiser(plain["denoiser"], plain["schedule"], config.data.resolution)
     return instantiate(config.module, denoiser=denoiser, **training_parts(config), _convert_="all")
@@ -137,8 +187,16 @@ def ddpm(config: DictConfig, plain: dict) -> pl.LightningModule:
 
 def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
     if config.encoder.name is not None:  # one that somebody trained, to fine-tune
-        return instantiate(config.module, clip=chosen_clip(config.encoder).requires_grad_(True).train(), **training_parts(config), _convert_="all")
-    tokenizer, model = choice("encoder.tokenizer", config.encoder.tokenizer, ("words", "bpe")), plain["encoder"]["model"]
+        return instantiate(
+            config.module,
+            clip=chosen_clip(config.encoder).requires_grad_(True).train(),
+            **training_parts(config),
+            _convert_="all",
+        )
+    tokenizer, model = (
+        choice("encoder.tokenizer", config.encoder.tokenizer, ("words", "bpe")),
+        plain["encoder"]["model"],
+    )
     data = instantiate(config.data)
     captions = [] if tokenizer == "bpe" or data.words else getattr(data, "captions", [])
     words = () if tokenizer == "bpe" else data.words or tuple(vocabulary(captions))
@@ -153,19 +211,38 @@ def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
     rank_zero_only(print)(f"the clean CLIP: {config.encoder.name or config.encoder.clip}")
     module = config.module
     banks = [module.bank] if isinstance(module.bank, str) else module.bank
-    if (module.posterior_weight or module.score_weight) and "captions" in banks and not config.data.get("captions"):
-        raise UserError("module.bank=captions takes the sentences from the data: set data.captions=true, or "
-                        "module.bank=templates or a file of sentences.")
+    if (
+        (module.posterior_weight or module.score_weight)
+        and "captions" in banks
+        and not config.data.get("captions")
+    ):
+        raise UserError(
+            "module.bank=captions takes the sentences from the data: set data.captions=true, or "
+            "module.bank=templates or a file of sentences."
+        )
     needed = module.score_weight or module.tower == "denoiser"
     denoiser = load_denoiser(module.denoiser) if needed and module.denoiser else None
-    return instantiate(config.module, clip=chosen_clip(config.encoder), resolution=config.data.resolution, schedule=plain["schedule"], freeze=plain["encoder"]["freeze"], denoiser=denoiser,
-                       checkpointing=config.encoder.checkpointing, **training_parts(config), _convert_="all")
+    return instantiate(
+        config.module,
+        clip=chosen_clip(config.encoder),
+        resolution=config.data.resolution,
+        schedule=plain["schedule"],
+        freeze=plain["encoder"]["freeze"],
+        denoiser=denoiser,
+        checkpointing=config.encoder.checkpointing,
+        **training_parts(config),
+        _convert_="all",
+    )
 
 
 def judge(config: DictConfig, plain: dict) -> pl.LightningModule:
     if HydraConfig.get().runtime.choices.data != "shapes":
         raise UserError("the judge learns to read the shapes' factors: train it with data=shapes.")
-    model = Judge(config.encoder.model_name, {name: len(values) for name, values in FACTORS.items()}, resolution=config.data.resolution)
+    model = Judge(
+        config.encoder.model_name,
+        {name: len(values) for name, values in FACTORS.items()},
+        resolution=config.data.resolution,
+    )
     return instantiate(config.module, judge=model, **training_parts(config), _convert_="all")
 
 
@@ -173,12 +250,27 @@ def classifier_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
     teacher, data = chosen_clip(config.encoder), instantiate(config.data)
     data.setup("validate")
     if not getattr(data.held_out, "classes", None):
-        raise UserError("a classifier needs labels: use data=shapes, or data=folder with a sub-folder for each class and data.labels=folders.")
+        raise UserError(
+            "a classifier needs labels: use data=shapes, or data=folder with a sub-folder for each "
+            "class and data.labels=folders."
+        )
     resized, tower = at_resolution(teacher.config["model"], teacher.tower, config.data.resolution)
     told = teacher.config | {"model": resized}
-    model = NoisyClassifier(told, plain["schedule"], {factor: list(names) for factor, names in data.held_out.classes.items()})
-    model.encoder.tower.load_state_dict(NoiseAwareEncoder(tower, told, plain["schedule"]).tower.state_dict())
+    model = NoisyClassifier(
+        told,
+        plain["schedule"],
+        {factor: list(names) for factor, names in data.held_out.classes.items()},
+    )
+    model.encoder.tower.load_state_dict(
+        NoiseAwareEncoder(tower, told, plain["schedule"]).tower.state_dict()
+    )
     return instantiate(config.module, classifier=model, **training_parts(config), _convert_="all")
 
 
-BUILDERS = {"denoiser": ddpm, "clip": clip, "clip_noisy": clip_noisy, "judge": judge, "classifier_noisy": classifier_noisy}
+BUILDERS = {
+    "denoiser": ddpm,
+    "clip": clip,
+    "clip_noisy": clip_noisy,
+    "judge": judge,
+    "classifier_noisy": classifier_noisy,
+}

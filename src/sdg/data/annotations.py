@@ -10,8 +10,16 @@ from sdg.errors import UserError
 
 __all__ = ["LABELS", "TEXT", "captions_of", "labels_of", "sentences"]
 
-METADATA = ("metadata.jsonl", "metadata.csv")  # of Hugging Face's imagefolder, in the folder or in any below
-TEXT = ("text", "caption", "captions", "prompt")  # the column that is the caption: the first of these that there is
+METADATA = (
+    "metadata.jsonl",
+    "metadata.csv",
+)  # of Hugging Face's imagefolder, in the folder or in any below
+TEXT = (
+    "text",
+    "caption",
+    "captions",
+    "prompt",
+)  # the column that is the caption: the first of these that there is
 LABELS = (False, "folders", "names", True)  # true: folders
 
 
@@ -31,13 +39,23 @@ def captions_of(root: Path, files: Sequence[Path], max_silent: int = 0) -> list[
     found, silent = [], []
     for file in files:
         beside = file.with_suffix(".txt")
-        lines = [line.strip() for line in text_of(beside).split("\n") if line.strip()] if beside.is_file() else said.get(file.resolve(), [])
+        lines = (
+            [line.strip() for line in text_of(beside).split("\n") if line.strip()]
+            if beside.is_file()
+            else said.get(file.resolve(), [])
+        )
         found.append(lines)
         if not lines:
             silent.append(file)
     if len(silent) > max_silent or silent == list(files):
-        raise UserError(f"data.captions=true: {len(silent)} of {len(files)} images under {root} have no caption: {', '.join(str(file.relative_to(root)) for file in silent[:10])}{' …' if len(silent) > 10 else ''}; write it into "
-                        f"{silent[0].with_suffix('.txt').name} beside it, or into metadata.jsonl as {{\"file_name\": \"{silent[0].relative_to(root).as_posix()}\", \"text\": \"…\"}}.{f' Or leave them out: data.max_broken={len(silent)}.' if len(silent) < len(files) else ''}")
+        raise UserError(
+            f"data.captions=true: {len(silent)} of {len(files)} images under {root} have no "
+            "caption: "
+            f"{', '.join(str(file.relative_to(root)) for file in silent[:10])}{' …' if len(silent) > 10 else ''}; write it into "
+            f"{silent[0].with_suffix('.txt').name} beside it, or into metadata.jsonl as "
+            f'{{"file_name": "{silent[0].relative_to(root).as_posix()}", "text": '
+            f'"…"}}.{f" Or leave them out: data.max_broken={len(silent)}." if len(silent) < len(files) else ""}'
+        )
     return found
 
 
@@ -55,27 +73,43 @@ def metadata(file: Path) -> dict[Path, list[str]]:
     """{image: captions} of a metadata file; its names are relative to its own folder."""
     text = text_of(file)
     try:
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()] if file.suffix == ".jsonl" else list(csv.DictReader(io.StringIO(text, newline="")))
+        rows = (
+            [json.loads(line) for line in text.split("\n") if line.strip()]
+            if file.suffix == ".jsonl"
+            else list(csv.DictReader(io.StringIO(text, newline="")))
+        )
     except (csv.Error, json.JSONDecodeError) as error:
         raise UserError(f"cannot read {file}: {error}.") from error
     found: dict[Path, list[str]] = {}
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not row.get("file_name"):
-            raise UserError(f"{file}, row {number}: a file_name and a {' or '.join(TEXT)} are needed.")
+            raise UserError(
+                f"{file}, row {number}: a file_name and a {' or '.join(TEXT)} are needed."
+            )
         said = next((row[name] for name in TEXT if row.get(name)), [])
-        found.setdefault((file.parent / str(row["file_name"])).resolve(), []).extend(sentences(said))
+        found.setdefault((file.parent / str(row["file_name"])).resolve(), []).extend(
+            sentences(said)
+        )
     if rows and not any(name in row for row in rows for name in TEXT):
-        raise UserError(f"{file}: none of its rows has a {' or '.join(TEXT)}; its columns are {', '.join(map(str, rows[0]))}.")
+        raise UserError(
+            f"{file}: none of its rows has a {' or '.join(TEXT)}; its columns are "
+            f"{', '.join(map(str, rows[0]))}."
+        )
     return found
 
 
 def sentences(value) -> list[str]:
     """One caption or several, without those that say nothing."""
-    return [words for one in (value if isinstance(value, list) else [value]) if one is not None and (words := str(one).strip())]
+    return [
+        words
+        for one in (value if isinstance(value, list) else [value])
+        if one is not None and (words := str(one).strip())
+    ]
 
 
 def labels_of(root: Path, files: Sequence[Path], how: str | bool) -> list[str]:
-    """The class of every image: the first folder on its way from the root, or, as guided-diffusion reads names, what stands before the first _.
+    """The class of every image: the first folder on its way from the root, or, as guided-diffusion
+    reads names, what stands before the first _.
 
     Raises:
         UserError: an image has none.
@@ -83,9 +117,19 @@ def labels_of(root: Path, files: Sequence[Path], how: str | bool) -> list[str]:
     found, how = [], "folders" if how is True else how
     for file in files:
         inside = file.relative_to(root)
-        label = inside.parts[0] if how == "folders" and len(inside.parts) > 1 else file.stem.partition("_")[0] if how == "names" and "_" in file.stem else ""
+        label = (
+            inside.parts[0]
+            if how == "folders" and len(inside.parts) > 1
+            else file.stem.partition("_")[0]
+            if how == "names" and "_" in file.stem
+            else ""
+        )
         if not label:
-            where = "put each class in a folder of its own" if how == "folders" else "write it before an underscore, as in cat_0001.png"
+            where = (
+                "put each class in a folder of its own"
+                if how == "folders"
+                else "write it before an underscore, as in cat_0001.png"
+            )
             raise UserError(f"data.labels={how}: the image {inside} has no class; {where}.")
         found.append(label)
     return found

@@ -1,4 +1,5 @@
-"""What the embedded shapes may show, and sentences about it: every attribute has words, every sentence's words are known.
+"""What the embedded shapes may show, and sentences about it: every attribute has words, every
+sentence's words are known.
 
 Five factors (shape, colour, pattern, size, background); a caption names some of them.
 """
@@ -20,15 +21,42 @@ FACTORS = {
 }
 
 SYNONYMS = {
-    "circle": ("circle", "disc"), "solid": ("solid", "plain"), "striped": ("striped", "stripy"), "dotted": ("dotted", "spotted"),
-    "small": ("small", "little"), "large": ("large", "big"), "grey": ("grey", "gray"),
+    "circle": ("circle", "disc"),
+    "solid": ("solid", "plain"),
+    "striped": ("striped", "stripy"),
+    "dotted": ("dotted", "spotted"),
+    "small": ("small", "little"),
+    "large": ("large", "big"),
+    "grey": ("grey", "gray"),
 }
 NOUNS = ("shape", "object", "figure")  # stand for a shape that the caption does not name
 OPENINGS = ("", "", "", "a picture of ", "an image of ", "a drawing of ")
-GRAMMAR = ("a", "an", "the", "of", "on", "with", "is", "that", "and", "in", "background", "against", "picture", "image", "drawing", "stripes", "dots")
+GRAMMAR = (
+    "a",
+    "an",
+    "the",
+    "of",
+    "on",
+    "with",
+    "is",
+    "that",
+    "and",
+    "in",
+    "background",
+    "against",
+    "picture",
+    "image",
+    "drawing",
+    "stripes",
+    "dots",
+)
 
-MEANING = {word: (factor, i) for factor, values in FACTORS.items() for i, value in enumerate(values)
-           for word in SYNONYMS.get(value, (value,))}
+MEANING = {
+    word: (factor, i)
+    for factor, values in FACTORS.items()
+    for i, value in enumerate(values)
+    for word in SYNONYMS.get(value, (value,))
+}
 MEANING |= {"stripes": ("pattern", 1), "dots": ("pattern", 2)}
 WORDS = tuple(sorted({*MEANING, *NOUNS, *GRAMMAR}))
 
@@ -39,7 +67,8 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     Arguments:
         factors: five indices in the order of `FACTORS`.
         rng: chooses the wording.
-        named: names of the factors to mention, or how many of them; by default one to five, each number as often.
+        named: names of the factors to mention, or how many of them; by default one to five, each
+            number as often.
     """
     names = list(FACTORS)
     if named is None or isinstance(named, int):
@@ -59,18 +88,25 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     elif style < 0.5:
         adjectives = list(rng.permutation(adjectives))
     if "background" in word:
-        after += str(rng.choice((" on a {} background", " on {}", " against a {} background", " on a {} background"))).format(word["background"])
+        after += str(
+            rng.choice(
+                (" on a {} background", " on {}", " against a {} background", " on a {} background")
+            )
+        ).format(word["background"])
     phrase = " ".join([*adjectives, noun])
     return f"{rng.choice(OPENINGS)}{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}{after}"
 
 
 def zero_shot_caption(factor: str, value: str) -> str:
-    """"a heart", "a red shape", "a shape on a white background"."""
-    return {"shape": f"a {value}", "background": f"a shape on a {value} background"}.get(factor, f"a {value} shape")
+    """ "a heart", "a red shape", "a shape on a white background"."""
+    return {"shape": f"a {value}", "background": f"a shape on a {value} background"}.get(
+        factor, f"a {value} shape"
+    )
 
 
 def all_named(caption: str) -> dict[str, set[int]]:
-    """The factors that a caption names and all their values: "a red blue heart" gives {"colour": {0, 2}, "shape": {4}}.
+    """The factors that a caption names and all their values: "a red blue heart" gives {"colour":
+    {0, 2}, "shape": {4}}.
 
     Raises:
         UserError: a word that the shapes' captions never use.
@@ -78,7 +114,10 @@ def all_named(caption: str) -> dict[str, set[int]]:
     found: dict[str, set[int]] = {}
     for word in re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", caption.lower()):
         if word not in WORDS:
-            raise UserError(f"the prompt {caption!r} has the word '{word}', which this data never uses{near(word, WORDS) or '.'} Known words: {' '.join(WORDS)}.")
+            raise UserError(
+                f"the prompt {caption!r} has the word '{word}', which this data never "
+                f"uses{near(word, WORDS) or '.'} Known words: {' '.join(WORDS)}."
+            )
         if word in MEANING:
             factor, value = MEANING[word]
             found.setdefault(factor, set()).add(value)
@@ -86,7 +125,8 @@ def all_named(caption: str) -> dict[str, set[int]]:
 
 
 def named_factors(caption: str) -> dict[str, int]:
-    """The factors that a caption names and their values: "a red heart" gives {"colour": 0, "shape": 4}.
+    """The factors that a caption names and their values: "a red heart" gives {"colour": 0, "shape":
+    4}.
 
     Raises:
         UserError: a word that the shapes' captions never use, or two values of one factor.

@@ -29,10 +29,14 @@ class Data(pl.LightningDataModule):
         self.num_workers = integer("data.num_workers", num_workers, 0)
 
     def setup(self, stage: str) -> None:
-        # Not in train_dataloader: an error there leaves Lightning's changes to torch's DataLoader in place, for a sweep's next job too.
+        # Not in train_dataloader: an error there leaves Lightning's changes to torch's DataLoader
+        # in place, for a sweep's next job too.
         world, _ = self.place()
         if stage == "fit" and len(self.train) // world < self.batch_size:
-            raise UserError(f"data.batch_size={self.batch_size} is more than the {len(self.train)} training images{f' that {world} processes share' if world > 1 else ''}; lower it.")
+            raise UserError(
+                f"data.batch_size={self.batch_size} is more than the {len(self.train)} training "
+                f"images{f' that {world} processes share' if world > 1 else ''}; lower it."
+            )
 
     @abstractmethod
     def identity(self) -> dict:
@@ -49,14 +53,27 @@ class Data(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         world, rank = self.place()
-        order = Order(self.train, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True)
-        return Resumable(self.train, self.epoch, batch_size=self.batch_size, sampler=order, drop_last=True, **self.loading())
+        order = Order(
+            self.train, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True
+        )
+        return Resumable(
+            self.train,
+            self.epoch,
+            batch_size=self.batch_size,
+            sampler=order,
+            drop_last=True,
+            **self.loading(),
+        )
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(self.held_out, self.batch_size, **self.loading())
 
     def loading(self) -> dict:
-        return {"num_workers": self.num_workers, "collate_fn": whole, "persistent_workers": self.num_workers > 0}
+        return {
+            "num_workers": self.num_workers,
+            "collate_fn": whole,
+            "persistent_workers": self.num_workers > 0,
+        }
 
     def place(self) -> tuple[int, int]:
         """How many processes train, and which of them this is."""

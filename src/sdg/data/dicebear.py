@@ -1,4 +1,7 @@
-"""DiceBear's avatar styles, rendered from Python packages alone: no Node, no network, about 3 ms an image."""
+"""DiceBear's avatar styles, rendered from Python packages alone:
+
+no Node, no network, about 3 ms an image.
+"""
 
 import io
 import json
@@ -72,7 +75,9 @@ class Layer:
         canvas = full["canvas"]
         if elements is not None:
             canvas = canvas | {"elements": [canvas["elements"][place] for place in elements]}
-            full = full | {"components": used(canvas, full["components"])}  # the schema's check costs
+            full = full | {
+                "components": used(canvas, full["components"])
+            }  # the schema's check costs
         self.avatar, self.style = dicebear.Avatar, dicebear.Style(full | {"canvas": canvas})
 
     def render(self, options: Mapping, resolution: int) -> np.ndarray:
@@ -91,7 +96,9 @@ class Layer:
 
 def used(part: dict, components: dict) -> dict:
     """Those of a style's components that a part of it draws, and those that these draw."""
-    names = set(re.findall(r'"name": "(\w+)", "type": "component"', json.dumps(part, sort_keys=True)))
+    names = set(
+        re.findall(r'"name": "(\w+)", "type": "component"', json.dumps(part, sort_keys=True))
+    )
     found = {name: components[name] for name in sorted(names)}
     for name in sorted(names):
         found |= used(components[name], components)
@@ -104,7 +111,8 @@ def whole(name: str) -> Layer:
 
 
 def render(name: str, options: Mapping, resolution: int) -> np.ndarray:
-    """Draws one avatar of a style: uint8, (resolution, resolution, 3); what is transparent is white.
+    """Draws one avatar of a style: uint8, (resolution, resolution, 3); what is transparent is
+    white.
 
     Raises:
         UserError: there is no such style, or the packages are missing.

@@ -37,8 +37,10 @@ class Drawing:
         }
 
     def refers(self, drawing) -> set[tuple[str, str]]:
-        return {(kind, self.source[name] if kind == "component" else name)
-                for kind, name in references(drawing)}
+        return {
+            (kind, self.source[name] if kind == "component" else name)
+            for kind, name in references(drawing)
+        }
 
     def seen(self, variant: dict[str, np.ndarray]) -> tuple[dict, dict]:
         """Where each component is placed, and each variant that has a colour drawn: booleans, (N,).
@@ -48,11 +50,18 @@ class Drawing:
         """
         n = len(next(iter(variant.values())))
         placed = {name: np.full(n, ("component", name) in self.canvas) for name in variant}
-        holders = [(key, child) for key, inside in self.variants.items()
-                   for kind, child in inside if kind == "component"]
+        holders = [
+            (key, child)
+            for key, inside in self.variants.items()
+            for kind, child in inside
+            if kind == "component"
+        ]
         for _ in range(DEPTH if holders else 0):
             for (parent, name), child in holders:
                 placed[child] = placed[child] | placed[parent] & (variant[parent] == name)
-        coloured = [key for key, inside in self.variants.items()
-                    if any(kind == "color" for kind, _ in inside)]
+        coloured = [
+            key
+            for key, inside in self.variants.items()
+            if any(kind == "color" for kind, _ in inside)
+        ]
         return placed, {key: placed[key[0]] & (variant[key[0]] == key[1]) for key in coloured}

@@ -7,11 +7,19 @@ __all__ = ["HEADWEAR", "Notes", "notes_on", "words_of"]
 
 HEADWEAR = {"cap", "beanie", "turban", "hijab", "hat", "helmet"}
 SPELLINGS = {
-    "mustache": "moustache", "gray": "grey", "comed": "combed", "tound": "round",
-    "horshoe": "horseshoe", "balndess": "baldness",
+    "mustache": "moustache",
+    "gray": "grey",
+    "comed": "combed",
+    "tound": "round",
+    "horshoe": "horseshoe",
+    "balndess": "baldness",
 }
 PHRASES = {  # where a name's words by themselves say something else
-    "variant": "", "no hair": "none", "hat beanie": "beanie", "hat hip": "hat", "eyes": "plain",
+    "variant": "",
+    "no hair": "none",
+    "hat beanie": "beanie",
+    "hat hip": "hat",
+    "eyes": "plain",
     "eyes shadow": "shadowed",
 }
 
@@ -37,11 +45,19 @@ class Notes(NamedTuple):
 
 
 EVERY = Notes(
-    parts={"clothing": "clothes", "headContrast": "hair", "hat": "headwear", "outfit": "clothes",
-           "mustache": "moustache"},
+    parts={
+        "clothing": "clothes",
+        "headContrast": "hair",
+        "hat": "headwear",
+        "outfit": "clothes",
+        "mustache": "moustache",
+    },
     unnamed=frozenset({"nose", "ears", "earrings", "earring", "eyeShadow", "cheeks"}),
     hides={
-        "sunglasses": ("eyes",), "shades": ("eyes",), "visor": ("eyes",), "sleep mask": ("eyes",),
+        "sunglasses": ("eyes",),
+        "shades": ("eyes",),
+        "visor": ("eyes",),
+        "sleep mask": ("eyes",),
         "face mask": ("mouth",),
     },
 )
@@ -49,7 +65,10 @@ NOTES = {
     "toon-head": Notes(
         parts={"beard": "facialHair"},
         left_out={
-            "mouth": ("sad",), "eyes": ("bow",), "beard": ("chin",), "eyebrows": ("neutral",),
+            "mouth": ("sad",),
+            "eyes": ("bow",),
+            "beard": ("chin",),
+            "eyebrows": ("neutral",),
         },
     ),
     "micah": Notes(
@@ -75,8 +94,11 @@ NOTES = {
 def notes_on(name: str) -> Notes:
     """Those on every style, and those on this one."""
     own = NOTES.get(name, Notes())
-    return own._replace(parts=EVERY.parts | own.parts, unnamed=EVERY.unnamed | own.unnamed,
-                        hides=EVERY.hides | own.hides)
+    return own._replace(
+        parts=EVERY.parts | own.parts,
+        unnamed=EVERY.unnamed | own.unnamed,
+        hides=EVERY.hides | own.hides,
+    )
 
 
 def words_of(name: str) -> str:

@@ -49,21 +49,28 @@ class DiceBearStyle(PortraitStyle):
         self.notes = notes_on(name)
         self.drawing, self.fixed = Drawing(full), dict(self.notes.crop)
         self.variant_of: dict[str, list[str]] = {}  # of a component, for each value of its choice
-        choices = [self.component(key, part) for key, part in full["components"].items()
-                   if "extends" not in part]
+        choices = [
+            self.component(key, part)
+            for key, part in full["components"].items()
+            if "extends" not in part
+        ]
         if not any(len(names) > 1 + ("none" in names) for names in values_of(choices).values()):
             raise UserError(
                 f"data.style={name}: the options of this style have no names, so nothing of its "
                 f"images is known; styles that work: {', '.join(EXAMPLES)}."
             )
         self.colour_keys: dict[str, str] = {}  # {factor: key in the definition}
-        choices += [self.colour(key, colour["values"]) for key, colour in full["colors"].items()
-                    if len(colour["values"]) > 1]
+        choices += [
+            self.colour(key, colour["values"])
+            for key, colour in full["colors"].items()
+            if len(colour["values"]) > 1
+        ]
         if len(full["colors"].get("background", {}).get("values", ())) < 2:
             choices.append(AVATAAARS[-1])
         self.choices = tuple(choice for choice in choices if len(choice.values) > 1)
-        self.factors = {factor: values for factor, values in values_of(self.choices).items()
-                        if len(values) > 1}
+        self.factors = {
+            factor: values for factor, values in values_of(self.choices).items() if len(values) > 1
+        }
         self.choices = tuple(only(choice, self.factors) for choice in self.choices)
         self.tables = [shown_by(choice, self.factors) for choice in self.choices]
         self.words = Words(self.factors)
@@ -85,9 +92,13 @@ class DiceBearStyle(PortraitStyle):
 
     def component(self, key: str, part: dict) -> Choice:
         """One choice among the variants of a component, and its absence."""
-        variants = {name: words_of(name) for name, drawing in part["variants"].items()
-                    if drawing.get("weight", 1) > 0 and "animation" not in drawing.get("tags", ())
-                    and name not in self.notes.left_out.get(key, ())}
+        variants = {
+            name: words_of(name)
+            for name, drawing in part["variants"].items()
+            if drawing.get("weight", 1) > 0
+            and "animation" not in drawing.get("tags", ())
+            and name not in self.notes.left_out.get(key, ())
+        }
         named = {name: words for name, words in variants.items() if words}
         factor = self.part(key)
         if key in self.notes.absent:
@@ -169,8 +180,9 @@ class DiceBearStyle(PortraitStyle):
         column = {name: factors[:, k] for k, name in enumerate(self.factors)}
         at = {choice.name: choices[:, k] for k, choice in enumerate(self.choices)}
         first = np.zeros(len(choices), int)
-        variant = {key: np.array(names)[at.get(key, first)]
-                   for key, names in self.variant_of.items()}
+        variant = {
+            key: np.array(names)[at.get(key, first)] for key, names in self.variant_of.items()
+        }
         placed, drawn = self.drawing.seen(variant)
         part_of: dict[str, list[str]] = {}
         for choice in self.choices:
@@ -249,6 +261,8 @@ def values_of(choices) -> dict[str, tuple[str, ...]]:
 
 def only(choice: Choice, factors) -> Choice:
     """The choice, showing these factors alone."""
-    values = [value._replace(shows={f: v for f, v in value.shows.items() if f in factors})
-              for value in choice.values]
+    values = [
+        value._replace(shows={f: v for f, v in value.shows.items() if f in factors})
+        for value in choice.values
+    ]
     return choice._replace(values=tuple(values))

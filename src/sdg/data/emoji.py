@@ -1,4 +1,7 @@
-"""Every emoji of an installed colour font, with its names in Unicode's own words: real pictures with words for everybody, offline."""
+"""Every emoji of an installed colour font, with its names in Unicode's own words:
+
+real pictures with words for everybody, offline.
+"""
 
 import copy
 import hashlib
@@ -17,8 +20,13 @@ from sdg.errors import UserError, choice, integer
 
 __all__ = ["CLDR", "Emoji", "Named", "named_emoji"]
 
-FONTS = ("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf", "/usr/share/fonts/google-noto-color-emoji-fonts/NotoColorEmoji.ttf", "/usr/share/fonts/noto/NotoColorEmoji.ttf",
-         "/System/Library/Fonts/Apple Color Emoji.ttc", "C:/Windows/Fonts/seguiemj.ttf")
+FONTS = (
+    "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
+    "/usr/share/fonts/google-noto-color-emoji-fonts/NotoColorEmoji.ttf",
+    "/usr/share/fonts/noto/NotoColorEmoji.ttf",
+    "/System/Library/Fonts/Apple Color Emoji.ttc",
+    "C:/Windows/Fonts/seguiemj.ttf",
+)
 SIZES = (109, 160, 96, 64)  # of bitmap fonts, Noto's and Apple's; any serves the others
 CLDR = "/usr/share/unicode/cldr/common"
 UNASSIGNED = "\U0010ffff"
@@ -34,19 +42,25 @@ class Named(NamedTuple):
     @property
     def base(self) -> str:
         """Its name without tones of skin: what its variants have in common."""
-        return re.sub(r"[:,] (medium-light|medium-dark|light|medium|dark) skin tone", "", self.name).replace(":", ",")
+        return re.sub(
+            r"[:,] (medium-light|medium-dark|light|medium|dark) skin tone", "", self.name
+        ).replace(":", ",")
 
     def captions(self) -> list[str]:
         """Its name, each keyword that has a letter, and the name with the first two."""
-        others = [word for word in self.keywords if word.lower() != self.name.lower() and re.search(r"[^\W_]", word)]
+        others = [
+            word
+            for word in self.keywords
+            if word.lower() != self.name.lower() and re.search(r"[^\W_]", word)
+        ]
         return [self.name, *others, *([f"{self.name}, {', '.join(others[:2])}"] if others else [])]
 
 
 class Emoji(Dataset):
     """Emoji on white.
 
-    Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}, and with `captions` {`caption`: B sentences}: the name
-    half of the time, else another of its captions.
+    Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}, and with
+    `captions` {`caption`: B sentences}: the name half of the time, else another of its captions.
 
     Arguments:
         resolution: side in pixels.
@@ -62,18 +76,40 @@ class Emoji(Dataset):
 
     knows_captions, classes = True, {}
 
-    def __init__(self, resolution: int = 64, captions: bool = False, flip: bool = False, font: str | None = None, cldr: str = CLDR, cache: str | None = None):
-        self.resolution, self.with_captions, self.flip = integer("data.resolution", resolution, 8, 128), captions, choice("data.flip", flip, (False, True))
+    def __init__(
+        self,
+        resolution: int = 64,
+        captions: bool = False,
+        flip: bool = False,
+        font: str | None = None,
+        cldr: str = CLDR,
+        cache: str | None = None,
+    ):
+        self.resolution, self.with_captions, self.flip = (
+            integer("data.resolution", resolution, 8, 128),
+            captions,
+            choice("data.flip", flip, (False, True)),
+        )
         self.file = font_file(font)
         self.font_mark = hashlib.sha256(self.file.read_bytes()).hexdigest()[:12]
         self.font = opened(self.file)
         self.emoji = self.drawable(named_emoji(Path(cldr).expanduser()), cache)
-        place = Path(cache) / f"emoji-{self.font_mark}-{digest(self.emoji)}-{self.resolution}px.npy" if cache else None
-        self.images = rendered(place, lambda: np.stack([np.asarray(self.draw(emoji.text)) for emoji in self.emoji]))
+        place = (
+            Path(cache) / f"emoji-{self.font_mark}-{digest(self.emoji)}-{self.resolution}px.npy"
+            if cache
+            else None
+        )
+        self.images = rendered(
+            place, lambda: np.stack([np.asarray(self.draw(emoji.text)) for emoji in self.emoji])
+        )
 
     def drawable(self, every: list[Named], cache: str | None) -> list[Named]:
         """Those that the font draws as one picture."""
-        one, nothing, face = self.font.getlength("\U0001F600"), self.picture(UNASSIGNED).tobytes(), np.asarray(self.picture("\U0001F600"))[..., :3]
+        one, nothing, face = (
+            self.font.getlength("\U0001f600"),
+            self.picture(UNASSIGNED).tobytes(),
+            np.asarray(self.picture("\U0001f600"))[..., :3],
+        )
         if (face == face[..., :1]).all():
             raise UserError(f"data.font: {self.file} draws no emoji in colour; give another font.")
 
@@ -85,23 +121,42 @@ class Emoji(Dataset):
 
         def has() -> np.ndarray:
             return np.array([single(emoji.text) for emoji in every])
-        found = [emoji for emoji, drawn in zip(every, rendered(Path(cache) / f"emoji-{self.font_mark}-{digest(every)}.npy" if cache else None, has)) if drawn]
+
+        found = [
+            emoji
+            for emoji, drawn in zip(
+                every,
+                rendered(
+                    Path(cache) / f"emoji-{self.font_mark}-{digest(every)}.npy" if cache else None,
+                    has,
+                ),
+            )
+            if drawn
+        ]
         if not found:
             raise UserError(f"data.font: {self.file} draws no emoji in colour; give another font.")
         return found
 
     def picture(self, text: str) -> Image.Image:
         """One emoji, as large as the font has it, on nothing."""
-        side = round(self.font.getlength("\U0001F600") * 0.945)  # what is left of Noto's cells without their margin
+        side = round(
+            self.font.getlength("\U0001f600") * 0.945
+        )  # what is left of Noto's cells without their margin
         image = Image.new("RGBA", (side, side))
-        ImageDraw.Draw(image).text((side / 2, side / 2), text, font=self.font, embedded_color=True, anchor="mm")
+        ImageDraw.Draw(image).text(
+            (side / 2, side / 2), text, font=self.font, embedded_color=True, anchor="mm"
+        )
         return image
 
     def draw(self, text: str) -> Image.Image:
         """One emoji on white, in RGB, `resolution` pixels a side."""
         picture = self.picture(text)
         ground = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(ground, picture).convert("RGB").resize((self.resolution,) * 2, Image.Resampling.LANCZOS)
+        return (
+            Image.alpha_composite(ground, picture)
+            .convert("RGB")
+            .resize((self.resolution,) * 2, Image.Resampling.LANCZOS)
+        )
 
     def __len__(self) -> int:
         return len(self.emoji)
@@ -110,7 +165,13 @@ class Emoji(Dataset):
         return {name: values[0] for name, values in self.__getitems__([index]).items()}
 
     def __getitems__(self, indices) -> dict:
-        images = torch.from_numpy(np.array(self.images[list(indices)])).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
+        images = (
+            torch.from_numpy(np.array(self.images[list(indices)]))
+            .permute(0, 3, 1, 2)
+            .float()
+            .div_(127.5)
+            .sub_(1)
+        )
         if self.flip:
             mirrored = torch.rand(len(images)) < 0.5
             images[mirrored] = images[mirrored].flip(3)
@@ -120,7 +181,9 @@ class Emoji(Dataset):
 
     def any_caption(self, index: int) -> str:
         name, *others = self.emoji[index].captions()
-        return others[int(torch.randint(len(others), ()))] if others and torch.rand(()) < 0.5 else name
+        return (
+            others[int(torch.randint(len(others), ()))] if others and torch.rand(()) < 0.5 else name
+        )
 
     def captions_of(self, index: int) -> list[str]:
         """The captions of one emoji; the first is its name."""
@@ -133,7 +196,10 @@ class Emoji(Dataset):
         return other
 
     def mark(self, index: int) -> bytes:
-        """What decides on which side of a split an emoji stands: the same for all its tones of skin, whatever the font."""
+        """What decides on which side of a split an emoji stands:
+
+        the same for all its tones of skin, whatever the font.
+        """
         return self.emoji[index].base.encode()
 
 
@@ -143,12 +209,17 @@ def named_emoji(cldr: Path) -> list[Named]:
     for part in ("annotations", "annotationsDerived"):
         file = cldr / part / "en.xml"
         if not file.is_file():
-            raise UserError(f"data.cldr: there is no {file}. Debian: apt install unicode-cldr-core; or unpack the CLDR's common folder and set data.cldr=FOLDER.")
+            raise UserError(
+                f"data.cldr: there is no {file}. Debian: apt install unicode-cldr-core; or unpack "
+                "the CLDR's common folder and set data.cldr=FOLDER."
+            )
         for annotation in xml.etree.ElementTree.parse(file).iter("annotation"):
             if annotation.get("type") == "tts":
                 names[annotation.get("cp")] = annotation.text
             else:
-                keywords[annotation.get("cp")] = tuple(word.strip() for word in annotation.text.split("|"))
+                keywords[annotation.get("cp")] = tuple(
+                    word.strip() for word in annotation.text.split("|")
+                )
     return [Named(text, name, keywords.get(text, ())) for text, name in names.items()]
 
 
@@ -160,7 +231,11 @@ def font_file(said: str | None) -> Path:
     for file in map(Path, [said] if said else FONTS):
         if file.expanduser().is_file():
             return file.expanduser()
-    raise UserError(f"data.font: there is no file {said}." if said else "no colour-emoji font was found. Debian: apt install fonts-noto-color-emoji; or set data.font=FILE.")
+    raise UserError(
+        f"data.font: there is no file {said}."
+        if said
+        else "no colour-emoji font was found. Debian: apt install fonts-noto-color-emoji; or set data.font=FILE."
+    )
 
 
 def opened(file: Path) -> ImageFont.FreeTypeFont:

@@ -15,10 +15,11 @@ __all__ = ["ImageFolder"]
 
 
 class ImageFolder(Skipping):
-    """Every image under a folder, scaled so that its shorter side is `resolution`, then cropped to a square.
+    """Every image under a folder, scaled so that its shorter side is `resolution`, then cropped to
+    a square.
 
-    Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}, with `captions` {`caption`: B sentences}, any of an
-    image's own, and with `labels` {`factors`: integers (B, 1)}.
+    Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}, with `captions`
+    {`caption`: B sentences}, any of an image's own, and with `labels` {`factors`: integers (B, 1)}.
 
     Arguments:
         root: the folder.
@@ -26,37 +27,67 @@ class ImageFolder(Skipping):
         captions: give captions: see `captions_of`.
         labels: give classes, by `folders` or `names`: see `labels_of`.
         crop, flip: of `load_image`.
-        max_broken: how many files may be unreadable, and with `captions` how many may have none; those are left out.
+        max_broken: how many files may be unreadable, and with `captions` how many may have none;
+            those are left out.
 
     Raises:
-        UserError: no such folder, no image in it, a class is missing, or more files than allowed cannot be read or have no caption.
+        UserError: no such folder, no image in it, a class is missing, or more files than allowed
+            cannot be read or have no caption.
     """
 
-    def __init__(self, root: str, resolution: int = 32, captions: bool = False, labels: bool | str = False, crop: str = "centre", flip: bool = False, max_broken: int = 0):
+    def __init__(
+        self,
+        root: str,
+        resolution: int = 32,
+        captions: bool = False,
+        labels: bool | str = False,
+        crop: str = "centre",
+        flip: bool = False,
+        max_broken: int = 0,
+    ):
         self.root = Path(str(root)).expanduser()
         if not self.root.is_dir():
             raise UserError(f"data.root: there is no folder {str(root)!r}; set data.root=PATH.")
         self.resolution = integer("data.resolution", resolution, 8, 1024)
         self.files = image_files(self.root)
         if not self.files:
-            raise UserError(f"data.root: no image in {str(root)!r} (looked for {' '.join(sorted(SUFFIXES))}).")
+            raise UserError(
+                f"data.root: no image in {str(root)!r} (looked for {' '.join(sorted(SUFFIXES))})."
+            )
         self.captions, self.silent = None, []
         if captions:
-            said = dict(zip(self.files, captions_of(self.root, self.files, integer("data.max_broken", max_broken, 0))))
+            said = dict(
+                zip(
+                    self.files,
+                    captions_of(self.root, self.files, integer("data.max_broken", max_broken, 0)),
+                )
+            )
             self.silent = [file for file, words in said.items() if not words]
             self.files = [file for file, words in said.items() if words]
             self.captions = [said[file] for file in self.files]
-        self.labels = labels_of(self.root, self.files, labels) if choice("data.labels", labels, LABELS) else None
+        self.labels = (
+            labels_of(self.root, self.files, labels)
+            if choice("data.labels", labels, LABELS)
+            else None
+        )
         names = sorted(set(self.labels or ()))
         self.classes = {"class": {name: f"a photo of a {name}" for name in names}} if labels else {}
-        self.factors = torch.tensor([[names.index(label)] for label in self.labels]) if labels else None
+        self.factors = (
+            torch.tensor([[names.index(label)] for label in self.labels]) if labels else None
+        )
         super().__init__(len(self.files), crop, flip, max_broken)
 
     def __getitems__(self, indices: Sequence[int]) -> dict:
         read = [self.readable(i) for i in indices]
-        places, batch = [place for place, _ in read], {"image": torch.stack([image for _, image in read])}
+        places, batch = (
+            [place for place, _ in read],
+            {"image": torch.stack([image for _, image in read])},
+        )
         if self.captions is not None:
-            batch["caption"] = [said[int(torch.randint(len(said), ()))] for said in (self.captions[i] for i in places)]
+            batch["caption"] = [
+                said[int(torch.randint(len(said), ()))]
+                for said in (self.captions[i] for i in places)
+            ]
         return batch if self.factors is None else batch | {"factors": self.factors[places]}
 
     def read(self, index: int) -> torch.Tensor:
@@ -74,13 +105,21 @@ class ImageFolder(Skipping):
         return self.captions[index]
 
     def mark(self, index: int) -> bytes:
-        """What decides on which side of a split a file stands: its name under the root alone, so that it stays when files are added."""
+        """What decides on which side of a split a file stands:
+
+        its name under the root alone, so that it stays when files are added.
+        """
         return os.fsencode(self.files[index].relative_to(self.root).as_posix())
 
     def told(self) -> str | None:
         """What was skipped or left out, in a sentence each; None for nothing."""
         names = ", ".join(shown(self.root, file) for file in self.silent)
-        silent = f"{len(self.silent)} of {len(self) + len(self.silent)} images have no caption and were left out: {names}." if names else None
+        silent = (
+            f"{len(self.silent)} of {len(self) + len(self.silent)} images have no caption and were "
+            f"left out: {names}."
+            if names
+            else None
+        )
         return " ".join(filter(None, (super().told(), silent))) or None
 
 

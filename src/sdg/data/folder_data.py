@@ -19,14 +19,36 @@ class FolderData(SplitData):
         crop, flip: of training images; held-out ones are the centre, as they are.
     """
 
-    def __init__(self, root: str, resolution: int = 32, held_out: float = 0.05, captions: bool = False, labels: bool | str = False, crop: str = "centre", flip: bool = False,
-                 max_broken: int = 10, batch_size: int = 64, num_workers: int = 0):
-        super().__init__(ImageFolder(root, resolution, captions, labels, crop, flip, max_broken), held_out, batch_size, num_workers)
+    def __init__(
+        self,
+        root: str,
+        resolution: int = 32,
+        held_out: float = 0.05,
+        captions: bool = False,
+        labels: bool | str = False,
+        crop: str = "centre",
+        flip: bool = False,
+        max_broken: int = 10,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ):
+        super().__init__(
+            ImageFolder(root, resolution, captions, labels, crop, flip, max_broken),
+            held_out,
+            batch_size,
+            num_workers,
+        )
 
     def identity(self) -> dict:
         files = [self.images.files[i] for i in self.held_out.indices]
-        told = "".join(f"{file} {(seen := file.stat()).st_size} {seen.st_mtime_ns}\n" for file in files)
-        return {"data": "folder", "files": hashlib.sha256(told.encode()).hexdigest(), "resolution": self.resolution}
+        told = "".join(
+            f"{file} {(seen := file.stat()).st_size} {seen.st_mtime_ns}\n" for file in files
+        )
+        return {
+            "data": "folder",
+            "files": hashlib.sha256(told.encode()).hexdigest(),
+            "resolution": self.resolution,
+        }
 
     def told(self) -> list[str]:
         return [told] if (told := self.images.told()) else []

@@ -15,7 +15,9 @@ CROPS = ("centre", "random")
 ZOOM = 0.8  # the least share of the shorter side that a random crop shows, guided-diffusion's
 
 
-def load_image(file: str | Path, resolution: int, crop: str = "centre", flip: bool = False, setting: str = "") -> torch.Tensor:
+def load_image(
+    file: str | Path, resolution: int, crop: str = "centre", flip: bool = False, setting: str = ""
+) -> torch.Tensor:
     """One image file as (3, resolution, resolution) in [-1, 1].
 
     Arguments:
@@ -32,19 +34,32 @@ def load_image(file: str | Path, resolution: int, crop: str = "centre", flip: bo
         where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
         raise UserError(f"{setting and f'{setting}: '}there is no image {file}{where}.") from error
     except Exception as error:  # pillow raises many kinds, and struct's of its own
-        raise UserError(f"{setting}: cannot read {file} as an image: {first_line(error)}." if setting else f"cannot read the image {file}: {first_line(error)}. Remove or replace it.") from error
+        raise UserError(
+            f"{setting}: cannot read {file} as an image: {first_line(error)}."
+            if setting
+            else f"cannot read the image {file}: {first_line(error)}. Remove or replace it."
+        ) from error
 
 
-def pixels(image: Image.Image, resolution: int, crop: str = "centre", flip: bool = False) -> torch.Tensor:
+def pixels(
+    image: Image.Image, resolution: int, crop: str = "centre", flip: bool = False
+) -> torch.Tensor:
     """An image of any size and mode, upright, as (3, resolution, resolution) in [-1, 1].
 
     Arguments:
-        crop: `centre`, the whole shorter side; or `random`, a square of 0.8 to all of it, anywhere, from torch's generator.
+        crop: `centre`, the whole shorter side; or `random`, a square of 0.8 to all of it, anywhere,
+            from torch's generator.
         flip: mirror every other time.
     """
-    image = as_rgb(ImageOps.exif_transpose(image), "I;16" if image.mode == "I" and image.format == "PNG" else image.mode)  # older pillows' PNGs of 16 bits
-    square = image.resize((resolution,) * 2, Image.Resampling.BICUBIC, random_box(*image.size)) if crop == "random" else \
-        ImageOps.fit(image, (resolution,) * 2, Image.Resampling.BICUBIC)
+    image = as_rgb(
+        ImageOps.exif_transpose(image),
+        "I;16" if image.mode == "I" and image.format == "PNG" else image.mode,
+    )  # older pillows' PNGs of 16 bits
+    square = (
+        image.resize((resolution,) * 2, Image.Resampling.BICUBIC, random_box(*image.size))
+        if crop == "random"
+        else ImageOps.fit(image, (resolution,) * 2, Image.Resampling.BICUBIC)
+    )
     values = torch.from_numpy(np.array(square)).permute(2, 0, 1).float().div_(127.5).sub_(1)
     return values.flip(2) if flip and torch.rand(()) < 0.5 else values
 
@@ -58,25 +73,37 @@ def random_box(width: int, height: int) -> tuple[float, float, float, float]:
 
 
 def image_files(folder: str | Path) -> list[Path]:
-    """Every image file under a folder, in the order of names, but for hidden ones, such as macOS's ._a.jpg."""
-    return sorted(f for f in Path(folder).rglob("*") if f.suffix.lower() in SUFFIXES and not f.is_dir() and not any(part.startswith(".") for part in f.relative_to(folder).parts))
+    """Every image file under a folder, in the order of names, but for hidden ones, such as macOS's
+    ._a.jpg.
+    """
+    return sorted(
+        f
+        for f in Path(folder).rglob("*")
+        if f.suffix.lower() in SUFFIXES
+        and not f.is_dir()
+        and not any(part.startswith(".") for part in f.relative_to(folder).parts)
+    )
 
 
 def as_rgb(image: Image.Image, mode: str) -> Image.Image:
-    """RGB from any mode: transparency shows white, and greyscale that is not of 8 bits, which pillow would clip at 255, is scaled.
+    """RGB from any mode: transparency shows white, and greyscale that is not of 8 bits, which
+    pillow would clip at 255, is scaled.
 
     Arguments:
         mode: of the image, which says how many bits a grey value has.
 
     Raises:
-        ValueError: its values are neither in [0, 1], [0, 255] nor [0, 65535], or it has none at all.
+        ValueError: its values are neither in [0, 1], [0, 255] nor [0, 65535], or it has none at
+            all.
     """
     if mode.startswith("I") or mode == "F":
         values = np.asarray(image).astype(np.float64)
         low, high = values.min(), values.max()  # a NaN fits no range
         white = next((white for white in whites(mode) if 0 <= low and high <= white), None)
         if white is None:
-            raise ValueError(f"its values, from {low:g} to {high:g}, are no shades of grey that are known here")
+            raise ValueError(
+                f"its values, from {low:g} to {high:g}, are no shades of grey that are known here"
+            )
         image = Image.fromarray((values * (255 / white)).round().astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
@@ -85,5 +112,9 @@ def as_rgb(image: Image.Image, mode: str) -> Image.Image:
 
 
 def whites(mode: str) -> tuple[int, ...]:
-    """Which values may be white: of 16 bits 65535; of 32 bits and of floats, which no format says, the least of these that holds all."""
+    """Which values may be white:
+
+    of 16 bits 65535; of 32 bits and of floats, which no format says, the least of these that holds
+    all.
+    """
     return (65535,) if mode.startswith("I;16") else (255, 65535) if mode == "I" else (1, 255, 65535)

@@ -19,15 +19,18 @@ KNOWN = ("cifar10", "celeba", "lsun")
 
 
 class TorchvisionDataset(Skipping):
-    """One part of a known data set, scaled so that the shorter side is `resolution`, then cropped to a square.
+    """One part of a known data set, scaled so that the shorter side is `resolution`, then cropped
+    to a square.
 
-    Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}; with `captions` {`caption`: B sentences}, of a CIFAR-10
-    class or of CelebA's attributes; of CIFAR-10 {`factors`: integers (B, 1)} too, its classes.
+    Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}; with `captions`
+    {`caption`: B sentences}, of a CIFAR-10 class or of CelebA's attributes; of CIFAR-10 {`factors`:
+    integers (B, 1)} too, its classes.
 
     Arguments:
         name: `cifar10`, `celeba` or `lsun`.
         root: where torchvision keeps it.
-        train: the part to train on, or the one that is held out: CIFAR-10's test images, CelebA's and LSUN's validation images.
+        train: the part to train on, or the one that is held out: CIFAR-10's test images, CelebA's
+            and LSUN's validation images.
         category: LSUN's, such as bedroom.
         resolution: side in pixels.
         captions: give captions.
@@ -39,8 +42,19 @@ class TorchvisionDataset(Skipping):
         UserError: it is not there, or has no captions.
     """
 
-    def __init__(self, name: str, root: str, train: bool, category: str = "bedroom", resolution: int = 32, captions: bool = False, crop: str = "centre", flip: bool = False, download: bool = False,
-                 max_broken: int = 0):
+    def __init__(
+        self,
+        name: str,
+        root: str,
+        train: bool,
+        category: str = "bedroom",
+        resolution: int = 32,
+        captions: bool = False,
+        crop: str = "centre",
+        flip: bool = False,
+        download: bool = False,
+        max_broken: int = 0,
+    ):
         self.set = f"{choice('data.name', name, KNOWN)}, {'training' if train else 'held-out'} part"
         self.resolution = integer("data.resolution", resolution, 8, 1024)
         self.source = opened(name, Path(str(root)).expanduser(), train, category, download)
@@ -52,19 +66,31 @@ class TorchvisionDataset(Skipping):
 
     def __getitems__(self, indices: Sequence[int]) -> dict:
         read = [self.readable(i) for i in indices]
-        places, batch = [place for place, _ in read], {"image": torch.stack([image for _, image in read])}
+        places, batch = (
+            [place for place, _ in read],
+            {"image": torch.stack([image for _, image in read])},
+        )
         if self.said is not None:
             batch["caption"] = [self.said[i] for i in places]
-        return batch | {"factors": torch.tensor([[self.source.targets[i]] for i in places])} if self.classes else batch
+        return (
+            batch | {"factors": torch.tensor([[self.source.targets[i]] for i in places])}
+            if self.classes
+            else batch
+        )
 
     def read(self, index: int) -> torch.Tensor:
         try:
             return pixels(self.source[index][0], self.resolution, self.crop, self.flip)
         except Exception as error:  # pillow's, the file system's, lmdb's
-            raise UserError(f"cannot read image {self.name(index)} of {self.set}: {first_line(error)}. Fetch the data anew.") from error
+            raise UserError(
+                f"cannot read image {self.name(index)} of {self.set}: {first_line(error)}. Fetch "
+                "the data anew."
+            ) from error
 
     def name(self, index: int) -> str:
-        names = getattr(self.source, "filename", None) or getattr(self.source, "keys", None)  # CelebA's, LSUN's
+        names = getattr(self.source, "filename", None) or getattr(
+            self.source, "keys", None
+        )  # CelebA's, LSUN's
         found = index if names is None else names[index]
         return found.decode(errors="backslashreplace") if isinstance(found, bytes) else str(found)
 
@@ -81,13 +107,20 @@ class TorchvisionDataset(Skipping):
 
 
 class Lmdb:
-    """LSUN's databases: (image, 0) in the order of their keys. torchvision's own reader keeps the keys in a pickle, in whatever folder one works in."""
+    """LSUN's databases:
+
+    (image, 0) in the order of their keys. torchvision's own reader keeps the keys in a pickle, in
+    whatever folder one works in.
+    """
 
     def __init__(self, folder: Path):
         import lmdb
 
         self.folder, self.process = folder, None
-        with lmdb.open(str(folder), readonly=True, lock=False) as database, database.begin() as transaction:
+        with (
+            lmdb.open(str(folder), readonly=True, lock=False) as database,
+            database.begin() as transaction,
+        ):
             self.keys = list(transaction.cursor().iternext(keys=True, values=False))
 
     def __len__(self) -> int:
@@ -97,7 +130,10 @@ class Lmdb:
         import lmdb
 
         if self.process != os.getpid():  # a database is opened by each process anew
-            self.database, self.process = lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False), os.getpid()
+            self.database, self.process = (
+                lmdb.open(str(self.folder), readonly=True, lock=False, readahead=False),
+                os.getpid(),
+            )
         with self.database.begin() as transaction:
             return Image.open(io.BytesIO(transaction.get(self.keys[index]))), 0
 
@@ -121,9 +157,15 @@ def opened(name: str, root: Path, train: bool, category: str, download: bool):
     except ImportError as error:
         raise UserError(f"data={name} needs: pip install {error.name or 'lmdb gdown'}.") from error
     except Exception as error:  # torchvision's, the file system's, lmdb's
-        how = {"cifar10": "data.download=true fetches it", "celeba": "data.download=true fetches it, with pip install gdown",
-               "lsun": f"fetch and unpack {category}_{part}_lmdb from the LSUN project"}[name]
-        raise UserError(f"data={name}: it is not whole under {root} ({first_line(error)}); {how}, or set data.root=FOLDER.") from error
+        how = {
+            "cifar10": "data.download=true fetches it",
+            "celeba": "data.download=true fetches it, with pip install gdown",
+            "lsun": f"fetch and unpack {category}_{part}_lmdb from the LSUN project",
+        }[name]
+        raise UserError(
+            f"data={name}: it is not whole under {root} ({first_line(error)}); {how}, or set "
+            "data.root=FOLDER."
+        ) from error
 
 
 def sayings(name: str, source) -> list[str]:
@@ -135,8 +177,13 @@ def sayings(name: str, source) -> list[str]:
     if name == "cifar10":
         return [photo(source.classes[label]) for label in source.targets]
     if name == "celeba":
-        words = [attribute.replace("_", " ").lower() for attribute in source.attr_names if attribute]
-        return [", ".join(["a photo of a person", *(word for word, there in zip(words, row) if there)]) for row in source.attr.tolist()]
+        words = [
+            attribute.replace("_", " ").lower() for attribute in source.attr_names if attribute
+        ]
+        return [
+            ", ".join(["a photo of a person", *(word for word, there in zip(words, row) if there)])
+            for row in source.attr.tolist()
+        ]
     raise UserError(f"data={name} has no captions; use data=folder with captions of your own.")
 
 

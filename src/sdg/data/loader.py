@@ -11,7 +11,9 @@ __all__ = ["Order", "Resumable"]
 
 
 class Order(DistributedSampler):
-    """torch's order of a data set for one process, which follows from seed and epoch; the first `passed` places of it are left out once."""
+    """torch's order of a data set for one process, which follows from seed and epoch; the first
+    `passed` places of it are left out once.
+    """
 
     passed = 0
 
@@ -21,7 +23,8 @@ class Order(DistributedSampler):
 
 
 class Resumable(DataLoader):
-    """Gives the batches of an epoch that were not given before; Lightning keeps `state_dict` in its checkpoints.
+    """Gives the batches of an epoch that were not given before; Lightning keeps `state_dict` in its
+    checkpoints.
 
     Arguments:
         dataset: a `Stream`, or a data set in an `Order`.
@@ -49,10 +52,16 @@ class Resumable(DataLoader):
     @property
     def images(self) -> int:
         """How many images the batch of every process holds together."""
-        return self.dataset.batch_size * self.dataset.world if isinstance(self.dataset, Stream) else self.batch_size * self.sampler.num_replicas
+        return (
+            self.dataset.batch_size * self.dataset.world
+            if isinstance(self.dataset, Stream)
+            else self.batch_size * self.sampler.num_replicas
+        )
 
     def state_dict(self) -> dict:
-        return {"given": self.given * self.images}  # another run may have other batches, or another number of processes
+        return {
+            "given": self.given * self.images
+        }  # another run may have other batches, or another number of processes
 
     def load_state_dict(self, state: dict) -> None:
         self.start = state["given"] // self.images % len(self)

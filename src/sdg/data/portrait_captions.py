@@ -1,4 +1,7 @@
-"""Sentences about portraits, and what a sentence names: every value has words, every sentence's words are known."""
+"""Sentences about portraits, and what a sentence names:
+
+every value has words, every sentence's words are known.
+"""
 
 import re
 
@@ -26,7 +29,11 @@ HAIR = {  # {} is the colour, with a blank behind it, or nothing
     "long": ("long {}hair",),
     "curly": ("curly {}hair", "a {}afro"),
 }
-FACIAL_HAIR = {"none": ("no beard",), "moustache": ("a {}moustache",), "beard": ("a {}beard", "a full {}beard")}
+FACIAL_HAIR = {
+    "none": ("no beard",),
+    "moustache": ("a {}moustache",),
+    "beard": ("a {}beard", "a full {}beard"),
+}
 EYEWEAR = {
     "none": ("no glasses",),
     "glasses": ("glasses",),
@@ -50,46 +57,99 @@ GROUNDS = ("on a {} background", "against a {} background", "in front of a {} ba
 # What a word says of a factor by itself.
 MEANING = {word: ("expression", value) for value, words in EXPRESSIONS.items() for word in words}
 MEANING |= {
-    "bald": ("hair", "bald"), "short": ("hair", "short"), "spiky": ("hair", "spiky"),
-    "messy": ("hair", "spiky"), "bob": ("hair", "bob"), "long": ("hair", "long"),
-    "curly": ("hair", "curly"), "afro": ("hair", "curly"),
-    "glasses": ("eyewear", "glasses"), "sunglasses": ("eyewear", "sunglasses"),
+    "bald": ("hair", "bald"),
+    "short": ("hair", "short"),
+    "spiky": ("hair", "spiky"),
+    "messy": ("hair", "spiky"),
+    "bob": ("hair", "bob"),
+    "long": ("hair", "long"),
+    "curly": ("hair", "curly"),
+    "afro": ("hair", "curly"),
+    "glasses": ("eyewear", "glasses"),
+    "sunglasses": ("eyewear", "sunglasses"),
     "eyepatch": ("eyewear", "eyepatch"),
-    "moustache": ("facial_hair", "moustache"), "beard": ("facial_hair", "beard"),
-    "hat": ("headwear", "hat"), "turban": ("headwear", "turban"), "beanie": ("headwear", "beanie"),
+    "moustache": ("facial_hair", "moustache"),
+    "beard": ("facial_hair", "beard"),
+    "hat": ("headwear", "hat"),
+    "turban": ("headwear", "turban"),
+    "beanie": ("headwear", "beanie"),
     "ear-flap": ("headwear", "ear-flap hat"),
-    "t-shirt": ("clothes", "t-shirt"), "hoodie": ("clothes", "hoodie"), "blazer": ("clothes", "blazer"),
+    "t-shirt": ("clothes", "t-shirt"),
+    "hoodie": ("clothes", "hoodie"),
+    "blazer": ("clothes", "blazer"),
     "dungarees": ("clothes", "dungarees"),
 }
 # Of which factor a noun takes the colour that stands before it.
 COLOURED = {
-    "hair": "hair_colour", "bob": "hair_colour", "afro": "hair_colour", "beard": "hair_colour",
-    "moustache": "hair_colour", "head": "hair_colour", "hat": "headwear_colour",
-    "turban": "headwear_colour", "beanie": "headwear_colour", "headwear": "headwear_colour",
-    "t-shirt": "clothes_colour", "hoodie": "clothes_colour", "blazer": "clothes_colour",
-    "dungarees": "clothes_colour", "clothes": "clothes_colour", "background": "background",
+    "hair": "hair_colour",
+    "bob": "hair_colour",
+    "afro": "hair_colour",
+    "beard": "hair_colour",
+    "moustache": "hair_colour",
+    "head": "hair_colour",
+    "hat": "headwear_colour",
+    "turban": "headwear_colour",
+    "beanie": "headwear_colour",
+    "headwear": "headwear_colour",
+    "t-shirt": "clothes_colour",
+    "hoodie": "clothes_colour",
+    "blazer": "clothes_colour",
+    "dungarees": "clothes_colour",
+    "clothes": "clothes_colour",
+    "background": "background",
     "skin": "skin",
 }
-ABSENT = {"hair": ("hair", "bald"), "glasses": ("eyewear", "none"), "beard": ("facial_hair", "none")}
-SPELLINGS = {"gray": "grey", "blonde": "blond", "mustache": "moustache", "without": "no", "ginger": "red"}
+ABSENT = {
+    "hair": ("hair", "bald"),
+    "glasses": ("eyewear", "none"),
+    "beard": ("facial_hair", "none"),
+}
+SPELLINGS = {
+    "gray": "grey",
+    "blonde": "blond",
+    "mustache": "moustache",
+    "without": "no",
+    "ginger": "red",
+}
 TONES = tuple(f"{tone}-skinned" for tone in FACTORS["skin"])
 COLOURS = sorted({value for factor in set(COLOURED.values()) for value in FACTORS[factor]})
 GRAMMAR = (
-    "a", "an", "the", "of", "on", "with", "and", "in", "front", "against", "who", "has", "is",
-    "wearing", "wears", "portrait", "picture", "drawing", "full", "no", "person", "character",
+    "a",
+    "an",
+    "the",
+    "of",
+    "on",
+    "with",
+    "and",
+    "in",
+    "front",
+    "against",
+    "who",
+    "has",
+    "is",
+    "wearing",
+    "wears",
+    "portrait",
+    "picture",
+    "drawing",
+    "full",
+    "no",
+    "person",
+    "character",
 )
 WORDS = tuple(sorted({*MEANING, *COLOURED, *COLOURS, *GRAMMAR, *TONES, *SPELLINGS}))
 
 
 def describe(factors, rng: np.random.Generator, named=None) -> str:
-    """A caption in varied wording, such as "a smiling person with short red hair and a beard in a blue hoodie".
+    """A caption in varied wording, such as "a smiling person with short red hair and a beard in a
+    blue hoodie".
 
     Arguments:
         factors: eleven indices in the order of `FACTORS`, −1 for what is not there.
         rng: chooses the wording.
-        named: names of the factors to mention, or how many of those that are there; by default one to all of them,
-            each number as often.
-            The colour of a beard is the hair's: where there is no hair, naming `hair_colour` names the beard too.
+        named: names of the factors to mention, or how many of those that are there; by default one
+            to all of them, each number as often. The colour of a beard is the hair's: where there
+            is no hair, naming `hair_colour` names the beard too.
     """
     there = {name: FACTORS[name][value] for name, value in zip(FACTORS, factors) if value >= 0}
     if named is None or isinstance(named, int):
@@ -105,7 +165,9 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     def worded(table, factor: str, colour: str | None) -> list[str]:
         if factor not in said:
             return []
-        return [article(pick(table[said[factor]]).format(f"{said[colour]} " if colour in said else ""))]
+        return [
+            article(pick(table[said[factor]]).format(f"{said[colour]} " if colour in said else ""))
+        ]
 
     bald = there.get("hair", "bald") == "bald"
     features = worded(HAIR, "hair", None if bald else "hair_colour")
@@ -131,7 +193,9 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     if features:
         phrase += pick((" with ", " with ", " who has ")) + " and ".join(features)
     if worn:
-        phrase += pick((" in ", " wearing ") if features else (" in ", " wearing ", " who wears ")) + " and ".join(worn)
+        phrase += pick(
+            (" in ", " wearing ") if features else (" in ", " wearing ", " who wears ")
+        ) + " and ".join(worn)
     if "background" in said:
         phrase += " " + article(pick(GROUNDS).format(said["background"]))
     return pick(OPENINGS) + phrase
@@ -144,20 +208,35 @@ def article(phrase: str) -> str:
 
 def zero_shot_caption(factor: str, value: str) -> str:
     """Such as "a person with long hair", "a happy person", "a person on a white background"."""
-    noun = {"headwear_colour": f"{value} headwear", "clothes_colour": f"{value} clothes"}.get(factor)
-    tables = {"hair": HAIR, "facial_hair": FACIAL_HAIR, "eyewear": EYEWEAR, "headwear": HEADWEAR, "clothes": CLOTHES}
+    noun = {"headwear_colour": f"{value} headwear", "clothes_colour": f"{value} clothes"}.get(
+        factor
+    )
+    tables = {
+        "hair": HAIR,
+        "facial_hair": FACIAL_HAIR,
+        "eyewear": EYEWEAR,
+        "headwear": HEADWEAR,
+        "clothes": CLOTHES,
+    }
     if factor == "expression":
         return article(f"a {EXPRESSIONS[value][0]} person")
     if factor == "background":
         return article(f"a person on a {value} background")
     if noun is None:
-        noun = tables[factor][value][0].format("") if factor in tables else f"{value} {'skin' if factor == 'skin' else 'hair'}"
-    joint = "in" if factor in ("clothes", "clothes_colour", "headwear_colour", "headwear") else "with"
+        noun = (
+            tables[factor][value][0].format("")
+            if factor in tables
+            else f"{value} {'skin' if factor == 'skin' else 'hair'}"
+        )
+    joint = (
+        "in" if factor in ("clothes", "clothes_colour", "headwear_colour", "headwear") else "with"
+    )
     return f"a person {joint} {article(noun)}"
 
 
 def all_named(caption: str) -> dict[str, set[int]]:
-    """The factors that a caption names and all their values: "a person with red hair" gives {"hair_colour": {3}}.
+    """The factors that a caption names and all their values: "a person with red hair" gives
+    {"hair_colour": {3}}.
 
     A colour belongs to the next noun that can have one; "no" turns the next noun into its absence.
 
@@ -175,7 +254,10 @@ def all_named(caption: str) -> dict[str, set[int]]:
     for given in re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", caption.lower()):
         if given not in WORDS:
             hint = near(given, WORDS) or "."
-            raise UserError(f"the prompt {caption!r} has the word '{given}', which this data never uses{hint} Known words: {' '.join(WORDS)}.")
+            raise UserError(
+                f"the prompt {caption!r} has the word '{given}', which this data never uses{hint} "
+                f"Known words: {' '.join(WORDS)}."
+            )
         word = SPELLINGS.get(given, given)
         if word == "no":
             absent = True
@@ -187,7 +269,9 @@ def all_named(caption: str) -> dict[str, set[int]]:
             name(*ABSENT[word])
             absent = False
         else:
-            if word in MEANING and not (word == "hat" and "headwear" in named and ear_flaps in named["headwear"]):
+            if word in MEANING and not (
+                word == "hat" and "headwear" in named and ear_flaps in named["headwear"]
+            ):
                 name(*MEANING[word])
             if word in COLOURED:
                 for colour in colours:

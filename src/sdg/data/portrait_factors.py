@@ -28,7 +28,9 @@ NAMES = tuple(FACTORS)
 
 
 def top(variant: str | None, weight: float, **shows: str) -> Value:
-    options = {"topProbability": 0} if variant is None else {"topProbability": 100, "topVariant": variant}
+    options = (
+        {"topProbability": 0} if variant is None else {"topProbability": 100, "topVariant": variant}
+    )
     return Value(options, shows, weight)
 
 
@@ -45,70 +47,111 @@ def face(mouth: str, eyes: str, eyebrows: str, expression: str) -> Value:
 
 
 def colours(factor: str, options: tuple[str, ...], **hexes: str) -> Choice:
-    values = tuple(Value(dict.fromkeys(options, hex), {factor: name}, 1) for name, hex in hexes.items())
+    values = tuple(
+        Value(dict.fromkeys(options, hex), {factor: name}, 1) for name, hex in hexes.items()
+    )
     return Choice(factor, values)
 
 
 HAIR, HEADWEAR = 0.65 / 6, 0.35 / 4  # how often each style of hair and each headwear is drawn
 
 CHOICES = (
-    Choice("top", (
-        top(None, HAIR, hair="bald"),
-        top("shortFlat", HAIR / 2, hair="short"),
-        top("shortRound", HAIR / 2, hair="short"),
-        top("dreads02", HAIR, hair="spiky"),
-        top("bob", HAIR / 2, hair="bob"),
-        top("miaWallace", HAIR / 2, hair="bob"),
-        top("straight01", HAIR / 2, hair="long"),
-        top("straight02", HAIR / 2, hair="long"),
-        top("fro", HAIR / 2, hair="curly"),
-        top("curly", HAIR / 2, hair="curly"),
-        top("hat", HEADWEAR, headwear="hat"),
-        top("turban", HEADWEAR, headwear="turban"),
-        top("winterHat03", HEADWEAR, headwear="beanie"),
-        top("winterHat1", HEADWEAR, headwear="ear-flap hat"),
-    )),
-    colours(
-        "hair_colour", ("hairColor", "facialHairColor"), black="#1d1613", brown="#7a4422",
-        blond="#f4cf5b", red="#d8400f", grey="#b8bcc4", pink="#ff7eb6",
+    Choice(
+        "top",
+        (
+            top(None, HAIR, hair="bald"),
+            top("shortFlat", HAIR / 2, hair="short"),
+            top("shortRound", HAIR / 2, hair="short"),
+            top("dreads02", HAIR, hair="spiky"),
+            top("bob", HAIR / 2, hair="bob"),
+            top("miaWallace", HAIR / 2, hair="bob"),
+            top("straight01", HAIR / 2, hair="long"),
+            top("straight02", HAIR / 2, hair="long"),
+            top("fro", HAIR / 2, hair="curly"),
+            top("curly", HAIR / 2, hair="curly"),
+            top("hat", HEADWEAR, headwear="hat"),
+            top("turban", HEADWEAR, headwear="turban"),
+            top("winterHat03", HEADWEAR, headwear="beanie"),
+            top("winterHat1", HEADWEAR, headwear="ear-flap hat"),
+        ),
     ),
     colours(
-        "headwear_colour", ("hatColor",), red="#e02b2b", yellow="#ffd21f", green="#1f9d4d",
+        "hair_colour",
+        ("hairColor", "facialHairColor"),
+        black="#1d1613",
+        brown="#7a4422",
+        blond="#f4cf5b",
+        red="#d8400f",
+        grey="#b8bcc4",
+        pink="#ff7eb6",
+    ),
+    colours(
+        "headwear_colour",
+        ("hatColor",),
+        red="#e02b2b",
+        yellow="#ffd21f",
+        green="#1f9d4d",
         blue="#2864dc",
     ),
-    Choice("eyewear", (
-        part("accessories", None, 0.34, eyewear="none"),
-        part("accessories", "prescription02", 0.22, eyewear="glasses"),
-        part("accessories", "sunglasses", 0.22, eyewear="sunglasses"),
-        part("accessories", "eyepatch", 0.22, eyewear="eyepatch"),
-    )),
-    Choice("facial_hair", (
-        part("facialHair", None, 0.4, facial_hair="none"),
-        part("facialHair", "moustacheMagnum", 0.3, facial_hair="moustache"),
-        part("facialHair", "beardMajestic", 0.3, facial_hair="beard"),
-    )),
-    Choice("expression", (
-        face("smile", "default", "defaultNatural", "happy"),
-        face("sad", "default", "sadConcernedNatural", "sad"),
-        face("screamOpen", "surprised", "raisedExcitedNatural", "surprised"),
-        face("grimace", "default", "angryNatural", "angry"),
-        face("tongue", "wink", "upDownNatural", "cheeky"),
-    )),
-    colours("skin", ("skinColor",), light="#ffdfc4", tan="#e0a370", brown="#b06f40", dark="#6b4030"),
-    Choice("clothes", (
-        part("clothes", "shirtCrewNeck", 0.5, clothes="t-shirt"),
-        part("clothes", "shirtVNeck", 0.5, clothes="t-shirt"),
-        part("clothes", "hoodie", 1, clothes="hoodie"),
-        part("clothes", "blazerAndShirt", 1, clothes="blazer"),
-        part("clothes", "overall", 1, clothes="dungarees"),
-    )),
-    colours(
-        "clothes_colour", ("clothesColor",), red="#e02b2b", yellow="#ffd21f", green="#1f9d4d",
-        blue="#2864dc", purple="#8b3fc4", black="#23252b",
+    Choice(
+        "eyewear",
+        (
+            part("accessories", None, 0.34, eyewear="none"),
+            part("accessories", "prescription02", 0.22, eyewear="glasses"),
+            part("accessories", "sunglasses", 0.22, eyewear="sunglasses"),
+            part("accessories", "eyepatch", 0.22, eyewear="eyepatch"),
+        ),
+    ),
+    Choice(
+        "facial_hair",
+        (
+            part("facialHair", None, 0.4, facial_hair="none"),
+            part("facialHair", "moustacheMagnum", 0.3, facial_hair="moustache"),
+            part("facialHair", "beardMajestic", 0.3, facial_hair="beard"),
+        ),
+    ),
+    Choice(
+        "expression",
+        (
+            face("smile", "default", "defaultNatural", "happy"),
+            face("sad", "default", "sadConcernedNatural", "sad"),
+            face("screamOpen", "surprised", "raisedExcitedNatural", "surprised"),
+            face("grimace", "default", "angryNatural", "angry"),
+            face("tongue", "wink", "upDownNatural", "cheeky"),
+        ),
     ),
     colours(
-        "background", ("backgroundColor",), white="#ffffff", grey="#8f949e", blue="#8cc8ff",
-        green="#a9e5a0", orange="#ffb562", purple="#bfa3ee",
+        "skin", ("skinColor",), light="#ffdfc4", tan="#e0a370", brown="#b06f40", dark="#6b4030"
+    ),
+    Choice(
+        "clothes",
+        (
+            part("clothes", "shirtCrewNeck", 0.5, clothes="t-shirt"),
+            part("clothes", "shirtVNeck", 0.5, clothes="t-shirt"),
+            part("clothes", "hoodie", 1, clothes="hoodie"),
+            part("clothes", "blazerAndShirt", 1, clothes="blazer"),
+            part("clothes", "overall", 1, clothes="dungarees"),
+        ),
+    ),
+    colours(
+        "clothes_colour",
+        ("clothesColor",),
+        red="#e02b2b",
+        yellow="#ffd21f",
+        green="#1f9d4d",
+        blue="#2864dc",
+        purple="#8b3fc4",
+        black="#23252b",
+    ),
+    colours(
+        "background",
+        ("backgroundColor",),
+        white="#ffffff",
+        grey="#8f949e",
+        blue="#8cc8ff",
+        green="#a9e5a0",
+        orange="#ffb562",
+        purple="#bfa3ee",
     ),
 )
 
@@ -131,9 +174,11 @@ SHAVEN = FACTORS["facial_hair"].index("none")
 
 
 def factors_of(choices: np.ndarray) -> np.ndarray:
-    """The factors that portraits show: integers, (N, 11) in the order of `FACTORS`, −1 for what is not there.
+    """The factors that portraits show: integers, (N, 11) in the order of `FACTORS`, −1 for what is
+    not there.
 
-    Headwear covers the hair; the colour of hair is that of the beard too, and is not there without either.
+    Headwear covers the hair; the colour of hair is that of the beard too, and is not there without
+    either.
 
     Arguments:
         choices: integers, (N, 10) in the order of `CHOICES`.

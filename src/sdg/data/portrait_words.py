@@ -18,17 +18,66 @@ OPENINGS = ("", "", "", "a portrait of ", "a picture of ", "a drawing of ")
 PEOPLE = ("person", "person", "character")
 GROUNDS = ("on a {} background", "against a {} background", "in front of a {} background")
 GRAMMAR = (
-    "a", "an", "the", "of", "on", "in", "with", "and", "front", "against", "who", "has", "is",
-    "wearing", "wears", "portrait", "picture", "drawing", "person", "character",
+    "a",
+    "an",
+    "the",
+    "of",
+    "on",
+    "in",
+    "with",
+    "and",
+    "front",
+    "against",
+    "who",
+    "has",
+    "is",
+    "wearing",
+    "wears",
+    "portrait",
+    "picture",
+    "drawing",
+    "person",
+    "character",
 )
 SPELLINGS = {"mustache": "moustache", "gray": "grey", "without": "no", "blonde": "blond"}
 NOUNS = {"accessories": "accessory"}
 MASS = {"hair", "skin", "headwear", "eyewear", "clothing"}
 THINGS = {
-    "jacket", "shirt", "t-shirt", "dress", "hoodie", "coat", "suit", "overalls", "neck", "turban",
-    "beanie", "cap", "hat", "hijab", "sunglasses", "glasses", "eyepatch", "mask", "moustache",
-    "beard", "goatee", "crown", "bun", "buns", "bob", "afro", "mohawk", "braids", "pigtails",
-    "ponytail", "bangs", "twists", "cornrows", "blush", "freckles",
+    "jacket",
+    "shirt",
+    "t-shirt",
+    "dress",
+    "hoodie",
+    "coat",
+    "suit",
+    "overalls",
+    "neck",
+    "turban",
+    "beanie",
+    "cap",
+    "hat",
+    "hijab",
+    "sunglasses",
+    "glasses",
+    "eyepatch",
+    "mask",
+    "moustache",
+    "beard",
+    "goatee",
+    "crown",
+    "bun",
+    "buns",
+    "bob",
+    "afro",
+    "mohawk",
+    "braids",
+    "pigtails",
+    "ponytail",
+    "bangs",
+    "twists",
+    "cornrows",
+    "blush",
+    "freckles",
 }
 
 
@@ -76,8 +125,12 @@ class Words:
         for factor in factors:
             self.parts.setdefault(factor.removesuffix("_colour"), []).append(factor)
         self.noun_of = {part: NOUNS.get(part, part.replace("_", " ")) for part in self.parts}
-        self.things = {(part, value) for part in self.parts for value in factors.get(part, ())
-                       if self.is_thing(part, value)}
+        self.things = {
+            (part, value)
+            for part in self.parts
+            for value in factors.get(part, ())
+            if self.is_thing(part, value)
+        }
         self.nouns = list(self.all_nouns())
         phrases = [phrase for noun in self.nouns for phrase in (noun.words, *noun.before)]
         words = {word for phrase in phrases for word in phrase}
@@ -171,20 +224,27 @@ class Words:
             return max(read, key=lambda one: one[0])
         if words[at] in GRAMMAR:
             return at + 1, []
-        alone = [(at + len(phrase), noun, name) for noun in self.nouns
-                 for phrase, name in noun.before.items()
-                 if tuple(words[at : at + len(phrase)]) == phrase]
+        alone = [
+            (at + len(phrase), noun, name)
+            for noun in self.nouns
+            for phrase, name in noun.before.items()
+            if tuple(words[at : at + len(phrase)]) == phrase
+        ]
         if not alone:
             hint = near(words[at], self.known) or "."
-            raise UserError(f"the prompt {caption!r} has the word '{words[at]}', which this data "
-                            f"never uses{hint} Known words: {' '.join(self.known)}.")
+            raise UserError(
+                f"the prompt {caption!r} has the word '{words[at]}', which this data "
+                f"never uses{hint} Known words: {' '.join(self.known)}."
+            )
         longest = max(end for end, _, _ in alone)
         names = {name: noun for end, noun, name in alone if end == longest}
         if len(names) > 1 or words[at] == "no":
             phrase = " ".join(words[at:longest])
             could = [f"'{phrase} {' '.join(noun.words)}'" for noun in names.values()]
-            raise UserError(f"the prompt {caption!r}: '{phrase}' may be of several parts; "
-                            f"write {' or '.join(could)}.")
+            raise UserError(
+                f"the prompt {caption!r}: '{phrase}' may be of several parts; "
+                f"write {' or '.join(could)}."
+            )
         return longest, list(names)
 
 

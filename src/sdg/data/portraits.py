@@ -56,8 +56,13 @@ class Portraits(Dataset):
     """
 
     def __init__(
-        self, size: int, seed: int, resolution: int = 64, cache: str | None = None,
-        captions: bool = False, combinations: bool = False,
+        self,
+        size: int,
+        seed: int,
+        resolution: int = 64,
+        cache: str | None = None,
+        captions: bool = False,
+        combinations: bool = False,
         style: str | Sequence[str] = "avataaars",
     ):
         self.resolution, self.cache = integer("data.resolution", resolution, 16, 1024), cache
@@ -67,8 +72,10 @@ class Portraits(Dataset):
         self.attributes: dict[str, tuple[str, ...]] = self.style.factors
         self.classes = {factor: self.zero_shot_captions(factor) for factor in self.attributes}
         if combinations and not self.style.held_out_pairs:
-            raise UserError(f"data.style={self.style.name} has too few factors to hold out pairs; "
-                            "use data.split=held_out.")
+            raise UserError(
+                f"data.style={self.style.name} has too few factors to hold out pairs; "
+                "use data.split=held_out."
+            )
         blocks = [self._block(block) for block in range(-(-self.size // BLOCK))]
         self.choices = np.concatenate(blocks)[:size]
         self.factors = self.style.factors_of(self.choices)
@@ -112,14 +119,17 @@ class Portraits(Dataset):
         """
         factors = np.asarray(factors)
         held_out = self.style.shows_held_out(factors) if len(factors) else []
-        rows = [self.matching(wanted, key, allowed or self.combinations)
-                for wanted, key, allowed in zip(factors, keys, held_out)]
+        rows = [
+            self.matching(wanted, key, allowed or self.combinations)
+            for wanted, key, allowed in zip(factors, keys, held_out)
+        ]
         print_credits(self.style)
         images = self.style.render(np.stack(rows), self.resolution)
         return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
     def matching(self, wanted: np.ndarray, key: int, held_out: bool) -> np.ndarray:
-        """Choices that show the wanted factors, (F,), and like all images of these no held-out pair.
+        """Choices that show the wanted factors, (F,), and like all images of these no held-out
+        pair.
 
         Arguments:
             held_out: allow such pairs.
@@ -157,8 +167,8 @@ class Portraits(Dataset):
 
         Arguments:
             variant: another is another wording and, unless `named` says which, other factors.
-            named: names of the factors to mention, of which those that are not there are left out; or
-                how many.
+            named: names of the factors to mention, of which those that are not there are left out;
+                or how many.
 
         Raises:
             UserError: `named` has a factor that these portraits do not have.

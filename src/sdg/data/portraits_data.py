@@ -14,7 +14,8 @@ VOCABULARY = 5000  # captions from which the words of a style are collected
 
 
 class PortraitsData(Data):
-    """Cartoon portraits; the held-out images, and the held-out combinations, have seeds of their own.
+    """Cartoon portraits; the held-out images, and the held-out combinations, have seeds of their
+    own.
 
     Arguments:
         resolution: side of the images in pixels.
@@ -29,13 +30,24 @@ class PortraitsData(Data):
     """
 
     def __init__(
-        self, resolution: int = 64, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
-        style: str | Sequence[str] = "avataaars", split: str = "held_out", cache: str | None = None,
-        captions: bool = False, batch_size: int = 32, num_workers: int = 0,
+        self,
+        resolution: int = 64,
+        size: int = 50_000,
+        held_out: int = 2_000,
+        seed: int = 0,
+        style: str | Sequence[str] = "avataaars",
+        split: str = "held_out",
+        cache: str | None = None,
+        captions: bool = False,
+        batch_size: int = 32,
+        num_workers: int = 0,
     ):
         super().__init__(resolution, batch_size, num_workers)
         self.style, self.split = style, choice("data.split", split, ("held_out", "combinations"))
-        self.sizes, self.seed = (size, integer("data.held_out", held_out, 1)), integer("data.seed", seed, 0)
+        self.sizes, self.seed = (
+            (size, integer("data.held_out", held_out, 1)),
+            integer("data.seed", seed, 0),
+        )
         self.extras = {"cache": cache, "captions": captions, "style": style}
 
     @property
@@ -45,10 +57,15 @@ class PortraitsData(Data):
 
     @property
     def captions(self) -> list[str]:
-        """Captions in many wordings, from which a vocabulary is made: of all that an image shows, and of parts of it."""
+        """Captions in many wordings, from which a vocabulary is made:
+
+        of all that an image shows, and of parts of it.
+        """
         self.setup("fit")
         names, count = list(self.train.attributes), len(self.train)
-        every = [caption for captions in self.train.classes.values() for caption in captions.values()]
+        every = [
+            caption for captions in self.train.classes.values() for caption in captions.values()
+        ]
         for k in range(VOCABULARY):
             every += [self.train.caption(k % count, k, names), self.train.caption(k % count, k)]
         return every
@@ -65,7 +82,16 @@ class PortraitsData(Data):
         held_out = self.held_out
         style = {} if held_out.style.name == "avataaars" else {"style": held_out.style.key}
         split = {"split": "combinations"} if held_out.combinations else {}
-        return {"data": "portraits-1", "seed": held_out.seed, "size": len(held_out), "resolution": self.resolution} | style | split
+        return (
+            {
+                "data": "portraits-1",
+                "seed": held_out.seed,
+                "size": len(held_out),
+                "resolution": self.resolution,
+            }
+            | style
+            | split
+        )
 
     def prepare_data(self) -> None:
         self.setup("fit")
@@ -75,7 +101,11 @@ class PortraitsData(Data):
     def setup(self, stage: str) -> None:
         if not hasattr(self, "held_out"):
             sampling = stage in ("predict", "test")
-            self.held_out = self.combinations if sampling and self.split == "combinations" else self.part(self.sizes[1], self.seed + 1)
+            self.held_out = (
+                self.combinations
+                if sampling and self.split == "combinations"
+                else self.part(self.sizes[1], self.seed + 1)
+            )
         if stage == "fit" and not hasattr(self, "train"):
             self.train = self.part(self.sizes[0], self.seed)
         super().setup(stage)

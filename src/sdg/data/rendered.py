@@ -35,4 +35,7 @@ def save_atomically(file: Path, array: np.ndarray) -> None:
             np.save(part, array)
         os.replace(part.name, file)
     except OSError as error:
-        raise UserError(f"cannot write the rendered data to {file.parent}: {error.strerror}. Set data.cache to a folder that can be written.") from error
+        raise UserError(
+            f"cannot write the rendered data to {file.parent}: {error.strerror}. Set data.cache to "
+            "a folder that can be written."
+        ) from error

@@ -1,4 +1,6 @@
-"""Images rendered in parallel, with progress from the first second, into a file that is then memory-mapped."""
+"""Images rendered in parallel, with progress from the first second, into a file that is then
+memory-mapped.
+"""
 
 import multiprocessing
 import os
@@ -19,7 +21,9 @@ EVERY = 10.0  # seconds between two lines of progress where none can be overwrit
 FEW = 500  # so few are rendered by this process alone
 
 
-def render_all(file: Path | None, what: str, draw: Callable, rows: np.ndarray, *options) -> np.ndarray:
+def render_all(
+    file: Path | None, what: str, draw: Callable, rows: np.ndarray, *options
+) -> np.ndarray:
     """Images, uint8, (N, H, W, 3): read from `file` if it is there, else rendered and kept in it.
 
     Arguments:
@@ -31,12 +35,15 @@ def render_all(file: Path | None, what: str, draw: Callable, rows: np.ndarray, *
     Raises:
         UserError: the file cannot be written.
     """
+
     def parts() -> Iterator[np.ndarray]:
         cut = [rows[start : start + PART] for start in range(0, len(rows), PART)]
         if len(rows) <= FEW:
             yield from (draw(part, *options) for part in cut)
             return
-        workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16)
+        workers = min(
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16
+        )
         with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
             yield from pool.map(draw, cut, *([option] * len(cut) for option in options))
 
@@ -46,14 +53,24 @@ def render_all(file: Path | None, what: str, draw: Callable, rows: np.ndarray, *
         for part in parts():
             images.append(part)
             done, now = min(len(images) * PART, len(rows)), time.monotonic()
-            if len(rows) > FEW and (now - told >= (0.5 if sys.stdout.isatty() else EVERY) or done == len(rows)):
+            if len(rows) > FEW and (
+                now - told >= (0.5 if sys.stdout.isatty() else EVERY) or done == len(rows)
+            ):
                 left = (now - began) * (len(rows) - done) / done
                 line = f"rendering {what}: {done} of {len(rows)} images, {left:.0f} s left"
-                print(f"\r{line} " if sys.stdout.isatty() else line, end="" if sys.stdout.isatty() and done < len(rows) else "\n", flush=True)
+                print(
+                    f"\r{line} " if sys.stdout.isatty() else line,
+                    end="" if sys.stdout.isatty() and done < len(rows) else "\n",
+                    flush=True,
+                )
                 told = now
         return np.concatenate(images)
 
     if file is None or not file.exists():
         if len(rows) > FEW:
-            print(f"rendering {what}: {len(rows)} images, once{'' if file is None else f', kept in {file}'}", flush=True)
+            print(
+                f"rendering {what}: {len(rows)} images, "
+                f"once{'' if file is None else f', kept in {file}'}",
+                flush=True,
+            )
     return rendered(file, drawn)

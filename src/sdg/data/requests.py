@@ -20,12 +20,20 @@ class Request(NamedTuple):
 
 
 class Requests(Dataset):
-    """K requests for each of the conditions, in order; a sample's seed follows from the run's seed and its index alone."""
+    """K requests for each of the conditions, in order; a sample's seed follows from the run's seed
+    and its index alone.
+    """
 
     def __init__(self, conditions: Sequence[Conditions], each: int, seed: int):
         every = [condition for condition in conditions for _ in range(each)]
-        self.requests = [Request(i, int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> 1), condition)
-                         for i, condition in enumerate(every)]
+        self.requests = [
+            Request(
+                i,
+                int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> 1),
+                condition,
+            )
+            for i, condition in enumerate(every)
+        ]
 
     def __len__(self) -> int:
         return len(self.requests)

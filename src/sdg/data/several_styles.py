@@ -47,8 +47,10 @@ class SeveralStyles(PortraitStyle):
 
     def places_of(self, style: PortraitStyle) -> list[np.ndarray]:
         """For each factor of a style, the index of each of its values here; −1 stays −1."""
-        return [np.array([*map(self.factors[factor].index, names), -1])
-                for factor, names in style.factors.items()]
+        return [
+            np.array([*map(self.factors[factor].index, names), -1])
+            for factor, names in style.factors.items()
+        ]
 
     @property
     def key(self) -> str:
@@ -72,8 +74,9 @@ class SeveralStyles(PortraitStyle):
         factors[:, 0] = choices[:, 0]
         for artist, style in enumerate(self.styles):
             mask, rows = self.own(choices, artist)
-            for column, place, shown in zip(self.columns[artist], self.places[artist],
-                                            style.factors_of(rows).T):
+            for column, place, shown in zip(
+                self.columns[artist], self.places[artist], style.factors_of(rows).T
+            ):
                 factors[mask, column] = place[shown]
         return factors
 
@@ -107,8 +110,10 @@ class SeveralStyles(PortraitStyle):
         columns, places = self.columns[artist], self.places[artist]
         if (np.delete(factors, [0, *columns]) >= 0).any():
             return None
-        theirs = [np.flatnonzero(place[:-1] == factors[column]) if factors[column] >= 0 else [-1]
-                  for column, place in zip(columns, places)]
+        theirs = [
+            np.flatnonzero(place[:-1] == factors[column]) if factors[column] >= 0 else [-1]
+            for column, place in zip(columns, places)
+        ]
         return None if any(len(at) == 0 for at in theirs) else np.array([at[0] for at in theirs])
 
     # --- words -------------------------------------------------------------------------------
@@ -136,13 +141,18 @@ class SeveralStyles(PortraitStyle):
         Raises:
             UserError: no style can, or the artist is none of these.
         """
-        artists = [name for match in NAMED.finditer(caption.lower())
-                   for name in re.split(r"\s+and\s+by\s+", match[1])]
+        artists = [
+            name
+            for match in NAMED.finditer(caption.lower())
+            for name in re.split(r"\s+and\s+by\s+", match[1])
+        ]
         for name in artists:
             if name not in self.factors[ARTIST]:
-                raise UserError(f"the prompt {caption!r} is by '{name}', which this data does not "
-                                f"have{near(name, self.factors[ARTIST]) or '.'} It has: "
-                                f"{', '.join(self.factors[ARTIST])}.")
+                raise UserError(
+                    f"the prompt {caption!r} is by '{name}', which this data does not "
+                    f"have{near(name, self.factors[ARTIST]) or '.'} It has: "
+                    f"{', '.join(self.factors[ARTIST])}."
+                )
         named = {ARTIST: {self.factors[ARTIST].index(name) for name in artists}} if artists else {}
         rest = NAMED.sub("", caption.lower())
         if not set(tokens(rest)) - set(GRAMMAR):
@@ -163,8 +173,10 @@ class SeveralStyles(PortraitStyle):
 
     def read_by(self, style: PortraitStyle, caption: str) -> dict[str, set[int]]:
         """What a caption names to one style, as indices of the union."""
-        return {factor: {self.factors[factor].index(style.factors[factor][v]) for v in values}
-                for factor, values in style.all_named(caption).items()}
+        return {
+            factor: {self.factors[factor].index(style.factors[factor][v]) for v in values}
+            for factor, values in style.all_named(caption).items()
+        }
 
     def credits(self) -> list[str]:
         return [line for style in self.styles for line in style.credits()]

@@ -1,7 +1,8 @@
 """The embedded data: one anti-aliased object per image, every attribute of it known.
 
-Five factors (shape, colour, pattern, size, background) are drawn uniformly; position and a small rotation are free.
-Because the truth is known, "does the sample show what the sentence says" can be measured.
+Five factors (shape, colour, pattern, size, background) are drawn uniformly; position and a small
+rotation are free. Because the truth is known, "does the sample show what the sentence says" can be
+measured.
 """
 
 from collections.abc import Sequence
@@ -18,11 +19,26 @@ from sdg.errors import integer
 
 __all__ = ["Placement", "Shapes", "coverage", "render", "render_masks"]
 
-COLOURS = np.array([[.90, .12, .14], [.98, .52, .06], [.98, .86, .12], [.16, .68, .22],
-                    [.10, .80, .86], [.14, .28, .90], [.52, .16, .72], [.98, .50, .72]], np.float32)
-BACKGROUNDS = np.array([.96, .55, .05], np.float32)
+COLOURS = np.array(
+    [
+        [0.90, 0.12, 0.14],
+        [0.98, 0.52, 0.06],
+        [0.98, 0.86, 0.12],
+        [0.16, 0.68, 0.22],
+        [0.10, 0.80, 0.86],
+        [0.14, 0.28, 0.90],
+        [0.52, 0.16, 0.72],
+        [0.98, 0.50, 0.72],
+    ],
+    np.float32,
+)
+BACKGROUNDS = np.array([0.96, 0.55, 0.05], np.float32)
 RADII = np.array([8.0, 11.0], np.float32) / 32  # as fractions of the image's width
-PERIOD, DOT, SHADE = 5 / 32, 1.55 / 32, 0.35  # of stripes and dots, and how dark they are beside the colour
+PERIOD, DOT, SHADE = (
+    5 / 32,
+    1.55 / 32,
+    0.35,
+)  # of stripes and dots, and how dark they are beside the colour
 RELATIVE, TURN, TINT, LIFT = (0.95, 1.05), (-15, 15), (0.94, 1.04), (-0.03, 0.03)  # what is free
 SUPERSAMPLE = 3
 BLOCK = 500  # images that share one random generator: a data set is a prefix of every larger one
@@ -70,13 +86,20 @@ def render(factors: np.ndarray, placement: Placement, resolution: int = 32) -> n
 
 
 def render_masks(factors: np.ndarray, placement: Placement, resolution: int = 32) -> np.ndarray:
-    """Where the object is: booleans, shape (N, resolution, resolution), true where it covers at least half of a pixel."""
+    """Where the object is:
+
+    booleans, shape (N, resolution, resolution), true where it covers at least half of a pixel.
+    """
     covered = inside(factors, *axes_of_objects(factors, placement, resolution))
     return averaged(covered[..., None].astype(np.float32), resolution)[..., 0] >= 0.5
 
 
-def axes_of_objects(factors: np.ndarray, placement: Placement, resolution: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates of every fine pixel in its object's own axes, v downwards, (N, side, side) each, and the objects' radii, (N,)."""
+def axes_of_objects(
+    factors: np.ndarray, placement: Placement, resolution: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Coordinates of every fine pixel in its object's own axes, v downwards, (N, side, side) each,
+    and the objects' radii, (N,).
+    """
     radius = RADII[factors[:, 3]] * placement.radius.astype(np.float32)
     centre = 0.5 + placement.centre.astype(np.float32) * (0.5 - radius - 0.02)[:, None]
     angle = np.deg2rad(placement.angle).astype(np.float32)
@@ -96,10 +119,14 @@ def darkened(pattern: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
     return np.where((pattern == 1)[:, None, None], stripes, dots & (pattern == 2)[:, None, None])
 
 
-def coverage(factors: np.ndarray, placement: Placement, resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """How far the object covers each pixel, and how bright it is there: (N, resolution, resolution) each, in [0, 1].
+def coverage(
+    factors: np.ndarray, placement: Placement, resolution: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far the object covers each pixel, and how bright it is there: (N, resolution, resolution)
+    each, in [0, 1].
 
-    With coverage m, brightness f, the object's paint p and the ground g, the image is g(1 − m) + p·f.
+    With coverage m, brightness f, the object's paint p and the ground g, the image is g(1 − m) +
+    p·f.
     """
     u, v, radius = axes_of_objects(factors, placement, resolution)
     covered = inside(factors, u, v, radius)
@@ -114,18 +141,24 @@ def inside(factors: np.ndarray, u: np.ndarray, v: np.ndarray, radius: np.ndarray
     for index, name in enumerate(FACTORS["shape"]):
         rows = factors[:, 0] == index
         if rows.any():
-            result[rows] = OUTLINES[name](u[rows] / radius[rows, None, None], v[rows] / radius[rows, None, None])
+            result[rows] = OUTLINES[name](
+                u[rows] / radius[rows, None, None], v[rows] / radius[rows, None, None]
+            )
     return result
 
 
 def averaged(fine: np.ndarray, resolution: int) -> np.ndarray:
     """(N, side, side, C) to (N, resolution, resolution, C)."""
-    return fine.reshape(len(fine), resolution, SUPERSAMPLE, resolution, SUPERSAMPLE, -1).mean((2, 4))
+    return fine.reshape(len(fine), resolution, SUPERSAMPLE, resolution, SUPERSAMPLE, -1).mean(
+        (2, 4)
+    )
 
 
 def star(u, v):
     sector = 2 * np.pi / 5
-    theta = np.abs((np.arctan2(u, -v) + sector / 2) % sector - sector / 2)  # angle from the nearest of five points
+    theta = np.abs(
+        (np.arctan2(u, -v) + sector / 2) % sector - sector / 2
+    )  # angle from the nearest of five points
     r, outer, inner = np.hypot(u, v), 1.0, 0.45
     # Between a point (outer, 0) and a notch (inner, 36 degrees) the outline is a straight line.
     notch_x, notch_y = inner * np.cos(sector / 2), inner * np.sin(sector / 2)
@@ -149,10 +182,12 @@ OUTLINES = {
 
 
 class Shapes(Dataset):
-    """Procedural images with their factors and captions; rendered once, then memory-mapped from a cache.
+    """Procedural images with their factors and captions; rendered once, then memory-mapped from a
+    cache.
 
-    Items, fetched a batch at a time, are dictionaries: `image` float (B, 3, H, W) in [-1, 1], `factors` integers (B, 5), and
-    with `captions` a list of B sentences, `caption`, worded anew each time.
+    Items, fetched a batch at a time, are dictionaries: `image` float (B, 3, H, W) in [-1, 1],
+    `factors` integers (B, 5), and with `captions` a list of B sentences, `caption`, worded anew
+    each time.
 
     Arguments:
         size: number of images.
@@ -164,9 +199,20 @@ class Shapes(Dataset):
     """
 
     attributes = FACTORS
-    classes = {factor: {value: zero_shot_caption(factor, value) for value in values} for factor, values in FACTORS.items()}
+    classes = {
+        factor: {value: zero_shot_caption(factor, value) for value in values}
+        for factor, values in FACTORS.items()
+    }
 
-    def __init__(self, size: int, seed: int, resolution: int = 32, cache: str | None = None, captions: bool = False, masks: bool = False):
+    def __init__(
+        self,
+        size: int,
+        seed: int,
+        resolution: int = 32,
+        cache: str | None = None,
+        captions: bool = False,
+        masks: bool = False,
+    ):
         self.resolution, self.cache = integer("data.resolution", resolution, 8, 1024), cache
         self.size, self.seed, self.captions = integer("data.size", size, 1), seed, captions
         self.factors = np.concatenate([factors for factors, _ in self._blocks()])[:size]
@@ -175,11 +221,21 @@ class Shapes(Dataset):
 
     def _cached(self, name: str, draw) -> np.ndarray:
         """What `draw` gives for every image, from the cache's file if there is one."""
-        file = Path(self.cache) / f"shapes-2-{self.resolution}px-seed{self.seed}-{self.size}{name}.npy" if self.cache else None
+        file = (
+            Path(self.cache) / f"shapes-2-{self.resolution}px-seed{self.seed}-{self.size}{name}.npy"
+            if self.cache
+            else None
+        )
 
         def drawn() -> np.ndarray:
             sizes = [min(BLOCK, self.size - start) for start in range(0, self.size, BLOCK)]
-            return np.concatenate([draw(factors[:n], placement.first(n), self.resolution) for n, (factors, placement) in zip(sizes, self._blocks())])
+            return np.concatenate(
+                [
+                    draw(factors[:n], placement.first(n), self.resolution)
+                    for n, (factors, placement) in zip(sizes, self._blocks())
+                ]
+            )
+
         return rendered(file, drawn)
 
     def _blocks(self) -> list[tuple[np.ndarray, Placement]]:
@@ -187,11 +243,17 @@ class Shapes(Dataset):
 
     def _block(self, block: int) -> tuple[np.ndarray, Placement]:
         rng = np.random.default_rng([self.seed, block])
-        return np.stack([rng.integers(len(values), size=BLOCK) for values in FACTORS.values()], 1), Placement.draw(BLOCK, rng)
+        return np.stack(
+            [rng.integers(len(values), size=BLOCK) for values in FACTORS.values()], 1
+        ), Placement.draw(BLOCK, rng)
 
     def caption(self, index: int, variant: int = 0, named=None) -> str:
-        """The caption of one image; every `variant` is another wording and, unless `named` says which, other factors."""
-        return describe(self.factors[index], np.random.default_rng([self.seed, 1 + index, variant]), named)
+        """The caption of one image; every `variant` is another wording and, unless `named` says
+        which, other factors.
+        """
+        return describe(
+            self.factors[index], np.random.default_rng([self.seed, 1 + index, variant]), named
+        )
 
     def all_named(self, caption: str) -> dict[str, set[int]]:
         """The factors that a caption names, and all their values.
@@ -210,7 +272,8 @@ class Shapes(Dataset):
         return FACTORS["shape"][self.factors[index][0]]
 
     def render_matching(self, factors: np.ndarray, keys: Sequence[int]) -> torch.Tensor:
-        """New images that show these factors, (N, 5) with −1 for what chance decides: (N, 3, H, W) in [-1, 1].
+        """New images that show these factors, (N, 5) with −1 for what chance decides: (N, 3, H, W)
+        in [-1, 1].
 
         Arguments:
             keys: of the N images; what chance decides follows from an image's own.
@@ -219,7 +282,9 @@ class Shapes(Dataset):
         for wanted, key in zip(factors, keys):
             rng = np.random.default_rng([self.seed, 1 << 31, key])
             drawn = np.array([[rng.integers(len(values)) for values in FACTORS.values()]])
-            parts.append(render(np.where(wanted < 0, drawn, wanted), Placement.draw(1, rng), self.resolution))
+            parts.append(
+                render(np.where(wanted < 0, drawn, wanted), Placement.draw(1, rng), self.resolution)
+            )
         images = np.concatenate(parts)
         return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
@@ -228,7 +293,10 @@ class Shapes(Dataset):
 
     def __getitems__(self, indices) -> dict:
         images = torch.from_numpy(self.images[indices]).permute(0, 3, 1, 2)
-        batch = {"image": images.to(torch.float32).div_(127.5).sub_(1), "factors": torch.from_numpy(self.factors[indices])}
+        batch = {
+            "image": images.to(torch.float32).div_(127.5).sub_(1),
+            "factors": torch.from_numpy(self.factors[indices]),
+        }
         if self.masks is not None:
             batch["mask"] = torch.from_numpy(self.masks[indices])
         if self.captions:

@@ -1,6 +1,5 @@
 """The embedded shapes as a DataModule."""
 
-
 from sdg.data import captions
 from sdg.data.datamodule import Data
 from sdg.data.shapes import Shapes
@@ -24,21 +23,40 @@ class ShapesData(Data):
 
     words = captions.WORDS
 
-    def __init__(self, resolution: int = 32, size: int = 50_000, held_out: int = 2_000, seed: int = 0,
-                 cache: str | None = None, captions: bool = False, masks: bool = False, batch_size: int = 64, num_workers: int = 0):
+    def __init__(
+        self,
+        resolution: int = 32,
+        size: int = 50_000,
+        held_out: int = 2_000,
+        seed: int = 0,
+        cache: str | None = None,
+        captions: bool = False,
+        masks: bool = False,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ):
         super().__init__(resolution, batch_size, num_workers)
         self.extras = {"captions": captions, "masks": masks}
         self.sizes, self.seed, self.cache = (size, held_out), integer("data.seed", seed, 0), cache
 
     def identity(self) -> dict:
-        return {"data": "shapes-2", "seed": self.held_out.seed, "size": len(self.held_out), "resolution": self.resolution}
+        return {
+            "data": "shapes-2",
+            "seed": self.held_out.seed,
+            "size": len(self.held_out),
+            "resolution": self.resolution,
+        }
 
     def prepare_data(self) -> None:
         self.setup("fit")  # renders once, on one process of each machine
 
     def setup(self, stage: str) -> None:
         if not hasattr(self, "held_out"):
-            self.held_out = Shapes(self.sizes[1], self.seed + 1, self.resolution, self.cache, **self.extras)
+            self.held_out = Shapes(
+                self.sizes[1], self.seed + 1, self.resolution, self.cache, **self.extras
+            )
         if stage == "fit" and not hasattr(self, "train"):
-            self.train = Shapes(self.sizes[0], self.seed, self.resolution, self.cache, **self.extras)
+            self.train = Shapes(
+                self.sizes[0], self.seed, self.resolution, self.cache, **self.extras
+            )
         super().setup(stage)

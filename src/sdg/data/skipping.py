@@ -25,10 +25,17 @@ class Skipping(Dataset):
     """
 
     def __init__(self, size: int, crop: str, flip: bool, max_broken: int):
-        self.crop, self.flip = choice("data.crop", crop, CROPS), choice("data.flip", flip, (False, True))
+        self.crop, self.flip = (
+            choice("data.crop", crop, CROPS),
+            choice("data.flip", flip, (False, True)),
+        )
         self.max_broken = integer("data.max_broken", max_broken, 0)
-        self.among: Sequence[int] = range(size)  # what may stand in for one another: a part of a split sets its own
-        self.broken = torch.zeros(size, dtype=torch.bool).share_memory_()  # workers tell it to one another
+        self.among: Sequence[int] = range(
+            size
+        )  # what may stand in for one another: a part of a split sets its own
+        self.broken = torch.zeros(
+            size, dtype=torch.bool
+        ).share_memory_()  # workers tell it to one another
 
     def __len__(self) -> int:
         return len(self.broken)
@@ -41,7 +48,9 @@ class Skipping(Dataset):
         """A batch."""
 
     def plain(self) -> "Skipping":
-        """The same images, neither cropped at random nor mirrored; both know what the other could not read."""
+        """The same images, neither cropped at random nor mirrored; both know what the other could
+        not read.
+        """
         other = copy.copy(self)
         other.crop, other.flip = "centre", False
         return other
@@ -60,7 +69,9 @@ class Skipping(Dataset):
         Raises:
             UserError: more cannot be read than are allowed, or none can.
         """
-        for place in itertools.chain([index], (i for i in self.among if i > index), (i for i in self.among if i < index)):
+        for place in itertools.chain(
+            [index], (i for i in self.among if i > index), (i for i in self.among if i < index)
+        ):
             if self.broken[place]:
                 continue
             try:
@@ -69,8 +80,13 @@ class Skipping(Dataset):
                 self.broken[place] = True
                 count = int(self.broken.sum())
                 if count > self.max_broken:
-                    raise UserError(f"{error} Or skip it: data.max_broken={count}." if count == 1 else f"{error} With it {count} images cannot be read, more than "
-                                    f"data.max_broken={self.max_broken}: {', '.join(self.names())}. Remove or mend them, or raise that.") from error
+                    raise UserError(
+                        f"{error} Or skip it: data.max_broken={count}."
+                        if count == 1
+                        else f"{error} With it {count} images cannot be read, more than "
+                        f"data.max_broken={self.max_broken}: {', '.join(self.names())}. Remove or "
+                        "mend them, or raise that."
+                    ) from error
                 sys.stderr.write(f"skipped: {error}\n")  # in one piece: workers write at once
         raise UserError(f"none of the {len(self.among)} images of a part of the data can be read.")
 
@@ -81,4 +97,9 @@ class Skipping(Dataset):
     def told(self) -> str | None:
         """What was skipped, in a sentence; None for nothing."""
         names = self.names()
-        return f"{len(names)} of {len(self.broken)} images could not be read and were skipped: {', '.join(names)}." if names else None
+        return (
+            f"{len(names)} of {len(self.broken)} images could not be read and were skipped: "
+            f"{', '.join(names)}."
+            if names
+            else None
+        )

@@ -20,10 +20,12 @@ __all__ = ["InMemoryDataset", "Stream"]
 
 
 class Stream(IterableDataset):
-    """Batches of examples, without end in sight: {`image`: (B, 3, H, W) in [-1, 1]} and with `captions` {`caption`: B sentences}.
+    """Batches of examples, without end in sight: {`image`: (B, 3, H, W) in [-1, 1]} and with
+    `captions` {`caption`: B sentences}.
 
-    An epoch has its own order of parts, and within them its own order of examples among every `buffer`; both follow from seed and epoch.
-    Each process and each worker reads parts of its own; where there are fewer parts than readers, examples of its own. A file that cannot be read is
+    An epoch has its own order of parts, and within them its own order of examples among every
+    `buffer`; both follow from seed and epoch. Each process and each worker reads parts of its own;
+    where there are fewer parts than readers, examples of its own. A file that cannot be read is
     named once and skipped; a process may meet up to `max_broken` of them.
 
     Arguments:
@@ -38,12 +40,42 @@ class Stream(IterableDataset):
         seed: of the order.
     """
 
-    def __init__(self, source: Source, size: int, resolution: int, batch_size: int, captions: bool = False, crop: str = "centre", flip: bool = False,
-                 max_broken: int = 10, buffer: int = 1000, seed: int = 0):
-        self.source, self.size, self.resolution, self.batch_size, self.captions = source, size, resolution, batch_size, captions
-        self.crop, self.flip, self.max_broken, self.buffer, self.seed = crop, flip, integer("data.max_broken", max_broken, 0), integer("data.buffer", buffer, 1), seed
-        self.broken = torch.zeros(self.max_broken + 1, dtype=torch.long).share_memory_()  # marks of files that some worker met, in whatever epoch
-        self.epoch, self.done, self.rank, self.world = torch.zeros(1, dtype=torch.long).share_memory_(), torch.zeros(1, dtype=torch.long).share_memory_(), 0, 1
+    def __init__(
+        self,
+        source: Source,
+        size: int,
+        resolution: int,
+        batch_size: int,
+        captions: bool = False,
+        crop: str = "centre",
+        flip: bool = False,
+        max_broken: int = 10,
+        buffer: int = 1000,
+        seed: int = 0,
+    ):
+        self.source, self.size, self.resolution, self.batch_size, self.captions = (
+            source,
+            size,
+            resolution,
+            batch_size,
+            captions,
+        )
+        self.crop, self.flip, self.max_broken, self.buffer, self.seed = (
+            crop,
+            flip,
+            integer("data.max_broken", max_broken, 0),
+            integer("data.buffer", buffer, 1),
+            seed,
+        )
+        self.broken = torch.zeros(
+            self.max_broken + 1, dtype=torch.long
+        ).share_memory_()  # marks of files that some worker met, in whatever epoch
+        self.epoch, self.done, self.rank, self.world = (
+            torch.zeros(1, dtype=torch.long).share_memory_(),
+            torch.zeros(1, dtype=torch.long).share_memory_(),
+            0,
+            1,
+        )
 
     def __len__(self) -> int:
         """Batches of an epoch, of one process."""
@@ -53,13 +85,23 @@ class Stream(IterableDataset):
         self.epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[dict]:
-        """This reader's batches of the epoch: of W readers of a process the w-th gives batches w, w + W, …; the first `done` are passed over, undecoded."""
+        """This reader's batches of the epoch:
+
+        of W readers of a process the w-th gives batches w, w + W, …; the first `done` are passed
+        over, undecoded.
+        """
         worker, done = get_worker_info(), int(self.done)
         workers = worker.num_workers if worker else 1
-        w = (worker.id + done) % workers if worker else 0  # the loader asks its workers in turn, from the first one on
+        w = (
+            (worker.id + done) % workers if worker else 0
+        )  # the loader asks its workers in turn, from the first one on
         places = range(w, len(self), workers)
         passed = sum(place < done for place in places)
-        examples = itertools.islice(self.shuffled(self.rank * workers + w, self.world * workers), passed * self.batch_size, None)
+        examples = itertools.islice(
+            self.shuffled(self.rank * workers + w, self.world * workers),
+            passed * self.batch_size,
+            None,
+        )
         readable = self.decoded(examples)
         for _ in places[passed:]:
             yield collated(list(itertools.islice(readable, self.batch_size)), self.captions)
@@ -83,7 +125,10 @@ class Stream(IterableDataset):
                     waiting[place], example = example, waiting[place]
                     yield example
             if empty:
-                raise UserError(f"the data has fewer examples than there are readers, {readers}; lower data.num_workers.")
+                raise UserError(
+                    f"the data has fewer examples than there are readers, {readers}; lower "
+                    "data.num_workers."
+                )
             yield from (waiting[i] for i in order.permutation(len(waiting)))
 
     def decoded(self, examples: Iterator[Example]) -> Iterator[tuple[torch.Tensor, list[str]]]:
@@ -100,18 +145,36 @@ class Stream(IterableDataset):
                 failed.add(example.name)
                 if self.note(example.name):
                     if self.count > self.max_broken:
-                        raise UserError(f"{example.name} cannot be used ({first_line(error)}); it is one of {self.count}, and data.max_broken={self.max_broken}.") from error
-                    sys.stderr.write(f"skipped: {example.name} ({first_line(error)})\n")  # in one piece: workers write at once
+                        raise UserError(
+                            f"{example.name} cannot be used ({first_line(error)}); it is one of "
+                            f"{self.count}, and data.max_broken={self.max_broken}."
+                        ) from error
+                    sys.stderr.write(
+                        f"skipped: {example.name} ({first_line(error)})\n"
+                    )  # in one piece: workers write at once
                 barren += 1
-                if barren > 2 * len(failed):  # the end of one lap and the start of the next hold each at most twice
-                    raise UserError(f"none of the {len(failed)} images that a reader meets can be used, such as {example.name} ({first_line(error)}).") from error
+                if barren > 2 * len(
+                    failed
+                ):  # the end of one lap and the start of the next hold each at most twice
+                    raise UserError(
+                        f"none of the {len(failed)} images that a reader meets can be used, such "
+                        f"as {example.name} ({first_line(error)})."
+                    ) from error
                 continue
             barren = 0
             yield found, example.captions
 
     def note(self, name: str) -> bool:
-        """Marks a file as one that cannot be used; whether that is new. Of two workers at the same instant one mark may be lost, and the file is named again."""
-        mark = int.from_bytes(hashlib.sha256(name.encode(errors="replace")).digest()[:8], "big", signed=True) or 1
+        """Marks a file as one that cannot be used; whether that is new.
+
+        Of two workers at the same instant one mark may be lost, and the file is named again.
+        """
+        mark = (
+            int.from_bytes(
+                hashlib.sha256(name.encode(errors="replace")).digest()[:8], "big", signed=True
+            )
+            or 1
+        )
         if new := mark not in self.broken.tolist():
             self.broken[min(self.count, self.max_broken)] = mark
         return new
@@ -122,7 +185,9 @@ class Stream(IterableDataset):
         return int(self.broken.count_nonzero())
 
     def plain(self) -> "Stream":
-        """The same, neither cropped at random nor mirrored; both know what the other could not read."""
+        """The same, neither cropped at random nor mirrored; both know what the other could not
+        read.
+        """
         other = copy.copy(self)
         other.crop, other.flip = "centre", False
         return other
@@ -130,7 +195,11 @@ class Stream(IterableDataset):
 
 def collated(read: list[tuple[torch.Tensor, list[str]]], captions: bool) -> dict:
     batch = {"image": torch.stack([image for image, _ in read])}
-    return batch | {"caption": [said[int(torch.randint(len(said), ()))] for _, said in read]} if captions else batch
+    return (
+        batch | {"caption": [said[int(torch.randint(len(said), ()))] for _, said in read]}
+        if captions
+        else batch
+    )
 
 
 class InMemoryDataset(Dataset):
@@ -149,8 +218,12 @@ class InMemoryDataset(Dataset):
     def __init__(self, examples: Sequence[Example], stream: Stream):
         kept = list(stream.plain().decoded(iter(examples)))
         if not kept:
-            raise UserError("no held-out image can be read; raise data.held_out, or look at the data.")
-        self.images = torch.stack([((image + 1) * 127.5).round().to(torch.uint8) for image, _ in kept])
+            raise UserError(
+                "no held-out image can be read; raise data.held_out, or look at the data."
+            )
+        self.images = torch.stack(
+            [((image + 1) * 127.5).round().to(torch.uint8) for image, _ in kept]
+        )
         self.said, self.knows_captions = [captions for _, captions in kept], stream.captions
         if stream.captions:
             self.caption = self.caption_of  # what has the attribute has captions
@@ -166,4 +239,8 @@ class InMemoryDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> dict:
         batch = {"image": self.images[list(indices)].float().div(127.5).sub(1)}
-        return batch | {"caption": [self.said[i][0] for i in indices]} if self.knows_captions else batch
+        return (
+            batch | {"caption": [self.said[i][0] for i in indices]}
+            if self.knows_captions
+            else batch
+        )

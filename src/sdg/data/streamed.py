@@ -25,11 +25,33 @@ class Streamed(Data):
         seed: of the order.
     """
 
-    def __init__(self, size: int = 50_000, held_out: int = 1_000, resolution: int = 64, captions: bool = False, crop: str = "centre", flip: bool = False, max_broken: int = 10,
-                 buffer: int = 1_000, seed: int = 0, batch_size: int = 64, num_workers: int = 0):
+    def __init__(
+        self,
+        size: int = 50_000,
+        held_out: int = 1_000,
+        resolution: int = 64,
+        captions: bool = False,
+        crop: str = "centre",
+        flip: bool = False,
+        max_broken: int = 10,
+        buffer: int = 1_000,
+        seed: int = 0,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ):
         super().__init__(resolution, batch_size, num_workers)
-        self.count, self.size = integer("data.held_out", held_out, 1), integer("data.size", size, batch_size)
-        self.options = {"captions": captions, "crop": choice("data.crop", crop, CROPS), "flip": choice("data.flip", flip, (False, True)), "max_broken": max_broken, "buffer": buffer, "seed": seed}
+        self.count, self.size = (
+            integer("data.held_out", held_out, 1),
+            integer("data.size", size, batch_size),
+        )
+        self.options = {
+            "captions": captions,
+            "crop": choice("data.crop", crop, CROPS),
+            "flip": choice("data.flip", flip, (False, True)),
+            "max_broken": max_broken,
+            "buffer": buffer,
+            "seed": seed,
+        }
 
     @abstractmethod
     def parts(self) -> tuple:
@@ -37,7 +59,10 @@ class Streamed(Data):
 
     @property
     def captions(self) -> list[str]:
-        raise UserError("the words of data that is streamed are not known beforehand: use encoder.tokenizer=bpe.")
+        raise UserError(
+            "the words of data that is streamed are not known beforehand: use "
+            "encoder.tokenizer=bpe."
+        )
 
     def setup(self, stage: str) -> None:
         if not hasattr(self, "held_out"):
@@ -46,10 +71,18 @@ class Streamed(Data):
             self.held_out = InMemoryDataset(apart, self.train)
 
     def told(self) -> list[str]:
-        return [f"{self.train.count} files could not be used and were skipped; they are named above."] if self.train.count else []
+        return (
+            [f"{self.train.count} files could not be used and were skipped; they are named above."]
+            if self.train.count
+            else []
+        )
 
     def identity(self) -> dict:
-        return {"data": "stream", "images": hashlib.sha256(self.held_out.images.numpy().tobytes()).hexdigest(), "resolution": self.resolution}
+        return {
+            "data": "stream",
+            "images": hashlib.sha256(self.held_out.images.numpy().tobytes()).hexdigest(),
+            "resolution": self.resolution,
+        }
 
     def train_dataloader(self) -> DataLoader:
         self.train.world, self.train.rank = self.place()
@@ -84,10 +117,27 @@ class HubData(Streamed):
         settings: `Streamed`'s.
     """
 
-    def __init__(self, name: str, split: str = "train", held_out_split: str | None = None, streaming: bool = True, options: dict | None = None, **settings):
+    def __init__(
+        self,
+        name: str,
+        split: str = "train",
+        held_out_split: str | None = None,
+        streaming: bool = True,
+        options: dict | None = None,
+        **settings,
+    ):
         super().__init__(**settings)
-        self.name, self.split, self.held_out_split, self.hub = name, split, held_out_split, {"streaming": streaming, **(options or {})}
+        self.name, self.split, self.held_out_split, self.hub = (
+            name,
+            split,
+            held_out_split,
+            {"streaming": streaming, **(options or {})},
+        )
 
     def parts(self) -> tuple:
         source = Hub(self.name, self.split, **self.hub)
-        return source.split(self.count) if self.held_out_split is None else (source, Hub(self.name, self.held_out_split, **self.hub).first(self.count))
+        return (
+            source.split(self.count)
+            if self.held_out_split is None
+            else (source, Hub(self.name, self.held_out_split, **self.hub).first(self.count))
+        )

@@ -11,15 +11,38 @@ class TorchvisionData(CaptionedData):
     """A data set that torchvision has, with the split that it came with.
 
     Arguments:
-        name, root, category, resolution, captions, download, max_broken: as of `TorchvisionDataset`.
+        name, root, category, resolution, captions, download, max_broken: as of
+            `TorchvisionDataset`.
         crop, flip: of training images; held-out ones are the centre, as they are.
     """
 
-    def __init__(self, name: str, root: str, category: str = "bedroom", resolution: int = 32, captions: bool = False, crop: str = "centre", flip: bool = False, download: bool = False,
-                 max_broken: int = 10, batch_size: int = 64, num_workers: int = 0):
+    def __init__(
+        self,
+        name: str,
+        root: str,
+        category: str = "bedroom",
+        resolution: int = 32,
+        captions: bool = False,
+        crop: str = "centre",
+        flip: bool = False,
+        download: bool = False,
+        max_broken: int = 10,
+        batch_size: int = 64,
+        num_workers: int = 0,
+    ):
         super().__init__(resolution, batch_size, num_workers)
         self.name, self.download = name, choice("data.download", download, (False, True))
-        self.options, self.augmented = {"name": name, "root": root, "category": category, "resolution": resolution, "captions": captions, "max_broken": max_broken}, {"crop": crop, "flip": flip}
+        self.options, self.augmented = (
+            {
+                "name": name,
+                "root": root,
+                "category": category,
+                "resolution": resolution,
+                "captions": captions,
+                "max_broken": max_broken,
+            },
+            {"crop": crop, "flip": flip},
+        )
 
     def prepare_data(self) -> None:
         for train in (True, False):  # once, on one process of each machine
@@ -28,12 +51,23 @@ class TorchvisionData(CaptionedData):
     def setup(self, stage: str) -> None:
         if not hasattr(self, "held_out"):
             alone = {"download": self.download and self.trainer is None}
-            train, held_out = TorchvisionDataset(train=True, **self.augmented, **alone, **self.options), TorchvisionDataset(train=False, **alone, **self.options)
-            self.train, self.held_out = SplitSubset(train, range(len(train))), SplitSubset(held_out, range(len(held_out)))
+            train, held_out = (
+                TorchvisionDataset(train=True, **self.augmented, **alone, **self.options),
+                TorchvisionDataset(train=False, **alone, **self.options),
+            )
+            self.train, self.held_out = (
+                SplitSubset(train, range(len(train))),
+                SplitSubset(held_out, range(len(held_out))),
+            )
         super().setup(stage)
 
     def told(self) -> list[str]:
         return [told for part in (self.train, self.held_out) if (told := part.dataset.told())]
 
     def identity(self) -> dict:
-        return {"data": self.name, "category": self.options["category"] if self.name == "lsun" else None, "size": len(self.held_out), "resolution": self.resolution}
+        return {
+            "data": self.name,
+            "category": self.options["category"] if self.name == "lsun" else None,
+            "size": len(self.held_out),
+            "resolution": self.resolution,
+        }

@@ -25,31 +25,56 @@ class Reverse(NamedTuple):
 
 
 class Denoiser(nn.Module):
-    """p_θ(x_s | x_t) = N(μ_θ(x_t, t), Σ) from a network that predicts ε, x_0 or v = √ᾱ ε − √(1−ᾱ) x_0.
+    """p_θ(x_s | x_t) = N(μ_θ(x_t, t), Σ) from a network that predicts ε, x_0 or v = √ᾱ ε − √(1−ᾱ)
+    x_0.
 
     Arguments:
-        network: maps images (B, C, H, W) and levels (B,) to (B, C, H, W), or to 2C channels with `learned_range`; a
-            diffusers model's `.sample` is taken.
+        network: maps images (B, C, H, W) and levels (B,) to (B, C, H, W), or to 2C channels with
+            `learned_range`; a diffusers model's `.sample` is taken.
         schedule: the forward process.
         prediction: `epsilon`, `x0` or `v` (Salimans & Ho 2022, arXiv 2202.00512).
-        variance: `fixed_small` (β̃), `fixed_large` (β) or `learned_range` (Nichol & Dhariwal 2021, eq. 15).
+        variance: `fixed_small` (β̃), `fixed_large` (β) or `learned_range` (Nichol & Dhariwal 2021,
+            eq. 15).
         clip: keep x̂_0 within [-1, 1].
-        patch: the network sees blocks of patch × patch pixels as channels (space to depth), at a patch² th of the positions.
-        time_scale: what a level is multiplied by before the network sees it; improved-diffusion's models of 4000 levels see t/4.
-        label: the class that a class-conditional network is told; None for a network without classes.
-        max_weight: w; a network that predicts x_0 learns it with weight min(1/(1−ᾱ_t), w). Below w that is the error of v.
+        patch: the network sees blocks of patch × patch pixels as channels (space to depth), at a
+            patch² th of the positions.
+        time_scale: what a level is multiplied by before the network sees it; improved-diffusion's
+            models of 4000 levels see t/4.
+        label: the class that a class-conditional network is told; None for a network without
+            classes.
+        max_weight: w; a network that predicts x_0 learns it with weight min(1/(1−ᾱ_t), w). Below w
+            that is the error of v.
     """
 
-    def __init__(self, network: nn.Module, schedule: Schedule, prediction: str = "epsilon", variance: str = "fixed_small",
-                 clip: bool = True, patch: int = 1, max_weight: float = 1.0, time_scale: float = 1.0, label: int | None = None):
+    def __init__(
+        self,
+        network: nn.Module,
+        schedule: Schedule,
+        prediction: str = "epsilon",
+        variance: str = "fixed_small",
+        clip: bool = True,
+        patch: int = 1,
+        max_weight: float = 1.0,
+        time_scale: float = 1.0,
+        label: int | None = None,
+    ):
         super().__init__()
-        self.network, self.schedule, self.clip, self.patch, self.time_scale, self.label = network, schedule, clip, patch, time_scale, label
+        self.network, self.schedule, self.clip, self.patch, self.time_scale, self.label = (
+            network,
+            schedule,
+            clip,
+            patch,
+            time_scale,
+            label,
+        )
         self.max_weight = number("denoiser.max_weight", max_weight, 1)
         self.prediction = choice("denoiser.prediction", prediction, PREDICTIONS)
         self.variance = choice("denoiser.variance", variance, VARIANCES)
 
     def forward(self, x: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor | None]:
-        """The network's output for x_t, (B, C, H, W), and with `learned_range` the interpolation weights in [-1, 1], else None."""
+        """The network's output for x_t, (B, C, H, W), and with `learned_range` the interpolation
+        weights in [-1, 1], else None.
+        """
         levels = torch.full((len(x),), t, device=x.device) if isinstance(t, int) else t
         levels = levels if self.time_scale == 1 else levels * self.time_scale
         labels = () if self.label is None else (torch.full((len(x),), self.label, device=x.device),)
@@ -58,7 +83,10 @@ class Denoiser(nn.Module):
         return out.chunk(2, 1) if self.variance == "learned_range" else (out, None)
 
     def predict(self, x: Tensor, t: int | Tensor) -> Prediction:
-        """One call of the network for x_t, shape (B, C, H, W), at level t: x̂_0, not yet clipped."""
+        """One call of the network for x_t, shape (B, C, H, W), at level t:
+
+        x̂_0, not yet clipped.
+        """
         out, weight = self(x, t)
         return Prediction(self._x0(x, t, out), weight)
 
@@ -66,21 +94,31 @@ class Denoiser(nn.Module):
         """x̂_0 within [-1, 1] where this denoiser clips, else as it is."""
         return x0.clamp(-1, 1) if self.clip else x0
 
-    def reverse(self, prediction: Prediction, x: Tensor, t: int | Tensor, s: int | Tensor) -> Reverse:
-        """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) of this x̂_0 as it is, with Σ, elementwise, as `variance` says.
+    def reverse(
+        self, prediction: Prediction, x: Tensor, t: int | Tensor, s: int | Tensor
+    ) -> Reverse:
+        """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) of this x̂_0 as it is, with Σ,
+        elementwise, as `variance` says.
 
-            Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (weight + 1)/2
+        Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (weight + 1)/2
         """
         x0, weight = prediction
         mean, small = self.schedule.posterior(x0, x, t, s)
         large = self.schedule.beta(t, s, x.device)
         if self.variance == "learned_range":
-            # At s = −1 the posterior's variance is 0 and has no logarithm; the next level's stands in, as in the paper's code.
-            low = torch.where(small > 0, small, self.schedule.posterior_variance(1, 0, x.device) if self.schedule.T > 1 else large).log()
+            # At s = −1 the posterior's variance is 0 and has no logarithm; the next level's stands
+            # in, as in the paper's code.
+            low = torch.where(
+                small > 0,
+                small,
+                self.schedule.posterior_variance(1, 0, x.device) if self.schedule.T > 1 else large,
+            ).log()
             fraction = (weight + 1) / 2
             variance = (fraction * large.log().to(x.dtype) + (1 - fraction) * low.to(x.dtype)).exp()
         else:
-            variance = (small if self.variance == "fixed_small" else large).to(x.dtype).expand_as(mean)
+            variance = (
+                (small if self.variance == "fixed_small" else large).to(x.dtype).expand_as(mean)
+            )
         return Reverse(mean, variance)
 
     def _x0(self, x: Tensor, t: int | Tensor, out: Tensor) -> Tensor:
@@ -91,8 +129,9 @@ class Denoiser(nn.Module):
         return out if self.prediction == "x0" else signal * x - noise * out
 
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """L_simple, the squared error of what the network predicts, for x_0 times min(1/(1−ᾱ_t), max_weight); with `learned_range`
-        L_simple + 0.001 · T · L_t (Nichol & Dhariwal 2021, eq. 16; the mean is detached in L_t).
+        """L_simple, the squared error of what the network predicts, for x_0 times min(1/(1−ᾱ_t),
+        max_weight); with `learned_range` L_simple + 0.001 · T · L_t (Nichol & Dhariwal 2021, eq.
+        16; the mean is detached in L_t).
 
         Arguments:
             x0: images in [-1, 1], shape (B, C, H, W).
@@ -105,7 +144,11 @@ class Denoiser(nn.Module):
         x = self.schedule.q_sample(x0, t, noise)
         out, weight = self(x, t)
         a = self.schedule.alpha_bar(t, x.device)
-        target = {"epsilon": noise, "x0": x0, "v": a.sqrt().to(x.dtype) * noise - (1 - a).sqrt().to(x.dtype) * x0}[self.prediction]
+        target = {
+            "epsilon": noise,
+            "x0": x0,
+            "v": a.sqrt().to(x.dtype) * noise - (1 - a).sqrt().to(x.dtype) * x0,
+        }[self.prediction]
         simple = (out - target).square().flatten(1).mean(1)
         if self.prediction == "x0":
             simple = simple * (1 / (1 - a)).clamp(max=self.max_weight).flatten().to(x.dtype)
@@ -115,16 +158,25 @@ class Denoiser(nn.Module):
         return simple + 0.001 * self.schedule.T * self._bound(x0, x, t, predicted)
 
     def _bound(self, x0: Tensor, x: Tensor, t: Tensor, p: Reverse) -> Tensor:
-        """L_t in bits per dimension, (B,): KL(q(x_{t−1}|x_t, x_0) ‖ p_θ), and at t = 0 the likelihood of 8-bit pixels under p_θ."""
+        """L_t in bits per dimension, (B,):
+
+        KL(q(x_{t−1}|x_t, x_0) ‖ p_θ), and at t = 0 the likelihood of 8-bit pixels under p_θ.
+        """
         mean, variance = self.schedule.posterior(x0, x, t, t - 1)
         variance = variance.to(x.dtype).clamp(min=1e-20)
-        kl = 0.5 * (p.variance.log() - variance.log() + (variance + (mean - p.mean) ** 2) / p.variance - 1)
-        bits = torch.where((t == 0).view(-1, 1, 1, 1), -log_likelihood_8bit(x0, p.mean, p.variance.sqrt()), kl)
+        kl = 0.5 * (
+            p.variance.log() - variance.log() + (variance + (mean - p.mean) ** 2) / p.variance - 1
+        )
+        bits = torch.where(
+            (t == 0).view(-1, 1, 1, 1), -log_likelihood_8bit(x0, p.mean, p.variance.sqrt()), kl
+        )
         return bits.flatten(1).mean(1) / math.log(2)
 
 
 def log_likelihood_8bit(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """log P(x) of pixels quantised to 256 levels in [-1, 1] under N(mean, std²), elementwise (Ho et al. 2020, eq. 13)."""
+    """log P(x) of pixels quantised to 256 levels in [-1, 1] under N(mean, std²), elementwise (Ho et
+    al. 2020, eq. 13).
+    """
     upper, lower = (torch.special.ndtr((x - mean + side / 255) / std) for side in (1, -1))
     upper = torch.where(x > 0.999, 1.0, upper)
     lower = torch.where(x < -0.999, 0.0, lower)

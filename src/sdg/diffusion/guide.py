@@ -9,7 +9,10 @@ __all__ = ["Guide", "Prediction", "GuidanceOutput"]
 
 
 class Prediction(NamedTuple):
-    """What one call of the network says: x̂_0, not yet clipped, and with `learned_range` the weights of Σ's interpolation in [-1, 1]."""
+    """What one call of the network says:
+
+    x̂_0, not yet clipped, and with `learned_range` the weights of Σ's interpolation in [-1, 1].
+    """
 
     x0: Tensor
     weight: Tensor | None
@@ -20,7 +23,8 @@ class GuidanceOutput(NamedTuple):
 
     Arguments:
         prediction: the denoiser's own, of which guidance may have needed the gradient.
-        score: an estimate of γ∇ log p(y | x_t), added to the model's ∇ log p(x_t): x̂_0 ← x̂_0 + (1−ᾱ_t)/√ᾱ_t · score, and ε̂ with it.
+        score: an estimate of γ∇ log p(y | x_t), added to the model's ∇ log p(x_t): x̂_0 ← x̂_0 +
+            (1−ᾱ_t)/√ᾱ_t · score, and ε̂ with it.
         shift: added to x̂_0 while ε̂ stays.
     """
 
@@ -32,11 +36,22 @@ class GuidanceOutput(NamedTuple):
 class Guide(Protocol):
     """Guidance as the samplers see it. The step to the clean image is never guided."""
 
-    def guide_prediction(self, predict: Callable[[Tensor], Prediction], x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]) -> GuidanceOutput:
-        """Moves the prediction; `predict` is the denoiser at level t, `noise` each sample's own source."""
+    def guide_prediction(
+        self,
+        predict: Callable[[Tensor], Prediction],
+        x_t: Tensor,
+        t: int,
+        s: int,
+        noise: Callable[[], Tensor],
+    ) -> GuidanceOutput:
+        """Moves the prediction; `predict` is the denoiser at level t, `noise` each sample's own
+        source.
+        """
 
     def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
-        """γ∇sim, at μ_θ or at x_t, which a sampler with a Σ multiplies by it; None where this guidance does not act so."""
+        """γ∇sim, at μ_θ or at x_t, which a sampler with a Σ multiplies by it; None where this
+        guidance does not act so.
+        """
 
     def recurrence_at(self, t: int) -> int:
         """How often the step from level t is taken, with noise put back between."""

@@ -1,4 +1,6 @@
-"""One reverse step each, as a function of (x_t, t, s, noise), with two places where guidance enters."""
+"""One reverse step each, as a function of (x_t, t, s, noise), with two places where guidance
+enters.
+"""
 
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -11,14 +13,29 @@ from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, integer, number
 
-__all__ = ["DDIM", "DDPM", "DPMSolver", "Noise", "PrevStep", "Step", "ddim_step", "ddpm_step", "dpm_solver_step", "sample", "steps_taken"]
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "DPMSolver",
+    "Noise",
+    "PrevStep",
+    "Step",
+    "ddim_step",
+    "ddpm_step",
+    "dpm_solver_step",
+    "sample",
+    "steps_taken",
+]
 
 
-GUIDANCE_STREAM = 0x5D6  # turns a sample's seed into that of its second stream, guidance's own: the sampler's noise is the same whatever guides
+# Turns a sample's seed into that of its second stream, guidance's own: the sampler's noise is the
+# same whatever guides.
+GUIDANCE_STREAM = 0x5D6
 
 
 class Noise:
-    """Standard normal draws, every sample from a generator of its own: no sample depends on which others share its batch.
+    """Standard normal draws, every sample from a generator of its own: no sample depends on which
+    others share its batch.
 
     The generators live on the CPU, whose stream is the same on every machine and for every device.
 
@@ -29,12 +46,17 @@ class Noise:
 
     def __init__(self, seeds: Iterable[int], shape: tuple[int, ...], device="cpu"):
         seeds = list(seeds)
-        self.generators = {stream: [torch.Generator().manual_seed(seed ^ stream) for seed in seeds] for stream in (0, GUIDANCE_STREAM)}
+        self.generators = {
+            stream: [torch.Generator().manual_seed(seed ^ stream) for seed in seeds]
+            for stream in (0, GUIDANCE_STREAM)
+        }
         self.shape, self.device = shape, device
 
     def __call__(self, stream: int = 0) -> Tensor:
         """The next draw of the sampler's stream, 0, or of `GUIDANCE_STREAM`, shape (B, C, H, W)."""
-        return torch.stack([torch.randn(self.shape, generator=g) for g in self.generators[stream]]).to(self.device)
+        return torch.stack(
+            [torch.randn(self.shape, generator=g) for g in self.generators[stream]]
+        ).to(self.device)
 
 
 class PrevStep(NamedTuple):
@@ -51,14 +73,23 @@ class Step(NamedTuple):
     x0: Tensor
 
 
-def guided_prediction(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None) -> GuidanceOutput:
+def guided_prediction(
+    denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None
+) -> GuidanceOutput:
     if guide is None or s < 0:
         return GuidanceOutput(denoiser.predict(x, t))
-    return guide.guide_prediction(lambda x_t: denoiser.predict(x_t, t), x, t, s, lambda: noise(GUIDANCE_STREAM))
+    return guide.guide_prediction(
+        lambda x_t: denoiser.predict(x_t, t), x, t, s, lambda: noise(GUIDANCE_STREAM)
+    )
 
 
-def apply_guidance(denoiser: Denoiser, steering: GuidanceOutput, x: Tensor, t: int) -> tuple[Tensor, Tensor]:
-    """x̂_0 moved by the score, which ε̂ follows (Dhariwal & Nichol 2021, alg. 2: ε̂ = ε_θ − √(1−ᾱ_t) · score), and x̂_0 + shift besides."""
+def apply_guidance(
+    denoiser: Denoiser, steering: GuidanceOutput, x: Tensor, t: int
+) -> tuple[Tensor, Tensor]:
+    """x̂_0 moved by the score, which ε̂ follows (Dhariwal & Nichol 2021, alg.
+
+    2: ε̂ = ε_θ − √(1−ᾱ_t) · score), and x̂_0 + shift besides.
+    """
     x0 = steering.prediction.x0
     if steering.score is not None:
         a = denoiser.schedule.alpha_bar(t, x.device)
@@ -67,13 +98,23 @@ def apply_guidance(denoiser: Denoiser, steering: GuidanceOutput, x: Tensor, t: i
     return x0, x0 if steering.shift is None else denoiser.bounded(x0 + steering.shift)
 
 
-def ddpm_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: PrevStep | None = None) -> Step:
-    """The guided ancestral step (Liu et al. 2022, arXiv 2112.05744, alg. 1; unguided Ho et al. 2020, arXiv 2006.11239, alg. 2):
+def ddpm_step(
+    denoiser: Denoiser,
+    x: Tensor,
+    t: int,
+    s: int,
+    noise: Callable[[], Tensor],
+    guide: Guide | None = None,
+    past: PrevStep | None = None,
+) -> Step:
+    """The guided ancestral step (Liu et al. 2022, arXiv 2112.05744, alg. 1; unguided Ho et al.
+    2020, arXiv 2006.11239, alg. 2):
 
         x_s = μ_θ(x_t, t) + Σ γ∇sim + Σ^½ z
 
-    A `GuidanceOutput` of the prediction acts before: the score moves x̂_0, and μ_θ with it; a shift is added to x_s, √ᾱ_s times, as in DDIM.
-    The step to s = −1 is neither guided nor noised: x_s = x̂_0.
+    A `GuidanceOutput` of the prediction acts before: the score moves x̂_0, and μ_θ with it; a shift
+    is added to x_s, √ᾱ_s times, as in DDIM. The step to s = −1 is neither guided nor noised: x_s =
+    x̂_0.
 
     Arguments:
         x: x_t, shape (B, C, H, W).
@@ -99,9 +140,18 @@ def ddpm_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[],
     return Step(moved + variance.sqrt() * z, shifted)
 
 
-def ddim_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None, past: PrevStep | None = None,
-              eta: float = 0.0) -> Step:
-    """x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z with σ = η √β̃ (Song et al. 2021, arXiv 2010.02502, eq. 12).
+def ddim_step(
+    denoiser: Denoiser,
+    x: Tensor,
+    t: int,
+    s: int,
+    noise: Callable[[], Tensor],
+    guide: Guide | None = None,
+    past: PrevStep | None = None,
+    eta: float = 0.0,
+) -> Step:
+    """x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z with σ = η √β̃ (Song et al. 2021, arXiv 2010.02502,
+    eq. 12).
 
     Guidance's score moves x̂_0 and, with it, ε̂; its shift moves x̂_0 alone.
 
@@ -113,19 +163,31 @@ def ddim_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[],
     x0, shifted = apply_guidance(denoiser, guided_prediction(denoiser, x, t, s, noise, guide), x, t)
     a = denoiser.schedule.alpha_bar(s, x.device)
     variance = eta**2 * denoiser.schedule.posterior_variance(t, s, x.device)
-    x_s = (a.sqrt().to(x.dtype) * shifted + (1 - a - variance).clamp(min=0).sqrt().to(x.dtype) * denoiser.schedule.noise(x0, x, t)
-           + variance.sqrt().to(x.dtype) * z)
+    x_s = (
+        a.sqrt().to(x.dtype) * shifted
+        + (1 - a - variance).clamp(min=0).sqrt().to(x.dtype) * denoiser.schedule.noise(x0, x, t)
+        + variance.sqrt().to(x.dtype) * z
+    )
     return Step(x_s, shifted)
 
 
-def dpm_solver_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None = None,
-                    past: PrevStep | None = None) -> Step:
-    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, alg. 2), with λ = log(√ᾱ/√(1−ᾱ)), h = λ_s − λ_t and r = (λ_t − λ_past)/h:
+def dpm_solver_step(
+    denoiser: Denoiser,
+    x: Tensor,
+    t: int,
+    s: int,
+    noise: Callable[[], Tensor],
+    guide: Guide | None = None,
+    past: PrevStep | None = None,
+) -> Step:
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, alg. 2), with λ = log(√ᾱ/√(1−ᾱ)), h = λ_s
+    − λ_t and r = (λ_t − λ_past)/h:
 
         x_s = √(1−ᾱ_s)/√(1−ᾱ_t) x_t + √ᾱ_s (1 − e^{−h}) [x̂_0 + (x̂_0 − x̂_0,past)/(2r)]
 
-    The first step and the last, where λ_s is infinite and x_s = x̂_0, are of first order. A shift of x̂_0 is no part of what is
-    extrapolated: it is added to the result, √ᾱ_s times, as in the other samplers.
+    The first step and the last, where λ_s is infinite and x_s = x̂_0, are of first order. A shift
+    of x̂_0 is no part of what is extrapolated: it is added to the result, √ᾱ_s times, as in the
+    other samplers.
 
     Arguments:
         noise: not drawn from, but for guidance's own use.
@@ -142,6 +204,7 @@ def dpm_solver_step(denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callab
     def half_log_snr(level):
         a = denoiser.schedule.alpha_bar(level, x.device)
         return (a.log() - (1 - a).log()) / 2
+
     a_t, a_s = (denoiser.schedule.alpha_bar(level, x.device) for level in (t, s))
     h, ahead = half_log_snr(s) - half_log_snr(t), x0
     if past is not None:
@@ -179,7 +242,11 @@ class DDIM:
     has_variance = False
 
     def __init__(self, steps: int = 50, spacing: str = "linspace", eta: float = 0.0):
-        self.steps, self.spacing, self.eta = integer("sampler.steps", steps, 1), spacing, number("sampler.eta", eta, 0, 1)
+        self.steps, self.spacing, self.eta = (
+            integer("sampler.steps", steps, 1),
+            spacing,
+            number("sampler.eta", eta, 0, 1),
+        )
 
     def step(self, denoiser, x, t, s, noise, guide=None, past=None):
         return ddim_step(denoiser, x, t, s, noise, guide, past, self.eta)
@@ -201,23 +268,36 @@ class DPMSolver:
 
 
 def steps_taken(schedule: Schedule, sampler, strength: float = 1.0) -> list[tuple[int, int]]:
-    """The steps (t, s) of a run: all of a sampler's, or the last share of them, at least one, for a start from an image."""
+    """The steps (t, s) of a run:
+
+    all of a sampler's, or the last share of them, at least one, for a start from an image.
+    """
     steps = schedule.steps(sampler.steps, sampler.spacing)
-    return steps[-max(1, round(strength * len(steps))):]
+    return steps[-max(1, round(strength * len(steps))) :]
 
 
 @torch.no_grad()
-def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guide | None = None, start: Tensor | None = None, strength: float = 1.0,
-           on_step: Callable[[int, Step], None] = lambda done, step: None) -> Tensor:
+def sample(
+    denoiser: Denoiser,
+    sampler,
+    noise: Noise,
+    guide: Guide | None = None,
+    start: Tensor | None = None,
+    strength: float = 1.0,
+    on_step: Callable[[int, Step], None] = lambda done, step: None,
+) -> Tensor:
     """Runs the reverse process from x_T ~ N(0, I), or from noised images.
 
     Arguments:
         sampler: one of this module's, with `steps`, `spacing` and `step`.
         noise: every sample's own source.
-        guide: guidance, or None. Where it repeats a step, q(x_t | x_s) lies between (Lugmayr et al. 2022, arXiv 2201.09865).
-        start: images in [-1, 1], shape (B, C, H, W), to start from, noised by q (SDEdit: Meng et al. 2022, arXiv 2108.01073).
-        strength: with `start`, the share of the steps that are taken, in (0, 1]: how far it may be left. The level that these begin
-            at depends on the sampler's spacing: with 10 steps and 0.6 it is 555 of 0 … 999 by linspace, 599 by trailing.
+        guide: guidance, or None. Where it repeats a step, q(x_t | x_s) lies between (Lugmayr et al.
+            2022, arXiv 2201.09865).
+        start: images in [-1, 1], shape (B, C, H, W), to start from, noised by q (SDEdit: Meng et
+            al. 2022, arXiv 2108.01073).
+        strength: with `start`, the share of the steps that are taken, in (0, 1]: how far it may be
+            left. The level that these begin at depends on the sampler's spacing: with 10 steps and
+            0.6 it is 555 of 0 … 999 by linspace, 599 by trailing.
         on_step: told how many steps are done, and the last one.
 
     Returns:
@@ -226,7 +306,11 @@ def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guide | None = None
     Raises:
         UserError: the samples are no longer finite, as with a γ that is far too large.
     """
-    steps, x, past = steps_taken(denoiser.schedule, sampler, 1.0 if start is None else strength), noise(), None
+    steps, x, past = (
+        steps_taken(denoiser.schedule, sampler, 1.0 if start is None else strength),
+        noise(),
+        None,
+    )
     if start is not None:
         x = denoiser.schedule.q_sample(start, steps[0][0], x)
     for done, (t, s) in enumerate(steps, 1):
@@ -237,6 +321,9 @@ def sample(denoiser: Denoiser, sampler, noise: Noise, guide: Guide | None = None
                 x = denoiser.schedule.renoise(step.x, s, t, noise())
         x, past = step.x, PrevStep(t, step.x0)
         if not x.isfinite().all():
-            raise UserError(f"the samples overflowed at step {done} of {len(steps)}; " + ("lower guidance.gamma." if guide else "are these the denoiser's weights?"))
+            raise UserError(
+                f"the samples overflowed at step {done} of {len(steps)}; "
+                + ("lower guidance.gamma." if guide else "are these the denoiser's weights?")
+            )
         on_step(done, step)
     return x.clamp(-1, 1)

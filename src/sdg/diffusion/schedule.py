@@ -1,6 +1,7 @@
 """The forward process q and everything that follows from it alone.
 
-Noise levels are indexed t = 0 … T−1 with ᾱ_0 > ᾱ_1 > …; t = 0 is already slightly noisy and the clean image is t = −1, ᾱ_{−1} = 1.
+Noise levels are indexed t = 0 … T−1 with ᾱ_0 > ᾱ_1 > …; t = 0 is already slightly noisy and the
+clean image is t = −1, ᾱ_{−1} = 1.
 """
 
 import math
@@ -21,7 +22,8 @@ class Schedule:
     """ᾱ_t of a variance-preserving process q(x_t | x_0) = N(√ᾱ_t x_0, (1−ᾱ_t) I).
 
     `linear` (Ho et al. 2020, arXiv 2006.11239): β from 1e-4 to 0.02, rescaled by 1000/T.
-    `cosine` (Nichol & Dhariwal 2021, arXiv 2102.09672): ᾱ_t = f(t+1)/f(0), f(u) = cos²((u/T + 0.008)/1.008 · π/2), β at most 0.999.
+    `cosine` (Nichol & Dhariwal 2021, arXiv 2102.09672): ᾱ_t = f(t+1)/f(0), f(u) = cos²((u/T +
+    0.008)/1.008 · π/2), β at most 0.999.
 
     Arguments:
         kind: `linear` or `cosine`.
@@ -33,10 +35,17 @@ class Schedule:
         if kind == "linear":
             beta = torch.linspace(1e-4, 0.02, T, dtype=torch.float64) * (1000 / T)
         else:
-            f = torch.cos((torch.arange(T + 1, dtype=torch.float64) / T + 0.008) / 1.008 * math.pi / 2) ** 2
+            f = (
+                torch.cos(
+                    (torch.arange(T + 1, dtype=torch.float64) / T + 0.008) / 1.008 * math.pi / 2
+                )
+                ** 2
+            )
             beta = 1 - f[1:] / f[:-1]
         # Index t + 1, so that the clean image t = −1 needs no special case.
-        alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta.clamp(max=0.999), 0)])
+        alpha_bar = torch.cat(
+            [torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta.clamp(max=0.999), 0)]
+        )
         self._tables = {torch.device("cpu"): alpha_bar}
 
     @property
@@ -45,16 +54,23 @@ class Schedule:
         return {"kind": self.kind, "T": self.T}
 
     def alpha_bar(self, t: int | Tensor, device="cpu") -> Tensor:
-        """ᾱ_t in float64, shape () or (B, 1, 1, 1) to multiply images, for t an integer or integers of shape (B,); −1 gives 1."""
+        """ᾱ_t in float64, shape () or (B, 1, 1, 1) to multiply images, for t an integer or integers
+        of shape (B,); −1 gives 1.
+        """
         device = torch.device(device)
         if device not in self._tables:
             # Apple's devices have no float64.
-            self._tables[device] = self._tables[torch.device("cpu")].to(device, torch.float32 if device.type == "mps" else torch.float64)
+            self._tables[device] = self._tables[torch.device("cpu")].to(
+                device, torch.float32 if device.type == "mps" else torch.float64
+            )
         table = self._tables[device]
         return table[t + 1] if isinstance(t, int) else table[t.to(device) + 1].view(-1, 1, 1, 1)
 
     def q_sample(self, x0: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
-        """x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε: a draw of q(x_t | x_0) for ε ~ N(0, I), shape (B, C, H, W)."""
+        """x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε:
+
+        a draw of q(x_t | x_0) for ε ~ N(0, I), shape (B, C, H, W).
+        """
         a = self.alpha_bar(t, x0.device)
         return a.sqrt().to(x0.dtype) * x0 + (1 - a).sqrt().to(x0.dtype) * noise
 
@@ -74,9 +90,15 @@ class Schedule:
 
     def posterior_variance(self, t: int | Tensor, s: int | Tensor, device="cpu") -> Tensor:
         """β̃ = β_{t|s} (1−ᾱ_s)/(1−ᾱ_t), the variance of q(x_s | x_t, x_0)."""
-        return self.beta(t, s, device) * (1 - self.alpha_bar(s, device)) / (1 - self.alpha_bar(t, device))
+        return (
+            self.beta(t, s, device)
+            * (1 - self.alpha_bar(s, device))
+            / (1 - self.alpha_bar(t, device))
+        )
 
-    def posterior(self, x0: Tensor, x_t: Tensor, t: int | Tensor, s: int | Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(
+        self, x0: Tensor, x_t: Tensor, t: int | Tensor, s: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
         """q(x_s | x_t, x_0) = N(μ̃, β̃ I), Ho et al. 2020 eq. 6–7 for any pair s < t.
 
             μ̃ = √ᾱ_s β/(1−ᾱ_t) x_0 + √(ᾱ_t/ᾱ_s) (1−ᾱ_s)/(1−ᾱ_t) x_t,    β̃ = β (1−ᾱ_s)/(1−ᾱ_t),    β = 1 − ᾱ_t/ᾱ_s
@@ -84,21 +106,32 @@ class Schedule:
         Returns:
             μ̃, shape (B, C, H, W), and β̃, float64, shape () or (B, 1, 1, 1).
         """
-        a_t, a_s, beta = self.alpha_bar(t, x_t.device), self.alpha_bar(s, x_t.device), self.beta(t, s, x_t.device)
+        a_t, a_s, beta = (
+            self.alpha_bar(t, x_t.device),
+            self.alpha_bar(s, x_t.device),
+            self.beta(t, s, x_t.device),
+        )
         from_x0 = a_s.sqrt() * beta / (1 - a_t)
         from_xt = (a_t / a_s).sqrt() * (1 - a_s) / (1 - a_t)
-        return from_x0.to(x0.dtype) * x0 + from_xt.to(x_t.dtype) * x_t, self.posterior_variance(t, s, x_t.device)
+        return from_x0.to(x0.dtype) * x0 + from_xt.to(x_t.dtype) * x_t, self.posterior_variance(
+            t, s, x_t.device
+        )
 
     def steps(self, count: int, spacing: str = "linspace") -> list[tuple[int, int]]:
         """The respaced grid as pairs (t, s) from noise to image; the last s is −1.
 
-        `linspace` takes both ends of the range, `leading` starts at t = 0, `trailing` ends at t = T−1 (Lin et al. 2023, arXiv 2305.08891, table 2).
+        `linspace` takes both ends of the range, `leading` starts at t = 0, `trailing` ends at t =
+        T−1 (Lin et al. 2023, arXiv 2305.08891, table 2).
         """
         integer("sampler.steps", count, 1, self.T)
         choice("sampler.spacing", spacing, SPACINGS)
         index = torch.arange(count, dtype=torch.float64)
         if spacing == "linspace":
-            levels = torch.linspace(0, self.T - 1, count, dtype=torch.float64) if count > 1 else torch.tensor([self.T - 1.0])
+            levels = (
+                torch.linspace(0, self.T - 1, count, dtype=torch.float64)
+                if count > 1
+                else torch.tensor([self.T - 1.0])
+            )
         elif spacing == "leading":
             levels = index * (self.T // count)
         else:
@@ -121,12 +154,19 @@ class Schedule:
         Raises:
             UserError: a level has no counterpart here.
         """
+
         def angle(a):
             return torch.arccos(a.clamp(0, 1).sqrt())
 
-        distance = (angle(alpha_bar.double())[:, None] - angle(self._tables[torch.device("cpu")][1:])[None, :]).abs()
+        distance = (
+            angle(alpha_bar.double())[:, None]
+            - angle(self._tables[torch.device("cpu")][1:])[None, :]
+        ).abs()
         gap, level = distance.min(1)
         if gap.max() > tolerance:
             lost = alpha_bar[gap.argmax()].item()
-            raise UserError(f"the encoder's schedule ({self.kind}, T={self.T}) has no level with the denoiser's ᾱ = {lost:.4g}; fine-tune the encoder with the denoiser's schedule.")
+            raise UserError(
+                f"the encoder's schedule ({self.kind}, T={self.T}) has no level with the "
+                f"denoiser's ᾱ = {lost:.4g}; fine-tune the encoder with the denoiser's schedule."
+            )
         return level

@@ -14,13 +14,37 @@ from sdg.metrics.layout import spread_within
 __all__ = ["figures", "report", "write_table"]
 
 SAID = (
-    "shows", "shows_real", "residual", "similarity", "frechet_imagenet", "frechet_imagenet_real", "frechet_imagenet_prompts", "frechet_imagenet_prompts_real", "frechet_judge", "frechet_judge_real",
-    "frechet_clip", "fid", "precision_judge", "recall_judge", "precision_clip", "recall_clip",
-    "diversity_judge", "diversity_clip", "seconds_per_sample",
+    "shows",
+    "shows_real",
+    "residual",
+    "similarity",
+    "frechet_imagenet",
+    "frechet_imagenet_real",
+    "frechet_imagenet_prompts",
+    "frechet_imagenet_prompts_real",
+    "frechet_judge",
+    "frechet_judge_real",
+    "frechet_clip",
+    "fid",
+    "precision_judge",
+    "recall_judge",
+    "precision_clip",
+    "recall_clip",
+    "diversity_judge",
+    "diversity_clip",
+    "seconds_per_sample",
 )
 
 
-def figures(table: Sequence[Mapping], gamma: float, conditions: Sequence[str], by_reference: Sequence[str], factors: Sequence[str], computed: Mapping, draws: int) -> dict:
+def figures(
+    table: Sequence[Mapping],
+    gamma: float,
+    conditions: Sequence[str],
+    by_reference: Sequence[str],
+    factors: Sequence[str],
+    computed: Mapping,
+    draws: int,
+) -> dict:
     """What `metrics.json` holds.
 
     Arguments:
@@ -33,8 +57,16 @@ def figures(table: Sequence[Mapping], gamma: float, conditions: Sequence[str], b
         draws: resamplings for an interval.
     """
     costs = [row["cost"] for row in table]
-    cost = {name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} | {"peak_memory": max(c["peak_memory"] for c in costs)}
-    found = {"gamma": gamma, "num_samples": len(table), "num_prompts": len(set(conditions)), "seconds_per_sample": cost.pop("seconds"), "cost_per_sample": cost}
+    cost = {name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} | {
+        "peak_memory": max(c["peak_memory"] for c in costs)
+    }
+    found = {
+        "gamma": gamma,
+        "num_samples": len(table),
+        "num_prompts": len(set(conditions)),
+        "seconds_per_sample": cost.pop("seconds"),
+        "cost_per_sample": cost,
+    }
 
     def column(name: str) -> torch.Tensor:
         return torch.tensor([float(row[name]) for row in table])
@@ -46,7 +78,11 @@ def figures(table: Sequence[Mapping], gamma: float, conditions: Sequence[str], b
         asked = [k for k, row in enumerate(table) if row["all"] is not None]
 
         def interval(name: str) -> tuple[float, float]:
-            return bootstrap_interval(torch.tensor([float(table[k][name]) for k in asked]), [conditions[k] for k in asked], draws)
+            return bootstrap_interval(
+                torch.tensor([float(table[k][name]) for k in asked]),
+                [conditions[k] for k in asked],
+                draws,
+            )
 
         found["alignment_all_interval"] = interval("all")
         if "shows" in table[0]:
@@ -62,29 +98,42 @@ def figures(table: Sequence[Mapping], gamma: float, conditions: Sequence[str], b
             if there:
                 same = torch.tensor([float(row[f"{kind}_{factor}"]) for row in there])
                 parts["agreement"][factor] = same.mean().item()
-                parts["agreement_interval"][factor] = bootstrap_interval(same, [row[kind] for row in there], draws)
+                parts["agreement_interval"][factor] = bootstrap_interval(
+                    same, [row[kind] for row in there], draws
+                )
         if f"{kind}_mask_iou" in table[0]:
             overlap = column(f"{kind}_mask_iou")
-            parts |= {"mask_iou": overlap.mean().item(), "mask_iou_interval": bootstrap_interval(overlap, groups, draws)}
+            parts |= {
+                "mask_iou": overlap.mean().item(),
+                "mask_iou_interval": bootstrap_interval(overlap, groups, draws),
+            }
         if table[0].get(f"{kind}_mask_iou_random") is not None:
             parts["mask_iou_random"] = column(f"{kind}_mask_iou_random").mean().item()
         for name, value in parts.items():
             found.setdefault(name, {})[kind] = value
     if "x" in table[0]:
-        found["position_spread"] = spread_within(torch.stack([column("x"), column("y")], 1), list(conditions))
+        found["position_spread"] = spread_within(
+            torch.stack([column("x"), column("y")], 1), list(conditions)
+        )
     return found
 
 
 def report(metrics: Mapping) -> None:
     """The figures in a few lines."""
+
     def shares(values: Mapping) -> str:
-        return "  ".join(f"{name} {value:.2f}" for name, value in values.items() if value is not None)
+        return "  ".join(
+            f"{name} {value:.2f}" for name, value in values.items() if value is not None
+        )
+
     for name in ("alignment", "against", "alignment_judge", "judge_ceiling", "retrieval_judge"):
         if any(value is not None for value in metrics.get(name, {}).values()):
             print(f"{name}: {shares(metrics[name])}")
     for kind, values in metrics.get("agreement", {}).items():
         print(f"shared with the {kind} reference: {shares(values)}")
-    print("  ".join(f"{name}: {metrics[name]:.3f}" for name in SAID if metrics.get(name) is not None))
+    print(
+        "  ".join(f"{name}: {metrics[name]:.3f}" for name in SAID if metrics.get(name) is not None)
+    )
 
 
 def write_table(file: Path, rows: Sequence[Mapping]) -> None:

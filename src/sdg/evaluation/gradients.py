@@ -36,13 +36,21 @@ def sources(noisy, clean, text: Tensor) -> dict[str, Logits]:
 
     def through_denoiser(x, t, x0):
         return scale * clean.encode_image(x0) @ text.T
+
     return {
-        "noise-aware": aware, "clean": at_noise, "clean, through the denoiser": through_denoiser,
+        "noise-aware": aware,
+        "clean": at_noise,
+        "clean, through the denoiser": through_denoiser,
     }
 
 
 def explained_by_level(
-    noisy, clean, denoiser: Denoiser, images: Tensor, prompts: Sequence[str], bank: Sequence[str],
+    noisy,
+    clean,
+    denoiser: Denoiser,
+    images: Tensor,
+    prompts: Sequence[str],
+    bank: Sequence[str],
     seed: int,
 ) -> list[dict]:
     """A row for each level and gradient: t, γ* and what is explained, as `explained` defines them.
@@ -64,7 +72,9 @@ def explained_by_level(
     schedule = Schedule(**noisy.config["schedule"])
     with torch.no_grad():
         own, others = clean.encode_text(list(prompts)), clean.encode_text(list(bank))
-    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(images.device)
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(seed)).to(
+        images.device
+    )
     rows = []
     for level in track(levels_at(schedule), "gradients"):
         gradients: dict[str, list[Tensor]] = {}
@@ -114,7 +124,8 @@ def information_by_encoder(rows: Sequence[dict], schedule: Schedule) -> dict[str
 
 
 def information_of(clean, images: Tensor, prompts: Sequence[str], bank: Sequence[str]) -> float:
-    """E log p(y | x_0)/p(y) of the clean encoder, in nats, p(y) being its mean over the bank: what the sentences say.
+    """E log p(y | x_0)/p(y) of the clean encoder, in nats, p(y) being its mean over the bank: what
+    the sentences say.
 
     Of a bank of K that is at most about log K when no sentence of the bank is as true as y.
     """

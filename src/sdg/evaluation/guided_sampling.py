@@ -23,7 +23,8 @@ __all__ = ["GuidedSampling"]
 
 
 class GuidedSampling(pl.LightningModule):
-    """Draws an image for every request and writes it at once, under the request's own index: ranks never meet in a file.
+    """Draws an image for every request and writes it at once, under the request's own index: ranks
+    never meet in a file.
 
     Whole batches are shared among the ranks; those that are done already are left alone.
 
@@ -39,15 +40,32 @@ class GuidedSampling(pl.LightningModule):
         trajectory: how many samples of the first batch to follow from noise to image.
     """
 
-    def __init__(self, pipeline: Pipeline, sampler, method: Method, similarity: Similarity | None, requests: Sequence[Request], drawn: SampleStore,
-                 start: Tensor | None = None, strength: float = 1.0, trajectory: int = 0):
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        sampler,
+        method: Method,
+        similarity: Similarity | None,
+        requests: Sequence[Request],
+        drawn: SampleStore,
+        start: Tensor | None = None,
+        strength: float = 1.0,
+        trajectory: int = 0,
+    ):
         super().__init__()
-        self.pipeline, self.sampler, self.method, self.similarity = pipeline, sampler, method, similarity
+        self.pipeline, self.sampler, self.method, self.similarity = (
+            pipeline,
+            sampler,
+            method,
+            similarity,
+        )
         # Named here, they move to the device with this module.
         self.denoiser, self.encoder = pipeline.denoiser, pipeline.encoder
         self.requests, self.drawn = requests, drawn
         self.start, self.strength, self.trajectory = start, strength, trajectory
-        self.steps = len(steps_taken(self.denoiser.schedule, sampler, 1.0 if start is None else strength))
+        self.steps = len(
+            steps_taken(self.denoiser.schedule, sampler, 1.0 if start is None else strength)
+        )
         self.progress = Bar("sampling")
 
     def setup(self, stage: str) -> None:
@@ -60,7 +78,9 @@ class GuidedSampling(pl.LightningModule):
         self.progress.begin(every * self.steps, self.done, self.trainer.is_global_zero)
 
     def predict_dataloader(self) -> DataLoader:
-        return DataLoader([[self.requests[i] for i in batch] for batch in self.batches], batch_size=None)
+        return DataLoader(
+            [[self.requests[i] for i in batch] for batch in self.batches], batch_size=None
+        )
 
     def predict_step(self, batch: list[Request], index: int) -> list[int]:
         began = time.perf_counter()
@@ -68,29 +88,59 @@ class GuidedSampling(pl.LightningModule):
         meter = Meter(self.networks())
         self.pipeline.device = self.device
         guide = self.pipeline.guide(self.method, self.similarity, (), batch, self.sampler)
-        followed = Trajectory(self.drawn.folder) if self.trajectory and batch[0].index == 0 else None
+        followed = (
+            Trajectory(self.drawn.folder) if self.trajectory and batch[0].index == 0 else None
+        )
 
         def on_step(done: int, step: Step) -> None:
             self.done += 1
             self.progress.reach(self.done)
             if followed:
                 followed.add(step.x[: self.trajectory], step.x0[: self.trajectory])
+
         images = self.pipeline.draw(batch, guide, self.sampler, self.start, self.strength, on_step)
-        seconds, memory, cost = time.perf_counter() - began, peak_memory(self.device), meter.close(images[0])
+        seconds, memory, cost = (
+            time.perf_counter() - began,
+            peak_memory(self.device),
+            meter.close(images[0]),
+        )
         if followed:
             print(f"trajectory: {followed.write()} (and .gif, x_t above x̂_0)")
-        self.write(batch, images, {name: value / len(batch) for name, value in ({"seconds": seconds} | cost).items()} | {"peak_memory": memory})
-        return [request.index for request in batch]  # Lightning warns of a step that returns nothing
+        self.write(
+            batch,
+            images,
+            {name: value / len(batch) for name, value in ({"seconds": seconds} | cost).items()}
+            | {"peak_memory": memory},
+        )
+        return [
+            request.index for request in batch
+        ]  # Lightning warns of a step that returns nothing
 
     def networks(self) -> dict[str, Network]:
         """What is metered."""
         found = {"denoiser": Network(self.denoiser.network, lambda x: self.denoiser(x, 0)[0])}
         if self.encoder:
-            found["encoder"] = Network(self.encoder.tower, lambda x: self.encoder.encode(x, torch.zeros(1, dtype=torch.long, device=x.device)).z)
+            found["encoder"] = Network(
+                self.encoder.tower,
+                lambda x: (
+                    self.encoder.encode(x, torch.zeros(1, dtype=torch.long, device=x.device)).z
+                ),
+            )
         return found
 
     def write(self, batch: list[Request], images: Tensor, cost: dict[str, float]) -> None:
-        self.drawn.add(to_uint8(images), [{"index": request.index, "seed": request.seed, "condition": dict(request.conditions), "cost": cost} for request in batch])
+        self.drawn.add(
+            to_uint8(images),
+            [
+                {
+                    "index": request.index,
+                    "seed": request.seed,
+                    "condition": dict(request.conditions),
+                    "cost": cost,
+                }
+                for request in batch
+            ],
+        )
 
     def teardown(self, stage: str) -> None:
         self.progress.stop()

@@ -1,4 +1,7 @@
-"""A finished run or sweep, told to a logger: figures, pictures, the table, the page, and what guided it."""
+"""A finished run or sweep, told to a logger:
+
+figures, pictures, the table, the page, and what guided it.
+"""
 
 import csv
 from collections.abc import Iterable, Mapping
@@ -11,19 +14,32 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 __all__ = ["publish"]
 
 
-def publish(logger: Logger, folder: Path, figures: Mapping[str, float], table: str, weights: Iterable[str | Path] = ()) -> None:
+def publish(
+    logger: Logger,
+    folder: Path,
+    figures: Mapping[str, float],
+    table: str,
+    weights: Iterable[str | Path] = (),
+) -> None:
     """Logs what lies in a folder; each logger takes what it can show.
 
     Arguments:
         figures: numbers by name.
         table: file of the .csv.
-        weights: files or folders kept as an artifact, so that a run can be traced to what guided it; what lies on a hub is not kept twice.
+        weights: files or folders kept as an artifact, so that a run can be traced to what guided
+            it; what lies on a hub is not kept twice.
     """
     logger.log_metrics(dict(figures))
-    pictures = [file for name in ("grid.png", "sweep.png", "curves.png", "trajectory.png") if (file := folder / name).is_file()]
+    pictures = [
+        file
+        for name in ("grid.png", "sweep.png", "curves.png", "trajectory.png")
+        if (file := folder / name).is_file()
+    ]
     if isinstance(logger, TensorBoardLogger):
         for file in pictures:
-            logger.experiment.add_image(file.stem, np.asarray(Image.open(file).convert("RGB")), dataformats="HWC")
+            logger.experiment.add_image(
+                file.stem, np.asarray(Image.open(file).convert("RGB")), dataformats="HWC"
+            )
     if isinstance(logger, WandbLogger):
         import wandb
 
@@ -33,8 +49,12 @@ def publish(logger: Logger, folder: Path, figures: Mapping[str, float], table: s
             head, *rows = csv.reader(file)
         logger.log_table(Path(table).stem, columns=head, data=list(zip(*map(typed, zip(*rows)))))
         if (folder / "report.html").is_file():
-            logger.experiment.log({"report": wandb.Html((folder / "report.html").read_text(), inject=False)})
-        for place in (Path(path).expanduser() for path in weights if Path(path).expanduser().exists()):
+            logger.experiment.log(
+                {"report": wandb.Html((folder / "report.html").read_text(), inject=False)}
+            )
+        for place in (
+            Path(path).expanduser() for path in weights if Path(path).expanduser().exists()
+        ):
             artifact = wandb.Artifact(place.stem, type="weights")
             (artifact.add_dir if place.is_dir() else artifact.add_file)(str(place))
             logger.experiment.log_artifact(artifact)
@@ -42,7 +62,9 @@ def publish(logger: Logger, folder: Path, figures: Mapping[str, float], table: s
 
 
 def typed(column: tuple[str, ...]) -> list:
-    """A column of a .csv as numbers, None where it is empty, if it holds nothing else; else as it is."""
+    """A column of a .csv as numbers, None where it is empty, if it holds nothing else; else as it
+    is.
+    """
     try:
         return [float(cell) if cell else None for cell in column]
     except ValueError:

@@ -17,21 +17,27 @@ __all__ = ["SampleStore"]
 
 
 class SampleStore:
-    """The batches of a run and which of them are done: `rows/00064.jsonl` holds the rows of the batch that starts with sample 64.
+    """The batches of a run and which of them are done: `rows/00064.jsonl` holds the rows of the
+    batch that starts with sample 64.
 
-    That file appears whole, after the batch's images: whatever else a killed run left is drawn again.
+    That file appears whole, after the batch's images: whatever else a killed run left is drawn
+    again.
 
     Arguments:
         folder: of the run.
         size: number of samples.
-        batch_size: of all batches but the last. A resumed run has the same batches, so that it draws the same bytes.
+        batch_size: of all batches but the last. A resumed run has the same batches, so that it
+            draws the same bytes.
         mark: the run's `fingerprint`.
         kind: of `sdg.report.pictures`: how images are stored.
     """
 
     def __init__(self, folder: Path, size: int, batch_size: int, mark: str, kind: str = "folder"):
         self.folder, self.mark, self.pictures = Path(folder), mark, Pictures(Path(folder), kind)
-        self.batches = [list(range(start, min(start + batch_size, size))) for start in range(0, size, batch_size)]
+        self.batches = [
+            list(range(start, min(start + batch_size, size)))
+            for start in range(0, size, batch_size)
+        ]
 
     def begin(self, anew: bool) -> None:
         """Makes the folder ready.
@@ -49,10 +55,16 @@ class SampleStore:
                 shutil.rmtree(rows)
                 shutil.rmtree(images, ignore_errors=True)
             elif json.loads(told.read_text())["fingerprint"] != self.mark:
-                raise UserError(f"{self.folder} holds the samples of another run, whose settings, prompts or weights were others; "
-                                "rerun=true replaces them, hydra.run.dir=FOLDER puts these elsewhere.")
+                raise UserError(
+                    f"{self.folder} holds the samples of another run, whose settings, prompts or "
+                    "weights were others; "
+                    "rerun=true replaces them, hydra.run.dir=FOLDER puts these elsewhere."
+                )
         elif any(images.glob("*")):
-            raise UserError(f"{images} holds files that are not of a sampling run; set hydra.run.dir to another folder.")
+            raise UserError(
+                f"{images} holds files that are not of a sampling run; set hydra.run.dir to "
+                "another folder."
+            )
         for part in (rows, images):
             part.mkdir(parents=True, exist_ok=True)
         for torn in rows.glob("*.*.*"):  # what a killed run was writing
@@ -71,14 +83,27 @@ class SampleStore:
             images: 8-bit, (B, 3, H, W).
             rows: `index` and `seed` of each, what it was asked for (`condition`), and its `cost`.
         """
-        files = self.pictures.write(images, [{key: value for key, value in row.items() if key != "cost"} for row in rows])
-        rows = [{key: value for key, value in row.items() if key != "condition"} | {"file": file} for row, file in zip(rows, files)]
-        write_whole(self.file([row["index"] for row in rows]), "".join(json.dumps(row) + "\n" for row in rows))
+        files = self.pictures.write(
+            images, [{key: value for key, value in row.items() if key != "cost"} for row in rows]
+        )
+        rows = [
+            {key: value for key, value in row.items() if key != "condition"} | {"file": file}
+            for row, file in zip(rows, files)
+        ]
+        write_whole(
+            self.file([row["index"] for row in rows]),
+            "".join(json.dumps(row) + "\n" for row in rows),
+        )
 
     def rows(self) -> list[dict]:
         """One for each sample that is drawn, in order."""
         files = (self.file(batch) for batch in self.batches)
-        return [json.loads(line) for file in files if file.is_file() for line in file.read_text().splitlines()]
+        return [
+            json.loads(line)
+            for file in files
+            if file.is_file()
+            for line in file.read_text().splitlines()
+        ]
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """These samples as they were written, (N, 3, H, W) in [-1, 1]."""
@@ -94,15 +119,28 @@ class SampleStore:
         return self.folder / "rows" / f"read-{rank}.json"
 
     def figures(self, options: Mapping) -> dict | None:
-        """The figures of a run that is drawn and measured already, with these options of `eval`; None where something is left to do."""
+        """The figures of a run that is drawn and measured already, with these options of `eval`;
+        None where something is left to do.
+        """
         file = self.folder / "metrics.json"
-        if self.missing() or not file.is_file() or not self.measured.is_file() or json.loads(self.measured.read_text()) != dict(options):
+        if (
+            self.missing()
+            or not file.is_file()
+            or not self.measured.is_file()
+            or json.loads(self.measured.read_text()) != dict(options)
+        ):
             return None
         return json.loads(file.read_text())
 
     def archive_metrics(self, options: Mapping) -> None:
-        """Copies the figures that other options of `eval` gave into `measured/`, before these replace them."""
-        if (self.folder / "metrics.json").is_file() and self.measured.is_file() and (told := self.measured.read_text()) != json.dumps(dict(options)):
+        """Copies the figures that other options of `eval` gave into `measured/`, before these
+        replace them.
+        """
+        if (
+            (self.folder / "metrics.json").is_file()
+            and self.measured.is_file()
+            and (told := self.measured.read_text()) != json.dumps(dict(options))
+        ):
             place = self.folder / "measured" / hashlib.sha256(told.encode()).hexdigest()[:8]
             place.mkdir(parents=True, exist_ok=True)
             write_whole(place / "eval.json", told)

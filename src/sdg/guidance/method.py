@@ -11,7 +11,8 @@ from sdg.errors import UserError, choice, integer, number
 
 __all__ = ["SimilarityFn", "Bound", "Method", "gradient", "through_denoiser"]
 
-# sim(x, y) of x (B, C, H, W) at one of the denoiser's levels, −1 for a clean image: (B,), differentiable in x.
+# sim(x, y) of x (B, C, H, W) at one of the denoiser's levels, −1 for a clean image: (B,),
+# differentiable in x.
 SimilarityFn = Callable[[Tensor, int], Tensor]
 GAMMA_SCHEDULES = {  # γ_t/γ over u = t/(T−1), from image to noise; each has mean 1
     "constant": lambda u: 1.0,
@@ -28,7 +29,9 @@ def gradient(similarity: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def through_denoiser(similarity, predict, x_t: Tensor):
-    """The prediction and ∇_{x_t} F(x̂_0(x_t)), from one forward and one backward pass of the denoiser."""
+    """The prediction and ∇_{x_t} F(x̂_0(x_t)), from one forward and one backward pass of the
+    denoiser.
+    """
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()
         prediction = predict(x)
@@ -42,35 +45,56 @@ class Method:
 
     Arguments:
         gamma: γ; 0 is the unguided sampler, bit for bit, and no encoder is called.
-        gamma_schedule: `constant`; `towards_noise`, γ_t = 2γu with u = t/(T−1); or `towards_image`, γ_t = 2γ(1−u).
-        interval: [lo, hi]; only steps from levels with lo ≤ u ≤ hi are guided (Kynkäänniemi et al. 2024, arXiv 2404.07724).
+        gamma_schedule: `constant`; `towards_noise`, γ_t = 2γu with u = t/(T−1); or `towards_image`,
+            γ_t = 2γ(1−u).
+        interval: [lo, hi]; only steps from levels with lo ≤ u ≤ hi are guided (Kynkäänniemi et al.
+            2024, arXiv 2404.07724).
         normalize: give every sample's gradient root mean square 1 before γ.
         max_norm: scale a longer gradient of a sample down to this Euclidean norm; None leaves it.
         recurrence: R; a guided step is taken R times with noise put back between.
         recurrence_interval: the levels whose steps are repeated, as in `interval`.
     """
 
-    at_clean = False  # whether the similarity is asked about x̂_0, so that a clean encoder fits, or about x_t
+    # Whether the similarity is asked about x̂_0, so that a clean encoder fits, or about x_t.
+    at_clean = False
 
-    def __init__(self, gamma: float, gamma_schedule: str = "constant", interval: Sequence[float] = (0.0, 1.0), normalize: bool = False,
-                 max_norm: float | None = None, recurrence: int = 1, recurrence_interval: Sequence[float] = (0.0, 1.0)):
+    def __init__(
+        self,
+        gamma: float,
+        gamma_schedule: str = "constant",
+        interval: Sequence[float] = (0.0, 1.0),
+        normalize: bool = False,
+        max_norm: float | None = None,
+        recurrence: int = 1,
+        recurrence_interval: Sequence[float] = (0.0, 1.0),
+    ):
         self.gamma = number("guidance.gamma", gamma)
-        self.share = GAMMA_SCHEDULES[choice("guidance.gamma_schedule", gamma_schedule, GAMMA_SCHEDULES)]
+        self.share = GAMMA_SCHEDULES[
+            choice("guidance.gamma_schedule", gamma_schedule, GAMMA_SCHEDULES)
+        ]
         self.interval = checked_interval("guidance.interval", interval)
         self.normalize = choice("guidance.normalize", normalize, (False, True))
         self.max_norm = None if max_norm is None else number("guidance.max_norm", max_norm, 0)
         self.recurrence = integer("guidance.recurrence", recurrence, 1)
-        self.recurrence_interval = checked_interval("guidance.recurrence_interval", recurrence_interval)
+        self.recurrence_interval = checked_interval(
+            "guidance.recurrence_interval", recurrence_interval
+        )
 
     def check(self, sampler) -> None:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
 
     def check_steps(self, steps: Sequence[tuple[int, int]], T: int) -> None:
-        """Raises a `UserError` where γ is not 0 and still none of these steps (t, s) is guided; one to the image itself never is."""
+        """Raises a `UserError` where γ is not 0 and still none of these steps (t, s) is guided; one
+        to the image itself never is.
+        """
         if self.gamma and not any(s >= 0 and within(self.interval, t, T) for t, s in steps):
             low, high = self.interval
-            raise UserError(f"none of the {len(steps)} steps would be guided: the last one never is, and guidance.interval=[{low:g},{high:g}] holds no other. "
-                            "Take more sampler.steps, a larger strength or a wider interval, or guidance.gamma=0.")
+            raise UserError(
+                f"none of the {len(steps)} steps would be guided: the last one never is, and "
+                f"guidance.interval=[{low:g},{high:g}] holds no other. "
+                "Take more sampler.steps, a larger strength or a wider interval, or "
+                "guidance.gamma=0."
+            )
 
     def guide(self, similarity: SimilarityFn, schedule: Schedule, sampler) -> "Bound | None":
         """Guidance for a batch, or None for γ = 0."""
@@ -82,14 +106,26 @@ class Method:
         if self.normalize:
             g = g / g.square().flatten(1).mean(1).sqrt().clamp(min=1e-12).view(-1, 1, 1, 1)
         if self.max_norm is not None:
-            g = g * (self.max_norm / g.flatten(1).norm(dim=1).clamp(min=1e-12)).clamp(max=1).view(-1, 1, 1, 1)
+            g = g * (self.max_norm / g.flatten(1).norm(dim=1).clamp(min=1e-12)).clamp(max=1).view(
+                -1, 1, 1, 1
+            )
         return g
 
-    def guide_prediction(self, bound: "Bound", predict: Callable[[Tensor], Prediction], x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]) -> GuidanceOutput:
+    def guide_prediction(
+        self,
+        bound: "Bound",
+        predict: Callable[[Tensor], Prediction],
+        x_t: Tensor,
+        t: int,
+        s: int,
+        noise: Callable[[], Tensor],
+    ) -> GuidanceOutput:
         """The prediction, moved; by default it is not."""
         return GuidanceOutput(predict(x_t))
 
-    def mean_gradient(self, bound: "Bound", mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
+    def mean_gradient(
+        self, bound: "Bound", mean: Tensor, x_t: Tensor, t: int, s: int
+    ) -> Tensor | None:
         """γ∇sim for a sampler to multiply by its Σ; None by default."""
         return None
 
@@ -97,8 +133,15 @@ class Method:
 class Bound:
     """A method with what it steers by: `sdg.diffusion.guide.Guide`."""
 
-    def __init__(self, method: Method, similarity: SimilarityFn, schedule: Schedule, has_variance: bool):
-        self.method, self.similarity, self.schedule, self.has_variance = method, similarity, schedule, has_variance
+    def __init__(
+        self, method: Method, similarity: SimilarityFn, schedule: Schedule, has_variance: bool
+    ):
+        self.method, self.similarity, self.schedule, self.has_variance = (
+            method,
+            similarity,
+            schedule,
+            has_variance,
+        )
 
     def gamma(self, t: int) -> float:
         """γ_t."""
@@ -108,13 +151,21 @@ class Bound:
         return within(self.method.interval, t, self.schedule.T)
 
     def guide_prediction(self, predict, x_t, t, s, noise):
-        return self.method.guide_prediction(self, predict, x_t, t, s, noise) if self.active(t) else GuidanceOutput(predict(x_t))
+        return (
+            self.method.guide_prediction(self, predict, x_t, t, s, noise)
+            if self.active(t)
+            else GuidanceOutput(predict(x_t))
+        )
 
     def mean_gradient(self, mean, x_t, t, s):
         return self.method.mean_gradient(self, mean, x_t, t, s) if self.active(t) else None
 
     def recurrence_at(self, t):
-        return self.method.recurrence if self.active(t) and within(self.method.recurrence_interval, t, self.schedule.T) else 1
+        return (
+            self.method.recurrence
+            if self.active(t) and within(self.method.recurrence_interval, t, self.schedule.T)
+            else 1
+        )
 
 
 def fraction(t: int, T: int) -> float:
@@ -130,8 +181,12 @@ def checked_interval(key: str, interval: Sequence[float]) -> tuple[float, float]
     try:
         low, high = interval
     except (TypeError, ValueError):
-        raise UserError(f"{key} must be two fractions of the noise range, such as [0.2,0.9], not {interval!r}.") from None
+        raise UserError(
+            f"{key} must be two fractions of the noise range, such as [0.2,0.9], not {interval!r}."
+        ) from None
     low, high = number(key, low, 0, 1), number(key, high, 0, 1)
     if low > high:
-        raise UserError(f"{key}=[{low:g},{high:g}] is empty: the first fraction must not be above the second.")
+        raise UserError(
+            f"{key}=[{low:g},{high:g}] is empty: the first fraction must not be above the second."
+        )
     return low, high

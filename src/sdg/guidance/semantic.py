@@ -16,44 +16,62 @@ PLACES = ("mean", "mean_own_level", "x_t", "x0")
 
 
 class SemanticGuidance(Method):
-    """The seed's equation (Liu et al. 2022, arXiv 2112.05744, alg. 1), from p(x_s | x_t, y) ∝ p_θ(x_s | x_t) exp(γ sim(x_s, y)):
+    """The seed's equation (Liu et al. 2022, arXiv 2112.05744, alg. 1), from p(x_s | x_t, y) ∝
+    p_θ(x_s | x_t) exp(γ sim(x_s, y)):
 
         x_s = μ_θ(x_t, t) + Σ γ ∇_x sim(x, y) |_{x = μ_θ(x_t, t)} + Σ^½ z
 
-    This object gives γ∇sim; the sampler multiplies by its Σ, or, having none, takes it as a score at x_t.
+    This object gives γ∇sim; the sampler multiplies by its Σ, or, having none, takes it as a score
+    at x_t.
 
     Arguments:
         gamma: γ.
-        gradient_at: `mean`, at μ_θ and told s; `mean_own_level`, at μ_θ and told the level of μ_θ's own noise, which is less than
-            that of s; `x_t`, at x_t and told t, as guided-diffusion does; `x0`, at a new draw of q(x_t | x̂_0(x_t)) and told t,
-            through the denoiser, as a score:
+        gradient_at: `mean`, at μ_θ and told s; `mean_own_level`, at μ_θ and told the level of μ_θ's
+            own noise, which is less than that of s; `x_t`, at x_t and told t, as guided-diffusion
+            does; `x0`, at a new draw of q(x_t | x̂_0(x_t)) and told t, through the denoiser, as a
+            score:
 
                 score = γ_t ∇_{x_t} sim(√ᾱ_t x̂_0(x_t) + √(1−ᾱ_t) z, y),   z ~ N(0, I)
 
-            The denoiser's Jacobian, which is ᾱ_t^½/(1−ᾱ_t) Cov(x_0 | x_t), leaves of the encoder's gradient what images can do; it
-            costs the denoiser's backward pass. None is `mean` where the sampler has a Σ, else `x_t`.
+            The denoiser's Jacobian, which is ᾱ_t^½/(1−ᾱ_t) Cov(x_0 | x_t), leaves of the encoder's
+            gradient what images can do; it costs the denoiser's backward pass. None is `mean` where
+            the sampler has a Σ, else `x_t`.
         options: `Method`'s.
     """
 
     def __init__(self, gamma: float = 30.0, gradient_at: str | None = None, **options):
         super().__init__(gamma, **options)
-        self.gradient_at = None if gradient_at is None else choice("guidance.gradient_at", gradient_at, PLACES)
+        self.gradient_at = (
+            None if gradient_at is None else choice("guidance.gradient_at", gradient_at, PLACES)
+        )
 
     def check(self, sampler) -> None:
         if self.gamma and self.gradient_at not in (None, "x_t", "x0") and not sampler.has_variance:
-            raise UserError(f"guidance.gradient_at={self.gradient_at} multiplies the gradient by the step's variance Σ, which this sampler does not have; use "
-                            "guidance.gradient_at=x_t (the score form: the same γ then steers somewhat differently) or sampler=ddpm.")
+            raise UserError(
+                f"guidance.gradient_at={self.gradient_at} multiplies the gradient by the step's "
+                "variance Σ, which this sampler does not have; use "
+                "guidance.gradient_at=x_t (the score form: the same γ then steers somewhat "
+                "differently) or sampler=ddpm."
+            )
 
     def guide_prediction(self, bound, predict, x_t, t, s, noise) -> GuidanceOutput:
         if self.gradient_at == "x0":
             return self.through_denoiser(bound, predict, x_t, t, noise())
         prediction = predict(x_t)
-        return GuidanceOutput(prediction) if bound.has_variance else GuidanceOutput(prediction, score=self.at(bound, x_t, 1.0, t, t))
+        return (
+            GuidanceOutput(prediction)
+            if bound.has_variance
+            else GuidanceOutput(prediction, score=self.at(bound, x_t, 1.0, t, t))
+        )
 
-    def through_denoiser(self, bound: Bound, predict, x_t: Tensor, t: int, z: Tensor) -> GuidanceOutput:
+    def through_denoiser(
+        self, bound: Bound, predict, x_t: Tensor, t: int, z: Tensor
+    ) -> GuidanceOutput:
         a = bound.schedule.alpha_bar(t, x_t.device)
         signal, sigma = a.sqrt().to(x_t.dtype), (1 - a).sqrt().to(x_t.dtype)
-        prediction, g = through_denoiser(lambda x0: bound.similarity(signal * x0 + sigma * z, t), predict, x_t)
+        prediction, g = through_denoiser(
+            lambda x0: bound.similarity(signal * x0 + sigma * z, t), predict, x_t
+        )
         return GuidanceOutput(prediction, score=bound.gamma(t) * self.shaped(g))
 
     def mean_gradient(self, bound, mean, x_t, t, s) -> Tensor | None:
@@ -61,18 +79,32 @@ class SemanticGuidance(Method):
             return None
         if self.gradient_at == "x_t":
             return self.at(bound, x_t, 1.0, t, t)
-        return self.at(bound, mean, *(own_level(bound.schedule, t, s) if self.gradient_at == "mean_own_level" else (1.0, s)), t)
+        return self.at(
+            bound,
+            mean,
+            *(
+                own_level(bound.schedule, t, s)
+                if self.gradient_at == "mean_own_level"
+                else (1.0, s)
+            ),
+            t,
+        )
 
     def at(self, bound: Bound, x: Tensor, scale: float, level: int, t: int) -> Tensor:
         """γ_t ∇_x sim(scale · x, y), the encoder being told `level`."""
-        return bound.gamma(t) * self.shaped(gradient(lambda x: bound.similarity(x * scale, level), x))
+        return bound.gamma(t) * self.shaped(
+            gradient(lambda x: bound.similarity(x * scale, level), x)
+        )
 
 
 @lru_cache(4096)  # of a run's steps
 def own_level(schedule: Schedule, t: int, s: int) -> tuple[float, int]:
     """What makes μ_θ a draw of some level: a scale and that level.
 
-    x_s = μ_θ + √β̃ z, so μ_θ holds √ᾱ_s x_0 and noise of variance 1−ᾱ_s−β̃; times (1−β̃)^−½ that is a draw of the level with ᾱ = ᾱ_s/(1−β̃).
+    x_s = μ_θ + √β̃ z, so μ_θ holds √ᾱ_s x_0 and noise of variance 1−ᾱ_s−β̃; times (1−β̃)^−½ that is
+    a draw of the level with ᾱ = ᾱ_s/(1−β̃).
     """
     a_s, small = schedule.alpha_bar(s), schedule.posterior_variance(t, s)
-    return float((1 - small) ** -0.5), int(schedule.match((a_s / (1 - small)).view(1), tolerance=1.6))
+    return float((1 - small) ** -0.5), int(
+        schedule.match((a_s / (1 - small)).view(1), tolerance=1.6)
+    )

@@ -1,4 +1,7 @@
-"""The alternatives that need no noise-aware encoder: a clean one looks at x̂_0(x_t), which the denoiser predicts."""
+"""The alternatives that need no noise-aware encoder:
+
+a clean one looks at x̂_0(x_t), which the denoiser predicts.
+"""
 
 from collections.abc import Sequence
 
@@ -13,16 +16,18 @@ __all__ = ["DPS", "FreeDoM", "LGD", "MPGD", "TFG", "Universal"]
 
 
 class TrainingFree(Method):
-    """What they share, as Training-free guidance unites them (Ye et al. 2024, arXiv 2409.15761, alg. 1).
+    """What they share, as Training-free guidance unites them (Ye et al. 2024, arXiv 2409.15761,
+    alg. 1).
 
         F(x) = log 1/n Σ_i exp sim(x + σ_t δ_i, y),   δ_i ~ N(0, I),   σ_t = σ √(1−ᾱ_t)
         score = γ_t ρ ∇_{x_t} F(x̂_0(x_t))                                             (through the denoiser)
         shift = Δ_m,   Δ_0 = 0,   Δ_{i+1} = Δ_i + γ_t μ (1−ᾱ_t) ∇F(x̂_0 + Δ_i)          (not through it)
 
-    The score is added to the model's, the shift to x̂_0 while ε̂ stays; a guided step is taken R times. In a DDPM step the paper's step
-    sizes are ρ_t = γ_t ρ β_{t|s} and μ_t = γ_t μ (1−ᾱ_t). The factor 1−ᾱ_t is the variance of x_0 given x_t for data of variance 1, so
-    that γ μ = 1 is one step of Bayes' rule. sim is asked about x̂_0 as it is predicted, not clipped to [-1, 1]: a clipped pixel would
-    have no gradient where it is most wrong.
+    The score is added to the model's, the shift to x̂_0 while ε̂ stays; a guided step is taken R
+    times. In a DDPM step the paper's step sizes are ρ_t = γ_t ρ β_{t|s} and μ_t = γ_t μ (1−ᾱ_t).
+    The factor 1−ᾱ_t is the variance of x_0 given x_t for data of variance 1, so that γ μ = 1 is one
+    step of Bayes' rule. sim is asked about x̂_0 as it is predicted, not clipped to [-1, 1]: a
+    clipped pixel would have no gradient where it is most wrong.
     """
 
     at_clean = True
@@ -42,8 +47,14 @@ class TrainingFree(Method):
         """F, with its δ drawn once."""
         if not self.smoothing:
             return lambda x0: bound.similarity(x0, -1)
-        deltas = [self.smoothing * float(1 - bound.schedule.alpha_bar(t)) ** 0.5 * noise() for _ in range(self.draws)]
-        return lambda x0: torch.logsumexp(torch.stack([bound.similarity(x0 + delta, -1) for delta in deltas]), 0) - torch.tensor(self.draws).log()
+        deltas = [
+            self.smoothing * float(1 - bound.schedule.alpha_bar(t)) ** 0.5 * noise()
+            for _ in range(self.draws)
+        ]
+        return lambda x0: (
+            torch.logsumexp(torch.stack([bound.similarity(x0 + delta, -1) for delta in deltas]), 0)
+            - torch.tensor(self.draws).log()
+        )
 
     def guide_prediction(self, bound, predict, x_t, t, s, noise) -> GuidanceOutput:
         similarity, score, shift = self.smoothed(bound, t, noise), None, None
@@ -55,7 +66,9 @@ class TrainingFree(Method):
         if self.mu:
             spread, shift = float(1 - bound.schedule.alpha_bar(t)), torch.zeros_like(x_t)
             for _ in range(self.iterations):
-                shift = shift + bound.gamma(t) * self.mu * spread * self.shaped(gradient(similarity, prediction.x0 + shift))
+                shift = shift + bound.gamma(t) * self.mu * spread * self.shaped(
+                    gradient(similarity, prediction.x0 + shift)
+                )
         return self.combined(bound, GuidanceOutput(prediction, score, shift), t)
 
     def sized(self, bound: Bound, g: Tensor, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
@@ -66,7 +79,8 @@ class TrainingFree(Method):
 
 
 class TFG(TrainingFree):
-    """The union: every knob of the formula. DPS, LGD and MPGD are special cases, FreeDoM and Universal change one line each.
+    """The union: every knob of the formula. DPS, LGD and MPGD are special cases, FreeDoM and
+    Universal change one line each.
 
     Arguments:
         gamma: γ.
@@ -78,20 +92,31 @@ class TFG(TrainingFree):
         options: `Method`'s.
     """
 
-    def __init__(self, gamma: float = 1.0, rho: float = 1.0, mu: float = 0.0, iterations: int = 1, smoothing: float = 0.0, draws: int = 1, **options):
+    def __init__(
+        self,
+        gamma: float = 1.0,
+        rho: float = 1.0,
+        mu: float = 0.0,
+        iterations: int = 1,
+        smoothing: float = 0.0,
+        draws: int = 1,
+        **options,
+    ):
         super().__init__(gamma, **options)
         self.set_knobs(rho=rho, mu=mu, iterations=iterations, smoothing=smoothing, draws=draws)
 
 
 class DPS(TrainingFree):
-    """Diffusion posterior sampling (Chung et al. 2023, arXiv 2209.14687, eq. 7): ∇ log p(y | x_t) ≈ ∇_{x_t} log p(y | x̂_0(x_t)).
+    """Diffusion posterior sampling (Chung et al. 2023, arXiv 2209.14687, eq. 7): ∇ log p(y | x_t) ≈
+    ∇_{x_t} log p(y | x̂_0(x_t)).
 
-        score = γ_t ∇_{x_t} sim(x̂_0(x_t), y)
+    score = γ_t ∇_{x_t} sim(x̂_0(x_t), y)
     """
 
 
 class LGD(TrainingFree):
-    """Loss-guided diffusion with Monte Carlo (Song et al. 2023, ICML, eq. 8): x_0 given x_t is N(x̂_0, r_t²) instead of a point.
+    """Loss-guided diffusion with Monte Carlo (Song et al. 2023, ICML, eq. 8): x_0 given x_t is
+    N(x̂_0, r_t²) instead of a point.
 
         score = γ_t ∇_{x_t} log 1/n Σ_i exp sim(x̂_0(x_t) + r_t δ_i, y),   r_t = σ √(1−ᾱ_t)
 
@@ -104,21 +129,40 @@ class LGD(TrainingFree):
 
 
 class FreeDoM(TrainingFree):
-    """FreeDoM (Yu et al. 2023, arXiv 2303.09833, alg. 2, with the step size of the authors' code): DPS' direction, a step in proportion
-    to ε̂, and time travel.
+    """FreeDoM (Yu et al. 2023, arXiv 2303.09833, alg. 2, with the step size of the authors' code):
+    DPS' direction, a step in proportion to ε̂, and time travel.
 
         ε̂ ← ε̂ − γ_t rms(ε̂) g/rms(g),   g = ∇_{x_t} sim(x̂_0(x_t), y),   that is   score = γ_t rms(ε̂)/√(1−ᾱ_t) · g/rms(g)
 
-    γ is here the share of ε̂ that is replaced. It sizes its own step, so `normalize` and `max_norm` have no place here.
+    γ is here the share of ε̂ that is replaced. It sizes its own step, so `normalize` and `max_norm`
+    have no place here.
     """
 
-    def __init__(self, gamma: float = 0.2, gamma_schedule: str = "constant", interval: Sequence[float] = (0.0, 1.0), recurrence: int = 2,
-                 recurrence_interval: Sequence[float] = (0.0, 1.0)):
-        super().__init__(gamma, gamma_schedule=gamma_schedule, interval=interval, recurrence=recurrence, recurrence_interval=recurrence_interval)
+    def __init__(
+        self,
+        gamma: float = 0.2,
+        gamma_schedule: str = "constant",
+        interval: Sequence[float] = (0.0, 1.0),
+        recurrence: int = 2,
+        recurrence_interval: Sequence[float] = (0.0, 1.0),
+    ):
+        super().__init__(
+            gamma,
+            gamma_schedule=gamma_schedule,
+            interval=interval,
+            recurrence=recurrence,
+            recurrence_interval=recurrence_interval,
+        )
 
     def sized(self, bound, g, x_t, x0, t):
         spread = (1 - bound.schedule.alpha_bar(t, x_t.device)).sqrt().to(x_t.dtype)
-        return bound.gamma(t) * rms(bound.schedule.noise(x0, x_t, t)) / spread * g / rms(g).clamp(min=1e-12)
+        return (
+            bound.gamma(t)
+            * rms(bound.schedule.noise(x0, x_t, t))
+            / spread
+            * g
+            / rms(g).clamp(min=1e-12)
+        )
 
 
 def rms(x: Tensor) -> Tensor:
@@ -127,14 +171,23 @@ def rms(x: Tensor) -> Tensor:
 
 
 class Universal(TrainingFree):
-    """Universal guidance (Bansal et al. 2023, arXiv 2302.07121, alg. 1): DPS, then a few steps of ascent at x̂_0, then time travel.
+    """Universal guidance (Bansal et al. 2023, arXiv 2302.07121, alg. 1): DPS, then a few steps of
+    ascent at x̂_0, then time travel.
 
         score = γ_t ∇_{x_t} sim(x̂_0(x_t), y) + √ᾱ_t/(1−ᾱ_t) Δ,   Δ = Δ_m as above
 
-    The second term is the paper's ε̂ ← ε̂ − √(ᾱ_t/(1−ᾱ_t)) Δ: here ε̂ moves with x̂_0, so that x_t stays explained.
+    The second term is the paper's ε̂ ← ε̂ − √(ᾱ_t/(1−ᾱ_t)) Δ: here ε̂ moves with x̂_0, so that x_t
+    stays explained.
     """
 
-    def __init__(self, gamma: float = 1.0, mu: float = 1.0, iterations: int = 3, recurrence: int = 2, **options):
+    def __init__(
+        self,
+        gamma: float = 1.0,
+        mu: float = 1.0,
+        iterations: int = 3,
+        recurrence: int = 2,
+        **options,
+    ):
         super().__init__(gamma, recurrence=recurrence, **options)
         self.set_knobs(mu=mu, iterations=iterations)
 
@@ -142,13 +195,17 @@ class Universal(TrainingFree):
         if steering.shift is None:
             return steering
         a = bound.schedule.alpha_bar(t, steering.shift.device)
-        return GuidanceOutput(steering.prediction, steering.score + (a.sqrt() / (1 - a)).to(steering.shift.dtype) * steering.shift)
+        return GuidanceOutput(
+            steering.prediction,
+            steering.score + (a.sqrt() / (1 - a)).to(steering.shift.dtype) * steering.shift,
+        )
 
 
 class MPGD(TrainingFree):
-    """Manifold preserving guided diffusion (He et al. 2023, arXiv 2311.16424, alg. 1): x̂_0 moves, the denoiser is not differentiated.
+    """Manifold preserving guided diffusion (He et al. 2023, arXiv 2311.16424, alg. 1): x̂_0 moves,
+    the denoiser is not differentiated.
 
-        x̂_0 ← x̂_0 + γ_t (1−ᾱ_t) ∇_{x̂_0} sim(x̂_0, y),   ε̂ stays
+    x̂_0 ← x̂_0 + γ_t (1−ᾱ_t) ∇_{x̂_0} sim(x̂_0, y),   ε̂ stays
     """
 
     rho, mu = 0.0, 1.0

@@ -10,11 +10,24 @@ __all__ = ["content"]
 
 
 def content(path: str) -> str:
-    """A digest of a file, or of the files of a folder but for its card, behind `NAME:` or `TAG@` too, or on the hub, whose names stay while what they hold changes; the tag itself of published weights."""
+    """A digest of a file, or of the files of a folder but for its card, behind `NAME:` or `TAG@`
+    too, or on the hub, whose names stay while what they hold changes; the tag itself of published
+    weights.
+    """
     place, told = Path(path).expanduser(), hashlib.sha256()
     if not place.exists():
         name, mark, rest = re.match(r"([^:@/]*)([:@]?)(.*)", str(path), re.DOTALL).groups()
-        return f"{name}{mark}{content(rest)}" if mark else content(str(located(path))) if named(path) else str(path)
-    for file in [place] if place.is_file() else sorted(file for file in place.rglob("*") if file.is_file() and file.suffix != ".md"):
+        return (
+            f"{name}{mark}{content(rest)}"
+            if mark
+            else content(str(located(path)))
+            if named(path)
+            else str(path)
+        )
+    for file in (
+        [place]
+        if place.is_file()
+        else sorted(file for file in place.rglob("*") if file.is_file() and file.suffix != ".md")
+    ):
         told.update(file.read_bytes())
     return told.hexdigest()

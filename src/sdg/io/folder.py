@@ -1,4 +1,8 @@
-"""What a trained part leaves: a folder with safetensors and a config, the denoiser's one that diffusers opens too, where that is exact."""
+"""What a trained part leaves:
+
+a folder with safetensors and a config, the denoiser's one that diffusers opens too, where that is
+exact.
+"""
 
 import json
 import shutil
@@ -13,7 +17,8 @@ __all__ = ["save_folder"]
 
 
 def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = False) -> Path:
-    """Writes `config.json`, and `model.safetensors` or a denoiser's `model_index.json`, `unet/` and `scheduler/`; `from_pretrained` reads it.
+    """Writes `config.json`, and `model.safetensors` or a denoiser's `model_index.json`, `unet/` and
+    `scheduler/`; `from_pretrained` reads it.
 
     Arguments:
         kind: "denoiser", "clip", …
@@ -29,5 +34,11 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
         save_pipeline(model, folder, half)
     else:
         save(folder / MODEL, kind, model, model.config, half)
-    (folder / CONFIG).write_text(json.dumps({KEY: {"kind": kind, "config": model.config, "file": UNET if pipeline else MODEL}}, indent=2) + "\n")
+    (folder / CONFIG).write_text(
+        json.dumps(
+            {KEY: {"kind": kind, "config": model.config, "file": UNET if pipeline else MODEL}},
+            indent=2,
+        )
+        + "\n"
+    )
     return folder

@@ -7,7 +7,9 @@ from sdg.errors import UserError, first_line
 
 __all__ = ["Absent", "located", "named", "push"]
 
-NAME = re.compile(r"\w[\w.-]*/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)(@[\w./-]+)?$")
+NAME = re.compile(
+    r"\w[\w.-]*/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)(@[\w./-]+)?$"
+)
 PUSHED = ("*.json", "*.safetensors", "*.md")
 FETCHED = (*PUSHED, "*.bin")
 
@@ -17,12 +19,20 @@ class Absent(UserError):
 
 
 def named(path: str | Path) -> bool:
-    """Whether this is nothing of this machine, and could be the name of something on the hub. Of a path into a folder that is here, a revision says so: `owner/name@main`."""
-    return not Path(path).expanduser().exists() and bool(found := NAME.match(str(path))) and bool(found[1] or not Path(path).parent.is_dir())
+    """Whether this is nothing of this machine, and could be the name of something on the hub.
+
+    Of a path into a folder that is here, a revision says so: `owner/name@main`.
+    """
+    return (
+        not Path(path).expanduser().exists()
+        and bool(found := NAME.match(str(path)))
+        and bool(found[1] or not Path(path).parent.is_dir())
+    )
 
 
 def located(path: str | Path) -> Path:
-    """A file or folder of this machine; or of the hub, `owner/name` or `owner/name@revision`, out of its cache or fetched into it.
+    """A file or folder of this machine; or of the hub, `owner/name` or `owner/name@revision`, out
+    of its cache or fetched into it.
 
     Raises:
         Absent: nothing is there.
@@ -32,19 +42,28 @@ def located(path: str | Path) -> Path:
         if (place := Path(path).expanduser()).exists():
             return place
         hint = f" If {path} is a name on the hub, say {path}@main." if NAME.match(str(path)) else ""
-        raise Absent(f"no weights at {path}; train them (`python train.py --help` lists how) or set the path of a file or folder that exists.{hint}")
+        raise Absent(
+            f"no weights at {path}; train them (`python train.py --help` lists how) or set the "
+            f"path of a file or folder that exists.{hint}"
+        )
     from huggingface_hub import snapshot_download
 
     name, _, revision = str(path).partition("@")
     try:
-        return Path(snapshot_download(name, revision=revision or None, allow_patterns=list(FETCHED)))
+        return Path(
+            snapshot_download(name, revision=revision or None, allow_patterns=list(FETCHED))
+        )
     except Exception as error:  # the hub's, the connection's, the cache's
-        raise UserError(f"there is no file or folder {path}, and no such model could be fetched from the hub ({type(error).__name__}). Offline, fetch it elsewhere "
-                        f"(hf download {name}) and give its folder instead.") from error
+        raise UserError(
+            f"there is no file or folder {path}, and no such model could be fetched from the hub "
+            f"({type(error).__name__}). Offline, fetch it elsewhere "
+            f"(hf download {name}) and give its folder instead."
+        ) from error
 
 
 def push(folder: str | Path, name: str, private: bool = False) -> str:
-    """Uploads a folder's weights, configs and card to the hub's `owner/name`, made if it is not there yet.
+    """Uploads a folder's weights, configs and card to the hub's `owner/name`, made if it is not
+    there yet.
 
     Returns:
         the address of the upload.
@@ -60,9 +79,23 @@ def push(folder: str | Path, name: str, private: bool = False) -> str:
         hub = HfApi()
         hub.create_repo(name, private=private, exist_ok=True)
         if private and not hub.repo_info(name).private:  # it was there already
-            raise UserError(f"{name} is there already and public, so nothing was pushed; make it private in its settings, or choose another name.")
-        return str(hub.upload_folder(repo_id=name, folder_path=str(folder), allow_patterns=list(PUSHED), commit_message="Weights, config and card"))
+            raise UserError(
+                f"{name} is there already and public, so nothing was pushed; make it private in "
+                "its settings, or choose another name."
+            )
+        return str(
+            hub.upload_folder(
+                repo_id=name,
+                folder_path=str(folder),
+                allow_patterns=list(PUSHED),
+                commit_message="Weights, config and card",
+            )
+        )
     except UserError:
         raise
     except Exception as error:  # the hub's, the connection's
-        raise UserError(f"{folder} could not be pushed to {name} ({type(error).__name__}: {first_line(error)}). Is the hub within reach? `hf auth login` logs in, `hf auth whoami` says as whom.") from error
+        raise UserError(
+            f"{folder} could not be pushed to {name} ({type(error).__name__}: "
+            f"{first_line(error)}). Is the hub within reach? `hf auth login` logs in, `hf auth "
+            "whoami` says as whom."
+        ) from error

@@ -12,7 +12,9 @@ __all__ = ["save_pipeline", "unlike"]
 
 
 def unlike(denoiser: Denoiser) -> str | None:
-    """Why a `DDPMPipeline` would not draw what this denoiser draws; None where it would, patches as channels."""
+    """Why a `DDPMPipeline` would not draw what this denoiser draws; None where it would, patches as
+    channels.
+    """
     options = denoiser.config["denoiser"]
     if options.get("heads"):
         return f"it has {options['heads']} attention heads at several widths, and UNet2DModel's config can only say how wide a head is"
@@ -28,10 +30,12 @@ def unlike(denoiser: Denoiser) -> str | None:
 
 
 def save_pipeline(denoiser: Denoiser, folder: str | Path, half: bool = False) -> Path:
-    """Writes `model_index.json`, `unet/` with safetensors, and `scheduler/`; for a denoiser of which `unlike` says nothing.
+    """Writes `model_index.json`, `unet/` with safetensors, and `scheduler/`; for a denoiser of
+    which `unlike` says nothing.
 
-    A denoiser of patches is one of 3 · patch² channels to diffusers: q(x_t|x_0) is the same for every pixel, so the order of pixels is
-    nothing to it, and what the pipeline draws is the image after `pixel_shuffle`.
+    A denoiser of patches is one of 3 · patch² channels to diffusers: q(x_t|x_0) is the same for
+    every pixel, so the order of pixels is nothing to it, and what the pipeline draws is the image
+    after `pixel_shuffle`.
 
     Arguments:
         half: as of `save`.
@@ -39,10 +43,23 @@ def save_pipeline(denoiser: Denoiser, folder: str | Path, half: bool = False) ->
     from diffusers import DDPMPipeline, DDPMScheduler
 
     schedule = denoiser.schedule
-    betas = ({"beta_schedule": "linear", "beta_start": 1e-4 * 1000 / schedule.T, "beta_end": 0.02 * 1000 / schedule.T} if schedule.kind == "linear"
-             else {"beta_schedule": "squaredcos_cap_v2"})
+    betas = (
+        {
+            "beta_schedule": "linear",
+            "beta_start": 1e-4 * 1000 / schedule.T,
+            "beta_end": 0.02 * 1000 / schedule.T,
+        }
+        if schedule.kind == "linear"
+        else {"beta_schedule": "squaredcos_cap_v2"}
+    )
     prediction = next(theirs for theirs, ours in PREDICTIONS.items() if ours == denoiser.prediction)
-    scheduler = DDPMScheduler(schedule.T, prediction_type=prediction, variance_type=denoiser.variance, clip_sample=denoiser.clip, **betas)
+    scheduler = DDPMScheduler(
+        schedule.T,
+        prediction_type=prediction,
+        variance_type=denoiser.variance,
+        clip_sample=denoiser.clip,
+        **betas,
+    )
     DDPMPipeline(denoiser.network, scheduler).save_pretrained(folder)
     if half:
         save_file(stored(denoiser.network, half), Path(folder) / UNET, {"format": "pt"})

@@ -1,4 +1,6 @@
-"""Noisy CLIPs of the SDG authors' own code become a `NoiseAwareEncoder` around open_clip's ModifiedResNet."""
+"""Noisy CLIPs of the SDG authors' own code become a `NoiseAwareEncoder` around open_clip's
+ModifiedResNet.
+"""
 
 import math
 import re
@@ -12,24 +14,39 @@ from sdg.errors import UserError
 __all__ = ["from_sdg_code", "is_sdg_code"]
 
 STEM = {"0": "conv1", "1": "bn1.norm", "3": "conv2", "4": "bn2.norm", "6": "conv3", "7": "bn3.norm"}
-LAYERS = {"visual_frozen.10": "layer1", "visual_frozen.11": "layer2", "visual_frozen.12": "layer3", "layer4": "layer4"}
+LAYERS = {
+    "visual_frozen.10": "layer1",
+    "visual_frozen.11": "layer2",
+    "visual_frozen.12": "layer3",
+    "layer4": "layer4",
+}
 TIME = {"time_embed.0": "time.1", "time_embed.2": "time.3", "emb_layers.1": "time.5"}
 SCHEDULE = {"kind": "linear", "T": 1000}  # guided-diffusion's, with which they were fine-tuned
 LOGIT_SCALE = 100.0  # of the RN50x16 that they began with
 HEAD_WIDTH = 64
-TEXT = {"context_length": 77, "vocab_size": 49408, "heads": 12, "layers": 12}  # and as wide as the embedding: RN50x16's
+TEXT = {
+    "context_length": 77,
+    "vocab_size": 49408,
+    "heads": 12,
+    "layers": 12,
+}  # and as wide as the embedding: RN50x16's
 
 
 def is_sdg_code(names: Collection[str]) -> bool:
     """Whether tensors of these names are a noisy CLIP of theirs."""
-    return {"visual_frozen.0.weight", "layer4.0.conv1.weight", "attn_pool.positional_embedding", "emb_layers.1.weight"} <= set(names)
+    return {
+        "visual_frozen.0.weight",
+        "layer4.0.conv1.weight",
+        "attn_pool.positional_embedding",
+        "emb_layers.1.weight",
+    } <= set(names)
 
 
 def from_sdg_code(tensors: Mapping[str, Tensor]) -> tuple[dict, dict[str, Tensor]]:
     """The config and the tensors of a `NoiseAwareEncoder`.
 
-    Its norms are modulated in the order stem, then bn1, bn2, bn3 of every block, a scale and a shift for each, which is ours too; those on
-    shortcuts are not.
+    Its norms are modulated in the order stem, then bn1, bn2, bn3 of every block, a scale and a
+    shift for each, which is ours too; those on shortcuts are not.
 
     Arguments:
         tensors: their state dict; its image size is that of the attention pool's positions.
@@ -37,18 +54,50 @@ def from_sdg_code(tensors: Mapping[str, Tensor]) -> tuple[dict, dict[str, Tensor
     Raises:
         UserError: a tensor is missing or left over, or the positions are no square.
     """
-    needed = ("visual_frozen.6.weight", "attn_pool.c_proj.weight", "time_embed.0.weight", *(f"{theirs}.0.conv1.weight" for theirs in LAYERS))
+    needed = (
+        "visual_frozen.6.weight",
+        "attn_pool.c_proj.weight",
+        "time_embed.0.weight",
+        *(f"{theirs}.0.conv1.weight" for theirs in LAYERS),
+    )
     if missing := [name for name in needed if name not in tensors]:
         raise UserError(f"this noisy CLIP has no tensor {missing[0]}; its file is not whole.")
-    blocks = {ours: 1 + max(int(name.removeprefix(f"{theirs}.").split(".")[0]) for name in tensors if name.startswith(f"{theirs}.")) for theirs, ours in LAYERS.items()}
-    width, embedding = tensors["visual_frozen.6.weight"].shape[0], tensors["attn_pool.c_proj.weight"].shape[0]
+    blocks = {
+        ours: 1
+        + max(
+            int(name.removeprefix(f"{theirs}.").split(".")[0])
+            for name in tensors
+            if name.startswith(f"{theirs}.")
+        )
+        for theirs, ours in LAYERS.items()
+    }
+    width, embedding = (
+        tensors["visual_frozen.6.weight"].shape[0],
+        tensors["attn_pool.c_proj.weight"].shape[0],
+    )
     places = len(tensors["attn_pool.positional_embedding"]) - 1
     if math.isqrt(places) ** 2 != places:
         raise UserError(f"this noisy CLIP has {places} positions, which is no square.")
-    vision = {"image_size": 32 * math.isqrt(places), "layers": list(blocks.values()), "width": width, "head_width": HEAD_WIDTH, "patch_size": None}
-    model = {"embed_dim": embedding, "vision_cfg": vision, "text_cfg": TEXT | {"width": embedding}, "quick_gelu": True}
+    vision = {
+        "image_size": 32 * math.isqrt(places),
+        "layers": list(blocks.values()),
+        "width": width,
+        "head_width": HEAD_WIDTH,
+        "patch_size": None,
+    }
+    model = {
+        "embed_dim": embedding,
+        "vision_cfg": vision,
+        "text_cfg": TEXT | {"width": embedding},
+        "quick_gelu": True,
+    }
     found = {renamed(name): value for name, value in tensors.items()}
-    config = {"clip": {"model": model, "words": []}, "schedule": dict(SCHEDULE), "width": tensors["time_embed.0.weight"].shape[1], "hidden": tensors["time_embed.0.weight"].shape[0]}
+    config = {
+        "clip": {"model": model, "words": []},
+        "schedule": dict(SCHEDULE),
+        "width": tensors["time_embed.0.weight"].shape[1],
+        "hidden": tensors["time_embed.0.weight"].shape[0],
+    }
     return config, found | {"logit_scale": torch.tensor(LOGIT_SCALE)}
 
 

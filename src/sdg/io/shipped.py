@@ -28,4 +28,7 @@ def shipped(name: str) -> Path:
         if (place / name / INDEX).is_file():
             return place / name
     names = shipped_names()
-    raise UserError(f"there are no shipped weights {name!r}{near(name, names) or '.'} There are: {', '.join(names)}.")
+    raise UserError(
+        f"there are no shipped weights {name!r}{near(name, names) or '.'} There are: "
+        f"{', '.join(names)}."
+    )

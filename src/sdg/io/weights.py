@@ -1,4 +1,8 @@
-"""One weight format: safetensors, and beside them, in a header or in a folder's config.json, all that rebuilds the model. Reading never executes code."""
+"""One weight format:
+
+safetensors, and beside them, in a header or in a folder's config.json, all that rebuilds the model.
+Reading never executes code.
+"""
 
 import json
 from pathlib import Path
@@ -14,11 +18,16 @@ from sdg.io.hub import located
 __all__ = ["CONFIG", "KEY", "MODEL", "UNET", "header", "read", "safetensors_of", "save", "stored"]
 
 KEY = "sdg"
-CONFIG, MODEL, UNET = "config.json", "model.safetensors", "unet/diffusion_pytorch_model.safetensors"  # of a folder
+CONFIG, MODEL, UNET = (
+    "config.json",
+    "model.safetensors",
+    "unet/diffusion_pytorch_model.safetensors",
+)  # of a folder
 
 
 def save(file: str | Path, kind: str, module: nn.Module, config: dict, half: bool = False) -> Path:
-    """Writes the module's weights and its `config`, plain JSON, under `kind` ("denoiser", "clip", …).
+    """Writes the module's weights and its `config`, plain JSON, under `kind` ("denoiser", "clip",
+    …).
 
     Arguments:
         half: store matrices and kernels in float16, half the size; they are read back into float32.
@@ -30,12 +39,18 @@ def save(file: str | Path, kind: str, module: nn.Module, config: dict, half: boo
 
 def stored(module: nn.Module, half: bool) -> dict[str, Tensor]:
     """A module's tensors as they are written, with `half` matrices and kernels in float16."""
-    return {name: value.detach().cpu().to(torch.float16 if half and value.ndim > 1 and value.is_floating_point() else value.dtype).contiguous()
-            for name, value in module.state_dict().items()}
+    return {
+        name: value.detach()
+        .cpu()
+        .to(torch.float16 if half and value.ndim > 1 and value.is_floating_point() else value.dtype)
+        .contiguous()
+        for name, value in module.state_dict().items()
+    }
 
 
 def header(file: str | Path) -> dict | None:
-    """What this project's safetensors, or a folder, say of themselves, {`kind`, `config`}; None for another's.
+    """What this project's safetensors, or a folder, say of themselves, {`kind`, `config`}; None for
+    another's.
 
     Raises:
         UserError: it cannot be read, or it is damaged.
@@ -44,7 +59,11 @@ def header(file: str | Path) -> dict | None:
         return None
     try:
         if Path(file).is_dir():
-            said = json.loads(place.read_text(encoding="utf-8")) if (place := Path(file) / CONFIG).is_file() else None
+            said = (
+                json.loads(place.read_text(encoding="utf-8"))
+                if (place := Path(file) / CONFIG).is_file()
+                else None
+            )
             found = said.get(KEY) if isinstance(said, dict) else None
         else:
             with safetensors.safe_open(str(file), "pt") as handle:
@@ -52,9 +71,18 @@ def header(file: str | Path) -> dict | None:
     except OSError as error:
         raise UserError(f"cannot read the weights {file}: {error.strerror or error}.") from error
     except (safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"the weights {file} are damaged or no safetensors {'folder' if Path(file).is_dir() else 'file'} ({error}); fetch or train them again.") from error
-    if found is not None and not (isinstance(found, dict) and {"kind", "config"} <= found.keys() and isinstance(found["config"], dict)):
-        raise UserError(f"the weights {file} have no valid `{KEY}` header; train or export them again.")
+        raise UserError(
+            f"the weights {file} are damaged or no safetensors "
+            f"{'folder' if Path(file).is_dir() else 'file'} ({error}); fetch or train them again."
+        ) from error
+    if found is not None and not (
+        isinstance(found, dict)
+        and {"kind", "config"} <= found.keys()
+        and isinstance(found["config"], dict)
+    ):
+        raise UserError(
+            f"the weights {file} have no valid `{KEY}` header; train or export them again."
+        )
     return found
 
 
@@ -69,25 +97,44 @@ def read(path: str | Path, kind: str) -> tuple[dict, dict]:
     if said is None and header(file / kind):
         raise UserError(f"the folder {file} is no {kind}'s; did you mean {file / kind}?")
     if said is None:
-        raise UserError(f"the folder {file} is none of this project's: it has no {CONFIG} with `{KEY}`. Give the one that a training ended with, as `weights: FOLDER`, or a .safetensors file."
-                        if file.is_dir() else f"the weights {file} have no `{KEY}` header, so they were not written by this project; train or export them with it.")
+        raise UserError(
+            f"the folder {file} is none of this project's: it has no {CONFIG} with `{KEY}`. Give "
+            "the one that a training ended with, as `weights: FOLDER`, or a .safetensors file."
+            if file.is_dir()
+            else f"the weights {file} have no `{KEY}` header, so they were not written by this project; train or export them with it."
+        )
     if said["kind"] != kind:
         raise UserError(f"the weights {file} hold a {said['kind']}, but a {kind} is needed here.")
     place = safetensors_of(file, said)
-    return said["config"], {("" if place == file or place.name == MODEL else "network.") + name: value for name, value in load_file(str(place)).items()}
+    return said["config"], {
+        ("" if place == file or place.name == MODEL else "network.") + name: value
+        for name, value in load_file(str(place)).items()
+    }
 
 
 def safetensors_of(place: Path, said: dict) -> Path:
     """The safetensors of a file or folder of this project, whole.
 
     Arguments:
-        said: its `header`. A folder's names the file: one of another format may lie beside it, from an earlier export or push.
+        said: its `header`. A folder's names the file: one of another format may lie beside it, from
+            an earlier export or push.
 
     Raises:
         UserError: it is not there, or damaged.
     """
-    file = place if place.is_file() else place / choice(f"the file of weights in {place}", said.get("file", UNET if (place / UNET).is_file() else MODEL), (MODEL, UNET))
+    file = (
+        place
+        if place.is_file()
+        else place
+        / choice(
+            f"the file of weights in {place}",
+            said.get("file", UNET if (place / UNET).is_file() else MODEL),
+            (MODEL, UNET),
+        )
+    )
     if not file.is_file():
-        raise UserError(f"the folder {place} has no {file.relative_to(place)}; fetch or train it again.")
+        raise UserError(
+            f"the folder {place} has no {file.relative_to(place)}; fetch or train it again."
+        )
     header(file)  # says what is damaged
     return file

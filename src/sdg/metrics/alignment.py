@@ -8,7 +8,8 @@ __all__ = ["Alignment", "bootstrap_interval", "hits", "shares"]
 
 
 class Alignment(Metric):
-    """Share of images on which the judge reads the value that the prompt names: for each factor, and for all that are named at once.
+    """Share of images on which the judge reads the value that the prompt names: for each factor,
+    and for all that are named at once.
 
     Arguments:
         factors: names, in the order of the judge's guesses.
@@ -39,19 +40,28 @@ class Alignment(Metric):
 
 
 def hits(guesses: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Which are right and which were asked for, booleans (B, factors + 1); the last column is "all that the prompt names"."""
+    """Which are right and which were asked for, booleans (B, factors + 1); the last column is "all
+    that the prompt names".
+    """
     asked, right = truth >= 0, guesses == truth
     everything, anything = (right | ~asked).all(1, keepdim=True), asked.any(1, keepdim=True)
     return torch.cat([right & asked, everything & anything], 1), torch.cat([asked, anything], 1)
 
 
 def shares(right: Tensor, asked: Tensor, factors: list[str]) -> dict[str, float | None]:
-    """What was right of what was asked for, summed over rows (B, factors + 1): {factor: share, …, "all": share}."""
-    return {name: r / a if a else None for name, r, a in zip([*factors, "all"], right.sum(0).tolist(), asked.sum(0).tolist())}
+    """What was right of what was asked for, summed over rows (B, factors + 1):
+
+    {factor: share, …, "all": share}.
+    """
+    return {
+        name: r / a if a else None
+        for name, r, a in zip([*factors, "all"], right.sum(0).tolist(), asked.sum(0).tolist())
+    }
 
 
 def bootstrap_interval(right: Tensor, prompts: list[str], draws: int = 1000) -> tuple[float, float]:
-    """The 95 % interval of a mean, by resampling prompts: samples of one prompt are not independent.
+    """The 95 % interval of a mean, by resampling prompts: samples of one prompt are not
+    independent.
 
     Arguments:
         right: 0 or 1, or another value, for each sample, (B,).

@@ -1,4 +1,7 @@
-"""What a sample costs: passes of each network, forward and backward, floating-point operations, memory."""
+"""What a sample costs:
+
+passes of each network, forward and backward, floating-point operations, memory.
+"""
 
 import resource
 import sys
@@ -14,7 +17,10 @@ __all__ = ["Meter", "Network", "peak_memory", "reset_peak_memory"]
 
 
 class Network(NamedTuple):
-    """A network to be metered: the module that every pass goes through, and how to send a batch of images through it."""
+    """A network to be metered:
+
+    the module that every pass goes through, and how to send a batch of images through it.
+    """
 
     module: nn.Module
     call: Callable[[Tensor], Tensor]
@@ -23,7 +29,8 @@ class Network(NamedTuple):
 class Meter:
     """Counts the passes of networks over single images.
 
-    FLOPs are counted by torch's FlopCounterMode for one image through each network, and multiplied: every pass over an image costs the same.
+    FLOPs are counted by torch's FlopCounterMode for one image through each network, and multiplied:
+    every pass over an image costs the same.
 
     Arguments:
         networks: {name: network}.
@@ -32,8 +39,12 @@ class Meter:
     def __init__(self, networks: dict[str, Network]):
         self.counts: Counter[str] = Counter()
         self.networks = networks
-        self.hooks = [network.module.register_forward_hook(lambda module, args, output, name=name: self.forward(name, len(args[0]), output))
-                      for name, network in networks.items()]
+        self.hooks = [
+            network.module.register_forward_hook(
+                lambda module, args, output, name=name: self.forward(name, len(args[0]), output)
+            )
+            for name, network in networks.items()
+        ]
 
     def forward(self, name: str, images: int, output) -> None:
         self.counts[f"{name}_forwards"] += images
@@ -50,8 +61,14 @@ class Meter:
         for hook in self.hooks:
             hook.remove()
         kinds = {name: (f"{name}_forwards", f"{name}_backwards") for name in self.networks}
-        flops = sum(self.counts[kind] * each for name, network in self.networks.items() for kind, each in zip(kinds[name], flops_of_one(network.call, image)))
-        return {kind: self.counts[kind] for pair in kinds.values() for kind in pair} | {"flops": flops}
+        flops = sum(
+            self.counts[kind] * each
+            for name, network in self.networks.items()
+            for kind, each in zip(kinds[name], flops_of_one(network.call, image))
+        )
+        return {kind: self.counts[kind] for pair in kinds.values() for kind in pair} | {
+            "flops": flops
+        }
 
 
 def flops_of_one(call: Callable[[Tensor], Tensor], image: Tensor) -> tuple[int, int]:
@@ -71,8 +88,8 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that the GPU held for this process since it was reset, on the CPU the most that the whole process ever did,
-    earlier jobs of a sweep included."""
+    """Bytes: the most that the GPU held for this process since it was reset, on the CPU the most
+    that the whole process ever did, earlier jobs of a sweep included."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

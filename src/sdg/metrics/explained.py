@@ -1,4 +1,7 @@
-"""How much of a denoiser's error a guidance gradient explains: a measure of gradients that needs no samples and no exact posterior."""
+"""How much of a denoiser's error a guidance gradient explains:
+
+a measure of gradients that needs no samples and no exact posterior.
+"""
 
 import math
 from collections.abc import Sequence
@@ -15,8 +18,8 @@ class Explained(NamedTuple):
 
     Attributes:
         gamma: γ*, the scale with which it does so best; 1 for the exact gradient.
-        error: the part of E‖ε̂ − ε‖² that γ* g explains, in units of the noise's variance, summed over
-            pixels; below 0 where γ* does not carry over to other images.
+        error: the part of E‖ε̂ − ε‖² that γ* g explains, in units of the noise's variance, summed
+            over pixels; below 0 where γ* does not carry over to other images.
     """
 
     gamma: float
@@ -52,12 +55,13 @@ def explained(gradient: Tensor, error: Tensor) -> Explained:
 
 
 def information(log_snr: Sequence[float], errors: Sequence[float]) -> float:
-    """½ ∫ error dλ over λ = log(ᾱ/(1−ᾱ)), in nats: the trapezoid rule from the first level to the last.
+    """½ ∫ error dλ over λ = log(ᾱ/(1−ᾱ)), in nats: the trapezoid rule from the first level to the
+    last.
 
     For the exact gradient, over all λ, this is the mutual information of x_0 and y (Guo, Shamai &
-    Verdú 2005, arXiv cs/0412108); another gradient explains less. Below the noisiest level the error
-    is taken to fall as the signal's power does, as e^λ, which adds half of it there; less noise than
-    at the last level adds nothing.
+    Verdú 2005, arXiv cs/0412108); another gradient explains less. Below the noisiest level the
+    error is taken to fall as the signal's power does, as e^λ, which adds half of it there; less
+    noise than at the last level adds nothing.
 
     Arguments:
         log_snr: λ of each level, rising or falling.

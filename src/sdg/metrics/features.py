@@ -1,4 +1,7 @@
-"""Distances between sets of images in the features of a network: every one is the same whatever rank or batch a sample was in."""
+"""Distances between sets of images in the features of a network:
+
+every one is the same whatever rank or batch a sample was in.
+"""
 
 from abc import abstractmethod
 
@@ -12,7 +15,13 @@ from torchmetrics.utilities.data import dim_zero_cat
 from sdg.metrics.alignment import bootstrap_interval
 
 __all__ = [
-    "FEW", "Diversity", "Frechet", "Kernel", "OfFeatures", "PrecisionRecall", "SamePrompts",
+    "FEW",
+    "Diversity",
+    "Frechet",
+    "Kernel",
+    "OfFeatures",
+    "PrecisionRecall",
+    "SamePrompts",
 ]
 
 FEW = 100  # below so many images of either set, no distance says anything
@@ -25,9 +34,11 @@ def enough(images: int) -> bool:
 
 
 class OfFeatures(Metric):
-    """A figure of N samples' features, gathered over ranks and put in the order of the samples: what computes it then is told everything.
+    """A figure of N samples' features, gathered over ranks and put in the order of the samples:
+    what computes it then is told everything.
 
-    Metrics of this kind that are updated alike share one copy of the features in a `MetricCollection`.
+    Metrics of this kind that are updated alike share one copy of the features in a
+    `MetricCollection`.
 
     Arguments:
         real: features of real images to compare with, (M, F); on the CPU.
@@ -55,7 +66,9 @@ class OfFeatures(Metric):
 
     def compute(self):
         order = dim_zero_cat(self.index).argsort()
-        return self.of(dim_zero_cat(self.features)[order].cpu(), dim_zero_cat(self.group)[order].cpu())
+        return self.of(
+            dim_zero_cat(self.features)[order].cpu(), dim_zero_cat(self.group)[order].cpu()
+        )
 
     @abstractmethod
     def of(self, features: Tensor, group: Tensor):
@@ -63,23 +76,27 @@ class OfFeatures(Metric):
 
 
 class Frechet(OfFeatures):
-    """Fréchet distance ‖m − m'‖² + tr(C + C' − 2 (C C')^½) between samples and real images (Heusel et al. 2017, arXiv 1706.08500, eq. 6).
+    """Fréchet distance ‖m − m'‖² + tr(C + C' − 2 (C C')^½) between samples and real images (Heusel
+    et al. 2017, arXiv 1706.08500, eq. 6).
 
-    It is FID where the features are Inception's. Few samples bias it upwards: compare equal numbers.
-    None for fewer than 100 of either.
+    It is FID where the features are Inception's. Few samples bias it upwards: compare equal
+    numbers. None for fewer than 100 of either.
     """
 
     def of(self, features, group):
         if min(len(features), len(self.real)) < FEW:
             return None
-        distance = FrechetInceptionDistance(feature=AsTheyAre(features.shape[1]), sync_on_compute=False)
+        distance = FrechetInceptionDistance(
+            feature=AsTheyAre(features.shape[1]), sync_on_compute=False
+        )
         distance.update(self.real, real=True)
         distance.update(features, real=False)
         return float(distance.compute())
 
 
 class SamePrompts(Metric):
-    """Fréchet distance between N samples and N real images of the same prompts, and between N others and those.
+    """Fréchet distance between N samples and N real images of the same prompts, and between N
+    others and those.
 
     The two compare: equal numbers, the same prompts, so that neither leaving a prompt aside nor
     having few samples is an advantage. None for fewer than 100.
@@ -112,19 +129,25 @@ class SamePrompts(Metric):
 
 
 class Kernel(OfFeatures):
-    """Kernel distance (Bińkowski et al. 2018, arXiv 1801.01401: MMD² with the kernel (x·y/d + 1)³) and its deviation over subsets of 1000.
+    """Kernel distance (Bińkowski et al. 2018, arXiv 1801.01401: MMD² with the kernel (x·y/d + 1)³)
+    and its deviation over subsets of 1000.
 
-    It is KID where the features are Inception's. Unbiased, so that few samples compare with many. None for fewer than 100 of either.
+    It is KID where the features are Inception's. Unbiased, so that few samples compare with many.
+    None for fewer than 100 of either.
     """
 
     def of(self, features, group):
         size = min(len(features), len(self.real), SUBSET)
         if size < FEW:
             return None
-        distance = KernelInceptionDistance(feature=AsTheyAre(features.shape[1]), subset_size=size, sync_on_compute=False)
+        distance = KernelInceptionDistance(
+            feature=AsTheyAre(features.shape[1]), subset_size=size, sync_on_compute=False
+        )
         distance.update(self.real, real=True)
         distance.update(features, real=False)
-        with torch.random.fork_rng(devices=[]):  # torchmetrics draws the subsets from the global generator
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # torchmetrics draws the subsets from the global generator
             torch.manual_seed(0)
             mean, deviation = distance.compute()
         return float(mean), float(deviation)
@@ -158,21 +181,36 @@ class PrecisionRecall(OfFeatures):
         self.k = k
 
     def of(self, features, group):
-        return None if min(len(features), len(self.real)) < FEW else (within(features, self.real, self.k), within(self.real, features, self.k))
+        return (
+            None
+            if min(len(features), len(self.real)) < FEW
+            else (within(features, self.real, self.k), within(self.real, features, self.k))
+        )
 
 
 def within(points: Tensor, others: Tensor, k: int, part: int = 1000) -> float:
     """The share of points that lie within the surroundings of some other."""
-    radius = torch.cat([torch.cdist(rows, others).kthvalue(k + 1, 1).values for rows in others.split(part)])  # each is its own nearest
-    return torch.cat([(torch.cdist(rows, others) <= radius).any(1) for rows in points.split(part)]).float().mean().item()
+    radius = torch.cat(
+        [torch.cdist(rows, others).kthvalue(k + 1, 1).values for rows in others.split(part)]
+    )  # each is its own nearest
+    return (
+        torch.cat([(torch.cdist(rows, others) <= radius).any(1) for rows in points.split(part)])
+        .float()
+        .mean()
+        .item()
+    )
 
 
 class Diversity(OfFeatures):
-    """Mean Euclidean distance between two samples of one condition, and its 95 % interval over conditions; None where none has two."""
+    """Mean Euclidean distance between two samples of one condition, and its 95 % interval over
+    conditions; None where none has two.
+    """
 
     def of(self, features, group):
         within = {g: torch.pdist(features[group == g]) for g in group.unique().tolist()}
         distances = torch.cat(list(within.values()))
         if not len(distances):
             return None
-        return distances.mean().item(), bootstrap_interval(distances, [str(g) for g, pairs in within.items() for _ in pairs])
+        return distances.mean().item(), bootstrap_interval(
+            distances, [str(g) for g, pairs in within.items() for _ in pairs]
+        )

@@ -10,14 +10,19 @@ from sdg.errors import UserError
 __all__ = ["Inception"]
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
-ADDRESS = "https://github.com/toshas/torch-fidelity/releases/download/weights-inception-2015-12-05/" + FILE
+ADDRESS = (
+    "https://github.com/toshas/torch-fidelity/releases/download/weights-inception-2015-12-05/"
+    + FILE
+)
 
 
 class Inception(nn.Module):
-    """The 2048 features before the last layer, of images (B, 3, H, W) in [-1, 1], taken as 8-bit pixels and scaled to 299 × 299.
+    """The 2048 features before the last layer, of images (B, 3, H, W) in [-1, 1], taken as 8-bit
+    pixels and scaled to 299 × 299.
 
     Arguments:
-        weights: a file of torch-fidelity's weights, or "download" for torch's hub cache and, where it is not there, its address.
+        weights: a file of torch-fidelity's weights, or "download" for torch's hub cache and, where
+            it is not there, its address.
 
     Raises:
         UserError: the file is missing, damaged or of another network.
@@ -29,11 +34,20 @@ class Inception(nn.Module):
 
         file = downloaded() if weights == "download" else Path(weights).expanduser()
         if not file.is_file():
-            raise UserError(f"eval.inception: there is no file {file}; it is {FILE} of torch-fidelity, from {ADDRESS}, or eval.inception=download.")
+            raise UserError(
+                f"eval.inception: there is no file {file}; it is {FILE} of torch-fidelity, from "
+                f"{ADDRESS}, or eval.inception=download."
+            )
         try:
-            self.network = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(file))
-        except Exception as error:  # torch and torch-fidelity raise a dozen kinds for a file that is not what it should be
-            raise UserError(f"eval.inception: {file} does not hold torch-fidelity's Inception-v3 ({type(error).__name__}).") from error
+            self.network = FeatureExtractorInceptionV3(
+                "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(file)
+            )
+        # Torch and torch-fidelity raise a dozen kinds for a file that is not what it should be.
+        except Exception as error:
+            raise UserError(
+                f"eval.inception: {file} does not hold torch-fidelity's Inception-v3 "
+                f"({type(error).__name__})."
+            ) from error
         self.file = file
         self.requires_grad_(False).eval()
 
@@ -49,5 +63,8 @@ def downloaded() -> Path:
         try:
             torch.hub.download_url_to_file(ADDRESS, str(file))
         except OSError as error:
-            raise UserError(f"eval.inception=download: {ADDRESS} cannot be reached ({error}); put the file at {file}, or set eval.inception=FILE.") from error
+            raise UserError(
+                f"eval.inception=download: {ADDRESS} cannot be reached ({error}); put the file at "
+                f"{file}, or set eval.inception=FILE."
+            ) from error
     return file

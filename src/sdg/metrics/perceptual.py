@@ -15,7 +15,8 @@ FILE = "alexnet-owt-7be5be79.pth"
 
 
 class Perceptual(Metric):
-    """Mean LPIPS (Zhang et al. 2018, arXiv 1801.03924, AlexNet) of pairs of images; None without a pair.
+    """Mean LPIPS (Zhang et al. 2018, arXiv 1801.03924, AlexNet) of pairs of images; None without a
+    pair.
 
     Raises:
         UserError: AlexNet's weights are not in torch's hub cache and cannot be fetched.
@@ -26,9 +27,14 @@ class Perceptual(Metric):
     def __init__(self):
         super().__init__()
         try:
-            self.of_pair = LearnedPerceptualImagePatchSimilarity(net_type="alex", reduction="sum", sync_on_compute=False)
+            self.of_pair = LearnedPerceptualImagePatchSimilarity(
+                net_type="alex", reduction="sum", sync_on_compute=False
+            )
         except OSError as error:
-            raise UserError(f"eval.lpips: AlexNet's weights cannot be fetched ({error}); put {FILE} into {Path(torch.hub.get_dir()) / 'checkpoints'}, or eval.lpips=false.") from error
+            raise UserError(
+                f"eval.lpips: AlexNet's weights cannot be fetched ({error}); put {FILE} into "
+                f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or eval.lpips=false."
+            ) from error
         self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("pairs", torch.tensor(0), dist_reduce_fx="sum")
 

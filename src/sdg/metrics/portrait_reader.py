@@ -40,10 +40,13 @@ class PortraitReader:
         self.starts = starts
         self.layers = [Coordinate(layer) for layer in layers or portrait_layers(resolution)]
         generator = torch.Generator().manual_seed(0)
-        self.prototypes = torch.stack([
-            torch.randint(len(layer.rows), (starts, PROTOTYPES), generator=generator)
-            for layer in self.layers
-        ], 2)
+        self.prototypes = torch.stack(
+            [
+                torch.randint(len(layer.rows), (starts, PROTOTYPES), generator=generator)
+                for layer in self.layers
+            ],
+            2,
+        )
 
     def read(self, images: Tensor) -> Reading:
         """Reads images (B, 3, H, W) in [-1, 1]: choices (B, 10), factors (B, 11), r (B,)."""

@@ -18,7 +18,12 @@ from torchvision.transforms.functional import gaussian_blur
 from sdg.metrics.alignment import hits
 
 __all__ = [
-    "Reader", "Reading", "barely_degraded", "shows", "unit_pixels", "visible_residual",
+    "Reader",
+    "Reading",
+    "barely_degraded",
+    "shows",
+    "unit_pixels",
+    "visible_residual",
 ]
 
 BLUR, KERNEL = 0.6, 5  # in pixels

@@ -15,7 +15,9 @@ __all__ = ["of_real_images"]
 PART = 250  # images that go through a network at once
 
 
-def of_real_images(images, count: int, read: Callable[[Tensor], dict[str, Tensor]], cache: str | Path | None, **key) -> dict[str, Tensor]:
+def of_real_images(
+    images, count: int, read: Callable[[Tensor], dict[str, Tensor]], cache: str | Path | None, **key
+) -> dict[str, Tensor]:
     """What is read off the first images of a data set, row by row, on the CPU.
 
     Arguments:
@@ -23,15 +25,23 @@ def of_real_images(images, count: int, read: Callable[[Tensor], dict[str, Tensor
         count: how many images, or all that there are.
         read: from images to named tensors with a row for each.
         cache: folder of what was read before; None keeps nothing.
-        key: what the result depends on besides the number of images: data, resolution, the network. Another value is another file.
+        key: what the result depends on besides the number of images: data, resolution, the network.
+            Another value is another file.
     """
     count = min(count, len(images))
-    mark = hashlib.sha256(json.dumps(key | {"count": count}, sort_keys=True, default=str).encode()).hexdigest()[:20]
+    mark = hashlib.sha256(
+        json.dumps(key | {"count": count}, sort_keys=True, default=str).encode()
+    ).hexdigest()[:20]
     file = Path(cache) / f"{mark}.safetensors" if cache else None
     if file is not None and file.is_file():
         return load_file(file)
-    parts = [read(images.__getitems__(list(range(start, min(start + PART, count))))["image"]) for start in range(0, count, PART)]
-    found = {name: torch.cat([part[name] for part in parts]).cpu().contiguous() for name in parts[0]}
+    parts = [
+        read(images.__getitems__(list(range(start, min(start + PART, count))))["image"])
+        for start in range(0, count, PART)
+    ]
+    found = {
+        name: torch.cat([part[name] for part in parts]).cpu().contiguous() for name in parts[0]
+    }
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_suffix(f".{os.getpid()}")

@@ -113,9 +113,13 @@ class ShapeReader:
         least = torch.full((len(x), SHAPES * PATTERNS * SIZES), torch.inf)
         least.scatter_reduce_(1, bank.kind.expand(len(x), -1), errors, "amin")
         least, kinds = least.topk(CANDIDATES, largest=False)
-        where = torch.stack([
-            errors.masked_fill(bank.kind != kind[:, None], torch.inf).argmin(1) for kind in kinds.T
-        ], 1)
+        where = torch.stack(
+            [
+                errors.masked_fill(bank.kind != kind[:, None], torch.inf).argmin(1)
+                for kind in kinds.T
+            ],
+            1,
+        )
         worth = (least <= WORTH * least[:, :1]).numpy()
         worth[:, 0] = True
         return bank.kinds[where.numpy()], bank.places[where.numpy()], worth
@@ -200,8 +204,14 @@ def templates(resolution: int) -> Templates:
     solid = [plain[outline] for outline in outlines]
     kind = torch.from_numpy((kinds[:, 0] * PATTERNS + kinds[:, 1]) * SIZES + kinds[:, 2])
     return Templates(
-        kinds, places, bright, (covered * bright).sum(1), bright.square().sum(1),
-        covered.square().sum(1), kind, torch.tensor(solid),
+        kinds,
+        places,
+        bright,
+        (covered * bright).sum(1),
+        bright.square().sum(1),
+        covered.square().sum(1),
+        kind,
+        torch.tensor(solid),
     )
 
 

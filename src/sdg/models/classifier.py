@@ -12,7 +12,8 @@ __all__ = ["NoisyClassifier"]
 
 
 class NoisyClassifier(nn.Module):
-    """log p(y | x_t) (Dhariwal & Nichol 2021, arXiv 2105.05233): the head reads the tower's embedding, as long as it comes.
+    """log p(y | x_t) (Dhariwal & Nichol 2021, arXiv 2105.05233): the head reads the tower's
+    embedding, as long as it comes.
 
     Arguments:
         clip: config of the CLIP whose image tower this is.
@@ -21,9 +22,22 @@ class NoisyClassifier(nn.Module):
         width, hidden: of the network that reads t.
     """
 
-    def __init__(self, clip: dict, schedule: dict, classes: Mapping[str, Sequence[str]], width: int = 128, hidden: int = 512):
+    def __init__(
+        self,
+        clip: dict,
+        schedule: dict,
+        classes: Mapping[str, Sequence[str]],
+        width: int = 128,
+        hidden: int = 512,
+    ):
         super().__init__()
-        self.config = {"clip": clip, "schedule": schedule, "classes": {factor: list(names) for factor, names in classes.items()}, "width": width, "hidden": hidden}
+        self.config = {
+            "clip": clip,
+            "schedule": schedule,
+            "classes": {factor: list(names) for factor, names in classes.items()},
+            "width": width,
+            "hidden": hidden,
+        }
         self.encoder = NoiseAwareEncoder(image_tower(clip["model"]), clip, schedule, width, hidden)
         self.head = nn.Linear(clip["model"]["embed_dim"], sum(map(len, classes.values())))
 
@@ -48,9 +62,13 @@ class NoisyClassifier(nn.Module):
             return Encoded(self(x, t), maps)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Logits of all classes, (B, K), of noisy images x_t (B, 3, H, W) at levels t (B,) of the classifier's schedule."""
+        """Logits of all classes, (B, K), of noisy images x_t (B, 3, H, W) at levels t (B,) of the
+        classifier's schedule.
+        """
         return self.head(self.encoder.embed(x, t))
 
     def by_factor(self, logits: Tensor) -> dict[str, Tensor]:
         """{factor: logits of its classes}."""
-        return dict(zip(self.classes, logits.split([len(names) for names in self.classes.values()], 1)))
+        return dict(
+            zip(self.classes, logits.split([len(names) for names in self.classes.values()], 1))
+        )

@@ -17,14 +17,22 @@ from sdg.models.towers import image_tower, known, resized
 
 __all__ = ["CLIP", "Normalise", "tokens"]
 
-TOKENIZER = ("clean", "strip_sep_token", "language")  # what a config may say of a Hugging Face tokenizer; nothing that runs code
+TOKENIZER = (
+    "clean",
+    "strip_sep_token",
+    "language",
+)  # what a config may say of a Hugging Face tokenizer; nothing that runs code
 BPE_SIZE = 49408  # tokens of open_clip's BPE
 
 
 class Normalise(nn.Module):
-    """From [-1, 1] to the mean and deviation that a CLIP was trained with, OpenAI's by default; inside the encoder, so that the gradient passes through."""
+    """From [-1, 1] to the mean and deviation that a CLIP was trained with, OpenAI's by default;
+    inside the encoder, so that the gradient passes through.
+    """
 
-    def __init__(self, mean: Sequence[float] = OPENAI_DATASET_MEAN, std: Sequence[float] = OPENAI_DATASET_STD):
+    def __init__(
+        self, mean: Sequence[float] = OPENAI_DATASET_MEAN, std: Sequence[float] = OPENAI_DATASET_STD
+    ):
         super().__init__()
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
@@ -52,12 +60,15 @@ def tokens(words: Sequence[str]) -> int:
 
 
 class CLIP(nn.Module):
-    """An image tower and a text tower whose embeddings agree for an image and its caption (Radford et al. 2021, arXiv 2103.00020).
+    """An image tower and a text tower whose embeddings agree for an image and its caption (Radford
+    et al. 2021, arXiv 2103.00020).
 
     Arguments:
-        model: what open_clip's CustomTextCLIP takes: `embed_dim`, `vision_cfg` (any timm tower, or open_clip's own), `text_cfg`, `quick_gelu`,
-            `init_logit_bias`; and the `mean` and `std` of its images. `text_cfg` None leaves an image tower alone.
-        words: vocabulary of a word tokenizer; empty takes open_clip's BPE, or the Hugging Face tokenizer that `text_cfg` names.
+        model: what open_clip's CustomTextCLIP takes: `embed_dim`, `vision_cfg` (any timm tower, or
+            open_clip's own), `text_cfg`, `quick_gelu`, `init_logit_bias`; and the `mean` and `std`
+            of its images. `text_cfg` None leaves an image tower alone.
+        words: vocabulary of a word tokenizer; empty takes open_clip's BPE, or the Hugging Face
+            tokenizer that `text_cfg` names.
     """
 
     def __init__(self, model: dict, words: list[str] = ()):
@@ -68,11 +79,23 @@ class CLIP(nn.Module):
             self.towers = ImageTower(image_tower(model))
         else:
             if not text.get("hf_tokenizer_name") and text["vocab_size"] < tokens(words):
-                raise UserError(f"encoder.model.text_cfg.vocab_size={text['vocab_size']} is too small for "
-                                f"{f'{len(words)} words' if words else 'encoder.tokenizer=bpe'}; it must be at least {tokens(words)}.")
+                raise UserError(
+                    f"encoder.model.text_cfg.vocab_size={text['vocab_size']} is too small for "
+                    f"{f'{len(words)} words' if words else 'encoder.tokenizer=bpe'}; it must be at "
+                    f"least {tokens(words)}."
+                )
             if text.get("hf_model_name"):
-                raise UserError("a text tower of Hugging Face's transformers is not supported; choose one of open_clip's own.")
-            self.towers = CustomTextCLIP(model["embed_dim"], known(model["vision_cfg"]), dict(text), model.get("quick_gelu", False), init_logit_bias=model.get("init_logit_bias"))
+                raise UserError(
+                    "a text tower of Hugging Face's transformers is not supported; choose one of "
+                    "open_clip's own."
+                )
+            self.towers = CustomTextCLIP(
+                model["embed_dim"],
+                known(model["vision_cfg"]),
+                dict(text),
+                model.get("quick_gelu", False),
+                init_logit_bias=model.get("init_logit_bias"),
+            )
             resized(self.towers.visual, model["vision_cfg"])
         self.normalise = Normalise.of(model)
 
@@ -85,17 +108,34 @@ class CLIP(nn.Module):
         """
         text = self.config["model"]["text_cfg"]
         if text is None:
-            raise UserError("this encoder is an image tower without its text tower; use similarity=[content], [structure] or [style], or a CLIP with both.")
+            raise UserError(
+                "this encoder is an image tower without its text tower; use similarity=[content], "
+                "[structure] or [style], or a CLIP with both."
+            )
         if self.config["words"]:
             return WordTokenizer(self.config["words"], self.towers.context_length)
         if not (name := text.get("hf_tokenizer_name")):
             return SimpleTokenizer(context_length=self.towers.context_length)
         try:
-            return HFTokenizer(name, self.towers.context_length, **{key: value for key, value in text.get("tokenizer_kwargs", {}).items() if key in TOKENIZER})
+            return HFTokenizer(
+                name,
+                self.towers.context_length,
+                **{
+                    key: value
+                    for key, value in text.get("tokenizer_kwargs", {}).items()
+                    if key in TOKENIZER
+                },
+            )
         except ImportError as error:
-            raise UserError(f"the tokenizer of this CLIP, {name}, needs: pip install transformers sentencepiece.") from error
+            raise UserError(
+                f"the tokenizer of this CLIP, {name}, needs: pip install transformers "
+                "sentencepiece."
+            ) from error
         except (OSError, ValueError) as error:
-            raise UserError(f"the tokenizer of this CLIP cannot be had; offline, fetch it elsewhere (hf download {name}) and bring its cache along ({first_line(error)}).") from error
+            raise UserError(
+                "the tokenizer of this CLIP cannot be had; offline, fetch it elsewhere (hf "
+                f"download {name}) and bring its cache along ({first_line(error)})."
+            ) from error
 
     @property
     def logit_scale(self) -> Tensor:
@@ -118,7 +158,9 @@ class CLIP(nn.Module):
             return Encoded(self.encode_image(x, t), maps)
 
     def encode_image(self, x: Tensor, t: Tensor | None = None) -> Tensor:
-        """Unit embeddings, (B, D), of images (B, 3, H, W) in [-1, 1], scaled to the tower's own size. A clean encoder is told no level: `t` changes nothing."""
+        """Unit embeddings, (B, D), of images (B, 3, H, W) in [-1, 1], scaled to the tower's own
+        size. A clean encoder is told no level: `t` changes nothing.
+        """
         if x.shape[-1] != self.resolution:
             x = F.interpolate(x, size=(self.resolution,) * 2, mode="bicubic", antialias=True)
         return F.normalize(self.towers.visual(self.normalise(x)), dim=-1)

@@ -1,4 +1,7 @@
-"""The judge: reads the shapes' factors and outlines off an image; it never guides, so that it can measure."""
+"""The judge:
+
+reads the shapes' factors and outlines off an image; it never guides, so that it can measure.
+"""
 
 from typing import NamedTuple
 
@@ -14,7 +17,11 @@ __all__ = ["Judge", "Reading"]
 
 
 class Reading(NamedTuple):
-    """What the judge sees: logits of every factor's values, (B, number of values), of the object's mask, (B, H, W), and features, (B, F)."""
+    """What the judge sees:
+
+    logits of every factor's values, (B, number of values), of the object's mask, (B, H, W), and
+    features, (B, F).
+    """
 
     logits: dict[str, Tensor]
     mask: Tensor
@@ -25,8 +32,13 @@ class Reading(NamedTuple):
         return torch.stack([logits.argmax(1) for logits in self.logits.values()], 1)
 
     def log_likelihood(self, wanted: Tensor) -> Tensor:
-        """log p(factors | image) = Σ of log softmax over the factors that each of N conditions names, −1 where it names none: (B, N)."""
-        each = [logits.log_softmax(1)[:, values.clamp(min=0)] * (values >= 0) for logits, values in zip(self.logits.values(), wanted.T)]
+        """log p(factors | image) = Σ of log softmax over the factors that each of N conditions
+        names, −1 where it names none: (B, N).
+        """
+        each = [
+            logits.log_softmax(1)[:, values.clamp(min=0)] * (values >= 0)
+            for logits, values in zip(self.logits.values(), wanted.T)
+        ]
         return torch.stack(each).sum(0)
 
 
@@ -40,16 +52,32 @@ class Judge(nn.Module):
         resolution: side in pixels of the images that it was trained on.
     """
 
-    def __init__(self, model_name: str, factors: dict[str, int], mask_width: int = 32, resolution: int = 32):
+    def __init__(
+        self, model_name: str, factors: dict[str, int], mask_width: int = 32, resolution: int = 32
+    ):
         super().__init__()
-        self.config = {"model_name": model_name, "factors": dict(factors), "mask_width": mask_width, "resolution": resolution}
+        self.config = {
+            "model_name": model_name,
+            "factors": dict(factors),
+            "mask_width": mask_width,
+            "resolution": resolution,
+        }
         self.resolution = resolution
         self.tower = timm.create_model(model_name, num_classes=sum(factors.values()))
         self.num_features = self.tower.num_features
         there = stages(self.tower)
         self.read = list(there)
-        self.lateral = nn.ModuleDict({name.replace(".", "_"): nn.Conv2d(stage.channels, mask_width, 1) for name, stage in there.items()})
-        self.fine = nn.Sequential(nn.Conv2d(3 + mask_width, mask_width, 3, padding=1), nn.SiLU(), nn.Conv2d(mask_width, 1, 3, padding=1))
+        self.lateral = nn.ModuleDict(
+            {
+                name.replace(".", "_"): nn.Conv2d(stage.channels, mask_width, 1)
+                for name, stage in there.items()
+            }
+        )
+        self.fine = nn.Sequential(
+            nn.Conv2d(3 + mask_width, mask_width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(mask_width, 1, 3, padding=1),
+        )
 
     def forward(self, x: Tensor) -> Reading:
         """Reads images (B, 3, H, W) in [-1, 1]; the features are what the last layer sees."""
@@ -57,5 +85,12 @@ class Judge(nn.Module):
             features = self.tower.forward_head(self.tower.forward_features(x), pre_logits=True)
         logits = self.tower.get_classifier()(features)
         sizes = self.config["factors"]
-        context = sum(F.interpolate(self.lateral[name.replace(".", "_")](h), x.shape[-2:], mode="bilinear") for name, h in maps.items())
-        return Reading(dict(zip(sizes, logits.split(list(sizes.values()), 1))), self.fine(torch.cat([x, context], 1))[:, 0], features)
+        context = sum(
+            F.interpolate(self.lateral[name.replace(".", "_")](h), x.shape[-2:], mode="bilinear")
+            for name, h in maps.items()
+        )
+        return Reading(
+            dict(zip(sizes, logits.split(list(sizes.values()), 1))),
+            self.fine(torch.cat([x, context], 1))[:, 0],
+            features,
+        )

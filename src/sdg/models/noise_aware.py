@@ -17,7 +17,9 @@ NORMS_OF_TOKENS = (nn.LayerNorm, nn.RMSNorm, RmsNorm)  # channels last
 
 
 class TimeConditionedNorm(nn.Module):
-    """h ← norm(h) · (1 + a(t)) + b(t), a scale and a shift for each channel; an activation that timm fused with the norm comes after."""
+    """h ← norm(h) · (1 + a(t)) + b(t), a scale and a shift for each channel; an activation that
+    timm fused with the norm comes after.
+    """
 
     def __init__(self, norm: nn.Module):
         super().__init__()
@@ -38,8 +40,9 @@ class TimeConditionedNorm(nn.Module):
 class NoiseAwareEncoder(NoisyEncoder):
     """E(x_t, t): a copy of a CLIP image tower whose normalisation layers are modulated by t.
 
-    A sinusoidal embedding of t passes a small network whose last layer starts at zero, so that the copy starts out equal to the
-    clean tower, in eval mode, at every t (after Liu et al. 2022, arXiv 2112.05744). Norms on down-sampling shortcuts are left alone.
+    A sinusoidal embedding of t passes a small network whose last layer starts at zero, so that the
+    copy starts out equal to the clean tower, in eval mode, at every t (after Liu et al. 2022, arXiv
+    2112.05744). Norms on down-sampling shortcuts are left alone.
 
     Arguments:
         tower: the clean image tower, from normalised images to embeddings; it is copied.
@@ -52,16 +55,33 @@ class NoiseAwareEncoder(NoisyEncoder):
 
     told = (TimeConditionedNorm,)
 
-    def __init__(self, tower: nn.Module, clip: dict, schedule: dict, width: int = 128, hidden: int = 512, calibrated: bool = False):
+    def __init__(
+        self,
+        tower: nn.Module,
+        clip: dict,
+        schedule: dict,
+        width: int = 128,
+        hidden: int = 512,
+        calibrated: bool = False,
+    ):
         config = {"clip": clip, "schedule": schedule, "width": width, "hidden": hidden}
-        super().__init__(copy.deepcopy(tower).requires_grad_(True), config, hidden, calibrated)  # the clean one may be frozen
+        super().__init__(
+            copy.deepcopy(tower).requires_grad_(True), config, hidden, calibrated
+        )  # the clean one may be frozen
         self.norms = [wrap(self.tower, name) for name in modulated_norms(self.tower)]
         if not self.norms:
-            raise UserError("this image tower has no BatchNorm2d, GroupNorm, LayerNorm or RMSNorm that could be told t; choose another tower.")
+            raise UserError(
+                "this image tower has no BatchNorm2d, GroupNorm, LayerNorm or RMSNorm that could "
+                "be told t; choose another tower."
+            )
         self.sizes = [2 * norm.channels for norm in self.norms]
         self.time = nn.Sequential(
             Timesteps(width, flip_sin_to_cos=True, downscale_freq_shift=0),
-            nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, sum(self.sizes)),
+            nn.Linear(width, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, sum(self.sizes)),
         )
         nn.init.zeros_(self.time[-1].weight)
         nn.init.zeros_(self.time[-1].bias)
@@ -74,15 +94,21 @@ class NoiseAwareEncoder(NoisyEncoder):
             norm.modulation = modulation
         r = self.tower(x)
         for norm in self.norms:
-            norm.modulation = None  # it holds the graph, with which no copy of this encoder could be made
+            norm.modulation = (
+                None  # it holds the graph, with which no copy of this encoder could be made
+            )
         return r
 
 
 def modulated_norms(tower: nn.Module) -> list[str]:
     """Names of the normalisation layers that are told t."""
-    return [name for name, module in tower.named_modules()
-            if isinstance(module, NORMS_OF_MAPS + NORMS_OF_TOKENS) and module.weight is not None
-            and not any(shortcut in name for shortcut in SHORTCUTS)]
+    return [
+        name
+        for name, module in tower.named_modules()
+        if isinstance(module, NORMS_OF_MAPS + NORMS_OF_TOKENS)
+        and module.weight is not None
+        and not any(shortcut in name for shortcut in SHORTCUTS)
+    ]
 
 
 def wrap(tower: nn.Module, name: str) -> TimeConditionedNorm:

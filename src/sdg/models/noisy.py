@@ -22,13 +22,15 @@ class NoisyEncoder(ABC, nn.Module):
 
     Arguments:
         tower: from normalised images to embeddings; kept as `tower`.
-        config: plain JSON that rebuilds the encoder; holds `clip`, the config of its CLIP, and `schedule`,
-            that of the noise schedule that t refers to.
+        config: plain JSON that rebuilds the encoder; holds `clip`, the config of its CLIP, and
+            `schedule`, that of the noise schedule that t refers to.
         features: width of what is known of t, as `level_features` gives it.
         calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
     """
 
-    told: tuple[type[nn.Module], ...] = ()  # modules of the tower that hold what they are told during a pass
+    told: tuple[
+        type[nn.Module], ...
+    ] = ()  # modules of the tower that hold what they are told during a pass
 
     def __init__(self, tower: nn.Module, config: dict, features: int, calibrated: bool):
         super().__init__()
@@ -81,8 +83,8 @@ class NoisyEncoder(ABC, nn.Module):
 
             z = c · e^ℓ · u,    u = r/‖r‖,    r = tower(x_t, t),    ℓ = a · u + b · f(t)/‖f(t)‖ + α log ‖r‖ + β
 
-        with f the features of t. ℓ = 0 at first: z starts as long as the clean CLIP's logits are sharp,
-        z · E_text(y) = c · cos(u, E_text(y)).
+        with f the features of t. ℓ = 0 at first: z starts as long as the clean CLIP's logits are
+        sharp, z · E_text(y) = c · cos(u, E_text(y)).
         """
         features = self.level_features(t)
         saved = self.checkpointing and torch.is_grad_enabled()
@@ -94,7 +96,10 @@ class NoisyEncoder(ABC, nn.Module):
         return scale * F.normalize(r.to(self.length.weight.dtype), dim=-1)
 
     def log_length(self, r: Tensor, features: Tensor) -> Tensor:
-        """ℓ, (B, 1). Directions, not vectors as long as they come: the first steps would move ℓ by whole units."""
+        """ℓ, (B, 1).
+
+        Directions, not vectors as long as they come: the first steps would move ℓ by whole units.
+        """
         # An error of bfloat16 in ℓ is one of all logits.
         with torch.autocast(r.device.type, enabled=False):
             r, features = r.to(self.length.weight.dtype), features.to(self.length.weight.dtype)
@@ -106,7 +111,8 @@ class NoisyEncoder(ABC, nn.Module):
         return self.embed(x, t)
 
     def freeze(self, stages: Sequence[str]) -> None:
-        """Leaves these stages' weights as they are; the rest is trained, and BatchNorm's statistics follow the noised images.
+        """Leaves these stages' weights as they are; the rest is trained, and BatchNorm's statistics
+        follow the noised images.
 
         Raises:
             UserError: the tower has no such stage.

@@ -1,4 +1,7 @@
-"""Gradient checkpointing of a tower's blocks (Chen et al. 2016, arXiv 1604.06174): their insides are computed again when the gradient needs them."""
+"""Gradient checkpointing of a tower's blocks (Chen et al.
+
+2016, arXiv 1604.06174): their insides are computed again when the gradient needs them.
+"""
 
 import functools
 from collections.abc import Iterator
@@ -18,11 +21,14 @@ def recomputed(tower: nn.Module, told: tuple[type[nn.Module], ...]) -> Iterator[
     """Within it a forward pass of the tower keeps what stands between its blocks only.
 
     Arguments:
-        told: modules that hold a `modulation` during a pass, which a block gets again when it is computed again.
+        told: modules that hold a `modulation` during a pass, which a block gets again when it is
+            computed again.
     """
     wrapped = [block for block in blocks(tower) if any(True for _ in block.parameters())]
     for block in wrapped:
-        block.forward = functools.partial(run, block, [module for module in block.modules() if isinstance(module, told)])
+        block.forward = functools.partial(
+            run, block, [module for module in block.modules() if isinstance(module, told)]
+        )
     try:
         yield
     finally:
@@ -51,4 +57,5 @@ def run(block: nn.Module, told: list[nn.Module], *inputs, **options):
             passes += 1
             for module in told:
                 module.modulation = None
+
     return checkpoint(forward, [module.modulation for module in told], *inputs, use_reentrant=False)

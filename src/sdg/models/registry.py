@@ -1,4 +1,7 @@
-"""From a plain config, or a weight file, to a model. Configs name sizes and kinds, never classes, so a file cannot choose code to run."""
+"""From a plain config, or a weight file, to a model.
+
+Configs name sizes and kinds, never classes, so a file cannot choose code to run.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,25 +31,50 @@ from sdg.models.published import clip_by_name
 from sdg.models.towers import image_tower
 from sdg.models.unet import UNetEncoder
 
-__all__ = ["build_denoiser", "chosen_clip", "denoiser_of", "fill", "from_pretrained", "is_noisy_clip", "load_classifier", "load_clip", "load_clip_noisy", "load_denoiser", "load_judge", "pair", "scales"]
+__all__ = [
+    "build_denoiser",
+    "chosen_clip",
+    "denoiser_of",
+    "fill",
+    "from_pretrained",
+    "is_noisy_clip",
+    "load_classifier",
+    "load_clip",
+    "load_clip_noisy",
+    "load_denoiser",
+    "load_judge",
+    "pair",
+    "scales",
+]
 
 
 def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
     """A diffusers UNet2DModel and a schedule as `conf/denoiser` and `conf/schedule` describe them."""
-    options = {key: value for key, value in denoiser.items() if key not in ("network", "heads", "sinusoid")}
+    options = {
+        key: value for key, value in denoiser.items() if key not in ("network", "heads", "sinusoid")
+    }
     patch, network = options.get("patch", 1), denoiser["network"]
     halvings = len(network["block_out_channels"]) - 1
     if resolution % (patch * 2**halvings):
-        raise UserError(f"data.resolution={resolution} must be a multiple of {patch * 2**halvings}: the network halves it {halvings} times after patches of {patch}.")
+        raise UserError(
+            f"data.resolution={resolution} must be a multiple of {patch * 2**halvings}: the "
+            f"network halves it {halvings} times after patches of {patch}."
+        )
     channels = 3 * patch**2
     outputs = channels * (2 if options.get("variance") == "learned_range" else 1)
-    unet = UNet2DModel(sample_size=resolution // patch, in_channels=channels, out_channels=outputs, **network)
+    unet = UNet2DModel(
+        sample_size=resolution // patch, in_channels=channels, out_channels=outputs, **network
+    )
     if denoiser.get("sinusoid"):
         embed_time(unet, denoiser["sinusoid"])
     if denoiser.get("heads"):
         set_heads(unet, denoiser["heads"])
     model = Denoiser(unet, Schedule(**schedule), **options)
-    model.config = {"denoiser": denoiser, "schedule": model.schedule.config, "resolution": resolution}
+    model.config = {
+        "denoiser": denoiser,
+        "schedule": model.schedule.config,
+        "resolution": resolution,
+    }
     return model
 
 
@@ -57,12 +85,21 @@ def embed_time(unet: UNet2DModel, width: int) -> None:
 
 
 def set_heads(unet: UNet2DModel, heads: int) -> None:
-    """Gives every attention this many heads, whatever its width: diffusers' arguments fix their width instead."""
+    """Gives every attention this many heads, whatever its width:
+
+    diffusers' arguments fix their width instead.
+    """
     for module in unet.modules():
         if isinstance(module, Attention):
             if module.inner_dim % heads:
-                raise UserError(f"{heads} attention heads do not divide {module.inner_dim} channels.")
-            module.heads, module.sliceable_head_dim, module.scale = heads, heads, (module.inner_dim // heads) ** -0.5
+                raise UserError(
+                    f"{heads} attention heads do not divide {module.inner_dim} channels."
+                )
+            module.heads, module.sliceable_head_dim, module.scale = (
+                heads,
+                heads,
+                (module.inner_dim // heads) ** -0.5,
+            )
 
 
 def denoiser_of(found: Found) -> Denoiser:
@@ -70,7 +107,12 @@ def denoiser_of(found: Found) -> Denoiser:
     return frozen(lambda: build_denoiser(**found.config), found.tensors, found.path)
 
 
-def load_denoiser(path: str | Path, label: int | None = None, asked: Mapping | None = None, tell: Callable[[str], None] = lambda line: None) -> Denoiser:
+def load_denoiser(
+    path: str | Path,
+    label: int | None = None,
+    asked: Mapping | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Denoiser:
     """The denoiser of a weight file, of this project or another.
 
     Arguments:
@@ -88,23 +130,39 @@ def load_denoiser(path: str | Path, label: int | None = None, asked: Mapping | N
     if classes := denoiser.network.config.num_class_embeds:
         denoiser.label = integer("denoiser.label", label, 0, classes - 1)
     elif label is not None:
-        raise UserError(f"denoiser.label={label}: {path} holds an unconditional denoiser, without classes.")
+        raise UserError(
+            f"denoiser.label={label}: {path} holds an unconditional denoiser, without classes."
+        )
     return denoiser
 
 
 def chosen_clip(encoder: Mapping) -> CLIP:
-    """The clean CLIP that `conf/encoder` names: open_clip's or timm's `name` with its `pretrained` weights, else the file `clip`."""
+    """The clean CLIP that `conf/encoder` names:
+
+    open_clip's or timm's `name` with its `pretrained` weights, else the file `clip`.
+    """
     if encoder.get("name") is None:
         if encoder.get("pretrained") is not None:
-            raise UserError(f"encoder.pretrained={encoder['pretrained']} are weights of which model? Set encoder.name too, such as encoder.name=RN50.")
+            raise UserError(
+                f"encoder.pretrained={encoder['pretrained']} are weights of which model? Set "
+                "encoder.name too, such as encoder.name=RN50."
+            )
         return load_clip(encoder["clip"])
-    return clip_by_name(str(encoder["name"]), encoder.get("pretrained") and str(encoder["pretrained"]))
+    return clip_by_name(
+        str(encoder["name"]), encoder.get("pretrained") and str(encoder["pretrained"])
+    )
 
 
 def load_clip(file: str | Path) -> CLIP:
-    """The clean CLIP of a weight file, both towers; or of `NAME:PRETRAINED`, such as ViT-B-32:openai, as `clip_by_name` takes them."""
+    """The clean CLIP of a weight file, both towers; or of `NAME:PRETRAINED`, such as
+    ViT-B-32:openai, as `clip_by_name` takes them.
+    """
     name, colon, pretrained = str(file).partition(":")
-    if colon and not Path(file).exists() and (name in open_clip.list_models() or timm.is_model(name)):
+    if (
+        colon
+        and not Path(file).exists()
+        and (name in open_clip.list_models() or timm.is_model(name))
+    ):
         return clip_by_name(name, pretrained)
     config, tensors = read(file, "clip")
     return frozen(lambda: CLIP(**config), tensors, file)
@@ -113,12 +171,17 @@ def load_clip(file: str | Path) -> CLIP:
 def load_clip_noisy(file: str | Path) -> NoisyEncoder:
     """The noise-aware image encoder of a weight file, or of a noisy CLIP of the SDG authors' code."""
     place = located(file)
-    config, tensors = from_sdg_code(tensors_of(place)) if is_noisy_clip(place) else read(place, "clip_noisy")
+    config, tensors = (
+        from_sdg_code(tensors_of(place)) if is_noisy_clip(place) else read(place, "clip_noisy")
+    )
     return frozen(lambda: noisy_encoder(config), tensors, file)
 
 
 def noisy_encoder(config: dict) -> NoisyEncoder:
-    """The encoder of a config: with `network` a denoiser's contracting half, else a CLIP's tower."""
+    """The encoder of a config:
+
+    with `network` a denoiser's contracting half, else a CLIP's tower.
+    """
     if "network" in config:
         return UNetEncoder(**config)
     return NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config)
@@ -130,17 +193,38 @@ def pair(image: NoisyEncoder, clip: CLIP) -> tuple[NoisyEncoder, CLIP]:
     Raises:
         UserError: it was made from another one.
     """
+
     def towers(model: Mapping) -> dict:
-        text = model["text_cfg"] and {key: value for key, value in model["text_cfg"].items() if key in ("width", "layers", "vocab_size")}
-        return {"embed_dim": model["embed_dim"], "text": text, "vision": {key: value for key, value in model["vision_cfg"].items() if key in ("layers", "width", "patch_size", "timm_model_name")}}
+        text = model["text_cfg"] and {
+            key: value
+            for key, value in model["text_cfg"].items()
+            if key in ("width", "layers", "vocab_size")
+        }
+        return {
+            "embed_dim": model["embed_dim"],
+            "text": text,
+            "vision": {
+                key: value
+                for key, value in model["vision_cfg"].items()
+                if key in ("layers", "width", "patch_size", "timm_model_name")
+            },
+        }
+
     ours, theirs = towers(image.config["clip"]["model"]), towers(clip.config["model"])
     if ours != theirs:
-        raise UserError(f"the noise-aware encoder was made from another CLIP ({ours}) than the clean one beside it ({theirs}); set encoder.clip or encoder.name and encoder.pretrained to its own.")
+        raise UserError(
+            f"the noise-aware encoder was made from another CLIP ({ours}) than the clean one "
+            f"beside it ({theirs}); set encoder.clip or encoder.name and encoder.pretrained to its "
+            "own."
+        )
     return image, clip
 
 
 def scales(encoder) -> bool:
-    """Whether an encoder may see images of another size than its own: a noise-aware one would see another noise, one of few words knows its own data only."""
+    """Whether an encoder may see images of another size than its own:
+
+    a noise-aware one would see another noise, one of few words knows its own data only.
+    """
     return "schedule" not in encoder.config and not encoder.config["words"]
 
 
@@ -166,16 +250,21 @@ def load_judge(file: str | Path) -> Judge:
     return frozen(lambda: Judge(**config), tensors, file)
 
 
-def from_pretrained(path: str | Path, label: int | None = None, **asked) -> Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge:
+def from_pretrained(
+    path: str | Path, label: int | None = None, **asked
+) -> Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge:
     """Any trained part, in eval mode, taking no gradient.
 
     Arguments:
-        path: a folder or file of this project, whatever part it holds; a denoiser of diffusers, guided-diffusion or improved-diffusion, or a
-            noisy CLIP of the SDG authors' code; or `owner/name`, or `owner/name@revision`, of a folder on the Hugging Face hub.
-        label, asked: of a denoiser, as of `load_denoiser`: its class; what an ADM file of no published family cannot tell, such as `qkv="heads_first"`.
+        path: a folder or file of this project, whatever part it holds; a denoiser of diffusers,
+            guided-diffusion or improved-diffusion, or a noisy CLIP of the SDG authors' code; or
+            `owner/name`, or `owner/name@revision`, of a folder on the Hugging Face hub.
+        label, asked: of a denoiser, as of `load_denoiser`: its class; what an ADM file of no
+            published family cannot tell, such as `qkv="heads_first"`.
 
     Raises:
-        UserError: nothing is there, it is damaged, it is none of these, or what was said of it is not known.
+        UserError: nothing is there, it is damaged, it is none of these, or what was said of it is
+            not known.
     """
     place = located(path)
     for name in asked:
@@ -184,29 +273,58 @@ def from_pretrained(path: str | Path, label: int | None = None, **asked) -> Deno
     if kind == "denoiser":
         return load_denoiser(place, label, asked)
     if label is not None or asked:
-        raise UserError(f"{path} holds a {kind}; {', '.join(('label', *asked) if label is not None else asked)} can be said of a denoiser alone.")
-    loaders = {"clip": load_clip, "clip_noisy": load_clip_noisy, "classifier_noisy": load_classifier, "judge": load_judge}
+        raise UserError(
+            f"{path} holds a {kind}; "
+            f"{', '.join(('label', *asked) if label is not None else asked)} can be said of a "
+            "denoiser alone."
+        )
+    loaders = {
+        "clip": load_clip,
+        "clip_noisy": load_clip_noisy,
+        "classifier_noisy": load_classifier,
+        "judge": load_judge,
+    }
     return loaders[choice(f"the kind of weights in {place}", kind, ("denoiser", *loaders))](place)
 
 
 def fill(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
     """The model with the file's weights."""
     ours = model.state_dict()
-    wrong = [name for name in ours.keys() | tensors.keys() if name not in ours or name not in tensors or ours[name].shape != tensors[name].shape]
+    wrong = [
+        name
+        for name in ours.keys() | tensors.keys()
+        if name not in ours or name not in tensors or ours[name].shape != tensors[name].shape
+    ]
     if wrong:
         name = min(wrong)
-        theirs, here = (f"of shape {tuple(found[name].shape)}" if name in found else "missing" for found in (tensors, ours))
-        raise UserError(f"the weights {file} do not fit this model: {len(wrong)} tensors differ, such as {name}, {theirs} there and {here} here.")
+        theirs, here = (
+            f"of shape {tuple(found[name].shape)}" if name in found else "missing"
+            for found in (tensors, ours)
+        )
+        raise UserError(
+            f"the weights {file} do not fit this model: {len(wrong)} tensors differ, such as "
+            f"{name}, {theirs} there and {here} here."
+        )
     model.load_state_dict(tensors)
     return model
 
 
 def frozen(build: Callable[[], nn.Module], tensors: dict, file: str | Path) -> nn.Module:
-    """The model that a file's config builds, with the file's weights, in eval mode, taking no gradient."""
+    """The model that a file's config builds, with the file's weights, in eval mode, taking no
+    gradient.
+    """
     try:
         model = build()
     except UserError:
         raise
     except Exception as error:  # of the libraries' constructors, which take much for granted
-        raise UserError(f"the config of {file} builds no model ({type(error).__name__}: {error}); it is damaged, or of another version.") from error
-    return fill(model, tensors, file).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        raise UserError(
+            f"the config of {file} builds no model ({type(error).__name__}: {error}); it is "
+            "damaged, or of another version."
+        ) from error
+    return (
+        fill(model, tensors, file)
+        .to(memory_format=torch.channels_last)
+        .eval()
+        .requires_grad_(False)
+    )

@@ -13,9 +13,11 @@ __all__ = ["Encoded", "Stage", "blocks", "feature_hooks", "stages", "stage_param
 
 
 class Encoded(NamedTuple):
-    """E(x, t): the unit embedding, (B, D), and the asked-for stages' maps, (B, C, H, W) or (B, C, tokens).
+    """E(x, t): the unit embedding, (B, D), and the asked-for stages' maps, (B, C, H, W) or (B, C,
+    tokens).
 
-    `scaled` is a calibrated encoder's z at its own length, (B, D): z · E_text(y) is a logit of p(y | x_t). None of others.
+    `scaled` is a calibrated encoder's z at its own length, (B, D): z · E_text(y) is a logit of p(y
+    | x_t). None of others.
     """
 
     z: Tensor
@@ -39,27 +41,43 @@ class Stage(NamedTuple):
     def read(self, output: Tensor) -> Tensor:
         """The output with its channels on axis 1 and nothing but places behind."""
         if output.ndim == 3:
-            return output[:, self.prefix:].transpose(1, 2)
+            return output[:, self.prefix :].transpose(1, 2)
         return output if output.shape[1] == self.channels else output.movedim(-1, 1)
 
 
 def stages(tower: nn.Module) -> dict[str, Stage]:
-    """The stages of a tower from image to embedding: timm's own names, or open_clip's stem, layer1 … layer4 and resblocks.0 ….
+    """The stages of a tower from image to embedding: timm's own names, or open_clip's stem, layer1
+    … layer4 and resblocks.0 ….
 
     A tower that is neither has none.
     """
     trunk = getattr(tower, "trunk", tower)
     if hasattr(trunk, "feature_info"):
         prefix = getattr(trunk, "num_prefix_tokens", 0)
-        return {info["module"]: Stage(trunk.get_submodule(info["module"]), info["num_chs"], prefix) for info in trunk.feature_info}
+        return {
+            info["module"]: Stage(trunk.get_submodule(info["module"]), info["num_chs"], prefix)
+            for info in trunk.feature_info
+        }
     if hasattr(trunk, "transformer"):
-        return {f"resblocks.{i}": Stage(block, block.attn.embed_dim, 1) for i, block in enumerate(trunk.transformer.resblocks)}
-    stem = {"stem": Stage(trunk.avgpool, trunk.conv3.out_channels)} if hasattr(trunk, "attnpool") else {}
-    return stem | {name: Stage(layer, layer[-1].conv3.out_channels) for name, layer in trunk.named_children() if name.startswith("layer")}
+        return {
+            f"resblocks.{i}": Stage(block, block.attn.embed_dim, 1)
+            for i, block in enumerate(trunk.transformer.resblocks)
+        }
+    stem = (
+        {"stem": Stage(trunk.avgpool, trunk.conv3.out_channels)}
+        if hasattr(trunk, "attnpool")
+        else {}
+    )
+    return stem | {
+        name: Stage(layer, layer[-1].conv3.out_channels)
+        for name, layer in trunk.named_children()
+        if name.startswith("layer")
+    }
 
 
 def stage_parameters(tower: nn.Module, names: Sequence[str]) -> list[Parameter]:
-    """The weights of these stages; of one that has none itself, such as a stem's pooling, all that stand before it.
+    """The weights of these stages; of one that has none itself, such as a stem's pooling, all that
+    stand before it.
 
     Raises:
         UserError: a stage that the tower lacks.
@@ -77,8 +95,15 @@ def stage_parameters(tower: nn.Module, names: Sequence[str]) -> list[Parameter]:
 
 
 def blocks(tower: nn.Module) -> list[nn.Module]:
-    """What a tower's stages consist of: residual blocks, or a stage as a whole where it is no sequence."""
-    return [block for stage in stages(tower).values() for block in (stage.module if isinstance(stage.module, nn.Sequential) else [stage.module])]
+    """What a tower's stages consist of:
+
+    residual blocks, or a stage as a whole where it is no sequence.
+    """
+    return [
+        block
+        for stage in stages(tower).values()
+        for block in (stage.module if isinstance(stage.module, nn.Sequential) else [stage.module])
+    ]
 
 
 @contextmanager
@@ -90,8 +115,14 @@ def feature_hooks(tower: nn.Module, names: Sequence[str]) -> Iterator[dict[str, 
     """
     there, maps = stages(tower) if names else {}, {}
     found = {name: there[choice("stages", name, list(there))] for name in names}
-    hooks = [stage.module.register_forward_hook(lambda module, inputs, output, name=name, stage=stage: maps.__setitem__(name, stage.read(output)))
-             for name, stage in found.items()]
+    hooks = [
+        stage.module.register_forward_hook(
+            lambda module, inputs, output, name=name, stage=stage: maps.__setitem__(
+                name, stage.read(output)
+            )
+        )
+        for name, stage in found.items()
+    ]
     try:
         yield maps
     finally:

@@ -38,7 +38,11 @@ class WordTokenizer:
     def known(self) -> str:
         """What it knows, in a sentence, not too long."""
         words = list(self.index)
-        return f"It knows: {' '.join(words)}." if len(words) <= SHOWN else f"It knows {len(words)} words, such as {' '.join(words[:: len(words) // 20][:20])}; `sdg-checkpoints inspect` of its weights lists them."
+        return (
+            f"It knows: {' '.join(words)}."
+            if len(words) <= SHOWN
+            else f"It knows {len(words)} words, such as {' '.join(words[:: len(words) // 20][:20])}; `sdg-checkpoints inspect` of its weights lists them."
+        )
 
     def __call__(self, sentences: list[str]) -> Tensor:
         """Tokens, int64, shape (N, context_length).
@@ -50,12 +54,22 @@ class WordTokenizer:
         for row, sentence in zip(tokens, sentences):
             words = words_of(sentence)
             if not words:
-                raise UserError("a prompt is empty; write what the image shall show, such as prompt=\"a red heart\".")
+                raise UserError(
+                    'a prompt is empty; write what the image shall show, such as prompt="a red '
+                    'heart".'
+                )
             for word in words:
                 if word not in self.index:
-                    raise UserError(f"the encoder does not know the word '{word}' of {sentence!r}{near(word, self.index) or '.'} {self.known()} Another CLIP knows others: encoder.clip=FOLDER.")
+                    raise UserError(
+                        f"the encoder does not know the word '{word}' of "
+                        f"{sentence!r}{near(word, self.index) or '.'} {self.known()} Another CLIP "
+                        "knows others: encoder.clip=FOLDER."
+                    )
             if len(words) > self.context_length - 2:
-                raise UserError(f"the prompt {sentence!r} has {len(words)} words; the encoder takes at most {self.context_length - 2}.")
+                raise UserError(
+                    f"the prompt {sentence!r} has {len(words)} words; the encoder takes at most "
+                    f"{self.context_length - 2}."
+                )
             ids = [len(self.index) + 1, *(self.index[word] for word in words), len(self.index) + 2]
             row[: len(ids)] = torch.tensor(ids)
         return tokens

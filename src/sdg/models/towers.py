@@ -1,4 +1,7 @@
-"""Image towers: open_clip's and timm's, at any resolution, and small ones for small images in timm's registry."""
+"""Image towers:
+
+open_clip's and timm's, at any resolution, and small ones for small images in timm's registry.
+"""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +17,15 @@ from torch import Tensor, nn
 
 from sdg.errors import UserError, first_line
 
-__all__ = ["at_resolution", "image_tower", "known", "resized", "resnet_medium", "resnet_small", "resnet_tiny"]
+__all__ = [
+    "at_resolution",
+    "image_tower",
+    "known",
+    "resized",
+    "resnet_medium",
+    "resnet_small",
+    "resnet_tiny",
+]
 
 OWN_HEAD = "own"  # `timm_proj` of a timm tower whose own pooling and head give the embedding
 PREFIXES = (0, 1, 2, 4, 5)  # tokens that stand for no place: none, a class token, registers
@@ -32,7 +43,8 @@ class TimmTower(nn.Module):
 
 
 def image_tower(model: Mapping) -> nn.Module:
-    """The image tower of a CLIP's config, from normalised images to embeddings, with untrained weights.
+    """The image tower of a CLIP's config, from normalised images to embeddings, with untrained
+    weights.
 
     Raises:
         UserError: it cannot be built for images of `vision_cfg.image_size`.
@@ -46,7 +58,8 @@ def image_tower(model: Mapping) -> nn.Module:
 
 
 def known(vision: Mapping) -> dict:
-    """A tower's config, with which nothing is fetched and no code comes from elsewhere, whatever file it stood in.
+    """A tower's config, with which nothing is fetched and no code comes from elsewhere, whatever
+    file it stood in.
 
     Raises:
         UserError: it names a tower that timm has not.
@@ -64,12 +77,16 @@ def resized(tower: nn.Module, vision: Mapping) -> nn.Module:
         try:
             trunk.set_input_size(img_size=size)
         except (AssertionError, ValueError) as error:
-            raise UserError(f"the image tower {vision['timm_model_name']} takes no images of {size} pixels a side ({error}).") from error
+            raise UserError(
+                f"the image tower {vision['timm_model_name']} takes no images of {size} pixels a "
+                f"side ({error})."
+            ) from error
     return tower
 
 
 def at_resolution(model: Mapping, tower: nn.Module, resolution: int) -> tuple[dict, nn.Module]:
-    """A CLIP's config and image tower for images of another size: the same weights, the embeddings of positions interpolated (bicubic).
+    """A CLIP's config and image tower for images of another size: the same weights, the embeddings
+    of positions interpolated (bicubic).
 
     Arguments:
         model: as of `CLIP`.
@@ -85,36 +102,80 @@ def at_resolution(model: Mapping, tower: nn.Module, resolution: int) -> tuple[di
     try:
         larger = image_tower(other)
         there = larger.state_dict()
-        larger.load_state_dict({name: value if value.shape == there[name].shape else interpolated(value, there[name].shape) for name, value in tower.state_dict().items()})
+        larger.load_state_dict(
+            {
+                name: value
+                if value.shape == there[name].shape
+                else interpolated(value, there[name].shape)
+                for name, value in tower.state_dict().items()
+            }
+        )
         with torch.no_grad():
             larger.eval()(torch.zeros(1, 3, resolution, resolution))
     except (AssertionError, KeyError, RuntimeError, ValueError) as error:
-        raise UserError(f"this image tower takes no images of {resolution} pixels a side, only multiples of what its deepest stage or patch covers ({first_line(error)}).") from error
+        raise UserError(
+            f"this image tower takes no images of {resolution} pixels a side, only multiples of "
+            f"what its deepest stage or patch covers ({first_line(error)})."
+        ) from error
     return other, larger
 
 
 def interpolated(positions: Tensor, shape: torch.Size) -> Tensor:
-    """Embeddings of a square grid's positions, (…, prefix + n², D), for another grid, (…, prefix + m², D)."""
+    """Embeddings of a square grid's positions, (…, prefix + n², D), for another grid, (…, prefix +
+    m², D).
+    """
     for prefix in PREFIXES:
         old, new = math.isqrt(positions.shape[-2] - prefix), math.isqrt(shape[-2] - prefix)
-        if positions.ndim > 1 and positions.shape[-1] == shape[-1] and (old**2, new**2) == (positions.shape[-2] - prefix, shape[-2] - prefix):
-            return resample_abs_pos_embed(positions.reshape(1, *positions.shape[-2:]), [new, new], [old, old], num_prefix_tokens=prefix).view(shape)
+        if (
+            positions.ndim > 1
+            and positions.shape[-1] == shape[-1]
+            and (old**2, new**2) == (positions.shape[-2] - prefix, shape[-2] - prefix)
+        ):
+            return resample_abs_pos_embed(
+                positions.reshape(1, *positions.shape[-2:]),
+                [new, new],
+                [old, old],
+                num_prefix_tokens=prefix,
+            ).view(shape)
     raise ValueError(f"a tensor of shape {tuple(positions.shape)} cannot become {tuple(shape)}")
 
 
-CONFIG = {"input_size": (3, 32, 32), "pool_size": (2, 2), "first_conv": "conv1.0", "classifier": "fc"}
-default_cfgs = generate_default_cfgs({f"resnet_{size}.untrained": CONFIG for size in ("tiny", "small", "medium")})
+CONFIG = {
+    "input_size": (3, 32, 32),
+    "pool_size": (2, 2),
+    "first_conv": "conv1.0",
+    "classifier": "fc",
+}
+default_cfgs = generate_default_cfgs(
+    {f"resnet_{size}.untrained": CONFIG for size in ("tiny", "small", "medium")}
+)
 
 
-def small_resnet(name: str, layers: tuple, channels: tuple, stem_width: int, pretrained: bool, **options) -> ResNet:
-    """A ResNet-D without the stem's pooling: 16 × 16 positions of a 32 × 32 image, stages at /2, /4, /8, /16.
+def small_resnet(
+    name: str, layers: tuple, channels: tuple, stem_width: int, pretrained: bool, **options
+) -> ResNet:
+    """A ResNet-D without the stem's pooling: 16 × 16 positions of a 32 × 32 image, stages at /2,
+    /4, /8, /16.
 
-    GroupNorm, because a batch of x_t mixes noise levels and batch statistics would mix them too; SiLU and average pooling,
-    because guidance follows this network's gradient and kinks or skipped pixels would show in it.
+    GroupNorm, because a batch of x_t mixes noise levels and batch statistics would mix them too;
+    SiLU and average pooling, because guidance follows this network's gradient and kinks or skipped
+    pixels would show in it.
     """
-    model = build_model_with_cfg(ResNet, name, pretrained, feature_cfg={"out_indices": (0, 1, 2, 3, 4)}, block=BasicBlock, layers=layers,
-                                 stem_type="deep", stem_width=stem_width, channels=channels, avg_down=True,
-                                 norm_layer=partial(GroupNorm, num_groups=8), act_layer=nn.SiLU, **options)
+    model = build_model_with_cfg(
+        ResNet,
+        name,
+        pretrained,
+        feature_cfg={"out_indices": (0, 1, 2, 3, 4)},
+        block=BasicBlock,
+        layers=layers,
+        stem_type="deep",
+        stem_width=stem_width,
+        channels=channels,
+        avg_down=True,
+        norm_layer=partial(GroupNorm, num_groups=8),
+        act_layer=nn.SiLU,
+        **options,
+    )
     model.maxpool = nn.Identity()
     return model
 
@@ -127,11 +188,16 @@ def resnet_tiny(pretrained: bool = False, **options) -> ResNet:
 
 @register_model
 def resnet_small(pretrained: bool = False, **options) -> ResNet:
-    """1.6 M parameters, most of them where they see whole objects: noise averages out over space."""
+    """1.6 M parameters, most of them where they see whole objects:
+
+    noise averages out over space.
+    """
     return small_resnet("resnet_small", (1, 2, 2, 1), (32, 96, 160, 160), 16, pretrained, **options)
 
 
 @register_model
 def resnet_medium(pretrained: bool = False, **options) -> ResNet:
     """2.9 M parameters, for images of 64 × 64."""
-    return small_resnet("resnet_medium", (1, 2, 2, 2), (32, 96, 160, 224), 16, pretrained, **options)
+    return small_resnet(
+        "resnet_medium", (1, 2, 2, 2), (32, 96, 160, 224), 16, pretrained, **options
+    )

@@ -1,4 +1,7 @@
-"""A noise-aware encoder from a denoiser: the contracting half of its U-Net, read out as an embedding."""
+"""A noise-aware encoder from a denoiser:
+
+the contracting half of its U-Net, read out as an embedding.
+"""
 
 from collections.abc import Mapping
 
@@ -37,7 +40,8 @@ class Middle(nn.Module):
 
 
 class ContractingHalf(nn.Module):
-    """The contracting half of a UNet2DModel and a head that reads the maps in its middle as an embedding.
+    """The contracting half of a UNet2DModel and a head that reads the maps in its middle as an
+    embedding.
 
         h = middle(levels(conv_in(x))),   r = W_2 silu(W_1 [W_0 silu(GroupNorm(h)), mean over places of h, f(t)])
 
@@ -64,7 +68,9 @@ class ContractingHalf(nn.Module):
         seen = places * side**2 + widths[-1] + self.features
         self.head = nn.Sequential(nn.Linear(seen, hidden), nn.SiLU(), nn.Linear(hidden, embed_dim))
         names = [f"levels.{i}" for i in range(len(widths))] + ["middle"]
-        self.feature_info = [{"module": name, "num_chs": width} for name, width in zip(names, [*widths, widths[-1]])]
+        self.feature_info = [
+            {"module": name, "num_chs": width} for name, width in zip(names, [*widths, widths[-1]])
+        ]
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         h = self.conv_in(F.pixel_unshuffle(x, self.patch))
@@ -77,9 +83,10 @@ class ContractingHalf(nn.Module):
 class UNetEncoder(NoisyEncoder):
     """E(x_t, t): the contracting half of a denoiser's U-Net, with an embedding for its output.
 
-    A denoiser has learned every pixel of noisy images at every t, so that its first half starts out knowing what is in them; a
-    CLIP's tower has seen none. The architecture is that of the noisy classifiers of Dhariwal & Nichol 2021 (arXiv 2105.05233), the
-    idea of reading a diffusion model's own features that of Luo et al. 2024 (arXiv 2312.02150). The half is trained further.
+    A denoiser has learned every pixel of noisy images at every t, so that its first half starts out
+    knowing what is in them; a CLIP's tower has seen none. The architecture is that of the noisy
+    classifiers of Dhariwal & Nichol 2021 (arXiv 2105.05233), the idea of reading a diffusion
+    model's own features that of Luo et al. 2024 (arXiv 2312.02150). The half is trained further.
 
     Arguments:
         clip: config of the CLIP in whose space it embeds.
@@ -91,12 +98,29 @@ class UNetEncoder(NoisyEncoder):
         calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
     """
 
-    def __init__(self, clip: dict, schedule: dict, network: dict, patch: int = 1, places: int = 32, hidden: int = 256,
-                 calibrated: bool = False):
+    def __init__(
+        self,
+        clip: dict,
+        schedule: dict,
+        network: dict,
+        patch: int = 1,
+        places: int = 32,
+        hidden: int = 256,
+        calibrated: bool = False,
+    ):
         side, channels = clip["model"]["vision_cfg"]["image_size"], 3 * patch**2
-        unet = UNet2DModel(sample_size=side // patch, in_channels=channels, out_channels=channels, **network)
+        unet = UNet2DModel(
+            sample_size=side // patch, in_channels=channels, out_channels=channels, **network
+        )
         tower = ContractingHalf(unet, patch, places, hidden, clip["model"]["embed_dim"])
-        config = {"clip": clip, "schedule": schedule, "network": network, "patch": patch, "places": places, "hidden": hidden}
+        config = {
+            "clip": clip,
+            "schedule": schedule,
+            "network": network,
+            "patch": patch,
+            "places": places,
+            "hidden": hidden,
+        }
         super().__init__(tower, config, tower.features, calibrated)
         self.normalise = nn.Identity()  # it sees what the denoiser saw
 
@@ -105,22 +129,36 @@ class UNetEncoder(NoisyEncoder):
         """The encoder that starts from a denoiser trained here; its weights are copied.
 
         Raises:
-            UserError: the denoiser is another network, or has learned from other images than this CLIP sees.
+            UserError: the denoiser is another network, or has learned from other images than this
+                CLIP sees.
         """
         config = getattr(denoiser, "config", {})
         own: Mapping = config.get("denoiser", {})
         if "network" not in own or own.get("heads") or own.get("sinusoid"):
-            raise UserError("module.tower=denoiser takes a denoiser that was trained here; with another use module.tower=clip.")
+            raise UserError(
+                "module.tower=denoiser takes a denoiser that was trained here; with another use "
+                "module.tower=clip."
+            )
         side = clip["model"]["vision_cfg"]["image_size"]
         if config["resolution"] != side:
-            raise UserError(f"module.denoiser draws {config['resolution']} pixels a side, this encoder sees {side}; set "
-                            f"data.resolution={config['resolution']}.")
+            raise UserError(
+                f"module.denoiser draws {config['resolution']} pixels a side, this encoder sees "
+                f"{side}; set "
+                f"data.resolution={config['resolution']}."
+            )
         if options["schedule"] != config["schedule"]:
-            raise UserError(f"module.denoiser was trained with the schedule {config['schedule']}, this encoder is to have "
-                            f"{options['schedule']}; with another use module.tower=clip.")
+            raise UserError(
+                f"module.denoiser was trained with the schedule {config['schedule']}, this encoder "
+                "is to have "
+                f"{options['schedule']}; with another use module.tower=clip."
+            )
         encoder = cls(clip, network=own["network"], patch=own.get("patch", 1), **options)
         trained = dict(denoiser.network.state_dict())
-        names = {"levels.": "down_blocks.", "middle.resnet.": "mid_block.resnets.0.", "middle.attention.": "mid_block.attentions.0."}
+        names = {
+            "levels.": "down_blocks.",
+            "middle.resnet.": "mid_block.resnets.0.",
+            "middle.attention.": "mid_block.attentions.0.",
+        }
         for name, value in encoder.tower.state_dict().items():
             theirs = renamed(name, names)
             if theirs in trained:

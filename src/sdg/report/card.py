@@ -38,39 +38,75 @@ def heading(folder: Path, kind: str, config: dict) -> str:
     """
     diffusers = (folder / "model_index.json").is_file()
     denoiser = config.get("denoiser", {})
-    patch, conditional = denoiser.get("patch", 1), bool(denoiser.get("network", {}).get("num_class_embeds"))
-    call = f"pipeline(batch_size=4, num_inference_steps={config['schedule']['T']}" if diffusers else ""
-    drawn = f"{call}).images" if patch == 1 else f"torch.nn.functional.pixel_shuffle(torch.from_numpy({call}, output_type=\"np\").images).permute(0, 3, 1, 2), {patch})  # (4, 3, H, W) in [0, 1]"
-    pipeline = f"""
-pipeline = {'diffusers.' if patch > 1 else ''}DDPMPipeline.from_pretrained("FOLDER")  # unguided
-images = {drawn}""" if diffusers else ""
-    imports = ("import diffusers\nimport torch\n" if patch > 1 else "from diffusers import DDPMPipeline\n") if diffusers else ""
+    patch, conditional = (
+        denoiser.get("patch", 1),
+        bool(denoiser.get("network", {}).get("num_class_embeds")),
+    )
+    call = (
+        f"pipeline(batch_size=4, num_inference_steps={config['schedule']['T']}" if diffusers else ""
+    )
+    drawn = (
+        f"{call}).images"
+        if patch == 1
+        else f'torch.nn.functional.pixel_shuffle(torch.from_numpy({call}, output_type="np").images).permute(0, 3, 1, 2), {patch})  # (4, 3, H, W) in [0, 1]'
+    )
+    pipeline = (
+        f"""
+pipeline = {"diffusers." if patch > 1 else ""}DDPMPipeline.from_pretrained("FOLDER")  # unguided
+images = {drawn}"""
+        if diffusers
+        else ""
+    )
+    imports = (
+        (
+            "import diffusers\nimport torch\n"
+            if patch > 1
+            else "from diffusers import DDPMPipeline\n"
+        )
+        if diffusers
+        else ""
+    )
     return f"""---
-library_name: {'diffusers' if diffusers else 'sdg'}
-tags: [semantic-diffusion-guidance, {kind.replace('_', '-')}]
+library_name: {"diffusers" if diffusers else "sdg"}
+tags: [semantic-diffusion-guidance, {kind.replace("_", "-")}]
 ---
 
 # {TITLES[kind]}
 
 `FOLDER` is this folder, or its `owner/name` on the hub:
 
-    {USES[kind]}{' denoiser.label=0' if conditional else ''}
+    {USES[kind]}{" denoiser.label=0" if conditional else ""}
 
 ```python
 {imports}from sdg import from_pretrained
 
-model = from_pretrained("FOLDER"{', label=0' if conditional else ''}){pipeline}
+model = from_pretrained("FOLDER"{", label=0" if conditional else ""}){pipeline}
 ```
 """
 
 
 def below_heading(card: str) -> str:
     """What a card says below its heading, or below its title if its heading is another's."""
-    return card[re.match(r"(---\n.*?\n---\n+)?(# [^\n]*\n)?(\n`FOLDER` is this folder.*?```python\n.*?```\n)?", card, re.DOTALL).end() :]
+    return card[
+        re.match(
+            r"(---\n.*?\n---\n+)?(# [^\n]*\n)?(\n`FOLDER` is this folder.*?```python\n.*?```\n)?",
+            card,
+            re.DOTALL,
+        ).end() :
+    ]
 
 
-def write_card(folder: Path, kind: str, model: nn.Module, command: str, device: str, seconds: float | None, figures: dict[str, float]) -> Path:
-    """Writes the card of a trained part into its folder, from the `config.yaml` and `versions.json` of its run, the folder above.
+def write_card(
+    folder: Path,
+    kind: str,
+    model: nn.Module,
+    command: str,
+    device: str,
+    seconds: float | None,
+    figures: dict[str, float],
+) -> Path:
+    """Writes the card of a trained part into its folder, from the `config.yaml` and `versions.json`
+    of its run, the folder above.
 
     Arguments:
         kind: of the part.
@@ -82,9 +118,16 @@ def write_card(folder: Path, kind: str, model: nn.Module, command: str, device: 
     table = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
     run, card = folder.parent, folder / CARD
     config = (run / "config.yaml").read_text().strip()
-    for place, short in ((run, "."), (Path.cwd(), "."), (Path(os.path.expanduser("~")), "~")):  # of no use to others
+    for place, short in (
+        (run, "."),
+        (Path.cwd(), "."),
+        (Path(os.path.expanduser("~")), "~"),
+    ):  # of no use to others
         if place != place.parent:  # but the root, which all begin with
-            config, command = (re.sub(rf"{re.escape(str(place))}(?![\w.-])", short, text) for text in (config, command))
+            config, command = (
+                re.sub(rf"{re.escape(str(place))}(?![\w.-])", short, text)
+                for text in (config, command)
+            )
     card.write_text(f"""{heading(folder, kind, model.config)}
 - command: `{command}`
 - parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M
@@ -114,5 +157,16 @@ Figures at the end of training, on held-out data:
 def processor() -> str:
     """The processor in words."""
     names = Path("/proc/cpuinfo")
-    model = next((line.split(":")[1].strip() for line in names.read_text().splitlines() if line.startswith("model name")), "") if names.is_file() else ""
+    model = (
+        next(
+            (
+                line.split(":")[1].strip()
+                for line in names.read_text().splitlines()
+                if line.startswith("model name")
+            ),
+            "",
+        )
+        if names.is_file()
+        else ""
+    )
     return f"{os.cpu_count()} CPU cores ({model or platform.processor() or platform.machine()})"

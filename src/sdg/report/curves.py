@@ -24,35 +24,95 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
     import matplotlib.pyplot as plt
 
     said = [dict(word.partition("=")[::2] for word in name.split(" ")) for name in names]
-    numbers = [key for key in said[0] if all(is_number(words.get(key, "")) for words in said) and len({words[key] for words in said}) > 1]
+    numbers = [
+        key
+        for key in said[0]
+        if all(is_number(words.get(key, "")) for words in said)
+        and len({words[key] for words in said}) > 1
+    ]
     if not numbers:
         return None
-    key = FIRST if FIRST in numbers else max(numbers, key=lambda number: len({words[number] for words in said}))
+    key = (
+        FIRST
+        if FIRST in numbers
+        else max(numbers, key=lambda number: len({words[number] for words in said}))
+    )
     lines: dict[str, list[tuple[float, Mapping]]] = {}
     for words, metrics in zip(said, found):
         rest = " ".join(f"{name}={value}" for name, value in words.items() if name != key)
         lines.setdefault(rest, []).append((float(words[key]), metrics))
 
     every = [metrics for points in lines.values() for _, metrics in points]
-    fidelity, diversity = (next((name for name in names if all(m.get(name) is not None for m in every)), None) for names in (FIDELITY, DIVERSITY))
-    panels = [name for name, there in (("left", any(m.get("alignment") for m in every)), ("middle", fidelity), ("right", diversity)) if there]
+    fidelity, diversity = (
+        next((name for name in names if all(m.get(name) is not None for m in every)), None)
+        for names in (FIDELITY, DIVERSITY)
+    )
+    panels = [
+        name
+        for name, there in (
+            ("left", any(m.get("alignment") for m in every)),
+            ("middle", fidelity),
+            ("right", diversity),
+        )
+        if there
+    ]
     if not panels:
         return None
-    figure, axes = plt.subplots(1, len(panels), figsize=(4.2 * len(panels), 3.6), sharex=True, squeeze=False, layout="constrained")
-    left, middle, right = (dict(zip(panels, axes[0])).get(name) for name in ("left", "middle", "right"))
+    figure, axes = plt.subplots(
+        1,
+        len(panels),
+        figsize=(4.2 * len(panels), 3.6),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    left, middle, right = (
+        dict(zip(panels, axes[0])).get(name) for name in ("left", "middle", "right")
+    )
     for rest, points in lines.items():
         points.sort(key=lambda point: point[0])
         if left and len(lines) == 1:
             for factor in FACTORS:
-                line(left, points, lambda m, factor=factor: m.get("alignment", {}).get(factor), lw=1, ms=3, label=factor)
+                line(
+                    left,
+                    points,
+                    lambda m, factor=factor: m.get("alignment", {}).get(factor),
+                    lw=1,
+                    ms=3,
+                    label=factor,
+                )
         if left:
-            line(left, points, lambda m: m.get("alignment", {}).get("all"), lambda m: m.get("alignment_all_interval"), lw=2, ms=4, label=rest or "all",
-                 **({"color": "black"} if len(lines) == 1 else {}))
+            line(
+                left,
+                points,
+                lambda m: m.get("alignment", {}).get("all"),
+                lambda m: m.get("alignment_all_interval"),
+                lw=2,
+                ms=4,
+                label=rest or "all",
+                **({"color": "black"} if len(lines) == 1 else {}),
+            )
         if fidelity:
-            line(middle, points, lambda m: first(m[fidelity]), lambda m: spread(m[fidelity]), lw=2, ms=4, label=rest)
+            line(
+                middle,
+                points,
+                lambda m: first(m[fidelity]),
+                lambda m: spread(m[fidelity]),
+                lw=2,
+                ms=4,
+                label=rest,
+            )
             middle.set(ylabel=SAID[fidelity])
         if diversity:
-            line(right, points, lambda m: m[diversity], lambda m: m.get(f"{diversity}_interval"), lw=2, ms=4, label=rest)
+            line(
+                right,
+                points,
+                lambda m: m[diversity],
+                lambda m: m.get(f"{diversity}_interval"),
+                lw=2,
+                ms=4,
+                label=rest,
+            )
             right.set(ylabel=f"{diversity.replace('_', ' in ')}'s features")
     if left:
         left.set(ylim=(-0.02, 1.02), ylabel="share of samples that show it")
@@ -63,7 +123,9 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
     least = min((abs(x) for x in xs if x), default=1.0)
     for axis in axes[0]:
         axis.set_xscale("symlog", linthresh=least, linscale=0.4)
-        axis.set_xlim(*(edge + way * 0.15 * max(abs(edge), least) for edge, way in ((xs[0], -1), (xs[-1], 1))))
+        axis.set_xlim(
+            *(edge + way * 0.15 * max(abs(edge), least) for edge, way in ((xs[0], -1), (xs[-1], 1)))
+        )
         if len(xs) <= 12:
             axis.set_xticks(xs, [f"{x:g}" for x in xs])
             axis.minorticks_off()
@@ -72,19 +134,32 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
     return figure
 
 
-SAID = {"fid": "FID", "frechet_imagenet": "Fréchet distance in ImageNet's features",
-        "kernel_judge": "kernel distance in the judge's features", "frechet_judge": "Fréchet distance in the judge's features",
-        "frechet_clip": "Fréchet distance in CLIP's features"}
+SAID = {
+    "fid": "FID",
+    "frechet_imagenet": "Fréchet distance in ImageNet's features",
+    "kernel_judge": "kernel distance in the judge's features",
+    "frechet_judge": "Fréchet distance in the judge's features",
+    "frechet_clip": "Fréchet distance in CLIP's features",
+}
 
 
 def line(axis, points, value, interval=None, **style) -> None:
     """One curve, with its intervals as a band where there are any."""
-    there = [(x, value(m), interval(m) if interval else None) for x, m in points if value(m) is not None]
+    there = [
+        (x, value(m), interval(m) if interval else None) for x, m in points if value(m) is not None
+    ]
     if not there:
         return
     (drawn,) = axis.plot([x for x, *_ in there], [y for _, y, _ in there], marker="o", **style)
     if all(band for *_, band in there):
-        axis.fill_between([x for x, *_ in there], [band[0] for *_, band in there], [band[1] for *_, band in there], color=drawn.get_color(), alpha=0.15, lw=0)
+        axis.fill_between(
+            [x for x, *_ in there],
+            [band[0] for *_, band in there],
+            [band[1] for *_, band in there],
+            color=drawn.get_color(),
+            alpha=0.15,
+            lw=0,
+        )
 
 
 def first(value) -> float:

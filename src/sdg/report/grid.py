@@ -24,16 +24,31 @@ def plain_grid(images: Tensor, columns: int = 8) -> Tensor:
     return make_grid(to_uint8(images), nrow=columns, padding=2, pad_value=255)
 
 
-def labelled_grid(file: Path, images: Sequence[Tensor], labels: Sequence[str], title: str = "") -> Path:
+def labelled_grid(
+    file: Path, images: Sequence[Tensor], labels: Sequence[str], title: str = ""
+) -> Path:
     """Writes a picture of N images (3, H, W) in [-1, 1], each with its label below."""
     columns = min(8, max(1, round(len(images) ** 0.5)))
-    return labelled_rows(file, [list(zip(images[i : i + columns], labels[i : i + columns])) for i in range(0, len(images), columns)], title)
+    return labelled_rows(
+        file,
+        [
+            list(zip(images[i : i + columns], labels[i : i + columns]))
+            for i in range(0, len(images), columns)
+        ],
+        title,
+    )
 
 
 def labelled_rows(file: Path, rows: list[list[tuple[Tensor, str]]], title: str = "") -> Path:
     """Writes a picture of rows of images (3, H, W) in [-1, 1], each with its label below."""
     columns = max(map(len, rows))
-    figure, axes = plt.subplots(len(rows), columns, figsize=(1.75 * columns, 2.1 * len(rows) + (0.4 if title else 0)), squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(
+        len(rows),
+        columns,
+        figsize=(1.75 * columns, 2.1 * len(rows) + (0.4 if title else 0)),
+        squeeze=False,
+        layout="constrained",
+    )
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)

@@ -36,7 +36,9 @@ def draw(axis, rows: Sequence[Mapping], key: str, label: str) -> None:
     """One panel, a curve for each encoder."""
     for name in dict.fromkeys(row["encoder"] for row in rows):
         own = [row for row in rows if row["encoder"] == name]
-        axis.plot([row["t"] for row in own], [row[key] for row in own], marker="o", ms=3, label=name)
+        axis.plot(
+            [row["t"] for row in own], [row[key] for row in own], marker="o", ms=3, label=name
+        )
     axis.set(xlabel="noise level t", ylabel=label)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)

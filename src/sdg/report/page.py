@@ -64,20 +64,32 @@ class Page:
         """Rows with the same keys; a click on a column's head sorts."""
         columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
         head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in columns)
-        body = "".join("<tr>" + "".join(cell(row[name]) for name in columns) + "</tr>" for row in rows)
-        self.parts.append(f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+        body = "".join(
+            "<tr>" + "".join(cell(row[name]) for name in columns) + "</tr>" for row in rows
+        )
+        self.parts.append(
+            '<div class="scroll"><table '
+            f'class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        )
 
     def drawing(self, figure) -> None:
         """A matplotlib figure, as lines that stay sharp."""
         svg = io.StringIO()
         figure.savefig(svg, format="svg")
-        self.parts.append(f'<figure class="svg">{svg.getvalue()[svg.getvalue().index("<svg"):]}</figure>')
+        self.parts.append(
+            f'<figure class="svg">{svg.getvalue()[svg.getvalue().index("<svg") :]}</figure>'
+        )
 
     def picture(self, file: Path, text: str) -> None:
         """An image file as it is."""
-        self.parts.append(f'<img class="picture" alt="{html.escape(text)}" src="{embedded(file.read_bytes(), file.suffix)}">')
+        self.parts.append(
+            f'<img class="picture" alt="{html.escape(text)}" '
+            f'src="{embedded(file.read_bytes(), file.suffix)}">'
+        )
 
-    def gallery(self, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple | None]]]) -> None:
+    def gallery(
+        self, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple | None]]]
+    ) -> None:
         """Small images in rows, each enlarged by a click.
 
         Arguments:
@@ -85,18 +97,30 @@ class Page:
             rows: (label, [(image, what it is) or None, …]).
         """
         head = "".join(f"<th>{html.escape(text)}</th>" for text in ("", *heads))
-        body = "".join(f"<tr><td>{html.escape(label)}</td>" + "".join(f"<td>{thumbnail(*image) if image else ''}</td>" for image in images) + "</tr>"
-                       for label, images in rows)
-        self.parts.append(f'<div class="scroll"><table class="gallery"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+        body = "".join(
+            f"<tr><td>{html.escape(label)}</td>"
+            + "".join(f"<td>{thumbnail(*image) if image else ''}</td>" for image in images)
+            + "</tr>"
+            for label, images in rows
+        )
+        self.parts.append(
+            '<div class="scroll"><table '
+            f'class="gallery"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        )
 
     def text(self, text: str) -> None:
         """Text in the letters of a terminal, such as a config."""
         self.parts.append(f"<pre>{html.escape(text)}</pre>")
 
     def write(self, file: Path) -> Path:
-        file.write_text('<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-                        f"<title>{html.escape(self.title)}</title><style>{STYLE}</style></head><body>\n" + "\n".join(self.parts)
-                        + f'\n<dialog><img class="pixels" alt=""><p></p></dialog><script>{SCRIPT}</script></body></html>\n', encoding="utf-8")
+        file.write_text(
+            '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
+            'content="width=device-width">'
+            f"<title>{html.escape(self.title)}</title><style>{STYLE}</style></head><body>\n"
+            + "\n".join(self.parts)
+            + f'\n<dialog><img class="pixels" alt=""><p></p></dialog><script>{SCRIPT}</script></body></html>\n',
+            encoding="utf-8",
+        )
         return file
 
 

@@ -21,7 +21,8 @@ KINDS = ("folder", "shards")
 class Pictures:
     """Writes and reads samples by their place in the run.
 
-    A shard is a tar file with `00064.png` and `00064.json` for every sample, which `webdataset` reads as it is.
+    A shard is a tar file with `00064.png` and `00064.json` for every sample, which `webdataset`
+    reads as it is.
 
     Arguments:
         folder: of the run.
@@ -54,7 +55,9 @@ class Pictures:
                 png = io.BytesIO()
                 Image.fromarray(image).save(png, "png")
                 for suffix, data in (("png", png.getvalue()), ("json", json.dumps(row).encode())):
-                    member = tarfile.TarInfo(f"{name}.{suffix}")  # without a time: the same samples are the same bytes
+                    member = tarfile.TarInfo(
+                        f"{name}.{suffix}"
+                    )  # without a time: the same samples are the same bytes
                     member.size = len(data)
                     shard.addfile(member, io.BytesIO(data))
         return [f"shards/{names[0]}.tar/{name}.png" for name in names]

@@ -10,14 +10,21 @@ EVERY = 30.0  # seconds between two lines of a log
 
 
 class Bar(Progress):
-    """Steps done of all, the time left and the latest figures; as a line now and then where a bar cannot move, in files and the logs of clusters.
+    """Steps done of all, the time left and the latest figures; as a line now and then where a bar
+    cannot move, in files and the logs of clusters.
 
     Arguments:
         word: what is counted.
     """
 
     def __init__(self, word: str):
-        super().__init__(TextColumn(word), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[figures]}"))
+        super().__init__(
+            TextColumn(word),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+        )
         self.word, self.said = word, time.monotonic()
 
     def begin(self, total: int, completed: int, shown: bool) -> None:
@@ -32,5 +39,7 @@ class Bar(Progress):
         self.update(self.task, completed=completed, figures=figures)
         if self.lines and time.monotonic() - self.said > EVERY:
             self.said, task = time.monotonic(), self.tasks[self.task]
-            left = "" if task.time_remaining is None else f", {task.time_remaining / 60:.0f} min left"
+            left = (
+                "" if task.time_remaining is None else f", {task.time_remaining / 60:.0f} min left"
+            )
             print(f"{self.word} {completed}/{task.total:.0f}{left}  {figures}".rstrip(), flush=True)

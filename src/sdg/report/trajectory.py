@@ -19,7 +19,8 @@ class Trajectory:
     """Collects the steps of a few samples.
 
     Arguments:
-        folder: gets `trajectory.gif`, with x_t above x̂_0, and `trajectory.png`, a row of x̂_0 for each sample.
+        folder: gets `trajectory.gif`, with x_t above x̂_0, and `trajectory.png`, a row of x̂_0 for
+            each sample.
     """
 
     def __init__(self, folder: Path):
@@ -33,12 +34,26 @@ class Trajectory:
     def write(self) -> Path:
         """Both files; the strip's path."""
         last, count = len(self.states) - 1, len(self.states[0])
-        shown = [round(k * last / max(1, min(FRAMES, last + 1) - 1)) for k in range(min(FRAMES, last + 1))]
+        shown = [
+            round(k * last / max(1, min(FRAMES, last + 1) - 1))
+            for k in range(min(FRAMES, last + 1))
+        ]
         frames = [picture(torch.cat([self.states[k], self.guesses[k]]), count) for k in shown]
-        frames[0].save(self.folder / "trajectory.gif", save_all=True, append_images=frames[1:], duration=[80] * (len(frames) - 1) + [1500], loop=0)
+        frames[0].save(
+            self.folder / "trajectory.gif",
+            save_all=True,
+            append_images=frames[1:],
+            duration=[80] * (len(frames) - 1) + [1500],
+            loop=0,
+        )
         columns = sorted({round(k * last / (STRIP - 1)) for k in range(STRIP)})
-        rows = [[(self.guesses[k][i], f"step {k + 1}" if i == count - 1 else "") for k in columns] for i in range(count)]
-        return labelled_rows(self.folder / "trajectory.png", rows, f"the predicted image x̂_0 during {last + 1} steps")
+        rows = [
+            [(self.guesses[k][i], f"step {k + 1}" if i == count - 1 else "") for k in columns]
+            for i in range(count)
+        ]
+        return labelled_rows(
+            self.folder / "trajectory.png", rows, f"the predicted image x̂_0 during {last + 1} steps"
+        )
 
 
 def picture(images: Tensor, columns: int) -> Image.Image:

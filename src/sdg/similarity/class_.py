@@ -22,27 +22,48 @@ class Class(Term):
         text_encoder: E_text; not for `classifier`.
         classes: {factor: {class: caption}}.
         form: of the three.
-        weight: w; None takes the logit scale for `cosine`, else 1, since these are log-probabilities already.
+        weight: w; None takes the logit scale for `cosine`, else 1, since these are
+            log-probabilities already.
     """
 
-    def __init__(self, encoder, text_encoder, classes: Mapping[str, Mapping[str, str]], form: str = "contrastive", weight: float | None = None):
+    def __init__(
+        self,
+        encoder,
+        text_encoder,
+        classes: Mapping[str, Mapping[str, str]],
+        form: str = "contrastive",
+        weight: float | None = None,
+    ):
         self.calibrated = is_calibrated(encoder)
         scale = float(encoder.logit_scale) if form != "classifier" else 1.0
-        super().__init__((scale if form == "cosine" else 1.0) if weight is None else number("similarity.class.weight", weight))
-        self.form, self.scale = choice("similarity.class.form", form, ("cosine", "contrastive", "classifier")), scale
+        super().__init__(
+            (scale if form == "cosine" else 1.0)
+            if weight is None
+            else number("similarity.class.weight", weight)
+        )
+        self.form, self.scale = (
+            choice("similarity.class.form", form, ("cosine", "contrastive", "classifier")),
+            scale,
+        )
         self.order = [name for names in classes.values() for name in names]
         sizes = [len(names) for names in classes.values()]
         # Which factor each class belongs to: a class competes with those of its own factor only.
         self.factor = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
         if form != "classifier":
             with torch.no_grad():
-                self.embeddings = text_encoder.encode_text([caption for captions in classes.values() for caption in captions.values()])
+                self.embeddings = text_encoder.encode_text(
+                    [caption for captions in classes.values() for caption in captions.values()]
+                )
 
     def targets(self, conditions):
         for targets in conditions:
             for target, _ in targets:
                 if target not in self.order:
-                    raise UserError(f"similarity.class.name: there is no class '{target}'{near(target, self.order) or '.'} There are: {', '.join(self.order)}.")
+                    raise UserError(
+                        "similarity.class.name: there is no class "
+                        f"'{target}'{near(target, self.order) or '.'} There are: "
+                        f"{', '.join(self.order)}."
+                    )
         return self.order
 
     def compare(self, x, pairs, references):
@@ -54,5 +75,7 @@ class Class(Term):
             z = x.scaled if self.calibrated else self.scale * x.z
             logits = z @ self.embeddings.to(z).T
         factor = self.factor.to(logits.device)
-        rivals = torch.where(factor == factor[pairs.targets, None], logits[pairs.samples], -torch.inf)
+        rivals = torch.where(
+            factor == factor[pairs.targets, None], logits[pairs.samples], -torch.inf
+        )
         return logits[pairs.samples, pairs.targets] - rivals.logsumexp(1)

@@ -7,9 +7,11 @@ __all__ = ["Content"]
 
 
 class Content(Term):
-    """cos(E(x, s), E(x'_s, s)), x'_s = the reference noised to the same level (ibid., eq. 9); or cos(E(x, s), E(x', 0)).
+    """cos(E(x, s), E(x'_s, s)), x'_s = the reference noised to the same level (ibid., eq. 9); or
+    cos(E(x, s), E(x', 0)).
 
-    The second is what the encoder was trained to find, E(x_t, t) ≈ E(x_0): the reference's own noise blurs nothing.
+    The second is what the encoder was trained to find, E(x_t, t) ≈ E(x_0): the reference's own
+    noise blurs nothing.
 
     Arguments:
         encoder: E; gives the default weight.
@@ -20,7 +22,11 @@ class Content(Term):
     by_reference = True
 
     def __init__(self, encoder, weight: float | None = None, noised: bool = True):
-        super().__init__(float(encoder.logit_scale) if weight is None else number("similarity.content.weight", weight))
+        super().__init__(
+            float(encoder.logit_scale)
+            if weight is None
+            else number("similarity.content.weight", weight)
+        )
         self.noised = choice("similarity.content.noised", noised, (True, False))
 
     def compare(self, x, pairs, references):

@@ -14,13 +14,15 @@ __all__ = ["Maps"]
 
 
 class Maps(Term):
-    """Minus how far what is read off the maps of chosen stages j is from the reference's, in one of two forms.
+    """Minus how far what is read off the maps of chosen stages j is from the reference's, in one of
+    two forms.
 
         squared   −Σ_j d_j,   d_j = mean of (read(E(x, s)_j) − read(E(x'_s, s)_j))²      (the paper's)
         log       −Σ_j log d_j
 
-    The second is, up to a factor, the log-likelihood of a Gaussian around the reference, maximised over its unknown variance. It has no
-    unit, so one weight serves every stage and encoder, and its gradient is large near the reference, not far from it, where steps are long.
+    The second is, up to a factor, the log-likelihood of a Gaussian around the reference, maximised
+    over its unknown variance. It has no unit, so one weight serves every stage and encoder, and its
+    gradient is large near the reference, not far from it, where steps are long.
 
     Arguments:
         weight: w.
@@ -51,7 +53,10 @@ class Maps(Term):
             UserError: it has none.
         """
         if not there:
-            raise UserError(f"similarity={cls.name} compares an encoder's stages, and this one has none; choose another encoder.")
+            raise UserError(
+                f"similarity={cls.name} compares an encoder's stages, and this one has none; "
+                "choose another encoder."
+            )
         return cls.stage_among(there)
 
     @staticmethod
@@ -64,8 +69,18 @@ class Maps(Term):
         """What is compared of a stage's maps."""
 
     def compare(self, x, pairs, references):
-        d = torch.stack([(self.read(x.maps[name])[pairs.samples] - self.read(references.maps[name])[pairs.targets]).square().flatten(1).mean(1)
-                         for name in self.stages])
+        d = torch.stack(
+            [
+                (
+                    self.read(x.maps[name])[pairs.samples]
+                    - self.read(references.maps[name])[pairs.targets]
+                )
+                .square()
+                .flatten(1)
+                .mean(1)
+                for name in self.stages
+            ]
+        )
         return -(d.clamp(min=torch.finfo(d.dtype).tiny).log() if self.form == "log" else d).sum(0)
 
 

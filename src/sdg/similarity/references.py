@@ -15,7 +15,8 @@ __all__ = ["References"]
 class References:
     """x'_s ~ q(x_s | x'), with noise keyed on the run's seed, the image and the level.
 
-    All samples of a reference share its noise at a step, and no sample depends on which others share its batch.
+    All samples of a reference share its noise at a step, and no sample depends on which others
+    share its batch.
 
     Arguments:
         images: {name: image (3, H, W) in [-1, 1]}.
@@ -25,15 +26,26 @@ class References:
 
     def __init__(self, images: Mapping[str, Tensor], schedule: Schedule, seed: int):
         self.images, self.schedule, self.seed = dict(images), schedule, seed
-        self.keys = {name: zlib.crc32(image.contiguous().numpy().tobytes()) for name, image in self.images.items()}
+        self.keys = {
+            name: zlib.crc32(image.contiguous().numpy().tobytes())
+            for name, image in self.images.items()
+        }
 
     def at(self, names: Sequence[str], level: int) -> Tensor:
-        """These references at one of the denoiser's levels, (R, 3, H, W); −1 gives the images themselves."""
+        """These references at one of the denoiser's levels, (R, 3, H, W); −1 gives the images
+        themselves.
+        """
         images = torch.stack([self.images[name] for name in names])
         if level < 0:
             return images
-        return self.schedule.q_sample(images, level, torch.stack([self.noise(name, level) for name in names]))
+        return self.schedule.q_sample(
+            images, level, torch.stack([self.noise(name, level) for name in names])
+        )
 
     def noise(self, name: str, level: int) -> Tensor:
-        state = np.random.SeedSequence([self.seed, self.keys[name], level]).generate_state(1, np.uint64)[0]
-        return torch.randn(self.images[name].shape, generator=torch.Generator().manual_seed(int(state >> 1)))
+        state = np.random.SeedSequence([self.seed, self.keys[name], level]).generate_state(
+            1, np.uint64
+        )[0]
+        return torch.randn(
+            self.images[name].shape, generator=torch.Generator().manual_seed(int(state >> 1))
+        )

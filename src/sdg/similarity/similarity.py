@@ -1,6 +1,7 @@
 """WHAT is alike: sim(x, y) = Σ_i w_i sim_i(x, y_i), one value per sample, differentiable in x.
 
-Every term compares pairs: a sample may have several sentences or references, each with a weight of its own, negative ones too.
+Every term compares pairs: a sample may have several sentences or references, each with a weight of
+its own, negative ones too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,8 @@ CLEAN = -1  # the level of an image without noise
 
 
 class Similarity:
-    """Σ_i w_i sim_i, from one pass of the encoder over the samples and one, shared, over the references.
+    """Σ_i w_i sim_i, from one pass of the encoder over the samples and one, shared, over the
+    references.
 
     Arguments:
         encoder: E, with `encode(x, t, stages)`.
@@ -28,27 +30,59 @@ class Similarity:
         references: the images that terms refer to.
     """
 
-    def __init__(self, encoder, terms: Mapping[str, Term], levels: Tensor, references: References | None = None):
-        self.encoder, self.terms, self.levels, self.references = encoder, dict(terms), levels, references
-        self.stages = tuple(dict.fromkeys(stage for term in self.terms.values() for stage in term.stages))
+    def __init__(
+        self,
+        encoder,
+        terms: Mapping[str, Term],
+        levels: Tensor,
+        references: References | None = None,
+    ):
+        self.encoder, self.terms, self.levels, self.references = (
+            encoder,
+            dict(terms),
+            levels,
+            references,
+        )
+        self.stages = tuple(
+            dict.fromkeys(stage for term in self.terms.values() for stage in term.stages)
+        )
 
     def encode(self, x: Tensor, level: int) -> Encoded:
-        t = self.levels[max(level, 0)].to(x.device).expand(len(x))  # a clean image is told the least noise there is
+        t = (
+            self.levels[max(level, 0)].to(x.device).expand(len(x))
+        )  # a clean image is told the least noise there is
         return self.encoder.encode(x, t, self.stages)
 
-    def bind(self, conditions: Mapping[str, Sequence[Targets]], device="cpu") -> Callable[[Tensor, int], Tensor]:
-        """sim(x, y) of a batch: of samples (B, C, H, W) at one of the denoiser's levels, −1 for clean ones.
+    def bind(
+        self, conditions: Mapping[str, Sequence[Targets]], device="cpu"
+    ) -> Callable[[Tensor, int], Tensor]:
+        """sim(x, y) of a batch: of samples (B, C, H, W) at one of the denoiser's levels, −1 for
+        clean ones.
 
         Arguments:
             conditions: {term: what each sample shall be like}.
         """
-        images = list(dict.fromkeys(target for name, term in self.terms.items() if term.by_reference for target in term.targets(conditions[name])))
-        pairs = {name: Pairs(conditions[name], images if term.by_reference else term.targets(conditions[name])).to(device) for name, term in self.terms.items()}
+        images = list(
+            dict.fromkeys(
+                target
+                for name, term in self.terms.items()
+                if term.by_reference
+                for target in term.targets(conditions[name])
+            )
+        )
+        pairs = {
+            name: Pairs(
+                conditions[name], images if term.by_reference else term.targets(conditions[name])
+            ).to(device)
+            for name, term in self.terms.items()
+        }
         kept: dict[int, Encoded] = {}
 
         def references(level: int) -> Encoded:
             if level not in kept:
-                for passed in kept.keys() - {CLEAN}:  # a repeated step has the same references, the next one others
+                for passed in kept.keys() - {
+                    CLEAN
+                }:  # a repeated step has the same references, the next one others
                     del kept[passed]
                 with torch.no_grad():
                     kept[level] = self.encode(self.references.at(images, level).to(device), level)
@@ -56,8 +90,18 @@ class Similarity:
 
         def similarity(x: Tensor, level: int) -> Tensor:
             seen = self.encode(x, level)
-            return sum(term.weight * pairs[name].add_up(term.compare(
-                seen, pairs[name], references(level if term.noised else CLEAN) if term.by_reference else None)) for name, term in self.terms.items())
+            return sum(
+                term.weight
+                * pairs[name].add_up(
+                    term.compare(
+                        seen,
+                        pairs[name],
+                        references(level if term.noised else CLEAN) if term.by_reference else None,
+                    )
+                )
+                for name, term in self.terms.items()
+            )
+
         return similarity
 
 
@@ -66,7 +110,10 @@ def matched_levels(denoiser: Schedule, encoder: Mapping | None) -> Tensor:
 
     Arguments:
         denoiser: its schedule.
-        encoder: config of the encoder's schedule, or None for a clean encoder, which ignores its level.
+        encoder: config of the encoder's schedule, or None for a clean encoder, which ignores its
+            level.
     """
     every = torch.arange(denoiser.T)
-    return every if encoder is None else Schedule(**encoder).match(denoiser.alpha_bar(every).flatten())
+    return (
+        every if encoder is None else Schedule(**encoder).match(denoiser.alpha_bar(every).flatten())
+    )

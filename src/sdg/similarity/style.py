@@ -18,7 +18,8 @@ class Style(Maps):
         gram       read = G(F), mean over C² (ibid., eq. 11)
         energies   read = log(e + ε ē), mean over C, of each channel's energy e_c = mean of F_c² over H, W; ē = mean_c e_c, ε = 0.01
 
-    In the Gram matrix a few strong channels outweigh the others; with the logarithm every channel counts alike.
+    In the Gram matrix a few strong channels outweigh the others; with the logarithm every channel
+    counts alike.
 
     Arguments:
         statistics: of the two.
@@ -40,12 +41,16 @@ class Style(Maps):
 
 
 def log_energies(maps: Tensor) -> Tensor:
-    """log(e + ε ē) of each image by itself, (B, C), for maps (B, C, H, W); ε keeps a channel that is all but silent from counting."""
+    """log(e + ε ē) of each image by itself, (B, C), for maps (B, C, H, W); ε keeps a channel that
+    is all but silent from counting.
+    """
     e = maps.square().mean((2, 3))
     return (e + FLOOR * e.mean(1, keepdim=True)).log()
 
 
 def gram(maps: Tensor) -> Tensor:
-    """G(F) = F Fᵀ/(C·H·W) of each image by itself, (B, C, C), for maps (B, C, H, W) or (B, C, places)."""
+    """G(F) = F Fᵀ/(C·H·W) of each image by itself, (B, C, C), for maps (B, C, H, W) or (B, C,
+    places).
+    """
     f = maps.flatten(2)
     return f @ f.transpose(1, 2) / (f.shape[1] * f.shape[2])

@@ -23,17 +23,29 @@ class Pairs:
 
     def __init__(self, conditions: Sequence[Targets], order: Sequence[str]):
         place = {target: k for k, target in enumerate(order)}
-        flat = [(row, place[target], weight) for row, targets in enumerate(conditions) for target, weight in targets]
-        self.samples, self.targets = (torch.tensor([pair[k] for pair in flat], dtype=torch.long) for k in (0, 1))
+        flat = [
+            (row, place[target], weight)
+            for row, targets in enumerate(conditions)
+            for target, weight in targets
+        ]
+        self.samples, self.targets = (
+            torch.tensor([pair[k] for pair in flat], dtype=torch.long) for k in (0, 1)
+        )
         self.weights, self.batch = torch.tensor([pair[2] for pair in flat]), len(conditions)
 
     def to(self, device) -> "Pairs":
-        self.samples, self.targets, self.weights = self.samples.to(device), self.targets.to(device), self.weights.to(device)
+        self.samples, self.targets, self.weights = (
+            self.samples.to(device),
+            self.targets.to(device),
+            self.weights.to(device),
+        )
         return self
 
     def add_up(self, values: Tensor) -> Tensor:
         """Σ of weight · value over the pairs of each sample, (B,), from one value a pair."""
-        return torch.zeros(self.batch, device=values.device, dtype=values.dtype).index_add(0, self.samples, self.weights.to(values.dtype) * values)
+        return torch.zeros(self.batch, device=values.device, dtype=values.dtype).index_add(
+            0, self.samples, self.weights.to(values.dtype) * values
+        )
 
 
 class Term(ABC):
@@ -60,5 +72,7 @@ class Term(ABC):
 
 
 def is_calibrated(encoder) -> bool:
-    """Whether z · E_text(y) of this encoder is a logit of p(y | x_t); `Encoded.scaled` is there then."""
+    """Whether z · E_text(y) of this encoder is a logit of p(y | x_t); `Encoded.scaled` is there
+    then.
+    """
     return getattr(encoder, "calibrated", False)

@@ -12,13 +12,16 @@ __all__ = ["Text"]
 
 
 class Text(Term):
-    """cos(E(x, s), E_text(y)), the seed's text guidance (Liu et al. 2022, arXiv 2112.05744, eq. 7), or with rivals y_k
+    """cos(E(x, s), E_text(y)), the seed's text guidance (Liu et al. 2022, arXiv 2112.05744, eq. 7),
+    or with rivals y_k
 
         cos(E(x, s), E_text(y)) − 1/c log mean_k exp(c · cos(E(x, s), E_text(y_k)))
 
-    CLIP's training (van den Oord et al. 2018, arXiv 1807.03748, eq. 5) makes c · cos estimate log p(y | x) − log p(y) up to a term of x
-    alone. That term says nothing of y, but its gradient moves x; where the rivals are draws of p(y), what is subtracted is just it.
-    A calibrated encoder's z, at its own length, takes the place of c · E, and the value is its estimate of log p(y | x_s) − log p(y):
+    CLIP's training (van den Oord et al. 2018, arXiv 1807.03748, eq. 5) makes c · cos estimate log
+    p(y | x) − log p(y) up to a term of x alone. That term says nothing of y, but its gradient moves
+    x; where the rivals are draws of p(y), what is subtracted is just it. A calibrated encoder's z,
+    at its own length, takes the place of c · E, and the value is its estimate of log p(y | x_s) −
+    log p(y):
 
         z · E_text(y) − log mean_k exp(z · E_text(y_k))
 
@@ -26,12 +29,20 @@ class Text(Term):
         encoder: E, with CLIP's learned `logit_scale` c.
         text_encoder: E_text, with `encode_text(sentences)`; every sentence is encoded once.
         sentences: all that will be asked for.
-        weight: w; None takes c, with which γ = 1 is roughly Bayes' rule and the same γ means the same for every encoder; for a
-            calibrated one, which has no unit left, None takes 1, and γ = 1 is Bayes' rule.
+        weight: w; None takes c, with which γ = 1 is roughly Bayes' rule and the same γ means the
+            same for every encoder; for a calibrated one, which has no unit left, None takes 1, and
+            γ = 1 is Bayes' rule.
         rivals: other sentences y_k; none gives the bare cosine.
     """
 
-    def __init__(self, encoder, text_encoder, sentences: Sequence[str], weight: float | None = None, rivals: Sequence[str] = ()):
+    def __init__(
+        self,
+        encoder,
+        text_encoder,
+        sentences: Sequence[str],
+        weight: float | None = None,
+        rivals: Sequence[str] = (),
+    ):
         self.calibrated = is_calibrated(encoder)
         self.scale = 1.0 if self.calibrated else float(encoder.logit_scale)
         super().__init__(self.scale if weight is None else number("similarity.text.weight", weight))

@@ -14,9 +14,10 @@ class EMA(WeightAveraging):
 
         θ̄ ← d θ̄ + (1 − d) θ,   d = min(decay, (1 + n)/(10 + n))   after n updates
 
-    With d = `decay` from the start, as Lightning's own, a short run would end near where it began: at 0.999 the first weights
-    are still 37 % of the average after 1000 steps. Statistics of BatchNorm are averaged too; integers are taken as they are, and so are
-    tensors that hold an infinity when the average begins, such as attention masks: the mean of two infinities is NaN.
+    With d = `decay` from the start, as Lightning's own, a short run would end near where it began:
+    at 0.999 the first weights are still 37 % of the average after 1000 steps. Statistics of
+    BatchNorm are averaged too; integers are taken as they are, and so are tensors that hold an
+    infinity when the average begins, such as attention masks: the mean of two infinities is NaN.
 
     Arguments:
         decay: the largest d, in [0, 1].
@@ -24,7 +25,10 @@ class EMA(WeightAveraging):
 
     def __init__(self, decay: float = 0.999):
         number("callbacks.ema.decay", decay, 0, 1)
-        infinite: dict[tuple, list[int]] = {}  # places in a list, by its device, type and length; looked for once, since it costs a pass
+        infinite: dict[
+            tuple, list[int]
+            # Places in a list, by its device, type and length; looked for once, since it costs a pass.
+        ] = {}
 
         def average(means: list[Tensor], now: list[Tensor], updates: Tensor) -> None:
             n = int(updates)
@@ -37,9 +41,11 @@ class EMA(WeightAveraging):
                     means[k].copy_(now[k])
             else:
                 torch._foreach_copy_(means, now)
+
         super().__init__(use_buffers=True, multi_avg_fn=average)
 
     def setup(self, trainer, pl_module, stage: str) -> None:
-        # Lightning would keep it where the model still is, on the CPU, and copy every weight there in every step.
+        # Lightning would keep it where the model still is, on the CPU, and copy every weight there
+        # in every step.
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)

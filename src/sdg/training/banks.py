@@ -54,12 +54,13 @@ class Bank(ABC):
 class Captions(Bank):
     """Captions of the data: those of the batch's own images first, then others at random.
 
-    The captions of a batch are draws of p(y), worded anew each time; which image one came with is not
-    used. The others come from a pool that is encoded once, so that a step encodes no more than a batch.
+    The captions of a batch are draws of p(y), worded anew each time; which image one came with is
+    not used. The others come from a pool that is encoded once, so that a step encodes no more than
+    a batch.
 
     Arguments:
-        train: training images, with `caption(index, variant)`; without it, as of a stream, the batch's
-            captions are all.
+        train: training images, with `caption(index, variant)`; without it, as of a stream, the
+            batch's captions are all.
         held_out: images for validation, with the same.
         size: K.
         encode: E_text.
@@ -72,8 +73,10 @@ class Captions(Bank):
 
     def __init__(self, train, held_out, size: int, encode: Encode):
         if not hasattr(held_out, "caption"):
-            raise UserError("module.bank=captions: this data has no captions; use module.bank=templates, "
-                            "or a file of sentences.")
+            raise UserError(
+                "module.bank=captions: this data has no captions; use module.bank=templates, "
+                "or a file of sentences."
+            )
         self.train, self.images, self.size, self.encode = train, held_out, size, encode
 
     @cached_property
@@ -134,15 +137,19 @@ class SentenceFile(Sentences):
     def __init__(self, file: str, size: int, encode: Encode):
         place = Path(file).expanduser()
         if not place.is_file():
-            raise UserError("module.bank must be captions, templates or a file of sentences, one a line; "
-                            f"there is no file {file!r}.")
+            raise UserError(
+                "module.bank must be captions, templates or a file of sentences, one a line; "
+                f"there is no file {file!r}."
+            )
         columns = read_table(place, "module.bank")
         if "text" not in columns:
             raise UserError(f"module.bank: {file} has no column 'prompt'.")
         sentences = list(dict.fromkeys(columns["text"]))
         if len(sentences) < 2:
-            raise UserError(f"module.bank: {file} has {len(sentences)} different sentences; "
-                            "a belief needs at least two, one a line.")
+            raise UserError(
+                f"module.bank: {file} has {len(sentences)} different sentences; "
+                "a belief needs at least two, one a line."
+            )
         super().__init__([sentences], size, encode)
 
 
@@ -158,8 +165,10 @@ class Templates(Sentences):
     def __init__(self, classes: dict[str, dict[str, str]], encode: Encode):
         groups = [list(captions.values()) for captions in classes.values() if len(captions) > 1]
         if not groups:
-            raise UserError("module.bank=templates: this data has no classes; use module.bank=captions, "
-                            "or a file of sentences.")
+            raise UserError(
+                "module.bank=templates: this data has no classes; use module.bank=captions, "
+                "or a file of sentences."
+            )
         super().__init__(groups, max(map(len, groups)), encode)
 
 

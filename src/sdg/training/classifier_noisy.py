@@ -12,7 +12,8 @@ __all__ = ["ClassifierTraining"]
 
 
 class ClassifierTraining(TrainingModule):
-    """Minimises −log p(y | x_t) of every factor, x_t ~ q(x_t | x_0), t uniform. Validation is accuracy over t.
+    """Minimises −log p(y | x_t) of every factor, x_t ~ q(x_t | x_0), t uniform. Validation is
+    accuracy over t.
 
     Arguments:
         classifier: the model; its schedule is q's.
@@ -26,8 +27,12 @@ class ClassifierTraining(TrainingModule):
     def training_step(self, batch: dict, index: int) -> Tensor:
         x0 = batch["image"]
         t = torch.randint(self.schedule.T, (len(x0),), device=x0.device)
-        logits = self.model.by_factor(self.model(self.schedule.q_sample(x0, t, torch.randn_like(x0)), t))
-        loss = sum(F.cross_entropy(out, target) for out, target in zip(logits.values(), batch["factors"].T))
+        logits = self.model.by_factor(
+            self.model(self.schedule.q_sample(x0, t, torch.randn_like(x0)), t)
+        )
+        loss = sum(
+            F.cross_entropy(out, target) for out, target in zip(logits.values(), batch["factors"].T)
+        )
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -38,4 +43,9 @@ class ClassifierTraining(TrainingModule):
             t = torch.full((len(x0),), level, device=x0.device)
             logits = self.model.by_factor(self.model(self.schedule.q_sample(x0, t, noise), t))
             for (factor, out), target in zip(logits.items(), batch["factors"].T):
-                self.log(f"val/{factor}_t{level}", (out.argmax(1) == target).float().mean(), sync_dist=True, batch_size=len(x0))
+                self.log(
+                    f"val/{factor}_t{level}",
+                    (out.argmax(1) == target).float().mean(),
+                    sync_dist=True,
+                    batch_size=len(x0),
+                )

@@ -14,18 +14,22 @@ __all__ = ["CLIPTraining"]
 
 
 class CLIPTraining(TrainingModule):
-    """Symmetric contrastive training, with a second term between two views of an image (Mu et al. 2022, arXiv 2112.12750):
+    """Symmetric contrastive training, with a second term between two views of an image (Mu et al.
+    2022, arXiv 2112.12750):
 
         loss = L(E(x), E_text(y); c) + w L(E(x), E(x + σn); c')
 
-    and, where images have labels, a third (Yang et al. 2022, arXiv 2204.03610), over the captions of each factor's classes:
+    and, where images have labels, a third (Yang et al. 2022, arXiv 2204.03610), over the captions
+    of each factor's classes:
 
         v Σ_factors CE(softmax_k c · cos(E(x), E_text(caption of class k)), class of x)
 
-    A batch's captions can mostly be told apart by what is largest in an image; that term asks for every factor of each.
-    Captions alone make an encoder forget what they never say, such as where the object is: two images with one caption become nearly
-    one point, and a fine-tune can hardly tell them apart. The second term keeps them apart. Validation is zero-shot accuracy of each
-    factor where the data's factors are known; on other data, the share of images whose own caption is the nearest of the batch's.
+    A batch's captions can mostly be told apart by what is largest in an image; that term asks for
+    every factor of each. Captions alone make an encoder forget what they never say, such as where
+    the object is: two images with one caption become nearly one point, and a fine-tune can hardly
+    tell them apart. The second term keeps them apart. Validation is zero-shot accuracy of each
+    factor where the data's factors are known; on other data, the share of images whose own caption
+    is the nearest of the batch's.
 
     Arguments:
         clip: the two towers.
@@ -35,8 +39,15 @@ class CLIPTraining(TrainingModule):
         instance_scale: c'.
     """
 
-    def __init__(self, clip: Encoder, instance_weight: float = 0.0, instance_noise: float = 0.3, instance_scale: float = 50.0,
-                 class_weight: float = 0.0, **training):
+    def __init__(
+        self,
+        clip: Encoder,
+        instance_weight: float = 0.0,
+        instance_noise: float = 0.3,
+        instance_scale: float = 50.0,
+        class_weight: float = 0.0,
+        **training,
+    ):
         super().__init__("clip", clip, **training)
         self.weight, self.noise, self.scale = instance_weight, instance_noise, instance_scale
         self.class_weight = number("module.class_weight", class_weight, 0)
@@ -44,13 +55,18 @@ class CLIPTraining(TrainingModule):
     def training_step(self, batch: dict, index: int) -> Tensor:
         image, text = self.model(batch["image"], batch["caption"])
         loss = contrastive_loss(image, text, self.model.logit_scale, self.gather, self.global_rank)
-        self.log_dict({"train/loss": loss, "train/logit_scale": self.model.logit_scale.detach()}, prog_bar=True)
+        self.log_dict(
+            {"train/loss": loss, "train/logit_scale": self.model.logit_scale.detach()},
+            prog_bar=True,
+        )
         if self.class_weight:
             classified = self.classification(image, batch)
             self.log("train/class_loss", classified, prog_bar=True)
             loss = loss + self.class_weight * classified
         if self.weight:
-            view = self.model.encode_image(batch["image"] + self.noise * torch.randn_like(batch["image"]))
+            view = self.model.encode_image(
+                batch["image"] + self.noise * torch.randn_like(batch["image"])
+            )
             instance = contrastive_loss(image, view, self.scale, self.gather, self.global_rank)
             self.log("train/instance_loss", instance)
             loss = loss + self.weight * instance
@@ -64,7 +80,10 @@ class CLIPTraining(TrainingModule):
         """
         classes = getattr(self.trainer.datamodule.held_out, "classes", None)
         if batch.get("factors") is None or not classes:
-            raise UserError("module.class_weight needs labels, which this data has not: set module.class_weight=0.")
+            raise UserError(
+                "module.class_weight needs labels, which this data has not: set "
+                "module.class_weight=0."
+            )
         captions = [list(values.values()) for values in classes.values()]
         text = self.model.encode_text(sum(captions, []))
         logits = self.model.logit_scale * image @ text.T
@@ -87,4 +106,10 @@ class CLIPTraining(TrainingModule):
             there = batch["factors"][:, column] >= 0
             if there.any():
                 right = (guess == batch["factors"][:, column])[there].float().mean()
-                self.log(f"val/{factor}", right, prog_bar=True, sync_dist=True, batch_size=int(there.sum()))
+                self.log(
+                    f"val/{factor}",
+                    right,
+                    prog_bar=True,
+                    sync_dist=True,
+                    batch_size=int(there.sum()),
+                )

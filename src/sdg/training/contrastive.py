@@ -9,13 +9,21 @@ from torch import Tensor
 __all__ = ["contrastive_loss"]
 
 
-def contrastive_loss(a: Tensor, b: Tensor, scale: float | Tensor, gather: Callable[[Tensor], Tensor] = lambda z: z[None], rank: int = 0) -> Tensor:
-    """½ [CE(c·a Bᵀ) + CE(c·b Aᵀ)] with the matched pairs on the diagonal (Radford et al. 2021, fig. 3).
+def contrastive_loss(
+    a: Tensor,
+    b: Tensor,
+    scale: float | Tensor,
+    gather: Callable[[Tensor], Tensor] = lambda z: z[None],
+    rank: int = 0,
+) -> Tensor:
+    """½ [CE(c·a Bᵀ) + CE(c·b Aᵀ)] with the matched pairs on the diagonal (Radford et al. 2021, fig.
+    3).
 
     Arguments:
         a, b: unit embeddings of this rank's pairs, (N, D).
         scale: c.
-        gather: from (N, D) to every rank's, (ranks, N, D), with gradient; A and B are what it returns.
+        gather: from (N, D) to every rank's, (ranks, N, D), with gradient; A and B are what it
+            returns.
         rank: this process's place among them.
     """
     labels = torch.arange(len(a), device=a.device) + rank * len(a)
@@ -23,4 +31,7 @@ def contrastive_loss(a: Tensor, b: Tensor, scale: float | Tensor, gather: Callab
     with torch.autocast(a.device.type, enabled=False):
         a, b = (e.to(torch.promote_types(e.dtype, torch.float32)) for e in (a, b))
         everyone_a, everyone_b = gather(a).flatten(0, 1), gather(b).flatten(0, 1)
-        return (F.cross_entropy(scale * a @ everyone_b.T, labels) + F.cross_entropy(scale * b @ everyone_a.T, labels)) / 2
+        return (
+            F.cross_entropy(scale * a @ everyone_b.T, labels)
+            + F.cross_entropy(scale * b @ everyone_a.T, labels)
+        ) / 2

@@ -17,7 +17,8 @@ BINS = 5  # of t, in which validation reports the loss
 
 
 class DDPM(TrainingModule):
-    """Minimises E_{t, ε} of the denoiser's loss, t uniform; validation reports it over t and draws samples.
+    """Minimises E_{t, ε} of the denoiser's loss, t uniform; validation reports it over t and draws
+    samples.
 
     Arguments:
         denoiser: network and schedule.
@@ -39,7 +40,8 @@ class DDPM(TrainingModule):
         x0 = batch["image"]
         if index == 0 and self.preview and self.trainer.is_global_zero:
             self.draw()
-        # The same levels and noise at every validation: what differs between two of them is the model.
+        # The same levels and noise at every validation: what differs between two of them is the
+        # model.
         generator = torch.Generator().manual_seed(index)
         T = self.model.schedule.T
         t = torch.randint(T, (len(x0),), generator=generator).to(x0.device)
@@ -48,12 +50,21 @@ class DDPM(TrainingModule):
         for b in range(BINS):
             inside = (t * BINS // T) == b
             if inside.any():
-                self.log(f"val/loss_t{b * T // BINS}", loss[inside].mean(), sync_dist=True, batch_size=int(inside.sum()))
+                self.log(
+                    f"val/loss_t{b * T // BINS}",
+                    loss[inside].mean(),
+                    sync_dist=True,
+                    batch_size=int(inside.sum()),
+                )
 
     def draw(self) -> None:
         """Writes a grid of samples; during validation, when the averaged weights are in the model."""
         shape = (3,) + (self.model.config["resolution"],) * 2
-        images = sample(self.model, DDIM(steps=min(25, self.model.schedule.T)), Noise(range(self.preview), shape, self.device))
+        images = sample(
+            self.model,
+            DDIM(steps=min(25, self.model.schedule.T)),
+            Noise(range(self.preview), shape, self.device),
+        )
         file = Path(self.trainer.default_root_dir) / "samples" / f"step-{self.global_step:06d}.png"
         file.parent.mkdir(exist_ok=True)
         Image.fromarray(plain_grid(images).permute(1, 2, 0).numpy()).save(file)

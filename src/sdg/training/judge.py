@@ -12,8 +12,8 @@ __all__ = ["JudgeTraining"]
 
 
 class JudgeTraining(TrainingModule):
-    """Cross-entropy of every factor and of every pixel's belonging to the object, on images with a little noise, since samples are never
-    as clean as renderings.
+    """Cross-entropy of every factor and of every pixel's belonging to the object, on images with a
+    little noise, since samples are never as clean as renderings.
 
     Arguments:
         judge: the classifier.
@@ -29,7 +29,13 @@ class JudgeTraining(TrainingModule):
         level = self.noise * torch.rand(len(x), 1, 1, 1, device=x.device)
         read = self.model(x + level * torch.randn_like(x))
         outline = F.binary_cross_entropy_with_logits(read.mask, batch["mask"].float())
-        loss = sum(F.cross_entropy(out, target) for out, target in zip(read.logits.values(), batch["factors"].T)) + outline
+        loss = (
+            sum(
+                F.cross_entropy(out, target)
+                for out, target in zip(read.logits.values(), batch["factors"].T)
+            )
+            + outline
+        )
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
@@ -38,5 +44,12 @@ class JudgeTraining(TrainingModule):
         right = (read.guesses() == batch["factors"]).float()
         for factor, share in zip(self.model.config["factors"], right.mean(0)):
             self.log(f"val/{factor}", share, sync_dist=True, batch_size=len(right))
-        self.log("val/mask_iou", intersection_over_union(read.mask > 0, batch["mask"]).mean(), sync_dist=True, batch_size=len(right))
-        self.log("val/all", right.prod(1).mean(), prog_bar=True, sync_dist=True, batch_size=len(right))
+        self.log(
+            "val/mask_iou",
+            intersection_over_union(read.mask > 0, batch["mask"]).mean(),
+            sync_dist=True,
+            batch_size=len(right),
+        )
+        self.log(
+            "val/all", right.prod(1).mean(), prog_bar=True, sync_dist=True, batch_size=len(right)
+        )

@@ -21,7 +21,8 @@ __all__ = ["TrainingModule", "timed_cosine", "warmup_cosine"]
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
-    """The learning rate's share of its peak: (k+1)/(wT) while k < wT, then ½ (1 + cos(π (k − wT)/(T − wT))), at step k = 0 … T−1.
+    """The learning rate's share of its peak: (k+1)/(wT) while k < wT, then ½ (1 + cos(π (k − wT)/(T
+    − wT))), at step k = 0 … T−1.
 
     A function of the step alone: a resumed run may have another T.
 
@@ -29,22 +30,31 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) 
         warmup: w, the fraction of steps in which it rises.
     """
     if not math.isfinite(total_steps):
-        raise UserError("the learning rate falls over the run's length: set trainer.max_steps or trainer.max_epochs.")
+        raise UserError(
+            "the learning rate falls over the run's length: set trainer.max_steps or "
+            "trainer.max_epochs."
+        )
     rise = max(1, round(warmup * total_steps))
 
     def share(step: int) -> float:
         if step < rise:
             return (step + 1) / rise
         return (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, total_steps - rise)))) / 2
+
     return LambdaLR(optimizer, share)
 
 
-def timed_cosine(optimizer: Optimizer, total_steps: int, seconds: float, warmup: float = 0.05) -> LambdaLR:
-    """The learning rate's share of its peak over time, for a run that ends by the clock (`trainer.max_time`):
+def timed_cosine(
+    optimizer: Optimizer, total_steps: int, seconds: float, warmup: float = 0.05
+) -> LambdaLR:
+    """The learning rate's share of its peak over time, for a run that ends by the clock
+    (`trainer.max_time`):
 
-        u/w while u < w, then ½ (1 + cos(π (u − w)/(1 − w))), at the elapsed share u of the time, 0 ≤ u ≤ 1
+        u/w while u < w, then ½ (1 + cos(π (u − w)/(1 − w))), at the elapsed share u of the time, 0
+        ≤ u ≤ 1
 
-    Two runs differ as their machine's speed does: use `warmup_cosine` where a run must be repeatable.
+    Two runs differ as their machine's speed does: use `warmup_cosine` where a run must be
+    repeatable.
 
     Arguments:
         seconds: from now until the rate is zero.
@@ -54,7 +64,10 @@ def timed_cosine(optimizer: Optimizer, total_steps: int, seconds: float, warmup:
 
     def share(step: int) -> float:
         u = min(1.0, (time.monotonic() - began) / seconds)
-        return u / warmup if u < warmup else (1 + math.cos(math.pi * (u - warmup) / (1 - warmup))) / 2
+        return (
+            u / warmup if u < warmup else (1 + math.cos(math.pi * (u - warmup) / (1 - warmup))) / 2
+        )
+
     return LambdaLR(optimizer, share)
 
 
@@ -74,10 +87,20 @@ class TrainingModule(pl.LightningModule):
         seed: of the training's noise.
     """
 
-    def __init__(self, kind: str, model: nn.Module, optimizer: Callable, lr_schedule: Callable, seed: int = 0):
+    def __init__(
+        self, kind: str, model: nn.Module, optimizer: Callable, lr_schedule: Callable, seed: int = 0
+    ):
         super().__init__()
-        model.to(memory_format=torch.channels_last)  # the encoders train 1.4 times faster so on a CPU
-        self.kind, self.model, self.optimizer, self.lr_schedule, self.seed = kind, model, optimizer, lr_schedule, seed
+        model.to(
+            memory_format=torch.channels_last
+        )  # the encoders train 1.4 times faster so on a CPU
+        self.kind, self.model, self.optimizer, self.lr_schedule, self.seed = (
+            kind,
+            model,
+            optimizer,
+            lr_schedule,
+            seed,
+        )
         self.validated = -1  # after how many steps it was, last
 
     def configure_optimizers(self) -> dict:
@@ -86,15 +109,20 @@ class TrainingModule(pl.LightningModule):
         except (TypeError, ValueError) as error:
             raise UserError(f"optimizer: {error}.") from error
         scheduler = self.lr_schedule(optimizer, total_steps=self.trainer.estimated_stepping_batches)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
 
     def on_train_batch_start(self, batch: dict, index: int) -> None:
-        # The step's levels and noise follow from seed, rank and step: ranks draw their own, and a resumed run draws what it would have.
+        # The step's levels and noise follow from seed, rank and step: ranks draw their own, and a
+        # resumed run draws what it would have.
         key = np.random.SeedSequence([self.seed, self.global_rank, self.global_step, index])
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
 
     def on_train_batch_end(self, outputs, batch: dict, index: int) -> None:
-        # The checkpoint callback writes at its own intervals; the last step is kept too, while raw and averaged weights are both there.
+        # The checkpoint callback writes at its own intervals; the last step is kept too, while raw
+        # and averaged weights are both there.
         callback = self.trainer.checkpoint_callback
         if callback is not None and self.global_step == self.trainer.max_steps:
             self.trainer.save_checkpoint(Path(callback.dirpath) / "last.ckpt")
@@ -107,15 +135,24 @@ class TrainingModule(pl.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Raises:
-            UserError: the checkpoint is of another model; with other words or classes its rows would change their meaning.
+        UserError: the checkpoint is of another model; with other words or classes its rows would
+        change their meaning.
         """
-        for key, theirs, ours in differences(checkpoint.get("config", self.model.config), self.model.config):
-            raise UserError(f"the checkpoint's model has {key} = {shortened(theirs)}, this run's {shortened(ours)}: resume with the data and the settings that it began with, or start anew with init=FILE.")
+        for key, theirs, ours in differences(
+            checkpoint.get("config", self.model.config), self.model.config
+        ):
+            raise UserError(
+                f"the checkpoint's model has {key} = {shortened(theirs)}, this run's "
+                f"{shortened(ours)}: resume with the data and the settings that it began with, or "
+                "start anew with init=FILE."
+            )
 
     def gather(self, z: Tensor) -> Tensor:
         """Every rank's embeddings, (ranks, N, D), with gradient."""
         return self.all_gather(z, sync_grads=True) if self.trainer.world_size > 1 else z[None]
 
     def export(self, folder: str | Path, half: bool = False) -> Path:
-        """Writes the model, in `half` precision or full, into a folder of its own; after training Lightning has left the averaged weights in it."""
+        """Writes the model, in `half` precision or full, into a folder of its own; after training
+        Lightning has left the averaged weights in it.
+        """
         return save_folder(Path(folder) / self.kind, self.kind, self.model, half)

@@ -25,30 +25,35 @@ from sdg.training.posterior import calibration_error, log_posterior, score_error
 __all__ = ["NoiseAwareFinetuning"]
 
 RETRIEVED = 500  # images among which validation finds each
-MAX_SNR = 5  # above it the weight of score matching falls, so that small t does not outweigh the rest
+MAX_SNR = (
+    5  # above it the weight of score matching falls, so that small t does not outweigh the rest
+)
 
 
 class NoiseAwareFinetuning(TrainingModule):
-    """Pulls E(x_t, t) to the clean E(x_0) of the same image and away from those of others (Liu et al. 2022, arXiv 2112.05744).
+    """Pulls E(x_t, t) to the clean E(x_0) of the same image and away from those of others (Liu et
+    al. 2022, arXiv 2112.05744).
 
         loss = w_1 ½ [CE(c·u z'ᵀ) + CE(c·z' uᵀ)] + w_2 (1 − u·z') + w_3 CE(p_c(· | x_0), q(· | x_t))
              + w_4 min(1, 5/SNR_t) ‖ε̂(x_t) − σ_t ∇_x log q(k | x_t) − ε‖²,   k ~ p_c(· | x_0)
         u = z/‖z‖,   z = E(x_t, t),   z' = E_clean(x_0),   x_t ~ q(x_t | x_0),   t = T u^p, u uniform
 
-    The first part tells images apart and lets z drift from z' where no image of the batch is: a sentence's embedding, which lies beside
-    all images, is then misread even at t = 0. The second, ours, holds z at z'; its minimum is the direction of E[z' | x_t].
-    The third, posterior distillation, trains a calibrated encoder. Over a bank of sentences y_k, other ones each step,
+    The first part tells images apart and lets z drift from z' where no image of the batch is: a
+    sentence's embedding, which lies beside all images, is then misread even at t = 0. The second,
+    ours, holds z at z'; its minimum is the direction of E[z' | x_t]. The third, posterior
+    distillation, trains a calibrated encoder. Over a bank of sentences y_k, other ones each step,
 
         p_c(k | x_0) = softmax_k c · cos(E_clean(x_0), E_text(y_k)),   q(k | x_t) = softmax_k z · E_text(y_k)
 
-    and its minimum is q(k | x_t) = E[p_c(k | x_0) | x_t], the clean CLIP's belief given the noisy image. No image has a label.
-    The fourth, score matching (Chao et al. 2022, arXiv 2203.14206), trains what guidance uses, the gradient, on some images of a batch,
-    since it is differentiated twice; each step takes one bank at random, and one of its groups of sentences.
+    and its minimum is q(k | x_t) = E[p_c(k | x_0) | x_t], the clean CLIP's belief given the noisy
+    image. No image has a label. The fourth, score matching (Chao et al. 2022, arXiv 2203.14206),
+    trains what guidance uses, the gradient, on some images of a batch, since it is differentiated
+    twice; each step takes one bank at random, and one of its groups of sentences.
 
     The teacher sees x_0 at its own resolution, the copy x_t at the denoiser's.
 
-    Validation is retrieval: is z' of its own image the nearest to z among the first 500 held-out ones of a process? Over t, beside
-    the clean encoder.
+    Validation is retrieval: is z' of its own image the nearest to z among the first 500 held-out
+    ones of a process? Over t, beside the clean encoder.
 
     Arguments:
         clip: the clean teacher; it is frozen.
@@ -59,39 +64,84 @@ class NoiseAwareFinetuning(TrainingModule):
         cosine_weight: w_2; 0 is the paper's loss.
         levels: at which validation retrieves.
         freeze: stages whose weights stay.
-        checkpointing: compute the tower's blocks again for the gradient instead of keeping their insides.
+        checkpointing: compute the tower's blocks again for the gradient instead of keeping their
+            insides.
         contrastive_weight: w_1.
         posterior_weight: w_3; with it or `score_weight` above 0 the encoder is calibrated.
-        bank: where the sentences come from: `captions` of the data, `templates` (the captions of its classes, those of each factor a bank
-            by itself), a file with one sentence a line; or several of these, whose losses add.
+        bank: where the sentences come from: `captions` of the data, `templates` (the captions of
+            its classes, those of each factor a bank by itself), a file with one sentence a line; or
+            several of these, whose losses add.
         bank_size: sentences of a bank in each step.
         score_weight: w_4; the norm is a sum over pixels.
         score_batch: on how many images of a batch.
         denoiser: that gives ε̂, frozen, and with `tower=denoiser` the weights to start from.
-        tower: `clip`, a copy of the CLIP's image tower, its norms modulated by t; or `denoiser`, the contracting half of the denoiser.
+        tower: `clip`, a copy of the CLIP's image tower, its norms modulated by t; or `denoiser`,
+            the contracting half of the denoiser.
         level_power: p; 1 draws t uniformly, less draws noisy images more often.
 
     Raises:
-        UserError: no objective has a weight; `tower=denoiser` has no denoiser; score matching has no denoiser, or one of other images or noise levels.
+        UserError: no objective has a weight; `tower=denoiser` has no denoiser; score matching has
+            no denoiser, or one of other images or noise levels.
     """
 
-    def __init__(self, clip: CLIP, resolution: int, schedule: dict, width: int, hidden: int, scale: float, cosine_weight: float, levels: list[int],
-                 freeze: Sequence[str] = (), checkpointing: bool = False, contrastive_weight: float = 1.0, posterior_weight: float = 0.0,
-                 bank: str | Sequence[str] = "captions", bank_size: int = 512, score_weight: float = 0.0, score_batch: int = 32,
-                 denoiser: Denoiser | None = None, tower: str = "clip", level_power: float = 1.0, **training):
-        weights = {"contrastive": contrastive_weight, "cosine": cosine_weight, "posterior": posterior_weight, "score": score_weight}
+    def __init__(
+        self,
+        clip: CLIP,
+        resolution: int,
+        schedule: dict,
+        width: int,
+        hidden: int,
+        scale: float,
+        cosine_weight: float,
+        levels: list[int],
+        freeze: Sequence[str] = (),
+        checkpointing: bool = False,
+        contrastive_weight: float = 1.0,
+        posterior_weight: float = 0.0,
+        bank: str | Sequence[str] = "captions",
+        bank_size: int = 512,
+        score_weight: float = 0.0,
+        score_batch: int = 32,
+        denoiser: Denoiser | None = None,
+        tower: str = "clip",
+        level_power: float = 1.0,
+        **training,
+    ):
+        weights = {
+            "contrastive": contrastive_weight,
+            "cosine": cosine_weight,
+            "posterior": posterior_weight,
+            "score": score_weight,
+        }
         for name, weight in weights.items():
             number(f"module.{name}_weight", weight, 0)
         if not any(weights.values()):
-            raise UserError("every objective has weight 0: set module.contrastive_weight, cosine_weight, posterior_weight or score_weight.")
+            raise UserError(
+                "every objective has weight 0: set module.contrastive_weight, cosine_weight, "
+                "posterior_weight or score_weight."
+            )
         calibrated = weights["posterior"] + weights["score"] > 0
-        encoder = encoder_from(choice("module.tower", tower, ("clip", "denoiser")), clip, denoiser, resolution, schedule, width, hidden, calibrated)
+        encoder = encoder_from(
+            choice("module.tower", tower, ("clip", "denoiser")),
+            clip,
+            denoiser,
+            resolution,
+            schedule,
+            width,
+            hidden,
+            calibrated,
+        )
         encoder.freeze(freeze)
         encoder.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
         encoder.logit_scale.copy_(clip.logit_scale.detach())
         super().__init__("clip_noisy", encoder.train(), **training)
         self.teacher = clip.eval().requires_grad_(False)
-        self.schedule, self.scale, self.weights, self.levels = Schedule(**schedule), scale, weights, levels
+        self.schedule, self.scale, self.weights, self.levels = (
+            Schedule(**schedule),
+            scale,
+            weights,
+            levels,
+        )
         self.bank_names, self.bank_size, self.banks = bank, bank_size, None
         self.level_power = number("module.level_power", level_power, 0.1, 10)
         self.score_batch, self.denoiser = integer("module.score_batch", score_batch, 1), None
@@ -101,7 +151,13 @@ class NoiseAwareFinetuning(TrainingModule):
     def setup(self, stage: str) -> None:
         if self.model.calibrated and self.banks is None:
             data = self.trainer.datamodule
-            self.banks = banks_of(self.bank_names, self.bank_size, getattr(data, "train", None), data.held_out, self.encode_text)
+            self.banks = banks_of(
+                self.bank_names,
+                self.bank_size,
+                getattr(data, "train", None),
+                data.held_out,
+                self.encode_text,
+            )
 
     def training_step(self, batch: dict, index: int) -> Tensor:
         x0 = batch["image"]
@@ -121,12 +177,17 @@ class NoiseAwareFinetuning(TrainingModule):
         losses = {"distance": 1 - (unit * clean).sum(-1).mean()}
         total = self.weights["cosine"] * losses["distance"]
         if self.weights["contrastive"]:
-            losses["contrastive"] = contrastive_loss(unit, clean, self.scale, self.gather, self.global_rank)
+            losses["contrastive"] = contrastive_loss(
+                unit, clean, self.scale, self.gather, self.global_rank
+            )
             total = self.weights["contrastive"] * losses["contrastive"] + total
         groups = [bank.sample(batch) for bank in self.banks or ()]
         if self.weights["posterior"]:
             texts = itertools.chain.from_iterable(groups)
-            each = [soft_cross_entropy(self.belief(clean, text), log_posterior(z, text)) for text in texts]
+            each = [
+                soft_cross_entropy(self.belief(clean, text), log_posterior(z, text))
+                for text in texts
+            ]
             losses["posterior"] = sum(each).mean()
             total = total + self.weights["posterior"] * losses["posterior"]
         if self.weights["score"]:
@@ -144,8 +205,12 @@ class NoiseAwareFinetuning(TrainingModule):
         levels = self.schedule.T * torch.rand(count, dtype=torch.float64) ** self.level_power
         return levels.long().clamp(max=self.schedule.T - 1)
 
-    def score_matching(self, z: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, clean: Tensor, text: Tensor) -> Tensor:
-        """The mean over images of min(1, 5/SNR_t) ‖ε̂ − σ_t ∇_x log q(k | x_t) − ε‖², k ~ p_c(· | x_0)."""
+    def score_matching(
+        self, z: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, clean: Tensor, text: Tensor
+    ) -> Tensor:
+        """The mean over images of min(1, 5/SNR_t) ‖ε̂ − σ_t ∇_x log q(k | x_t) − ε‖², k ~ p_c(· |
+        x_0).
+        """
         with torch.no_grad():
             k = torch.multinomial(self.belief(clean, text).exp(), 1)
             x0 = self.denoiser.eval().predict(x_t.detach(), self.matching.to(t.device)[t]).x0
@@ -175,7 +240,8 @@ class NoiseAwareFinetuning(TrainingModule):
         self.answers: dict[str, list[Tensor]] = {}
 
     def validation_step(self, batch: dict, index: int) -> None:
-        # Encoded here and only compared at the end: by then the averaged weights have left the model again.
+        # Encoded here and only compared at the end: by then the averaged weights have left the
+        # model again.
         x0 = batch["image"][: max(0, RETRIEVED - sum(map(len, self.keys)))]
         if not len(x0):
             return
@@ -188,7 +254,12 @@ class NoiseAwareFinetuning(TrainingModule):
             if self.model.calibrated:
                 self.validate_posterior(z, self.keys[-1], level)
             z = F.normalize(z, dim=-1)
-            self.log(f"val/cosine_t{level}", (z * self.keys[-1]).sum(-1).mean(), sync_dist=True, batch_size=len(x0))
+            self.log(
+                f"val/cosine_t{level}",
+                (z * self.keys[-1]).sum(-1).mean(),
+                sync_dist=True,
+                batch_size=len(x0),
+            )
             self.queries.setdefault(f"val/top1_t{level}", []).append(z)
             self.queries.setdefault(f"val/clean_top1_t{level}", []).append(self.clean(x_t))
 
@@ -210,7 +281,12 @@ class NoiseAwareFinetuning(TrainingModule):
             self.log(f"val/calibration_{name}", error, sync_dist=True)
         keys = torch.cat(self.keys)
         for name, queries in self.queries.items():
-            self.log(name, retrieval_top1(torch.cat(queries), keys), prog_bar="clean" not in name, sync_dist=True)
+            self.log(
+                name,
+                retrieval_top1(torch.cat(queries), keys),
+                prog_bar="clean" not in name,
+                sync_dist=True,
+            )
 
 
 def one_of(things: Sequence):
@@ -219,8 +295,14 @@ def one_of(things: Sequence):
 
 
 def encoder_from(
-    tower: str, clip: CLIP, denoiser: Denoiser | None, resolution: int, schedule: dict, width: int,
-    hidden: int, calibrated: bool,
+    tower: str,
+    clip: CLIP,
+    denoiser: Denoiser | None,
+    resolution: int,
+    schedule: dict,
+    width: int,
+    hidden: int,
+    calibrated: bool,
 ) -> NoisyEncoder:
     """The encoder that training starts with.
 
@@ -232,7 +314,10 @@ def encoder_from(
     if tower == "clip":
         return NoiseAwareEncoder(copied, told, schedule, width, hidden, calibrated=calibrated)
     if denoiser is None:
-        raise UserError("module.tower=denoiser starts from a denoiser: set module.denoiser=FILE, or module.tower=clip.")
+        raise UserError(
+            "module.tower=denoiser starts from a denoiser: set module.denoiser=FILE, or "
+            "module.tower=clip."
+        )
     return UNetEncoder.of(denoiser, told, schedule=schedule, hidden=hidden, calibrated=calibrated)
 
 
@@ -243,13 +328,20 @@ def levels_of(denoiser: Denoiser | None, schedule: Schedule, resolution: int) ->
         UserError: there is no denoiser, or one of other images or levels.
     """
     if denoiser is None:
-        raise UserError("module.score_weight needs a denoiser: set module.denoiser=FILE, or module.score_weight=0.")
+        raise UserError(
+            "module.score_weight needs a denoiser: set module.denoiser=FILE, or "
+            "module.score_weight=0."
+        )
     if denoiser.config["resolution"] != resolution:
-        raise UserError(f"module.denoiser draws {denoiser.config['resolution']} pixels a side, but "
-                        f"data.resolution={resolution}; choose one of this resolution.")
+        raise UserError(
+            f"module.denoiser draws {denoiser.config['resolution']} pixels a side, but "
+            f"data.resolution={resolution}; choose one of this resolution."
+        )
     try:
         return denoiser.schedule.match(schedule.alpha_bar(torch.arange(schedule.T)).flatten())
     except UserError as error:
         theirs = denoiser.schedule
-        raise UserError(f"module.denoiser was trained with another schedule ({theirs.kind}, T={theirs.T}) than "
-                        f"this encoder is to have; set schedule={theirs.kind}.") from error
+        raise UserError(
+            f"module.denoiser was trained with another schedule ({theirs.kind}, T={theirs.T}) than "
+            f"this encoder is to have; set schedule={theirs.kind}."
+        ) from error

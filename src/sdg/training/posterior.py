@@ -24,7 +24,9 @@ def soft_cross_entropy(target: Tensor, answer: Tensor) -> Tensor:
     return -(target.exp() * answer).sum(1)
 
 
-def score_error(log_q: Tensor, x_t: Tensor, predicted: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+def score_error(
+    log_q: Tensor, x_t: Tensor, predicted: Tensor, noise: Tensor, sigma: Tensor
+) -> Tensor:
     """‖ε̂ − σ ∇_x log q(k | x_t) − ε‖² of each image, (B,), whose gradient passes through ∇_x.
 
     Denoising likelihood score matching (Chao et al. 2022, arXiv 2203.14206). For k ~ p(k | x_0) and

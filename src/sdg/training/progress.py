@@ -20,18 +20,24 @@ class StepProgress(ProgressBar):
         self.bar, self.figures, self.read = Bar("step"), "", 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.bar.begin(trainer.estimated_stepping_batches, trainer.global_step, trainer.is_global_zero)
+        self.bar.begin(
+            trainer.estimated_stepping_batches, trainer.global_step, trainer.is_global_zero
+        )
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args) -> None:
         if time.monotonic() - self.read > LITTLE:  # reading a figure waits for the GPU
             figures, self.read = self.get_metrics(trainer, pl_module), time.monotonic()
-            self.figures = "  ".join(f"{name} {value:.3g}" for name, value in figures.items() if isinstance(value, float))
+            self.figures = "  ".join(
+                f"{name} {value:.3g}" for name, value in figures.items() if isinstance(value, float)
+            )
         self.bar.reach(trainer.global_step, self.figures)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.bar.stop()
 
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
         self.bar.stop()
 
     def disable(self) -> None:
