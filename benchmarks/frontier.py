@@ -108,10 +108,13 @@ def equal_residual_table(
         by_draw = draws[0] - draws[1]
         low, high = interval(torch.cat([by_draw, by_draw.mean(1, keepdim=True)], 1))
         parts = [
-            *([f"{a:.4f}", f"{s:.2f}", f"{t:.2f}"] for a, s, t in zip(at, shown, theirs)),
+            *(
+                [f"{a:.4f}", f"{s:.2f}", f"{t:.2f}"]
+                for a, s, t in zip(at, shown, theirs, strict=True)
+            ),
             ["mean", f"{shown.mean():.2f}", f"{theirs.mean():.2f}"],
         ]
-        for part, gain, least, most in zip(parts, gains, low, high):
+        for part, gain, least, most in zip(parts, gains, low, high, strict=True):
             ends = [f"**{gain:+.2f}**", f"{least:+.2f} to {most:+.2f}"]
             lines.append(f"| {' | '.join([name, *part, *ends])} |")
     return lines
@@ -130,13 +133,13 @@ def draw(file: Path, results: Mapping[str, Mapping[float, Mapping]]) -> None:
 
     figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
     panels = (("residual", "median residual"), (FRECHET, "Fréchet distance, ImageNet's features"))
-    for axis, (key, title) in zip(axes, panels):
+    for axis, (key, title) in zip(axes, panels, strict=True):
         for name, by_gamma in results.items():
             measured = [(g, m) for g, m in by_gamma.items() if m.get(key) is not None]
             points = [(m[key], m["shows"], g) for g, m in measured]
             if not points:
                 continue
-            x, y, _ = zip(*points)
+            x, y, _ = zip(*points, strict=True)
             (line,) = axis.plot(x, y, marker="o", ms=4, label=name)
             for left, up, gamma in points:
                 axis.annotate(

@@ -75,7 +75,7 @@ def gamma_reaching(gammas: Sequence[float], shown: Sequence[float], level: float
         shown: the share at each.
         level: of the share.
     """
-    for k, (gamma, share) in enumerate(zip(gammas, shown)):
+    for k, (gamma, share) in enumerate(zip(gammas, shown, strict=True)):
         if share < level:
             continue
         if k == 0 or gammas[k - 1] == 0:
@@ -126,7 +126,7 @@ def curve(samples: Tensor, picks: Tensor | None = None) -> tuple[Tensor, Tensor]
     for at_gamma in samples:
         shows, residual = at_gamma[picks].flatten(1, 2).unbind(-1)
         points.append((residual.nanquantile(0.5, 1), shows.nanmean(1)))
-    residuals, shares = zip(*points)
+    residuals, shares = zip(*points, strict=True)
     return torch.stack(residuals, -1), torch.stack(shares, -1)
 
 

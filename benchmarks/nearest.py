@@ -59,7 +59,7 @@ def nearest(
         index = torch.where(closer, place + start, index)
     index = index.numpy()
     # Directly: the difference of large squares would leave 3e-4 between equal images.
-    pairs = zip(rows, index)
+    pairs = zip(rows, index, strict=True)
     exact = [(row - pixels(others[i : i + 1])[0]).square().mean().sqrt().item() for row, i in pairs]
     return index, np.array(exact)
 
@@ -126,7 +126,7 @@ def compare(
 
     def cells(images, labels):
         shown = torch.tensor(np.asarray(images), dtype=torch.float32).permute(0, 3, 1, 2)
-        return list(zip(shown / 127.5 - 1, labels))
+        return list(zip(shown / 127.5 - 1, labels, strict=True))
 
     rows = []
     for start in range(0, len(samples), COLUMNS):

@@ -105,7 +105,7 @@ class Table:
         with open(folder / "conditions.csv", "w", newline="") as file:
             table = csv.writer(file)
             table.writerow(columns)
-            table.writerows(zip(*columns.values()))
+            table.writerows(zip(*columns.values(), strict=True))
         kinds = ",".join("text" if column == "prompt" else column for column in columns)
         settings = {
             "experiment": "score",
@@ -232,7 +232,7 @@ def main(folder: str, conditions: int = 32, each: int = 16, offset: int = 0) -> 
         BRIEF,
         {"prompt": one},
         {"prompt": other},
-        {"prompt": [f"{x} | {y}" for x, y in zip(one, other)]},
+        {"prompt": [f"{x} | {y}" for x, y in zip(one, other, strict=True)]},
         ("shape of the first", w.value("b", "shape")),
         ("colour of the second", w.value("b", "colour")),
         ("both", w.value("b", "shape", "colour")),
@@ -243,7 +243,7 @@ def main(folder: str, conditions: int = 32, each: int = 16, offset: int = 0) -> 
         BRIEF,
         {"prompt": one},
         {},
-        {"prompt": [f"{x} | {y}:-0.5" for x, y in zip(one, other)]},
+        {"prompt": [f"{x} | {y}:-0.5" for x, y in zip(one, other, strict=True)]},
         ("shape and colour of the first", w.value("a", "shape", "colour")),
         ("pattern of the second", w.value("a", "pattern")),
     )

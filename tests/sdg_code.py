@@ -26,7 +26,7 @@ def shapes(width, embedding, size, depths):
         )
 
     stem = ((3, width // 2), (width // 2, width // 2), (width // 2, width))
-    for place, (inside, outside) in zip((0, 3, 6), stem):
+    for place, (inside, outside) in zip((0, 3, 6), stem, strict=True):
         found[f"visual_frozen.{place}.weight"] = (outside, inside, 3, 3)
         norm(f"visual_frozen.{place + 1}", outside)
     modulated, inside = 2 * width, width

@@ -207,7 +207,7 @@ def test_a_sweep_over_references_shows_each_above_its_own_row(run, tiny, tmp_pat
         f"similarity.content.reference={name}.png" for name in "ab"
     ]
     assert [name for name, _ in rows[::2]] == ["reference"] * 2 and len(rows) == 4
-    for (_, references), name in zip(rows[::2], "ab"):
+    for (_, references), name in zip(rows[::2], "ab", strict=True):
         with Image.open(references[0][0]) as kept:
             assert (
                 kept.convert("RGB").getpixel((3, 3)) == {"a": (255, 0, 0), "b": (0, 0, 255)}[name]
@@ -249,7 +249,7 @@ def test_an_unfinished_run_goes_on_at_the_next_batch_and_draws_the_same_bytes(
     run("sample.py", *tiny, "batch_size=2")
     assert "1 of 2 batches are drawn already" in capsys.readouterr().out
     assert [file.read_bytes() for file in images] == before
-    assert [file.stat().st_mtime_ns == time for file, time in zip(images, times)] == [
+    assert [file.stat().st_mtime_ns == time for file, time in zip(images, times, strict=True)] == [
         True,
         True,
         False,

@@ -33,7 +33,7 @@ def test_frontier_of_any_curve_is_the_most_among_its_points(benchmark):
     for k in range(30):
         fine = np.linspace(0, 7, 70001)  # every segment in 10 000 steps
         r, s = (np.interp(fine, np.arange(8), part[k].numpy()) for part in (residual, shown))
-        for value, limit in zip(found[k].tolist(), at[k].tolist()):
+        for value, limit in zip(found[k].tolist(), at[k].tolist(), strict=True):
             below = s[r <= limit]
             assert math.isnan(value) if not len(below) else abs(value - below.max()) < 5e-3
 

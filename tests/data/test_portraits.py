@@ -27,7 +27,7 @@ DIGESTS = {  # of the first 16 of seed 0: a training and its cache rely on them
 
 def named_exactly(style, row, factors) -> dict[str, set[int]]:
     """What a caption of those factors names: the values of those that are there."""
-    there = dict(zip(style.factors, row))
+    there = dict(zip(style.factors, row, strict=True))
     return {factor: {int(there[factor])} for factor in factors if there[factor] >= 0}
 
 
@@ -101,7 +101,7 @@ def test_headwear_covers_hair_and_a_colour_needs_what_it_colours():
 
 def test_options_are_those_of_the_choices():
     row = Portraits(1, 0).choices[0]
-    for choice, value in zip(CHOICES, row):
+    for choice, value in zip(CHOICES, row, strict=True):
         assert choice.values[value].options.items() <= options_of(row).items()
 
 
@@ -192,7 +192,7 @@ def test_no_image_is_blank_and_every_value_comes_up(name):
     style = DiceBearStyle(name)
     rows = style.draw(2000, np.random.default_rng(0))
     shown = style.factors_of(rows)
-    for column, (factor, values) in zip(shown.T, style.factors.items()):
+    for column, (factor, values) in zip(shown.T, style.factors.items(), strict=True):
         assert set(column) - {-1} == set(range(len(values))), factor
     assert style.render(rows[:4], 32).reshape(4, -1).std(1).min() > 15
     held_out = style.shows_held_out(shown)
@@ -279,8 +279,8 @@ def test_several_styles_have_an_artist_and_the_union_of_their_factors():
     for index, row in enumerate(data.choices[:12]):
         part = parts[row[0]]
         own = row[None, 1 : 1 + len(part.choices)]
-        words = dict(zip(part.factors, part.factors_of(own)[0]))
-        for factor, value in zip(data.attributes, data.factors[index]):
+        words = dict(zip(part.factors, part.factors_of(own)[0], strict=True))
+        for factor, value in zip(data.attributes, data.factors[index], strict=True):
             values = SEVERAL if factor == "artist" else part.factors.get(factor, ())
             mine = row[0] if factor == "artist" else words.get(factor, -1)
             assert (mine < 0) == (value < 0)

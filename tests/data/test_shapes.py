@@ -75,7 +75,7 @@ def test_no_image_of_a_set_occurs_twice():
 
 def test_every_factor_is_drawn_uniformly():
     factors = Shapes(5000, seed=0, resolution=8).factors
-    for column, values in zip(factors.T, FACTORS.values()):
+    for column, values in zip(factors.T, FACTORS.values(), strict=True):
         counts, p = np.bincount(column, minlength=len(values)), 1 / len(values)
         assert np.abs(counts - 5000 * p).max() < 4 * (5000 * p * (1 - p)) ** 0.5
 
@@ -127,7 +127,7 @@ def test_background_is_the_nearest_to_its_value():
 def test_object_is_nearest_to_its_colour(pattern):
     factors = factors_of(300, pattern=pattern)
     images, mask = drawn(factors)
-    for image, inside, colour in zip(images, mask, factors[:, 1]):
+    for image, inside, colour in zip(images, mask, factors[:, 1], strict=True):
         # The most colourful tenth: neither edge nor stripe.
         pixels = image[inside]
         hue = pixels[np.argsort(np.ptp(pixels, axis=1))[-max(len(pixels) // 10, 3) :]].mean(0)
@@ -212,14 +212,14 @@ def test_object_lies_within_the_frame_however_it_is_placed(shape):
 def test_centre_keeps_radius_and_margin_from_every_side():
     corners = np.array([[x, y] for x in (-1.0, 1.0) for y in (-1.0, 1.0)])
     placement = Placement(np.ones(4), corners, np.zeros(4), np.ones((4, 1)), np.full(4, -0.05))
-    for size, radius in zip(FACTORS["size"], RADII):
+    for size, radius in zip(FACTORS["size"], RADII, strict=True):
         images = render(
             factors_of(4, shape="square", size=size, pattern="solid", background="black"),
             placement,
             64,
         ).sum(-1, dtype=float)
         axis = (np.arange(64) + 0.5) / 64
-        for image, corner in zip(images, corners):
+        for image, corner in zip(images, corners, strict=True):
             centre = (
                 np.array([(image.sum(0) * axis).sum(), (image.sum(1) * axis).sum()]) / image.sum()
             )
@@ -245,7 +245,10 @@ def test_rotation_turns_the_object_clockwise_and_keeps_its_area():
 def test_placement_is_drawn_within_its_bounds():
     placement = Placement.draw(2000, np.random.default_rng(0))
     for values, low, high in zip(
-        placement, (0.95, -1, -15, 0.94, -0.03), (1.05, 1, 15, 1.04, 0.03)
+        placement,
+        (0.95, -1, -15, 0.94, -0.03),
+        (1.05, 1, 15, 1.04, 0.03),
+        strict=True,
     ):
         assert len(values) == 2000 and low <= values.min() < values.max() <= high
         assert abs(values.mean() - (low + high) / 2) < 0.03 * (high - low)
@@ -287,8 +290,11 @@ def test_captions_of_items_are_true_and_reworded_each_time():
     shapes, seen = Shapes(5, seed=0, resolution=8, captions=True), set()
     for _ in range(20):
         batch = shapes.__getitems__([3, 1])
-        for index, caption in zip([3, 1], batch["caption"]):
-            assert named_factors(caption).items() <= dict(zip(NAMES, shapes.factors[index])).items()
+        for index, caption in zip([3, 1], batch["caption"], strict=True):
+            assert (
+                named_factors(caption).items()
+                <= dict(zip(NAMES, shapes.factors[index], strict=True)).items()
+            )
         seen.add(batch["caption"][0])
     assert len(seen) > 5
 

@@ -223,7 +223,7 @@ def test_tar_files_give_images_and_captions_and_hold_the_first_one_out(shards):
     found = {
         value: caption
         for batch in batches
-        for value, caption in zip(values(batch), batch["caption"])
+        for value, caption in zip(values(batch), batch["caption"], strict=True)
     }
     assert sorted(found) == [10 * i for i in range(4, 12)] and all(
         caption in (f"number {value // 10}", f"no. {value // 10}")
@@ -311,7 +311,7 @@ def test_a_data_set_of_the_hub_gives_images_and_captions(tmp_path, streaming, wo
     found = {
         value: caption
         for batch in data.train_dataloader()
-        for value, caption in zip(values(batch), batch["caption"])
+        for value, caption in zip(values(batch), batch["caption"], strict=True)
     }
     held = set(values(data.held_out.__getitems__([0, 1])))
     # Readers whose parts are small begin them again before others have ended theirs.
@@ -351,7 +351,7 @@ def test_rows_that_name_a_file_and_rows_without_an_image_or_a_caption(
     found = {
         value: said
         for batch in loader(stream(source, 8, 2, captions=True))
-        for value, said in zip(values(batch), batch["caption"])
+        for value, said in zip(values(batch), batch["caption"], strict=True)
     }
     assert found == {50: "one", 90: "five"} and capsys.readouterr().err.count("skipped") == 3
 

@@ -154,7 +154,7 @@ def test_a_level_for_each_image_equals_one_at_a_time(variance):
         alone = reverse(
             Denoiser(Says(out[i : i + 1]), SCHEDULE, variance=variance), x[i : i + 1], t, t - 1
         )
-        for one, all_ in zip(alone, together):
+        for one, all_ in zip(alone, together, strict=True):
             torch.testing.assert_close(all_[i : i + 1], one)
 
 

@@ -81,14 +81,14 @@ def test_shares_and_retrieval_are_those_of_the_table(run, tiny, weights, tmp_pat
     images = Pictures(tmp_path / "run", "folder").read([row["file"] for row in rows])
     guesses = reader_of(Shapes(1, 0)).read(images).factors
     assert [[row[factor] for factor in FACTORS] for row in rows] == [
-        [FACTORS[factor][value] for factor, value in zip(FACTORS, guess)]
+        [FACTORS[factor][value] for factor, value in zip(FACTORS, guess, strict=True)]
         for guess in guesses.tolist()
     ]
     assert found["alignment_judge"]["shape"] == pytest.approx(
         np.mean(
             [
                 guess[0] in all_named(row["prompt"])["shape"]
-                for guess, row in zip(judge(images).guesses().tolist(), rows)
+                for guess, row in zip(judge(images).guesses().tolist(), rows, strict=True)
             ]
         )
     )
@@ -240,7 +240,7 @@ def test_an_encoders_own_evaluation(run, tiny, tmp_path, refusal):
     # Fresh from its clean tower the copy has the same gradient.
     assert all(
         float(a["gamma_best"]) == pytest.approx(float(b["gamma_best"]), rel=0.01)
-        for a, b in zip(gradients[::3], gradients[1::3])
+        for a, b in zip(gradients[::3], gradients[1::3], strict=True)
     )
     nats = json.loads((folder / "information.json").read_text())
     assert list(nats) == [*names, "in the sentences"] and all(map(math.isfinite, nats.values()))
@@ -260,7 +260,7 @@ def test_an_encoders_own_evaluation(run, tiny, tmp_path, refusal):
     # again.
     assert all(
         float(a["cosine"]) == pytest.approx(float(b["cosine"]), abs=1e-4)
-        for a, b in zip(rows[::2], rows[1::2])
+        for a, b in zip(rows[::2], rows[1::2], strict=True)
     )
     assert float(rows[1]["retrieval_top1"]) > 0.9 and float(rows[5]["retrieval_top1"]) < 0.5
     assert "eval.levels must be an integer from 0 to 999" in refusal(

@@ -97,7 +97,7 @@ def forward(p, x, t, depths):
 
 
 def test_embedding_and_stage_maps_are_theirs(tmp_path):
-    depths = {layer: depth for layer, depth in zip(DEPTHS, (2, 3, 2, 2))}
+    depths = {layer: depth for layer, depth in zip(DEPTHS, (2, 3, 2, 2), strict=True)}
     p = random_weights(16, 24, 64, depths)
     torch.save(p, tmp_path / "clip_noisy.pt")
     encoder = load_clip_noisy(tmp_path / "clip_noisy.pt")
@@ -107,7 +107,7 @@ def test_embedding_and_stage_maps_are_theirs(tmp_path):
     )
     names = ("stem", "layer1", "layer2", "layer3", "layer4")
     found, (*maps, z) = encoder.encode(x, t, names), forward(p, x, t, depths)
-    for name, expected in zip(names, maps):
+    for name, expected in zip(names, maps, strict=True):
         torch.testing.assert_close(found.maps[name], expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.z, F.normalize(z, dim=-1), rtol=1e-4, atol=1e-5)
     assert (found.z[0] - found.z[1]).norm() > 0.1 and encoder.resolution == 64

@@ -165,7 +165,7 @@ def test_judge_reads_every_factor_off_its_features():
         torch.cat(list(logits.values()), 1), features @ head.weight.T + head.bias
     )
     torch.testing.assert_close(torch.cat(list(logits.values()), 1), judge.tower(x))
-    for column, name in zip(guesses.T, FACTORS):
+    for column, name in zip(guesses.T, FACTORS, strict=True):
         assert torch.equal(column, logits[name].argmax(1))
     assert mask.shape == (4, 32, 32)
 

@@ -119,7 +119,7 @@ def test_the_blurrier_the_larger_the_residual(portraits, portrait_reader):
 def test_a_reading_hangs_on_nothing_but_the_image(portraits, portrait_reader):
     images = gaussian_blur(images_of(portraits)[:6], 7, 1.0)
     together, again = portrait_reader.read(images), portrait_reader.read(images)
-    assert all(torch.equal(one, other) for one, other in zip(together, again))
+    assert all(torch.equal(one, other) for one, other in zip(together, again, strict=True))
     alone = torch.cat([portrait_reader.read(image[None]).factors for image in images])
     assert torch.equal(alone, together.factors)
 

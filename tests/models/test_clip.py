@@ -32,7 +32,7 @@ def test_normalisation_is_clips_own_from_minus_one_to_one():
     x = torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
     expected = torch.tensor(
         [
-            [(value - m) / s for m, s in zip(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)]
+            [(value - m) / s for m, s in zip(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, strict=True)]
             for value in (0.0, 1.0)
         ]
     )

@@ -134,7 +134,7 @@ def test_recomputed_gradients_are_the_same_and_so_are_running_statistics(model):
         image = x.clone().requires_grad_(True)
         encoder.encode(image, t, list(stages(encoder.tower))[:1]).z[:, 0].sum().backward()
         found.append([image.grad, *(p.grad for p in encoder.parameters()), *encoder.buffers()])
-    for one, other in zip(*found):
+    for one, other in zip(*found, strict=True):
         assert (one is None and other is None) or torch.allclose(one, other, rtol=1e-5, atol=1e-7)
     assert len(passes[kept]) == 1 and len(passes[again]) == 2  # it is computed again, once
     copy.deepcopy(again)  # no graph is left in it

@@ -50,7 +50,11 @@ def parts():
         )
     )
     images = dict(
-        zip("ab", torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1)
+        zip(
+            "ab",
+            torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1,
+            strict=True,
+        )
     )
 
     def similarity(kinds, encoder=noisy, rows=(0, 1)):

@@ -275,7 +275,7 @@ def test_log_form_of_the_reference_itself_is_finite():
 
 def test_gram_is_of_each_image_by_itself_and_forgets_places():
     maps = normal(3, 4, 2, 5)
-    for one, whole in zip(maps, gram(maps)):
+    for one, whole in zip(maps, gram(maps), strict=True):
         flat = one.reshape(4, 10)
         torch.testing.assert_close(whole, flat @ flat.T / 40)
     shuffled = maps.flatten(2)[:, :, torch.randperm(10, generator=torch.Generator().manual_seed(0))]
@@ -375,7 +375,7 @@ def test_two_references_in_one_batch_give_what_each_alone_gives(term):
     alone = torch.cat(
         [
             bound({"it": term}, [condition], references=references())(one[None], 60)
-            for one, condition in zip(x, conditions)
+            for one, condition in zip(x, conditions, strict=True)
         ]
     )
     torch.testing.assert_close(together, alone)

@@ -56,7 +56,7 @@ def test_mean_of_the_ranks_losses_and_gradients_is_the_single_process_loss():
         contrastive_loss(parts_a[rank], parts_b[rank], 20.0, gather, rank) for rank in range(2)
     ]
     torch.testing.assert_close(sum(ranks) / 2, whole)
-    for found, wanted in zip(torch.autograd.grad(sum(ranks) / 2, (a, b)), expected):
+    for found, wanted in zip(torch.autograd.grad(sum(ranks) / 2, (a, b)), expected, strict=True):
         torch.testing.assert_close(found, wanted)
 
 

@@ -120,7 +120,9 @@ class Search(Sweeper):
             asked = [study.ask(space) for _ in range(min(self.parallel, self.trials - start))]
             jobs = [[*rest, *overrides(trial.params)] for trial in asked]
             for trial, job in zip(
-                asked, self.launcher.launch(jobs, initial_job_idx=asked[0].number)
+                asked,
+                self.launcher.launch(jobs, initial_job_idx=asked[0].number),
+                strict=True,
             ):
                 self.tell(study, trial, job)
         self.name_the_best(study)

@@ -52,7 +52,7 @@ class SweepReport(Jobs):
                 [json.loads((job["path"] / "metrics.json").read_text()) for job in drawing],
             )
             columns = attributes(found)
-            rows = [row(job, metrics, columns) for job, metrics in zip(drawing, found)]
+            rows = [row(job, metrics, columns) for job, metrics in zip(drawing, found, strict=True)]
             with open(folder / "sweep.csv", "w", newline="") as file:
                 lines = csv.DictWriter(file, fieldnames=rows[0].keys())
                 lines.writeheader()
@@ -157,8 +157,8 @@ def gallery(folder: Path, jobs: list[dict]) -> Path:
         squeeze=False,
         layout="constrained",
     )
-    for line, (name, cells) in zip(axes, rows):
-        for axis, cell in zip(line, cells):
+    for line, (name, cells) in zip(axes, rows, strict=True):
+        for axis, cell in zip(line, cells, strict=True):
             axis.set(xticks=[], yticks=[])
             if cell:
                 axis.imshow(np.asarray(open_picture(cell[0])), interpolation="nearest")
@@ -172,7 +172,7 @@ def gallery(folder: Path, jobs: list[dict]) -> Path:
             va="center",
             fontsize=9,
         )
-    for axis, head in zip(axes[0], heads):
+    for axis, head in zip(axes[0], heads, strict=True):
         axis.set_title(textwrap.fill(head, 17), fontsize=6)
     figure.savefig(folder / "sweep.png", dpi=120)
     plt.close(figure)

@@ -76,7 +76,7 @@ class DiceBearStyle(PortraitStyle):
         self.words = Words(self.factors)
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         shown = self.factors_of(self.draw(4000, rng))
-        always = [f for f, column in zip(self.factors, shown.T) if column.min() >= 0]
+        always = [f for f, column in zip(self.factors, shown.T, strict=True) if column.min() >= 0]
         self.class_factor = next((f for f in CLASSES if f in always), always[0])
         self.held_out_pairs = self.pairs(shown, rng)
 
@@ -150,7 +150,7 @@ class DiceBearStyle(PortraitStyle):
         silent = shared or key in self.notes.unnamed or NUMBERED.search(key)
         values = [
             Value({f"{key}Color": hex}, {} if silent else {factor: name}, 1 / names.count(name))
-            for hex, name in zip(hexes, names)
+            for hex, name in zip(hexes, names, strict=True)
         ]
         return Choice(f"{key}Color", tuple(values))
 
@@ -167,16 +167,18 @@ class DiceBearStyle(PortraitStyle):
             left, right = pairs[at]
             names = [list(self.factors)[k] for k in (left, right)]
             values = [rng.integers(len(self.factors[name])) for name in names]
-            words = [self.factors[name][value] for name, value in zip(names, values)]
+            words = [self.factors[name][value] for name, value in zip(names, values, strict=True)]
             share = ((shown[:, left] == values[0]) & (shown[:, right] == values[1])).mean()
             if RARE <= share <= COMMON and "none" not in words:
-                found.append(tuple(zip(names, words)))
+                found.append(tuple(zip(names, words, strict=True)))
         return tuple(found[:PAIRS])
 
     # --- of rows -----------------------------------------------------------------------------
 
     def factors_of(self, choices: np.ndarray) -> np.ndarray:
-        factors = np.max([table[column] for table, column in zip(self.tables, choices.T)], axis=0)
+        factors = np.max(
+            [table[column] for table, column in zip(self.tables, choices.T, strict=True)], axis=0
+        )
         column = {name: factors[:, k] for k, name in enumerate(self.factors)}
         at = {choice.name: choices[:, k] for k, choice in enumerate(self.choices)}
         first = np.zeros(len(choices), int)

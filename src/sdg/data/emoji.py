@@ -130,6 +130,7 @@ class Emoji(Dataset):
                     Path(cache) / f"emoji-{self.font_mark}-{digest(every)}.npy" if cache else None,
                     has,
                 ),
+                strict=True,
             )
             if drawn
         ]

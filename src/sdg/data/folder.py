@@ -60,6 +60,7 @@ class ImageFolder(Skipping):
                 zip(
                     self.files,
                     captions_of(self.root, self.files, integer("data.max_broken", max_broken, 0)),
+                    strict=True,
                 )
             )
             self.silent = [file for file, words in said.items() if not words]

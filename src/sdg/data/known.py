@@ -181,7 +181,12 @@ def sayings(name: str, source) -> list[str]:
             attribute.replace("_", " ").lower() for attribute in source.attr_names if attribute
         ]
         return [
-            ", ".join(["a photo of a person", *(word for word, there in zip(words, row) if there)])
+            ", ".join(
+                [
+                    "a photo of a person",
+                    *(word for word, there in zip(words, row, strict=True) if there),
+                ]
+            )
             for row in source.attr.tolist()
         ]
     raise UserError(f"data={name} has no captions; use data=folder with captions of your own.")

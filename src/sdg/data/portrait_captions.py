@@ -151,7 +151,11 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
             to all of them, each number as often. The colour of a beard is the hair's: where there
             is no hair, naming `hair_colour` names the beard too.
     """
-    there = {name: FACTORS[name][value] for name, value in zip(FACTORS, factors) if value >= 0}
+    there = {
+        name: FACTORS[name][value]
+        for name, value in zip(FACTORS, factors, strict=True)
+        if value >= 0
+    }
     if named is None or isinstance(named, int):
         order = [list(there)[i] for i in rng.permutation(len(there))]
         named = order[: rng.integers(1, len(there) + 1) if named is None else named]

@@ -183,7 +183,9 @@ def factors_of(choices: np.ndarray) -> np.ndarray:
     Arguments:
         choices: integers, (N, 10) in the order of `CHOICES`.
     """
-    factors = np.max([table[column] for table, column in zip(SHOWN, choices.T)], axis=0)
+    factors = np.max(
+        [table[column] for table, column in zip(SHOWN, choices.T, strict=True)], axis=0
+    )
     column = {name: factors[:, k] for k, name in enumerate(NAMES)}
     hairy = (column["hair"] > BALD) | (column["facial_hair"] != SHAVEN)
     column["hair_colour"][~hairy] = -1
@@ -194,6 +196,6 @@ def factors_of(choices: np.ndarray) -> np.ndarray:
 def options_of(choices: np.ndarray) -> dict:
     """The options of DiceBear that draw one portrait, from its ten choices."""
     options = dict(FIXED)
-    for choice, value in zip(CHOICES, choices):
+    for choice, value in zip(CHOICES, choices, strict=True):
         options |= choice.values[value].options
     return options

@@ -47,7 +47,7 @@ def shown_by(choice: Choice, factors: Mapping[str, tuple[str, ...]]) -> np.ndarr
     """The factors that each value of a choice shows, integers, (values, F); −1: not its own."""
     names = list(factors)
     table = np.full((len(choice.values), len(names)), -1)
-    for row, value in zip(table, choice.values):
+    for row, value in zip(table, choice.values, strict=True):
         for factor, name in value.shows.items():
             row[names.index(factor)] = factors[factor].index(name)
     return table
@@ -115,7 +115,7 @@ class PortraitStyle(ABC):
     def options_of(self, row: np.ndarray) -> dict:
         """The options of DiceBear that draw one row of choices, (C,)."""
         options: dict = {}
-        for choice, value in zip(self.choices, row):
+        for choice, value in zip(self.choices, row, strict=True):
             options |= choice.values[value].options
         return options
 
@@ -127,7 +127,7 @@ class PortraitStyle(ABC):
         """Which of the P held-out pairs each row of factors, (N, F), shows: booleans, (N, P)."""
         names = list(self.factors)
         shown = np.zeros((len(factors), len(self.held_out_pairs)), bool)
-        for column, pair in zip(shown.T, self.held_out_pairs):
+        for column, pair in zip(shown.T, self.held_out_pairs, strict=True):
             both = [factors[:, names.index(f)] == self.factors[f].index(v) for f, v in pair]
             column[:] = both[0] & both[1]
         return shown
@@ -151,7 +151,9 @@ class PortraitStyle(ABC):
 
     def impossible(self, wanted: np.ndarray) -> str:
         """That no portrait shows the wanted factors, (F,), in one line."""
-        asked = [f"{f}={self.factors[f][v]}" for f, v in zip(self.factors, wanted) if v >= 0]
+        asked = [
+            f"{f}={self.factors[f][v]}" for f, v in zip(self.factors, wanted, strict=True) if v >= 0
+        ]
         return f"no portrait of style {self.name} shows {', '.join(asked)} together; ask for fewer."
 
 
@@ -163,5 +165,8 @@ def narrow(choice: Choice, shown: np.ndarray, wanted: np.ndarray) -> Choice:
     """
     own = (shown >= 0).any(0) & (wanted >= 0)  # a factor that no value shows is not this choice's
     fits = (shown[:, own] == wanted[own]).all(1)
-    values = [value._replace(weight=value.weight * fit) for value, fit in zip(choice.values, fits)]
+    values = [
+        value._replace(weight=value.weight * fit)
+        for value, fit in zip(choice.values, fits, strict=True)
+    ]
     return choice._replace(values=tuple(values))

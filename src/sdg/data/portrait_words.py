@@ -167,7 +167,9 @@ class Words:
 
     def describe(self, factors, rng: np.random.Generator, named=None) -> str:
         """Such as "a picture of a person with spiky hair and an open jacket and a sad mouth"."""
-        there = {f: self.factors[f][v] for f, v in zip(self.factors, factors) if v >= 0}
+        there = {
+            f: self.factors[f][v] for f, v in zip(self.factors, factors, strict=True) if v >= 0
+        }
         if named is None:
             count = rng.integers(1, len(there) + 1)
             named = [list(there)[i] for i in rng.permutation(len(there))[:count]]

@@ -121,7 +121,7 @@ class Portraits(Dataset):
         held_out = self.style.shows_held_out(factors) if len(factors) else []
         rows = [
             self.matching(wanted, key, allowed or self.combinations)
-            for wanted, key, allowed in zip(factors, keys, held_out)
+            for wanted, key, allowed in zip(factors, keys, held_out, strict=True)
         ]
         print_credits(self.style)
         images = self.style.render(np.stack(rows), self.resolution)
@@ -158,7 +158,9 @@ class Portraits(Dataset):
 
     def some_factors(self, index: int, count: int) -> list[str]:
         """So many factors of what is there in one image, or all, always the same ones."""
-        there = [factor for factor, v in zip(self.attributes, self.factors[index]) if v >= 0]
+        there = [
+            factor for factor, v in zip(self.attributes, self.factors[index], strict=True) if v >= 0
+        ]
         rng = np.random.default_rng([self.seed, 1 + index])
         return [there[i] for i in rng.permutation(len(there))[:count]]
 
@@ -196,7 +198,7 @@ class Portraits(Dataset):
         }
         if self.captions:
             variants = torch.randint(1 << 30, (len(indices),)).tolist()
-            batch["caption"] = [self.caption(i, k) for i, k in zip(indices, variants)]
+            batch["caption"] = [self.caption(i, k) for i, k in zip(indices, variants, strict=True)]
         return batch
 
     def __getitem__(self, index: int) -> dict:

@@ -75,7 +75,10 @@ class SeveralStyles(PortraitStyle):
         for artist, style in enumerate(self.styles):
             mask, rows = self.own(choices, artist)
             for column, place, shown in zip(
-                self.columns[artist], self.places[artist], style.factors_of(rows).T
+                self.columns[artist],
+                self.places[artist],
+                style.factors_of(rows).T,
+                strict=True,
             ):
                 factors[mask, column] = place[shown]
         return factors
@@ -112,7 +115,7 @@ class SeveralStyles(PortraitStyle):
             return None
         theirs = [
             np.flatnonzero(place[:-1] == factors[column]) if factors[column] >= 0 else [-1]
-            for column, place in zip(columns, places)
+            for column, place in zip(columns, places, strict=True)
         ]
         return None if any(len(at) == 0 for at in theirs) else np.array([at[0] for at in theirs])
 
@@ -121,7 +124,9 @@ class SeveralStyles(PortraitStyle):
     def describe(self, factors, rng: np.random.Generator, named=None) -> str:
         factors = np.asarray(factors)
         if named is None:
-            there = [factor for factor, value in zip(self.factors, factors) if value >= 0]
+            there = [
+                factor for factor, value in zip(self.factors, factors, strict=True) if value >= 0
+            ]
             count = rng.integers(1, len(there) + 1)
             named = [there[i] for i in rng.permutation(len(there))[:count]]
         caption = self.styles[factors[0]].describe(self.in_style(factors, factors[0]), rng, named)

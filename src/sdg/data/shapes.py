@@ -232,7 +232,7 @@ class Shapes(Dataset):
             return np.concatenate(
                 [
                     draw(factors[:n], placement.first(n), self.resolution)
-                    for n, (factors, placement) in zip(sizes, self._blocks())
+                    for n, (factors, placement) in zip(sizes, self._blocks(), strict=True)
                 ]
             )
 
@@ -279,7 +279,7 @@ class Shapes(Dataset):
             keys: of the N images; what chance decides follows from an image's own.
         """
         parts = []
-        for wanted, key in zip(factors, keys):
+        for wanted, key in zip(factors, keys, strict=True):
             rng = np.random.default_rng([self.seed, 1 << 31, key])
             drawn = np.array([[rng.integers(len(values)) for values in FACTORS.values()]])
             parts.append(
@@ -301,7 +301,7 @@ class Shapes(Dataset):
             batch["mask"] = torch.from_numpy(self.masks[indices])
         if self.captions:
             variants = torch.randint(1 << 30, (len(indices),)).tolist()
-            batch["caption"] = [self.caption(i, k) for i, k in zip(indices, variants)]
+            batch["caption"] = [self.caption(i, k) for i, k in zip(indices, variants, strict=True)]
         return batch
 
     def __getitem__(self, index: int) -> dict:

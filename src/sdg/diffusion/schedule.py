@@ -137,7 +137,7 @@ class Schedule:
         else:
             levels = ((index + 1) * (self.T / count)).round() - 1
         descending = levels.round().long().flip(0).tolist()
-        return list(zip(descending, [*descending[1:], -1]))
+        return list(zip(descending, [*descending[1:], -1], strict=True))
 
     def match(self, alpha_bar: Tensor, tolerance: float = 0.05) -> Tensor:
         """The levels of this schedule whose ᾱ is nearest, compared by the angle arctan(√(1−ᾱ)/√ᾱ).

@@ -210,8 +210,10 @@ class Evaluation(pl.LightningModule):
             pictures = torch.stack(list(self.pictures.values())).to(self.device)
             judged = self.judge(pictures) if self.judge else None
             factors = self.reader.read(pictures).factors if self.reader else judged.guesses()
-            self.their_factors = dict(zip(self.pictures, factors))
-            self.their_masks = dict(zip(self.pictures, judged.mask > 0)) if judged else {}
+            self.their_factors = dict(zip(self.pictures, factors, strict=True))
+            self.their_masks = (
+                dict(zip(self.pictures, judged.mask > 0, strict=True)) if judged else {}
+            )
         if self.clip:
             sentences = list(
                 dict.fromkeys(
@@ -221,7 +223,9 @@ class Evaluation(pl.LightningModule):
                 )
             )
             self.sentences = (
-                dict(zip(sentences, self.clip.encode_text(sentences))) if sentences else {}
+                dict(zip(sentences, self.clip.encode_text(sentences), strict=True))
+                if sentences
+                else {}
             )
         self.rows: list[dict] = []
 
@@ -283,7 +287,7 @@ class Evaluation(pl.LightningModule):
                         for i in index.tolist()
                     ]
                 )
-                for row, cosine in zip(rows, (z * own).sum(1).tolist()):
+                for row, cosine in zip(rows, (z * own).sum(1).tolist(), strict=True):
                     row["similarity"] = round(cosine, 4)
         for name in self.readers().keys() - features.keys():
             features[name] = self.read(name, images)["features"]
@@ -319,15 +323,17 @@ class Evaluation(pl.LightningModule):
         self.aligned.update(factors, wanted)
         self.against.update(factors, unwanted)
         right, asked = (each[:, -1].tolist() for each in hits(factors, wanted))
-        for row, values, hit, was in zip(rows, factors.tolist(), right, asked):
+        for row, values, hit, was in zip(rows, factors.tolist(), right, asked, strict=True):
             row |= {
                 name: self.attributes[name][value] if value >= 0 else ""
-                for name, value in zip(self.names, values)
+                for name, value in zip(self.names, values, strict=True)
             }
             row["all"] = int(hit) if was else None
         if reading:
             shown = shows(reading, wanted, self.reader.threshold).tolist()
-            for row, residual, all_shown in zip(rows, reading.residual.tolist(), shown):
+            for row, residual, all_shown in zip(
+                rows, reading.residual.tolist(), shown, strict=True
+            ):
                 row["residual"] = round(residual, 5)
                 row["shows"] = None if row["all"] is None else int(all_shown)
         for kind in self.by_reference():
@@ -340,10 +346,10 @@ class Evaluation(pl.LightningModule):
             same = torch.where(
                 theirs >= 0, (factors == theirs).int(), -1
             )  # what the reference lacks is not shared
-            for row, values in zip(rows, same.tolist()):
+            for row, values in zip(rows, same.tolist(), strict=True):
                 row |= {
                     f"{kind}_{name}": None if value < 0 else value
-                    for name, value in zip(self.names, values)
+                    for name, value in zip(self.names, values, strict=True)
                 }
 
     def judged(self, read, index: Tensor, rows: list[dict]) -> None:
@@ -357,7 +363,7 @@ class Evaluation(pl.LightningModule):
             self.found.update(
                 read.log_likelihood(self.rivals.to(self.device)), self.group[at].to(self.device)
             )
-        for row, (x, y) in zip(rows, centres(masks).tolist()):
+        for row, (x, y) in zip(rows, centres(masks).tolist(), strict=True):
             row |= {"x": round(x, 4), "y": round(y, 4)}
         for kind in self.by_reference():
             names = [primary_prompt(self.conditions[i][kind]) for i in index.tolist()]
@@ -374,7 +380,7 @@ class Evaluation(pl.LightningModule):
                 if len(others) > 1
                 else [None] * len(rows)
             )
-            for row, iou, random in zip(rows, overlap, chance):
+            for row, iou, random in zip(rows, overlap, chance, strict=True):
                 row |= {
                     f"{kind}_mask_iou": round(iou, 4),
                     f"{kind}_mask_iou_random": random and round(random, 4),
@@ -452,7 +458,7 @@ class Evaluation(pl.LightningModule):
         ]
         table = [
             row | {"gamma": self.gamma} | condition | read[row["index"]]
-            for row, condition in zip(rows, conditions)
+            for row, condition in zip(rows, conditions, strict=True)
         ]
         metrics = figures(
             table,
@@ -517,12 +523,12 @@ def draw(
     first = [] if start is None else [(start, "start")]
     if not references:
         shown = first + list(
-            zip(images, [" + ".join(condition.values()) for condition in conditions])
+            zip(images, [" + ".join(condition.values()) for condition in conditions], strict=False)
         )
-        labelled_grid(file, *zip(*shown), title=title)
+        labelled_grid(file, *zip(*shown, strict=True), title=title)
         return
     rows: dict[str, list] = {}
-    for image, condition in zip(images, conditions):
+    for image, condition in zip(images, conditions, strict=False):
         row = rows.setdefault(
             str(condition),
             first

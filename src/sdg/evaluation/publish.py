@@ -47,7 +47,11 @@ def publish(
             logger.log_image(file.stem, [str(file)])
         with open(folder / table, newline="") as file:
             head, *rows = csv.reader(file)
-        logger.log_table(Path(table).stem, columns=head, data=list(zip(*map(typed, zip(*rows)))))
+        logger.log_table(
+            Path(table).stem,
+            columns=head,
+            data=list(zip(*map(typed, zip(*rows, strict=True)), strict=True)),
+        )
         if (folder / "report.html").is_file():
             logger.experiment.log(
                 {"report": wandb.Html((folder / "report.html").read_text(), inject=False)}

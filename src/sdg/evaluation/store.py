@@ -88,7 +88,7 @@ class SampleStore:
         )
         rows = [
             {key: value for key, value in row.items() if key != "condition"} | {"file": file}
-            for row, file in zip(rows, files)
+            for row, file in zip(rows, files, strict=True)
         ]
         write_whole(
             self.file([row["index"] for row in rows]),

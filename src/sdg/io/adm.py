@@ -338,7 +338,7 @@ def network_of(layout: Layout, head_width: int | None) -> dict:
     }[resampling]
     down, up = (
         [attentive if level in layout.attention else without for level in range(layout.levels)]
-        for attentive, without in zip(("AttnDownBlock2D", "AttnUpBlock2D"), plain)
+        for attentive, without in zip(("AttnDownBlock2D", "AttnUpBlock2D"), plain, strict=True)
     )
     return {
         "block_out_channels": list(layout.widths),
@@ -448,7 +448,7 @@ def converted(
                 found.update(
                     {
                         f"{ours.removesuffix('to_qkv')}{to}.{part}": rows
-                        for to, rows in zip(QKV, parts)
+                        for to, rows in zip(QKV, parts, strict=True)
                     }
                 )
             else:

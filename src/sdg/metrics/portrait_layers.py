@@ -71,7 +71,7 @@ def compose(layers: Sequence[PaintedLayer], places: Tensor) -> Tensor:
         places: the value that each layer has, integers (B, layers).
     """
     image = torch.zeros(len(places), layers[0].added.shape[1])
-    for layer, place in zip(layers, places.T):
+    for layer, place in zip(layers, places.T, strict=True):
         image = layer.added[place] + layer.kept[place] * image
     return image
 
@@ -90,7 +90,7 @@ def painted(elements: Sequence[int], names: Sequence[str], resolution: int) -> P
         if row != visible(columns, row):
             continue
         options = dict(FIXED)
-        for column, value in zip(columns, row):
+        for column, value in zip(columns, row, strict=True):
             options |= CHOICES[column].values[value].options
         if elements:
             unseen = [{"skinColor": hex, "backgroundColor": hex} for hex in GROUNDS]  # the body
@@ -106,7 +106,9 @@ def painted(elements: Sequence[int], names: Sequence[str], resolution: int) -> P
 
 def visible(columns: Sequence[int], row: Sequence[int]) -> tuple[int, ...]:
     """The row with 0 for every choice that this layer does not show."""
-    values = {column: CHOICES[column].values[value] for column, value in zip(columns, row)}
+    values = {
+        column: CHOICES[column].values[value] for column, value in zip(columns, row, strict=True)
+    }
     options = {key: option for value in values.values() for key, option in value.options.items()}
     shows = {key for value in values.values() for key in value.shows}
     top = options.get("topProbability") != 0
@@ -115,7 +117,10 @@ def visible(columns: Sequence[int], row: Sequence[int]) -> tuple[int, ...]:
         "hair_colour": not (top and "hair" in shows) and not beard,
         "headwear_colour": not (top and "headwear" in shows),
     }
-    return tuple(0 if hidden.get(NAMES[column]) else value for column, value in zip(columns, row))
+    return tuple(
+        0 if hidden.get(NAMES[column]) else value
+        for column, value in zip(columns, row, strict=True)
+    )
 
 
 def over(front: PaintedLayer, back: PaintedLayer) -> PaintedLayer:
@@ -127,7 +132,10 @@ def over(front: PaintedLayer, back: PaintedLayer) -> PaintedLayer:
     rows, pairs = [], []
     backs, fronts = enumerate(back.rows.tolist()), enumerate(front.rows.tolist())
     for (i, behind), (j, before) in product(backs, fronts):
-        one, other = dict(zip(back.columns, behind)), dict(zip(front.columns, before))
+        one, other = (
+            dict(zip(back.columns, behind, strict=True)),
+            dict(zip(front.columns, before, strict=True)),
+        )
         merged = other | one
         for column in set(one) & set(other):
             merged[column] = max(one[column], other[column])

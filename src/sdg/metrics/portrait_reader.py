@@ -67,7 +67,7 @@ class PortraitReader:
     def choices_of(self, places: Tensor) -> Tensor:
         """The choices that the layers' values make, (B, 10); 0 for what shows nowhere."""
         choices = torch.zeros(len(places), len(NAMES), dtype=torch.long)
-        for layer, place in zip(self.layers, places.T):
+        for layer, place in zip(self.layers, places.T, strict=True):
             choices[:, layer.columns] = layer.rows[place]
         return choices
 
@@ -97,7 +97,7 @@ class PortraitReader:
         """Each layer's best value in turn, from back to front."""
         behind = torch.zeros_like(x)
         fronts = in_front(self.layers, places, x)
-        for i, (layer, (added, kept)) in enumerate(zip(self.layers, fronts)):
+        for i, (layer, (added, kept)) in enumerate(zip(self.layers, fronts, strict=True)):
             errors = layer.errors(x - added, kept, behind)
             current = errors.gather(1, places[:, i : i + 1])[:, 0]
             best, place = errors.min(1)
@@ -138,7 +138,7 @@ def in_front(
 ) -> list[tuple[Tensor, Tensor]]:
     """What all layers in front of each one add and keep, each of the shape of x."""
     fronts = [(torch.zeros_like(x), torch.ones_like(x))]
-    for layer, place in zip(layers[:0:-1], places.T.flip(0)):
+    for layer, place in zip(layers[:0:-1], places.T.flip(0), strict=False):
         added, kept = fronts[-1]
         fronts.append((added + kept * layer.added[place], kept * layer.kept[place]))
     return fronts[::-1]

@@ -35,7 +35,10 @@ class Retrieval(Metric):
 
     def compute(self) -> dict[str, float]:
         """{"top1": share, "top5": share}."""
-        return {f"top{k}": (found / self.seen).item() for k, found in zip(self.ks, self.found)}
+        return {
+            f"top{k}": (found / self.seen).item()
+            for k, found in zip(self.ks, self.found, strict=True)
+        }
 
 
 def chance_within(scores: Tensor, own: Tensor, k: int) -> Tensor:

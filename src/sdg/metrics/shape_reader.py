@@ -69,7 +69,7 @@ class ShapeReader:
         the ground, as of `sdg.data.shapes.Placement`.
         """
         parts = [self.nearest(unit_pixels(part).cpu()) for part in images.split(BATCH)]
-        choices, residual = (np.concatenate(values) for values in zip(*parts))
+        choices, residual = (np.concatenate(values) for values in zip(*parts, strict=True))
         choices = torch.from_numpy(choices).float().to(images.device)
         residual = torch.from_numpy(residual).float().to(images.device)
         return Reading(choices, choices[:, : len(FACTORS)].long(), residual)
@@ -148,7 +148,9 @@ class ShapeReader:
             places = np.where(better[:, None], tried, places)
             m = np.where(better[:, None], m_tried, m)
             f = np.where(better[:, None], f_tried, f)
-            paint = Paint(*(np.where(better, new, old) for new, old in zip(paint_tried, paint)))
+            paint = Paint(
+                *(np.where(better, new, old) for new, old in zip(paint_tried, paint, strict=True))
+            )
             damping = np.where(better, damping / 4, damping * 8)
         return places, paint
 
@@ -159,7 +161,9 @@ class ShapeReader:
         for k in range(4):
             moved = places.copy()
             moved[:, k] += (inwards * step)[:, k]
-            dm, df = (new - old for new, old in zip(self.covered(kinds, moved), (m, f)))
+            dm, df = (
+                new - old for new, old in zip(self.covered(kinds, moved), (m, f), strict=True)
+            )
             change = p * df[:, None] - (paint.ground[:, None] * dm)[:, None]
             columns.append(change * inwards[:, k, None, None])
         columns.append(COLOURS[paint.colour][:, :, None] * f[:, None])
@@ -197,9 +201,11 @@ def templates(resolution: int) -> Templates:
     """All templates: objects of each kind and angle, moved by whole pixels."""
     pixel = resolution // 32 or 1
     parts = [moved_everywhere(size, resolution, pixel) for size in range(SIZES)]
-    kinds, places, bright, covered = (np.concatenate(values) for values in zip(*parts))
+    kinds, places, bright, covered = (np.concatenate(values) for values in zip(*parts, strict=True))
     bright, covered = torch.from_numpy(bright), torch.from_numpy(covered)
-    outlines = [(row[0], row[2], *place) for row, place in zip(kinds.tolist(), places.tolist())]
+    outlines = [
+        (row[0], row[2], *place) for row, place in zip(kinds.tolist(), places.tolist(), strict=True)
+    ]
     plain = {outlines[i]: i for i in np.flatnonzero(kinds[:, 1] == 0)}
     solid = [plain[outline] for outline in outlines]
     kind = torch.from_numpy((kinds[:, 0] * PATTERNS + kinds[:, 1]) * SIZES + kinds[:, 2])

@@ -70,5 +70,9 @@ class NoisyClassifier(nn.Module):
     def by_factor(self, logits: Tensor) -> dict[str, Tensor]:
         """{factor: logits of its classes}."""
         return dict(
-            zip(self.classes, logits.split([len(names) for names in self.classes.values()], 1))
+            zip(
+                self.classes,
+                logits.split([len(names) for names in self.classes.values()], 1),
+                strict=True,
+            )
         )

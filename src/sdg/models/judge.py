@@ -37,7 +37,7 @@ class Reading(NamedTuple):
         """
         each = [
             logits.log_softmax(1)[:, values.clamp(min=0)] * (values >= 0)
-            for logits, values in zip(self.logits.values(), wanted.T)
+            for logits, values in zip(self.logits.values(), wanted.T, strict=True)
         ]
         return torch.stack(each).sum(0)
 
@@ -90,7 +90,7 @@ class Judge(nn.Module):
             for name, h in maps.items()
         )
         return Reading(
-            dict(zip(sizes, logits.split(list(sizes.values()), 1))),
+            dict(zip(sizes, logits.split(list(sizes.values()), 1), strict=True)),
             self.fine(torch.cat([x, context], 1))[:, 0],
             features,
         )

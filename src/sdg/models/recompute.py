@@ -43,14 +43,14 @@ def run(block: nn.Module, told: list[nn.Module], *inputs, **options):
 
     def forward(modulations, *inputs):
         nonlocal passes
-        for module, modulation in zip(told, modulations):
+        for module, modulation in zip(told, modulations, strict=True):
             module.modulation = modulation
-        for norm, momentum in zip(statistics, momenta):
+        for norm, momentum in zip(statistics, momenta, strict=True):
             norm.momentum = 0.0 if passes else momentum  # running statistics take each batch once
         try:
             return type(block).forward(block, *inputs, **options)
         finally:
-            for norm, momentum in zip(statistics, momenta):
+            for norm, momentum in zip(statistics, momenta, strict=True):
                 norm.momentum = momentum
                 if passes and norm.training:
                     norm.num_batches_tracked.sub_(1)

@@ -51,7 +51,7 @@ class WordTokenizer:
             UserError: an empty sentence, an unknown word, or too many words.
         """
         tokens = torch.zeros(len(sentences), self.context_length, dtype=torch.long)
-        for row, sentence in zip(tokens, sentences):
+        for row, sentence in zip(tokens, sentences, strict=True):
             words = words_of(sentence)
             if not words:
                 raise UserError(

@@ -69,7 +69,8 @@ class ContractingHalf(nn.Module):
         self.head = nn.Sequential(nn.Linear(seen, hidden), nn.SiLU(), nn.Linear(hidden, embed_dim))
         names = [f"levels.{i}" for i in range(len(widths))] + ["middle"]
         self.feature_info = [
-            {"module": name, "num_chs": width} for name, width in zip(names, [*widths, widths[-1]])
+            {"module": name, "num_chs": width}
+            for name, width in zip(names, [*widths, widths[-1]], strict=True)
         ]
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
         else max(numbers, key=lambda number: len({words[number] for words in said}))
     )
     lines: dict[str, list[tuple[float, Mapping]]] = {}
-    for words, metrics in zip(said, found):
+    for words, metrics in zip(said, found, strict=True):
         rest = " ".join(f"{name}={value}" for name, value in words.items() if name != key)
         lines.setdefault(rest, []).append((float(words[key]), metrics))
 
@@ -67,7 +67,7 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
         layout="constrained",
     )
     left, middle, right = (
-        dict(zip(panels, axes[0])).get(name) for name in ("left", "middle", "right")
+        dict(zip(panels, axes[0], strict=True)).get(name) for name in ("left", "middle", "right")
     )
     for rest, points in lines.items():
         points.sort(key=lambda point: point[0])

@@ -32,7 +32,7 @@ def labelled_grid(
     return labelled_rows(
         file,
         [
-            list(zip(images[i : i + columns], labels[i : i + columns]))
+            list(zip(images[i : i + columns], labels[i : i + columns], strict=True))
             for i in range(0, len(images), columns)
         ],
         title,
@@ -52,8 +52,8 @@ def labelled_rows(file: Path, rows: list[list[tuple[Tensor, str]]], title: str =
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
-    for line, row in zip(axes, rows):
-        for axis, (image, label) in zip(line, row):
+    for line, row in zip(axes, rows, strict=True):
+        for axis, (image, label) in zip(line, row, strict=False):
             axis.imshow(to_uint8(image).permute(1, 2, 0).numpy(), interpolation="nearest")
             axis.set_xlabel("\n".join(wrap(label)), fontsize=7)
     if title:

@@ -24,7 +24,7 @@ def levels_figure(rows: Sequence[Mapping], explained: Sequence[Mapping] = ()):
     count = 3 if explained else 2
     size = (4.5 * count, 3.4)
     figure, axes = plt.subplots(1, count, figsize=size, sharex=True, layout="constrained")
-    for axis, (key, label) in zip(axes, PANELS.items()):
+    for axis, (key, label) in zip(axes, PANELS.items(), strict=False):
         draw(axis, rows, key, label)
         axis.set(ylim=(min(0.0, *(row[key] for row in rows)) - 0.02, 1.02))
     if explained:

@@ -118,10 +118,10 @@ def compared(
     ]
     heads = [
         condition(sample) if len(conditions) == 1 else f"seed {sample['seed']}"
-        for sample, conditions in zip(shown, said)
+        for sample, conditions in zip(shown, said, strict=True)
     ]
     rows, above = [], None
-    for job, own in zip(jobs, every):
+    for job, own in zip(jobs, every, strict=True):
         here = [own.get(sample["index"]) for sample in shown]
         asked = [sample and {kind: sample.get(kind) for kind in REFERENCES} for sample in here]
         kept = [

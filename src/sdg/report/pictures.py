@@ -47,11 +47,11 @@ class Pictures:
         pixels, names = images.permute(0, 2, 3, 1).numpy(), [f"{row['index']:05d}" for row in told]
         self.place.mkdir(parents=True, exist_ok=True)
         if self.kind == "folder":
-            for name, image in zip(names, pixels):
+            for name, image in zip(names, pixels, strict=True):
                 Image.fromarray(image).save(self.place / f"{name}.png")
             return [f"images/{name}.png" for name in names]
         with tarfile.open(self.place / f"{names[0]}.tar", "w") as shard:
-            for name, image, row in zip(names, pixels, told):
+            for name, image, row in zip(names, pixels, told, strict=True):
                 png = io.BytesIO()
                 Image.fromarray(image).save(png, "png")
                 for suffix, data in (("png", png.getvalue()), ("json", json.dumps(row).encode())):

@@ -31,7 +31,8 @@ class ClassifierTraining(TrainingModule):
             self.model(self.schedule.q_sample(x0, t, torch.randn_like(x0)), t)
         )
         loss = sum(
-            F.cross_entropy(out, target) for out, target in zip(logits.values(), batch["factors"].T)
+            F.cross_entropy(out, target)
+            for out, target in zip(logits.values(), batch["factors"].T, strict=True)
         )
         self.log("train/loss", loss, prog_bar=True)
         return loss
@@ -42,7 +43,7 @@ class ClassifierTraining(TrainingModule):
         for level in self.levels:
             t = torch.full((len(x0),), level, device=x0.device)
             logits = self.model.by_factor(self.model(self.schedule.q_sample(x0, t, noise), t))
-            for (factor, out), target in zip(logits.items(), batch["factors"].T):
+            for (factor, out), target in zip(logits.items(), batch["factors"].T, strict=True):
                 self.log(
                     f"val/{factor}_t{level}",
                     (out.argmax(1) == target).float().mean(),

@@ -89,7 +89,9 @@ class CLIPTraining(TrainingModule):
         logits = self.model.logit_scale * image @ text.T
         losses = [
             F.cross_entropy(part.float(), labels, ignore_index=-1)
-            for part, labels in zip(logits.split(list(map(len, captions)), 1), batch["factors"].T)
+            for part, labels in zip(
+                logits.split(list(map(len, captions)), 1), batch["factors"].T, strict=True
+            )
             if (labels >= 0).any()
         ]
         return torch.stack(losses).mean()

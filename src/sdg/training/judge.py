@@ -32,7 +32,7 @@ class JudgeTraining(TrainingModule):
         loss = (
             sum(
                 F.cross_entropy(out, target)
-                for out, target in zip(read.logits.values(), batch["factors"].T)
+                for out, target in zip(read.logits.values(), batch["factors"].T, strict=True)
             )
             + outline
         )
@@ -42,7 +42,7 @@ class JudgeTraining(TrainingModule):
     def validation_step(self, batch: dict, index: int) -> None:
         read = self.model(batch["image"])
         right = (read.guesses() == batch["factors"]).float()
-        for factor, share in zip(self.model.config["factors"], right.mean(0)):
+        for factor, share in zip(self.model.config["factors"], right.mean(0), strict=True):
             self.log(f"val/{factor}", share, sync_dist=True, batch_size=len(right))
         self.log(
             "val/mask_iou",
