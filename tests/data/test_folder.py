@@ -25,8 +25,7 @@ def make(folder, *names, size=(16, 16)):
     return [folder / name for name in sorted(names)]
 
 
-# --- captions
-# ----------------------------------------------------------------------------------------------------------------
+# --- captions -----------------------------------------------------------------------------------
 
 
 def test_captions_stand_in_a_text_file_beside_an_image(tmp_path):
@@ -183,8 +182,7 @@ def test_batches_bring_captions_any_of_an_images_own(tmp_path):
     assert folder.captions_of(0) == ["one", "two", "three"]
 
 
-# --- labels
-# ------------------------------------------------------------------------------------------------------------------
+# --- labels -------------------------------------------------------------------------------------
 
 
 def test_labels_are_the_first_folder_or_what_stands_before_an_underscore(tmp_path):
@@ -214,8 +212,7 @@ def test_a_labelled_folder_gives_classes(tmp_path):
     assert folder.__getitems__([0, 2])["factors"].tolist() == [[0], [1]]
 
 
-# --- crops
-# -------------------------------------------------------------------------------------------------------------------
+# --- crops --------------------------------------------------------------------------------------
 
 
 def test_a_random_crop_lies_within_the_image_and_shows_most_of_its_shorter_side(tmp_path):
@@ -254,8 +251,7 @@ def test_training_images_are_mirrored_every_other_time_and_held_out_ones_never(t
     )
 
 
-# --- the split
-# ---------------------------------------------------------------------------------------------------------------
+# --- the split ----------------------------------------------------------------------------------
 
 
 def test_the_split_stays_put_when_files_are_added(tmp_path):
@@ -301,8 +297,7 @@ def test_the_held_out_part_offers_what_the_folder_knows(tmp_path):
     assert not hasattr(silent, "caption") and not hasattr(silent, "class_of")
 
 
-# --- files that cannot be read
-# -----------------------------------------------------------------------------------------------
+# --- files that cannot be read ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("workers", [0, 2])

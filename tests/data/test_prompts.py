@@ -14,8 +14,7 @@ def read(prompts=None, table=None, num_samples=None, each=None, held_out=None):
     return read_conditions({"text": prompts}, table, num_samples, each, held_out)
 
 
-# --- parts and weights
-# -------------------------------------------------------------------------------------------------------
+# --- parts and weights --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -61,8 +60,7 @@ def test_the_foremost_part_has_the_most_weight():
     assert primary_prompt("a ring:0.5 | a star | a heart:-2") == "a star"
 
 
-# --- conditions
-# ------------------------------------------------------------------------------------------------------------------
+# --- conditions ---------------------------------------------------------------------------------
 
 
 def test_single_prompt_serves_all_samples_unless_told_otherwise():
@@ -133,8 +131,7 @@ def test_held_out_data_serves_what_nobody_said():
     ]
 
 
-# --- what is refused
-# ---------------------------------------------------------------------------------------------------------
+# --- what is refused ----------------------------------------------------------------------------
 
 
 def test_unequal_numbers_are_refused():

@@ -41,8 +41,7 @@ def drawn(factors, resolution=32, seed=0):
     return images, np.abs(images - images[:, :1, :1]).max(-1) > 0.02
 
 
-# --- reproducible
-# ------------------------------------------------------------------------------------------------------------
+# --- reproducible -------------------------------------------------------------------------------
 
 
 def test_same_seed_gives_the_same_pixels_and_factors(shapes):
@@ -112,8 +111,7 @@ def test_cache_that_cannot_be_written_is_refused(tmp_path):
         Shapes(1, 0, 8, cache=str(tmp_path / "file" / "cache"))
 
 
-# --- true to its factors
-# -----------------------------------------------------------------------------------------------------
+# --- true to its factors ------------------------------------------------------------------------
 
 
 def test_background_is_the_nearest_to_its_value():
@@ -266,8 +264,7 @@ def test_impossible_set_is_refused(options):
         Shapes(**{"size": 1, "seed": 0, **options})
 
 
-# --- items
-# -------------------------------------------------------------------------------------------------------------------
+# --- items --------------------------------------------------------------------------------------
 
 
 def test_items_are_scaled_pixels_with_their_factors(shapes):

@@ -118,8 +118,7 @@ def tiny_unet():
     return Denoiser(unet.eval(), Schedule("cosine", 100), "v")
 
 
-# --- diffusers
-# ---------------------------------------------------------------------------------------------------------------
+# --- diffusers ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -307,8 +306,7 @@ def test_sample_hands_the_second_order_solver_its_previous_prediction():
     )
 
 
-# --- guidance enters
-# ---------------------------------------------------------------------------------------------------------
+# --- guidance enters ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("variance", ["fixed_small", "fixed_large", "learned_range"])
@@ -417,8 +415,7 @@ def test_a_score_moves_ddpm_as_it_moves_ddim_with_ddpms_noise(clip):
         torch.testing.assert_close(found.x0, expected.x0)
 
 
-# --- from an image
-# -----------------------------------------------------------------------------------------------------------
+# --- from an image ------------------------------------------------------------------------------
 
 
 def test_starting_from_an_image_takes_the_last_steps_from_its_noised_self():
@@ -452,8 +449,7 @@ def test_full_strength_forgets_the_image_as_far_as_the_schedule_does():
     torch.testing.assert_close(black, white, rtol=0, atol=1e-3)  # √ᾱ_T is 5e-5
 
 
-# --- noise and batches
-# -------------------------------------------------------------------------------------------------------
+# --- noise and batches --------------------------------------------------------------------------
 
 
 def test_draws_of_a_sample_do_not_depend_on_its_batch():
@@ -513,8 +509,7 @@ def test_gamma_zero_is_the_unguided_sampler_bit_for_bit_without_an_encoder_call(
     )
 
 
-# --- recurrence and overflow
-# -------------------------------------------------------------------------------------------------
+# --- recurrence and overflow --------------------------------------------------------------------
 
 
 def test_recurrence_takes_each_guided_step_that_often_and_never_the_last():

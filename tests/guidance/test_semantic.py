@@ -127,8 +127,7 @@ def test_gradient_does_not_reach_behind_what_it_is_given():
     assert not gradient(similarity, 2 * x).requires_grad
 
 
-# --- strength
-# ----------------------------------------------------------------------------------------------------------------
+# --- strength -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -187,8 +186,7 @@ def test_long_gradients_are_cut_and_short_ones_left():
     torch.testing.assert_close(found.flatten(1), -2 * torch.tensor([[0.6, 0.8], [0.3, 0.4]]))
 
 
-# --- what is refused
-# ---------------------------------------------------------------------------------------------------------
+# --- what is refused ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sampler", [DDIM(10), DPMSolver(10)])

@@ -139,8 +139,7 @@ def test_lgd_tends_to_the_exact_similarity_with_many_draws():
     torch.testing.assert_close(found, exact, rtol=0, atol=0.003)
 
 
-# --- sampling
-# ----------------------------------------------------------------------------------------------------------------
+# --- sampling -----------------------------------------------------------------------------------
 
 
 def test_dps_takes_the_prediction_for_the_image_and_so_is_too_sure():

@@ -334,8 +334,7 @@ def test_a_converted_files_card_goes_along(weights, tmp_path, capsys):
     assert "folder      this project's, a clip" in capsys.readouterr().out
 
 
-# --- damaged folders
-# ---------------------------------------------------------------------------------------------------------
+# --- damaged folders ----------------------------------------------------------------------------
 
 
 def said(path):

@@ -162,8 +162,7 @@ def test_half_precision_is_read_into_full(tmp_path, x):
         )
 
 
-# --- the command
-# -------------------------------------------------------------------------------------------------------------
+# --- the command --------------------------------------------------------------------------------
 
 
 def test_inspect_tells_what_an_adm_file_is_and_who_says_so(tmp_path, capsys):
@@ -241,8 +240,7 @@ def test_converted_to_our_format_everything_is_remembered(tmp_path, x):
         main(["convert", str(tmp_path / "own.safetensors"), str(tmp_path / "folder")])
 
 
-# --- sampling
-# ----------------------------------------------------------------------------------------------------------------
+# --- sampling -----------------------------------------------------------------------------------
 
 
 def test_a_pretrained_denoiser_samples(run, tiny, tmp_path, refusal, capsys):
@@ -297,8 +295,7 @@ def test_a_pretrained_denoiser_is_fine_tuned(run, tmp_path, refusal):
     )
 
 
-# --- what is refused
-# ---------------------------------------------------------------------------------------------------------
+# --- what is refused ----------------------------------------------------------------------------
 
 
 class Evil:

@@ -62,8 +62,7 @@ def file(tmp_path):
     return save(tmp_path / "model.safetensors", "clip", module(), CONFIG)
 
 
-# --- there and back
-# ----------------------------------------------------------------------------------------------------------
+# --- there and back -----------------------------------------------------------------------------
 
 
 def test_full_precision_comes_back_bit_for_bit(file):
@@ -159,8 +158,7 @@ def test_every_kind_of_model_rebuilds_from_its_file_alone(tmp_path):
         )
 
 
-# --- refusals, each with the path in it
-# --------------------------------------------------------------------------------------
+# --- refusals, each with the path in it ---------------------------------------------------------
 
 
 def refused(file, message, kind="clip"):

@@ -31,8 +31,7 @@ def of(metric, features, group=None, order=None):
     return metric.compute()
 
 
-# --- Fréchet distance
-# --------------------------------------------------------------------------------------------------------
+# --- Fréchet distance ---------------------------------------------------------------------------
 
 
 def test_distance_of_a_set_to_itself_is_zero():
@@ -72,8 +71,7 @@ def test_fewer_than_100_images_have_no_distance(metric):
     assert of(metric(normal(100)), normal(100, 1)) is not None
 
 
-# --- kernel distance
-# ---------------------------------------------------------------------------------------------------------
+# --- kernel distance ----------------------------------------------------------------------------
 
 
 def test_kernel_distance_is_the_unbiased_estimate():
@@ -97,8 +95,7 @@ def test_kernel_distance_is_reproducible_and_leaves_the_global_generator_alone()
     assert of(Kernel(normal(200)), normal(99)) is None
 
 
-# --- precision and recall
-# ----------------------------------------------------------------------------------------------------
+# --- precision and recall -----------------------------------------------------------------------
 
 
 def test_precision_and_recall_by_hand():
@@ -125,8 +122,7 @@ def test_one_collapsed_mode_is_precise_and_recalls_little():
     assert precision > 0.95 and recall < 0.1
 
 
-# --- diversity
-# ---------------------------------------------------------------------------------------------------------------
+# --- diversity ----------------------------------------------------------------------------------
 
 
 def test_diversity_is_the_mean_distance_within_groups():
@@ -140,8 +136,7 @@ def test_diversity_is_the_mean_distance_within_groups():
     assert of(Diversity(), features, range(6)) is None
 
 
-# --- retrieval
-# ---------------------------------------------------------------------------------------------------------------
+# --- retrieval ----------------------------------------------------------------------------------
 
 
 def test_retrieval_by_hand():
@@ -164,8 +159,7 @@ def test_retrieval_by_hand():
     )
 
 
-# --- ranks
-# -------------------------------------------------------------------------------------------------------------------
+# --- ranks --------------------------------------------------------------------------------------
 
 
 def test_two_processes_give_what_one_gives_and_what_torchmetrics_gives(free_port):
@@ -205,8 +199,7 @@ def test_features_are_held_once_for_all_metrics():
     assert len(metrics.compute_groups) == 1
 
 
-# --- real images
-# -------------------------------------------------------------------------------------------------------------
+# --- real images --------------------------------------------------------------------------------
 
 
 class Images:
@@ -267,8 +260,7 @@ def test_real_images_are_read_once_until_data_network_or_number_change(tmp_path)
     assert len(read(data="a", network="n", count=10_000)) == 600
 
 
-# --- networks that others trained
-# ---------------------------------------------------------------------------------------------
+# --- networks that others trained ---------------------------------------------------------------
 
 
 @pytest.mark.slow

@@ -220,8 +220,7 @@ def test_modulation_comes_before_an_activation_fused_with_the_norm():
     )  # so far above zero, ReLU changes nothing
 
 
-# --- calibrated
-# --------------------------------------------------------------------------------------------------------------
+# --- calibrated ---------------------------------------------------------------------------------
 
 
 def calibrated_of(clip):

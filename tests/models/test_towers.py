@@ -176,8 +176,7 @@ def test_a_clean_clip_scales_images_as_torch_does():
     torch.testing.assert_close(clip.encode_image(x), clip.encode_image(small))
 
 
-# --- by name
-# -----------------------------------------------------------------------------------------------------------------
+# --- by name ------------------------------------------------------------------------------------
 
 
 @pytest.fixture

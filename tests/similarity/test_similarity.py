@@ -60,8 +60,7 @@ def like(*targets):
     return [(target, 1.0) for target in targets]
 
 
-# --- text
-# --------------------------------------------------------------------------------------------------------------------
+# --- text ---------------------------------------------------------------------------------------
 
 
 def test_text_is_the_weighted_cosine_of_each_image_with_its_own_sentence():
@@ -177,8 +176,7 @@ def test_every_sentence_is_encoded_once():
     assert encoder.encoded == ["a", "bb"]
 
 
-# --- references
-# --------------------------------------------------------------------------------------------------------------
+# --- references ---------------------------------------------------------------------------------
 
 
 def test_content_is_the_cosine_with_the_reference_noised_to_the_same_level():
@@ -414,8 +412,7 @@ def test_a_references_noise_hangs_on_seed_image_and_level_alone():
     assert torch.equal(References({"x": image}, SCHEDULE, 7).at(["x"], -1)[0], image)
 
 
-# --- classes
-# -----------------------------------------------------------------------------------------------------------------
+# --- classes ------------------------------------------------------------------------------------
 
 
 def test_the_three_forms_of_class():
@@ -452,8 +449,7 @@ def test_unknown_class_names_the_nearest():
         bound({"class": Class(encoder, encoder, CLASSES)}, [{"class": like("rong")}], encoder)
 
 
-# --- composition
-# -------------------------------------------------------------------------------------------------------------
+# --- composition --------------------------------------------------------------------------------
 
 
 def test_terms_and_weighted_targets_add():
@@ -520,8 +516,7 @@ def test_the_encoder_is_told_its_own_level_for_the_denoisers():
     assert encoder.passes == [(2, [59, 59]), (1, [59]), (2, [96, 96]), (1, [96])]
 
 
-# --- levels
-# ------------------------------------------------------------------------------------------------------------------
+# --- levels -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("encoder", [None, {"kind": "cosine", "T": 1000}])

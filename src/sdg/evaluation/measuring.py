@@ -143,8 +143,7 @@ class Evaluation(pl.LightningModule):
         self.drawn = drawn
         return self
 
-    # --- what is measured
-    # ------------------------------------------------------------------------------------------------------
+    # --- what is measured --------------------------------------------------------------------
 
     def readers(self) -> dict[str, str]:
         """{name:
@@ -434,8 +433,7 @@ class Evaluation(pl.LightningModule):
         factors = self.held_out.__getitems__(list(range(len(guesses))))["factors"]
         return shares(*hits(guesses, torch.where(named | ~named.any(), factors, -1)), self.names)
 
-    # --- what is written
-    # -------------------------------------------------------------------------------------------------------
+    # --- what is written ---------------------------------------------------------------------
 
     def finish(self, computed: dict) -> dict:
         """Writes `samples.csv`, `metrics.json`, `metrics.csv` and `grid.png`, prints the figures
