@@ -51,6 +51,46 @@ def rate(call, images: int, device: str, seconds: float) -> float:
     return images / sorted(times)[len(times) // 2]
 
 
+def measured(
+    batch: int, seconds: float, device: str, precision: str, compiled: bool, overrides: list[str]
+) -> list[float]:
+    """Images a second of training, sampling and guided sampling."""
+    torch.manual_seed(0)
+    denoiser, encoder, size = networks(overrides)
+    denoiser, encoder = (
+        net.to(device, memory_format=torch.channels_last) for net in (denoiser, encoder)
+    )
+    if compiled:
+        denoiser.compile()
+    optimizer = torch.optim.AdamW(denoiser.parameters(), 1e-4, fused=True)
+    x = torch.rand(batch, 3, size, size, device=device) * 2 - 1
+    t = torch.randint(1000, (batch,), device=device)
+
+    def half():
+        return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
+
+    def train():
+        with half():
+            loss = denoiser.loss(x, t, torch.randn_like(x)).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    @torch.no_grad()
+    def step():
+        with half():
+            return denoiser.predict(x, t)
+
+    def guided():
+        step()
+        leaf = x.clone().requires_grad_()
+        torch.autograd.grad(encoder(leaf, t).sum(), leaf)  # in fp32, as guidance has it
+
+    trained = rate(train, batch, device, seconds)
+    return [trained, *(rate(call, batch, device, seconds) / STEPS for call in (step, guided))]
+
+
 def main(batch: int, seconds: float, *overrides: str) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_float32_matmul_precision("high")
@@ -63,40 +103,7 @@ def main(batch: int, seconds: float, *overrides: str) -> None:
     compilations = (False, True) if device == "cuda" else (False,)  # on a CPU it takes minutes
     for precision in ("fp32", "bf16"):
         for compiled in compilations:
-            torch.manual_seed(0)
-            denoiser, encoder, size = networks(list(overrides))
-            denoiser, encoder = (
-                net.to(device, memory_format=torch.channels_last) for net in (denoiser, encoder)
-            )
-            if compiled:
-                denoiser.compile()
-            optimizer = torch.optim.AdamW(denoiser.parameters(), 1e-4, fused=True)
-            x = torch.rand(batch, 3, size, size, device=device) * 2 - 1
-            t = torch.randint(1000, (batch,), device=device)
-
-            def half():
-                return torch.autocast(device, torch.bfloat16, enabled=precision == "bf16")
-
-            def train():
-                with half():
-                    loss = denoiser.loss(x, t, torch.randn_like(x)).mean()
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
-                optimizer.step()
-                optimizer.zero_grad()
-
-            @torch.no_grad()
-            def step():
-                with half():
-                    return denoiser.predict(x, t)
-
-            def guided():
-                step()
-                leaf = x.clone().requires_grad_()
-                torch.autograd.grad(encoder(leaf, t).sum(), leaf)  # in fp32, as guidance has it
-
-            figures = [rate(train, batch, device, seconds)]
-            figures += [rate(call, batch, device, seconds) / STEPS for call in (step, guided)]
+            figures = measured(batch, seconds, device, precision, compiled, list(overrides))
             cells = " | ".join(f"{figure:.4g}" for figure in figures)
             print(f"| {precision} | {'yes' if compiled else 'no'} | {cells} |", flush=True)
 

@@ -125,8 +125,12 @@ class Table:
         rows, m = drawn
         overlap = ""
         for kind, (low, high) in list(m.get("mask_iou_interval", {}).items())[:1]:
-            overlap = f"{m['mask_iou'][kind]:.2f} ({low:.2f}–{high:.2f}), {m['mask_iou_random'][kind]:.2f}"
-        rest = f"{overlap} | {m['position_spread']:.3f} | {m['frechet_judge']:.1f} | {m['diversity_judge']:.2f} | {m['seconds_per_sample']:.2f}"
+            own, random = m["mask_iou"][kind], m["mask_iou_random"][kind]
+            overlap = f"{own:.2f} ({low:.2f}–{high:.2f}), {random:.2f}"
+        rest = (
+            f"{overlap} | {m['position_spread']:.3f} | {m['frechet_judge']:.1f} | "
+            f"{m['diversity_judge']:.2f} | {m['seconds_per_sample']:.2f}"
+        )
         groups = [str([row[column] for column in columns]) for row in rows]
         for k, (label, wanted) in enumerate(readings):
             right = torch.tensor(

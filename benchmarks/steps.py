@@ -91,10 +91,10 @@ def main(folder: str, prompts: int = 32, each: int = 16, most: int = 1000) -> No
         low, _ = bootstrap_interval(difference, list(longest))
         if low >= -WITHIN:
             enough.append((steps, sampler, difference.mean().item(), low))
+    fewest, sampler, gain, low = min(enough)
     table.append(
-        "\nThe fewest steps within 5 points of the longest DDPM run: {0}, {1} (difference {2:+.2f}, interval from {3:+.2f}).".format(
-            *min(enough)
-        )
+        f"\nThe fewest steps within 5 points of the longest DDPM run: {fewest}, {sampler} "
+        f"(difference {gain:+.2f}, interval from {low:+.2f})."
     )
     (folder / "steps.md").write_text("\n".join(table) + "\n")
     print(table[-1], f"\nresults: {folder}")

@@ -81,7 +81,8 @@ class Study:
             self.text.append(
                 f"| {name} | "
                 + " | ".join(f"{m['alignment'][factor]:.2f}" for factor in FACTORS)
-                + f" | **{m['alignment']['all']:.2f}** | {low:.2f}–{high:.2f} | {kernel} | {m['diversity_judge']:.2f} | "
+                + f" | **{m['alignment']['all']:.2f}** | {low:.2f}–{high:.2f} | {kernel} | "
+                f"{m['diversity_judge']:.2f} | "
                 f"{m['cost_per_sample']['flops'] / 1e9:.0f} | {m['seconds_per_sample']:.2f} | "
                 f"{m['cost_per_sample']['peak_memory'] / 1e6:.0f} |"
             )

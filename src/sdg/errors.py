@@ -46,7 +46,11 @@ def near(word: str, words) -> str:
 
 
 def choice(name: str, value, options) -> str:
-    """`value` if it is among `options`, else a `UserError` that lists them and names the nearest."""
+    """`value`, if it is among `options`.
+
+    Raises:
+        UserError: it is not; the message lists them and names the nearest.
+    """
     if value not in options:
         hint = near(value, options) or "."
         if len(options) > 30:

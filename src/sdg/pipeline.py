@@ -220,10 +220,7 @@ class Pipeline:
                 done += len(steps)
         finally:
             bar.stop()
-        path = [
-            Step(*(torch.cat(parts) for parts in zip(*step, strict=True)))
-            for step in zip(*kept, strict=True)
-        ]
+        path = [Step(*map(torch.cat, zip(*step, strict=True))) for step in zip(*kept, strict=True)]
         return SampleOutput(
             torch.cat(images),
             [r.conditions.get("text") for r in requests],

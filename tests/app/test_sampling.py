@@ -509,7 +509,10 @@ def test_two_processes_draw_the_same_samples_in_a_sweep_too(run, tiny, tmp_path)
     "script, says", [("sample.py", "guidance.gamma=5"), ("train.py", "encoder=clip_noisy")]
 )
 def test_help_needs_no_heavy_library(script, says):
-    code = f"import atexit, runpy, sys; atexit.register(lambda: print('torch' in sys.modules)); sys.argv = ['{script}', '--help']; runpy.run_path('{script}', run_name='__main__')"
+    code = (
+        "import atexit, runpy, sys; atexit.register(lambda: print('torch' in sys.modules)); "
+        f"sys.argv = ['{script}', '--help']; runpy.run_path('{script}', run_name='__main__')"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert says in done.stdout and done.stdout.rstrip().endswith("False"), done.stderr
 

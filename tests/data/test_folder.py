@@ -72,7 +72,8 @@ def test_an_image_without_a_caption_is_named_and_the_remedy_too(tmp_path):
     (tmp_path / "a.txt").write_text("a house")
     with pytest.raises(
         UserError,
-        match=r'1 of 2 images .* have no caption: b\.png; write it into b\.txt .*\{"file_name": "b\.png", "text": "…"\}',
+        match=r"1 of 2 images .* have no caption: b\.png; write it into b\.txt .*"
+        r'\{"file_name": "b\.png", "text": "…"\}',
     ):
         captions_of(tmp_path, files)
 
@@ -332,7 +333,8 @@ def test_more_broken_files_than_allowed_end_the_run(tmp_path):
         ImageFolder(tmp_path, 16)[0]
     with pytest.raises(
         UserError,
-        match=r"2\.png.*With it 3 images cannot be read, more than data\.max_broken=2: 0\.png, 1\.png, 2\.png\. Remove or mend",
+        match=r"2\.png.*With it 3 images cannot be read, more than data\.max_broken=2: 0\.png, "
+        r"1\.png, 2\.png\. Remove or mend",
     ):
         ImageFolder(tmp_path, 16, max_broken=2)[0]
     assert ImageFolder(tmp_path, 16, max_broken=3)[0]["image"].mean() > -1

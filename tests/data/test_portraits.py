@@ -262,7 +262,7 @@ def test_a_style_that_does_not_serve_is_refused(style, message):
 def test_artist_and_licence_are_printed_once(capsys):
     print_credits.cache_clear()
     for _ in range(2):
-        Portraits(1, 0, 16, style=["avataaars", "micah"]).images
+        assert len(Portraits(1, 0, 16, style=["avataaars", "micah"]).images) == 1
     said = capsys.readouterr().out
     assert said.count("the style micah by Micah Lanier, licence: CC BY 4.0") == 1
     assert said.count("the style avataaars by Pablo Stanley, licence: Free for") == 1

@@ -147,12 +147,12 @@ def test_unguided_ddpm_equals_diffusers(monkeypatch, kind, prediction, variance,
         for i, (t, s) in enumerate(denoiser.schedule.steps(20, spacing), 1):
             assert t == theirs.timesteps[i - 1]
             z = normal(2, *SHAPE, seed=i)
-            monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: z)
+            monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, z=z, **__: z)
             y = getattr(
                 theirs.step(network(y, torch.full((2,), t)), t, y),
                 "prev_sample" if s >= 0 else "pred_original_sample",
             )
-            x = ddpm_step(denoiser, x, t, s, lambda: z).x
+            x = ddpm_step(denoiser, x, t, s, lambda z=z: z).x
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 
 
@@ -191,7 +191,7 @@ def test_unguided_ddim_equals_diffusers(kind, prediction, eta, spacing):
                 use_clipped_model_output=True,
                 variance_noise=z,
             ).prev_sample
-            x = sampler.step(denoiser, x, t, s, lambda: z).x
+            x = sampler.step(denoiser, x, t, s, lambda z=z: z).x
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 
 
@@ -220,9 +220,9 @@ def test_unclipped_sampling_equals_diffusers(monkeypatch, sampler, theirs):
     with torch.no_grad():
         for i, (t, s) in enumerate(denoiser.schedule.steps(20, sampler.spacing), 1):
             z = normal(2, *SHAPE, seed=i)
-            monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: z)
+            monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, z=z, **__: z)
             y = theirs.step(network(y, torch.full((2,), t)), t, y).prev_sample
-            x = sampler.step(denoiser, x, t, s, lambda: z).x
+            x = sampler.step(denoiser, x, t, s, lambda z=z: z).x
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 
 

@@ -94,7 +94,7 @@ def deterministic(sampler):
     x, past = torch.tensor([8.0, -8.0, 0.0], dtype=torch.float64).view(3, 1, 1, 1), None
     with torch.no_grad():
         for t, s in schedule.steps(sampler.steps, sampler.spacing):
-            step = sampler.step(denoiser, x, t, s, lambda: torch.zeros_like(x), steering, past)
+            step = sampler.step(denoiser, x, t, s, lambda x=x: torch.zeros_like(x), steering, past)
             x, past = step.x, PrevStep(t, step.x0)
     high, low, offset = x.flatten().tolist()
     return abs(offset - MEAN) / VARIANCE**0.5, abs(((high - low) / 16) ** 2 / VARIANCE - 1)

@@ -151,7 +151,8 @@ def test_a_layout_of_no_family_asks_for_what_it_cannot_tell():
     p = random_weights(Net(32, (1, 2), 1, (1,), head_width=16), dtype=torch.float32)
     with pytest.raises(
         UserError,
-        match=r"x\.pt is an ADM U-Net that no published family has \(32 channels × 1,2, 1 blocks a level, attention at levels 1, .*"
+        match=r"x\.pt is an ADM U-Net that no published family has \(32 channels × 1,2, "
+        r"1 blocks a level, attention at levels 1, .*"
         r"set denoiser\.resolution, denoiser\.schedule, denoiser\.T, denoiser\.qkv, "
         r"denoiser\.heads or denoiser\.head_width",
     ):

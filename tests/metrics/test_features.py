@@ -245,13 +245,10 @@ def test_real_images_are_read_once_until_data_network_or_number_change(tmp_path)
     torch.testing.assert_close(first, 2 * torch.arange(550.0)[:, None].expand(-1, 3))
     assert images.asked == list(range(550))
     assert torch.equal(read(data="a", network="n"), first) and len(images.asked) == 550
-    for k, other in enumerate(
-        (
-            {"data": "b", "network": "n"},
-            {"data": "a", "network": "m"},
-            {"data": "a", "network": "n", "count": 10},
-        ),
-        1,
+    for other in (
+        {"data": "b", "network": "n"},
+        {"data": "a", "network": "m"},
+        {"data": "a", "network": "n", "count": 10},
     ):
         read(**other)
         assert len(images.asked) > 550

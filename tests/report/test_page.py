@@ -81,8 +81,11 @@ def test_a_page_renders_and_a_click_enlarges_an_image(browser, tmp_path):
     assert view.locator("dialog").is_visible() and view.inner_text("dialog p") == 'a "blue" one'
     box = view.locator("dialog img").bounding_box()
     assert box["width"] > 3 * images.nth(2).bounding_box()["width"]
-    pixel = """() => { const i = document.querySelector('dialog img'), c = document.createElement('canvas');
-               c.getContext('2d').drawImage(i, 0, 0); return [...c.getContext('2d').getImageData(5, 5, 1, 1).data]; }"""
+    pixel = """() => {
+        const i = document.querySelector('dialog img'), c = document.createElement('canvas');
+        c.getContext('2d').drawImage(i, 0, 0);
+        return [...c.getContext('2d').getImageData(5, 5, 1, 1).data];
+    }"""
     assert view.evaluate(pixel) == [0, 0, 255, 255]
     view.mouse.click(5, 5)
     assert not view.locator("dialog").is_visible()

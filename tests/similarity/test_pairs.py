@@ -49,13 +49,8 @@ def parts():
             (load_clip_noisy, "clip_noisy"),
         )
     )
-    images = dict(
-        zip(
-            "ab",
-            torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1,
-            strict=True,
-        )
-    )
+    drawn = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    images = dict(zip("ab", drawn, strict=True))
 
     def similarity(kinds, encoder=noisy, rows=(0, 1)):
         conditions = {

@@ -156,7 +156,8 @@ def test_every_rank_and_step_draws_noise_of_its_own_and_draws_it_again():
 def test_a_finished_run_is_not_resumed(denoiser_run, run, tmp_path):
     with pytest.raises(
         SystemExit,
-        match="has taken 4 steps already, and .*denoiser holds their weights; raise trainer.max_steps",
+        match="has taken 4 steps already, and .*denoiser holds their weights; "
+        "raise trainer.max_steps",
     ):
         run(
             "train.py",

@@ -119,11 +119,8 @@ class Search(Sweeper):
         for start in range(done, self.trials, self.parallel):
             asked = [study.ask(space) for _ in range(min(self.parallel, self.trials - start))]
             jobs = [[*rest, *overrides(trial.params)] for trial in asked]
-            for trial, job in zip(
-                asked,
-                self.launcher.launch(jobs, initial_job_idx=asked[0].number),
-                strict=True,
-            ):
+            ended = self.launcher.launch(jobs, initial_job_idx=asked[0].number)
+            for trial, job in zip(asked, ended, strict=True):
                 self.tell(study, trial, job)
         self.name_the_best(study)
 

@@ -55,7 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
             )
             command.add_argument(
                 "out",
-                help="FILE.safetensors, or a folder, which diffusers opens too if it is a denoiser's",
+                help="FILE.safetensors, or a folder, which diffusers opens too if it is a "
+                "denoiser's",
             )
         command.add_argument("settings", nargs="*", metavar="SETTING")
     said = parser.parse_args(arguments)

@@ -132,7 +132,10 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             group, _, word = str(link.missing_cfg_file).rpartition("/")
             options = sorted(file.stem for file in (conf / group).glob("*.yaml"))
             if group and options:
-                return f"{group}={word}: there is no such {group}{near(word, options) or '.'} There are: {', '.join(options)}."
+                return (
+                    f"{group}={word}: there is no such {group}{near(word, options) or '.'} "
+                    f"There are: {', '.join(options)}."
+                )
     for link in chain:
         if isinstance(link, InstantiationException) and link.__cause__ is not None:
             key = re.search(r"full_key: (\S+)", str(link))
@@ -145,9 +148,16 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
         r"unexpectedly)",
         str(error),
     ):
-        return f"a process that reads data was stopped from outside ({killed[1]}): the whole run was, or memory ran out; then lower data.num_workers. Checkpoints are kept: resume=true goes on."
+        return (
+            f"a process that reads data was stopped from outside ({killed[1]}): the whole run was, "
+            "or memory ran out; then lower data.num_workers. Checkpoints are kept: resume=true "
+            "goes on."
+        )
     if isinstance(error, OSError) and error.filename:
-        return f"cannot read or write {error.filename}: {error.strerror}. hydra.run.dir=FOLDER puts the results elsewhere."
+        return (
+            f"cannot read or write {error.filename}: {error.strerror}. hydra.run.dir=FOLDER puts "
+            "the results elsewhere."
+        )
     return None
 
 
@@ -156,7 +166,10 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
     if key:
         known = config_keys(conf, config_name)
         if key[1] in known:
-            return f"'{key[1]}' is a setting of another choice of {key[1].partition('.')[0]}; `--cfg job` prints those of this command."
+            return (
+                f"'{key[1]}' is a setting of another choice of {key[1].partition('.')[0]}; "
+                "`--cfg job` prints those of this command."
+            )
         group, _, option = key[1].partition(".")
         others = [
             file.stem
@@ -164,7 +177,8 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
             if re.search(rf"^{re.escape(option)}:", file.read_text(), re.MULTILINE)
         ]
         if others:
-            return f"'{key[1]}' is a setting of {' or '.join(f'{group}={other}' for other in others)}, which this command has not chosen."
+            chosen = " or ".join(f"{group}={other}" for other in others)
+            return f"'{key[1]}' is a setting of {chosen}, which this command has not chosen."
         hint = near(
             key[1],
             [
@@ -176,14 +190,14 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
                 ),
             ],
         )
-        return f"there is no setting '{key[1]}'{hint or '.'} `--cfg job` prints them all{'' if hint else '; put + before a new one'}."
+        new = "" if hint else "; put + before a new one"
+        return f"there is no setting '{key[1]}'{hint or '.'} `--cfg job` prints them all{new}."
     if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{missing[1]} must be given: {missing[1]}=…"
     if any(sign in text for sign in GRAMMAR_SIGNS):
         return (
             f"{text.splitlines()[0]} Hydra reads , ( ) = and quotes as grammar. Quote a sentence "
-            "twice, "
-            "prompt=\"'a red heart, striped'\", or put sentences in a file, a line each: "
+            "twice, prompt=\"'a red heart, striped'\", or put sentences in a file, a line each: "
             "prompts=FILE."
         )
     return " ".join(text.split())

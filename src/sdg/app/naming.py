@@ -58,7 +58,9 @@ def run_name(config: DictConfig) -> str:
     Arguments:
         config: of the job, with Hydra's own part.
     """
-    return f"{'+'.join(chosen_similarities(config)) or 'unguided'}_{config.hydra.runtime.choices.guidance}_{digest(sample_settings(config))}"
+    similarities = "+".join(chosen_similarities(config)) or "unguided"
+    guidance = config.hydra.runtime.choices.guidance
+    return f"{similarities}_{guidance}_{digest(sample_settings(config))}"
 
 
 def sweep_name(words: Sequence[str]) -> str:

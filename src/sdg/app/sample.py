@@ -79,13 +79,9 @@ def sample(config: DictConfig) -> None:
             else None
         )
         if similarity and rank_zero_only.rank == 0:
-            print(
-                "sim = "
-                + " + ".join(
-                    f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()
-                )
-                + f", γ = {method.gamma:g}, by {next(filter(None, map(config.encoder.get, ('weights', 'name', 'clip'))))}"
-            )
+            terms = [f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()]
+            encoder = next(filter(None, map(config.encoder.get, ("weights", "name", "clip"))))
+            print(f"sim = {' + '.join(terms)}, γ = {method.gamma:g}, by {encoder}")
 
         if config.compile:
             denoiser.compile()

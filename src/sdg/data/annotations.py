@@ -48,13 +48,15 @@ def captions_of(root: Path, files: Sequence[Path], max_silent: int = 0) -> list[
         if not lines:
             silent.append(file)
     if len(silent) > max_silent or silent == list(files):
+        names = ", ".join(str(file.relative_to(root)) for file in silent[:10])
+        more = " …" if len(silent) > 10 else ""
+        skip = f" Or leave them out: data.max_broken={len(silent)}."
         raise UserError(
             f"data.captions=true: {len(silent)} of {len(files)} images under {root} have no "
-            "caption: "
-            f"{', '.join(str(file.relative_to(root)) for file in silent[:10])}{' …' if len(silent) > 10 else ''}; write it into "
-            f"{silent[0].with_suffix('.txt').name} beside it, or into metadata.jsonl as "
-            f'{{"file_name": "{silent[0].relative_to(root).as_posix()}", "text": '
-            f'"…"}}.{f" Or leave them out: data.max_broken={len(silent)}." if len(silent) < len(files) else ""}'
+            f"caption: {names}{more}; write it into {silent[0].with_suffix('.txt').name} beside "
+            "it, or into metadata.jsonl as "
+            f'{{"file_name": "{silent[0].relative_to(root).as_posix()}", "text": "…"}}.'
+            f"{skip if len(silent) < len(files) else ''}"
         )
     return found
 

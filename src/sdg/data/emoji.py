@@ -122,18 +122,9 @@ class Emoji(Dataset):
         def has() -> np.ndarray:
             return np.array([single(emoji.text) for emoji in every])
 
-        found = [
-            emoji
-            for emoji, drawn in zip(
-                every,
-                rendered(
-                    Path(cache) / f"emoji-{self.font_mark}-{digest(every)}.npy" if cache else None,
-                    has,
-                ),
-                strict=True,
-            )
-            if drawn
-        ]
+        file = Path(cache) / f"emoji-{self.font_mark}-{digest(every)}.npy" if cache else None
+        drawn = rendered(file, has)
+        found = [emoji for emoji, there in zip(every, drawn, strict=True) if there]
         if not found:
             raise UserError(f"data.font: {self.file} draws no emoji in colour; give another font.")
         return found
@@ -232,10 +223,11 @@ def font_file(said: str | None) -> Path:
     for file in map(Path, [said] if said else FONTS):
         if file.expanduser().is_file():
             return file.expanduser()
+    if said:
+        raise UserError(f"data.font: there is no file {said}.")
     raise UserError(
-        f"data.font: there is no file {said}."
-        if said
-        else "no colour-emoji font was found. Debian: apt install fonts-noto-color-emoji; or set data.font=FILE."
+        "no colour-emoji font was found. Debian: apt install fonts-noto-color-emoji; or set "
+        "data.font=FILE."
     )
 
 

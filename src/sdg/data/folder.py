@@ -56,13 +56,9 @@ class ImageFolder(Skipping):
             )
         self.captions, self.silent = None, []
         if captions:
-            said = dict(
-                zip(
-                    self.files,
-                    captions_of(self.root, self.files, integer("data.max_broken", max_broken, 0)),
-                    strict=True,
-                )
-            )
+            most = integer("data.max_broken", max_broken, 0)
+            own = captions_of(self.root, self.files, most)
+            said = dict(zip(self.files, own, strict=True))
             self.silent = [file for file, words in said.items() if not words]
             self.files = [file for file, words in said.items() if words]
             self.captions = [said[file] for file in self.files]

@@ -180,15 +180,11 @@ def sayings(name: str, source) -> list[str]:
         words = [
             attribute.replace("_", " ").lower() for attribute in source.attr_names if attribute
         ]
-        return [
-            ", ".join(
-                [
-                    "a photo of a person",
-                    *(word for word, there in zip(words, row, strict=True) if there),
-                ]
-            )
-            for row in source.attr.tolist()
-        ]
+        captions = []
+        for row in source.attr.tolist():
+            shown = [word for word, there in zip(words, row, strict=True) if there]
+            captions.append(", ".join(["a photo of a person", *shown]))
+        return captions
     raise UserError(f"data={name} has no captions; use data=folder with captions of your own.")
 
 

@@ -52,7 +52,10 @@ class PortraitsData(Data):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Those of the captions; of a style that was not chosen by hand, none are known beforehand."""
+        """Those of the captions.
+
+        Of a style that was not chosen by hand, none are known beforehand.
+        """
         return portrait_captions.WORDS if self.style == "avataaars" else ()
 
     @property
@@ -96,7 +99,7 @@ class PortraitsData(Data):
     def prepare_data(self) -> None:
         self.setup("fit")
         for part in (self.train, self.held_out):
-            part.images  # renders once, on one process of each machine
+            _ = part.images  # renders once, on one process of each machine
 
     def setup(self, stage: str) -> None:
         if not hasattr(self, "held_out"):

@@ -172,7 +172,8 @@ def read_conditions(
 def left_open(name: str, held_out):
     if not held_out or name not in held_out:
         how = {
-            "text": 'prompt="…" or prompts=FILE, or if its images have captions, data.captions=true',
+            "text": 'prompt="…" or prompts=FILE, or if its images have captions, '
+            "data.captions=true",
             "class": "similarity.class.name=CLASS",
         }.get(name, f"similarity.{name}.reference=FILE")
         raise UserError(

@@ -101,7 +101,8 @@ class Schedule:
     ) -> tuple[Tensor, Tensor]:
         """q(x_s | x_t, x_0) = N(μ̃, β̃ I), Ho et al. 2020 eq. 6–7 for any pair s < t.
 
-            μ̃ = √ᾱ_s β/(1−ᾱ_t) x_0 + √(ᾱ_t/ᾱ_s) (1−ᾱ_s)/(1−ᾱ_t) x_t,    β̃ = β (1−ᾱ_s)/(1−ᾱ_t),    β = 1 − ᾱ_t/ᾱ_s
+            μ̃ = √ᾱ_s β/(1−ᾱ_t) x_0 + √(ᾱ_t/ᾱ_s) (1−ᾱ_s)/(1−ᾱ_t) x_t
+            β̃ = β (1−ᾱ_s)/(1−ᾱ_t),    β = 1 − ᾱ_t/ᾱ_s
 
         Returns:
             μ̃, shape (B, C, H, W), and β̃, float64, shape () or (B, 1, 1, 1).

@@ -210,9 +210,9 @@ class Evaluation(pl.LightningModule):
             judged = self.judge(pictures) if self.judge else None
             factors = self.reader.read(pictures).factors if self.reader else judged.guesses()
             self.their_factors = dict(zip(self.pictures, factors, strict=True))
-            self.their_masks = (
-                dict(zip(self.pictures, judged.mask > 0, strict=True)) if judged else {}
-            )
+            self.their_masks = {}
+            if judged:
+                self.their_masks = dict(zip(self.pictures, judged.mask > 0, strict=True))
         if self.clip:
             sentences = list(
                 dict.fromkeys(
@@ -221,11 +221,8 @@ class Evaluation(pl.LightningModule):
                     if "text" in condition
                 )
             )
-            self.sentences = (
-                dict(zip(sentences, self.clip.encode_text(sentences), strict=True))
-                if sentences
-                else {}
-            )
+            text = self.clip.encode_text(sentences) if sentences else []
+            self.sentences = dict(zip(sentences, text, strict=True))
         self.rows: list[dict] = []
 
     def real_images_show_the_prompts(self) -> bool:

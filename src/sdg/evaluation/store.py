@@ -1,4 +1,7 @@
-"""What of a sampling run is already drawn, so that a run that was killed goes on where it stopped."""
+"""What of a sampling run is already drawn.
+
+By it, a run that was killed goes on where it stopped.
+"""
 
 import hashlib
 import json

@@ -20,11 +20,12 @@ class TrainingFree(Method):
     alg. 1).
 
         F(x) = log 1/n Σ_i exp sim(x + σ_t δ_i, y),   δ_i ~ N(0, I),   σ_t = σ √(1−ᾱ_t)
-        score = γ_t ρ ∇_{x_t} F(x̂_0(x_t))                                             (through the denoiser)
-        shift = Δ_m,   Δ_0 = 0,   Δ_{i+1} = Δ_i + γ_t μ (1−ᾱ_t) ∇F(x̂_0 + Δ_i)          (not through it)
+        score = γ_t ρ ∇_{x_t} F(x̂_0(x_t))
+        shift = Δ_m,   Δ_0 = 0,   Δ_{i+1} = Δ_i + γ_t μ (1−ᾱ_t) ∇F(x̂_0 + Δ_i)
 
-    The score is added to the model's, the shift to x̂_0 while ε̂ stays; a guided step is taken R
-    times. In a DDPM step the paper's step sizes are ρ_t = γ_t ρ β_{t|s} and μ_t = γ_t μ (1−ᾱ_t).
+    The score's gradient goes through the denoiser, the shift's does not. The score is added to the
+    model's, the shift to x̂_0 while ε̂ stays; a guided step is taken R times. In a DDPM step the
+    paper's step sizes are ρ_t = γ_t ρ β_{t|s} and μ_t = γ_t μ (1−ᾱ_t).
     The factor 1−ᾱ_t is the variance of x_0 given x_t for data of variance 1, so that γ μ = 1 is one
     step of Bayes' rule. sim is asked about x̂_0 as it is predicted, not clipped to [-1, 1]: a
     clipped pixel would have no gradient where it is most wrong.
@@ -132,7 +133,8 @@ class FreeDoM(TrainingFree):
     """FreeDoM (Yu et al. 2023, arXiv 2303.09833, alg. 2, with the step size of the authors' code):
     DPS' direction, a step in proportion to ε̂, and time travel.
 
-        ε̂ ← ε̂ − γ_t rms(ε̂) g/rms(g),   g = ∇_{x_t} sim(x̂_0(x_t), y),   that is   score = γ_t rms(ε̂)/√(1−ᾱ_t) · g/rms(g)
+        ε̂ ← ε̂ − γ_t rms(ε̂) g/rms(g),   g = ∇_{x_t} sim(x̂_0(x_t), y),
+        that is   score = γ_t rms(ε̂)/√(1−ᾱ_t) · g/rms(g)
 
     γ is here the share of ε̂ that is replaced. It sizes its own step, so `normalize` and `max_norm`
     have no place here.

@@ -1,4 +1,7 @@
-"""A denoiser as a folder that diffusers' `DDPMPipeline.from_pretrained` opens, where that is exact."""
+"""A denoiser as a folder that diffusers' `DDPMPipeline.from_pretrained` opens.
+
+Only where that is exact.
+"""
 
 from pathlib import Path
 
@@ -17,15 +20,24 @@ def unlike(denoiser: Denoiser) -> str | None:
     """
     options = denoiser.config["denoiser"]
     if options.get("heads"):
-        return f"it has {options['heads']} attention heads at several widths, and UNet2DModel's config can only say how wide a head is"
+        return (
+            f"it has {options['heads']} attention heads at several widths, and UNet2DModel's "
+            "config can only say how wide a head is"
+        )
     if denoiser.time_scale != 1:
         return f"its network sees t times {denoiser.time_scale:g}, and DDPMPipeline gives t itself"
     if denoiser.network.config.num_class_embeds:
         return "it is class-conditional, and DDPMPipeline gives no class"
     if denoiser.schedule.kind == "linear" and denoiser.schedule.T < 21:
-        return f"a linear schedule of {denoiser.schedule.T} levels ends at β = 20/{denoiser.schedule.T}, which is bounded here and not in diffusers"
+        return (
+            f"a linear schedule of {denoiser.schedule.T} levels ends at "
+            f"β = 20/{denoiser.schedule.T}, which is bounded here and not in diffusers"
+        )
     if denoiser.network.time_proj.num_channels != denoiser.network.config.block_out_channels[0]:
-        return "its embedding of t is wider than its first level, and UNet2DModel's config cannot say so"
+        return (
+            "its embedding of t is wider than its first level, and UNet2DModel's config cannot say "
+            "so"
+        )
     return None
 
 

@@ -18,7 +18,7 @@ def flat(config, prefix: str = "") -> dict:
 
 
 def differences(one: dict, other: dict) -> Iterator[tuple[str, object, object]]:
-    """(dotted key, its value here, there) wherever two configs differ; None for what one has not."""
+    """(dotted key, its value here, there) wherever two configs differ; None for what one lacks."""
     one, other = (
         flat(json.loads(json.dumps(config))) for config in (one, other)
     )  # a tuple is a list

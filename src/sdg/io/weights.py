@@ -96,12 +96,15 @@ def read(path: str | Path, kind: str) -> tuple[dict, dict]:
     said = header(file)
     if said is None and header(file / kind):
         raise UserError(f"the folder {file} is no {kind}'s; did you mean {file / kind}?")
-    if said is None:
+    if said is None and file.is_dir():
         raise UserError(
             f"the folder {file} is none of this project's: it has no {CONFIG} with `{KEY}`. Give "
             "the one that a training ended with, as `weights: FOLDER`, or a .safetensors file."
-            if file.is_dir()
-            else f"the weights {file} have no `{KEY}` header, so they were not written by this project; train or export them with it."
+        )
+    if said is None:
+        raise UserError(
+            f"the weights {file} have no `{KEY}` header, so they were not written by this project; "
+            "train or export them with it."
         )
     if said["kind"] != kind:
         raise UserError(f"the weights {file} hold a {said['kind']}, but a {kind} is needed here.")

@@ -82,7 +82,10 @@ def flops_of_one(call: Callable[[Tensor], Tensor], image: Tensor) -> tuple[int, 
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Starts anew what `peak_memory` tells of a GPU; of a process on the CPU no system forgets it."""
+    """Starts anew what `peak_memory` tells of a GPU.
+
+    Of a process on the CPU, no system forgets it.
+    """
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 

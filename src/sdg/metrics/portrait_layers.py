@@ -132,10 +132,8 @@ def over(front: PaintedLayer, back: PaintedLayer) -> PaintedLayer:
     rows, pairs = [], []
     backs, fronts = enumerate(back.rows.tolist()), enumerate(front.rows.tolist())
     for (i, behind), (j, before) in product(backs, fronts):
-        one, other = (
-            dict(zip(back.columns, behind, strict=True)),
-            dict(zip(front.columns, before, strict=True)),
-        )
+        one = dict(zip(back.columns, behind, strict=True))
+        other = dict(zip(front.columns, before, strict=True))
         merged = other | one
         for column in set(one) & set(other):
             merged[column] = max(one[column], other[column])

@@ -69,10 +69,5 @@ class NoisyClassifier(nn.Module):
 
     def by_factor(self, logits: Tensor) -> dict[str, Tensor]:
         """{factor: logits of its classes}."""
-        return dict(
-            zip(
-                self.classes,
-                logits.split([len(names) for names in self.classes.values()], 1),
-                strict=True,
-            )
-        )
+        parts = logits.split([len(names) for names in self.classes.values()], 1)
+        return dict(zip(self.classes, parts, strict=True))

@@ -90,9 +90,8 @@ class NoiseAwareEncoder(NoisyEncoder):
         return self.time[:-1](t)
 
     def read(self, x: Tensor, features: Tensor) -> Tensor:
-        for norm, modulation in zip(
-            self.norms, self.time[-1](features).split(self.sizes, -1), strict=True
-        ):
+        modulations = self.time[-1](features).split(self.sizes, -1)
+        for norm, modulation in zip(self.norms, modulations, strict=True):
             norm.modulation = modulation
         r = self.tower(x)
         for norm in self.norms:

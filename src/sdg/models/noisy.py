@@ -81,7 +81,8 @@ class NoisyEncoder(ABC, nn.Module):
     def embed(self, x: Tensor, t: Tensor) -> Tensor:
         """Embeddings, (B, D), as long as they come; of a calibrated encoder
 
-            z = c · e^ℓ · u,    u = r/‖r‖,    r = tower(x_t, t),    ℓ = a · u + b · f(t)/‖f(t)‖ + α log ‖r‖ + β
+            z = c · e^ℓ · u,    u = r/‖r‖,    r = tower(x_t, t)
+            ℓ = a · u + b · f(t)/‖f(t)‖ + α log ‖r‖ + β
 
         with f the features of t. ℓ = 0 at first: z starts as long as the clean CLIP's logits are
         sharp, z · E_text(y) = c · cos(u, E_text(y)).

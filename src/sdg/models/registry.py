@@ -49,7 +49,7 @@ __all__ = [
 
 
 def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
-    """A diffusers UNet2DModel and a schedule as `conf/denoiser` and `conf/schedule` describe them."""
+    """A UNet2DModel of diffusers and a schedule, as `conf/denoiser` and `conf/schedule` say."""
     options = {
         key: value for key, value in denoiser.items() if key not in ("network", "heads", "sinusoid")
     }
@@ -79,7 +79,10 @@ def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
 
 
 def embed_time(unet: UNet2DModel, width: int) -> None:
-    """Makes the sinusoid of t this wide; diffusers' arguments make it as wide as the first level."""
+    """Makes the sinusoid of t this wide.
+
+    Diffusers' arguments make it as wide as the first level.
+    """
     unet.time_proj = Timesteps(width, unet.config.flip_sin_to_cos, unet.config.freq_shift)
     unet.time_embedding = TimestepEmbedding(width, unet.time_embedding.linear_1.out_features)
 
@@ -169,7 +172,7 @@ def load_clip(file: str | Path) -> CLIP:
 
 
 def load_clip_noisy(file: str | Path) -> NoisyEncoder:
-    """The noise-aware image encoder of a weight file, or of a noisy CLIP of the SDG authors' code."""
+    """The noise-aware image encoder of a weight file, or of a noisy CLIP of SDG's authors' code."""
     place = located(file)
     config, tensors = (
         from_sdg_code(tensors_of(place)) if is_noisy_clip(place) else read(place, "clip_noisy")

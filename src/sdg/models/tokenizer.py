@@ -38,10 +38,12 @@ class WordTokenizer:
     def known(self) -> str:
         """What it knows, in a sentence, not too long."""
         words = list(self.index)
+        if len(words) <= SHOWN:
+            return f"It knows: {' '.join(words)}."
+        some = " ".join(words[:: len(words) // 20][:20])
         return (
-            f"It knows: {' '.join(words)}."
-            if len(words) <= SHOWN
-            else f"It knows {len(words)} words, such as {' '.join(words[:: len(words) // 20][:20])}; `sdg-checkpoints inspect` of its weights lists them."
+            f"It knows {len(words)} words, such as {some}; `sdg-checkpoints inspect` of its "
+            "weights lists them."
         )
 
     def __call__(self, sentences: list[str]) -> Tensor:

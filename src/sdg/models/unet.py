@@ -17,7 +17,7 @@ __all__ = ["ContractingHalf", "UNetEncoder"]
 
 
 class Level(nn.Module):
-    """One of the levels of a U-Net's contracting half, with its down-sampling; from maps to maps."""
+    """A level of a U-Net's contracting half, with its down-sampling; from maps to maps."""
 
     def __init__(self, block: nn.Module):
         super().__init__()
@@ -28,7 +28,7 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    """The first residual block of a U-Net's middle, and the attention behind it where there is one."""
+    """The first residual block of a U-Net's middle, and the attention behind it if there is one."""
 
     def __init__(self, middle: nn.Module):
         super().__init__()
@@ -43,7 +43,8 @@ class ContractingHalf(nn.Module):
     """The contracting half of a UNet2DModel and a head that reads the maps in its middle as an
     embedding.
 
-        h = middle(levels(conv_in(x))),   r = W_2 silu(W_1 [W_0 silu(GroupNorm(h)), mean over places of h, f(t)])
+        h = middle(levels(conv_in(x)))
+        r = W_2 silu(W_1 [W_0 silu(GroupNorm(h)), mean over places of h, f(t)])
 
     Arguments:
         unet: whose first half it is; its modules are taken, not copied.

@@ -25,7 +25,8 @@ USES = {
     "denoiser": "python sample.py denoiser.weights=FOLDER encoder.weights=… encoder.clip=…",
     "clip": "python train.py encoder=clip_noisy encoder.clip=FOLDER",
     "clip_noisy": "python sample.py encoder.weights=FOLDER encoder.clip=… denoiser.weights=…",
-    "classifier_noisy": "python sample.py encoder=classifier_noisy encoder.weights=FOLDER similarity=[class] similarity.class.form=classifier similarity.class.name=…",
+    "classifier_noisy": "python sample.py encoder=classifier_noisy encoder.weights=FOLDER "
+    "similarity=[class] similarity.class.form=classifier similarity.class.name=…",
     "judge": "python sample.py eval.judge=FOLDER",
 }
 
@@ -45,10 +46,11 @@ def heading(folder: Path, kind: str, config: dict) -> str:
     call = (
         f"pipeline(batch_size=4, num_inference_steps={config['schedule']['T']}" if diffusers else ""
     )
+    blocks = f'torch.from_numpy({call}, output_type="np").images).permute(0, 3, 1, 2)'
     drawn = (
         f"{call}).images"
         if patch == 1
-        else f'torch.nn.functional.pixel_shuffle(torch.from_numpy({call}, output_type="np").images).permute(0, 3, 1, 2), {patch})  # (4, 3, H, W) in [0, 1]'
+        else f"torch.nn.functional.pixel_shuffle({blocks}, {patch})  # (4, 3, H, W) in [0, 1]"
     )
     pipeline = (
         f"""
@@ -128,10 +130,11 @@ def write_card(
                 re.sub(rf"{re.escape(str(place))}(?![\w.-])", short, text)
                 for text in (config, command)
             )
+    took = "" if seconds is None else f"{seconds / 60:.0f} minutes, "
     card.write_text(f"""{heading(folder, kind, model.config)}
 - command: `{command}`
 - parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M
-- hardware: {device}, {"" if seconds is None else f"{seconds / 60:.0f} minutes, "}{time.strftime("%Y-%m-%d")}
+- hardware: {device}, {took}{time.strftime("%Y-%m-%d")}
 
 Figures at the end of training, on held-out data:
 

@@ -10,21 +10,33 @@ __all__ = ["Page"]
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
-body { font: 15px/1.45 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; }
+body {
+  font: 15px/1.45 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem;
+}
 h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; vertical-align: bottom; }
+th, td {
+  padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
+  white-space: nowrap; vertical-align: bottom;
+}
 th:first-child, td:first-child { text-align: left; }
 table.sortable th { cursor: pointer; }
-.gallery td { padding: 2px; border: 0; text-align: center; vertical-align: middle; } .gallery td:first-child { padding-right: .8rem; min-width: 4.5rem; max-width: 16rem; white-space: normal; }
-.gallery th { font-weight: normal; font-size: .75rem; white-space: normal; max-width: 6rem; text-align: center; border: 0; }
+.gallery td { padding: 2px; border: 0; text-align: center; vertical-align: middle; }
+.gallery td:first-child {
+  padding-right: .8rem; min-width: 4.5rem; max-width: 16rem; white-space: normal;
+}
+.gallery th {
+  font-weight: normal; font-size: .75rem; white-space: normal; max-width: 6rem;
+  text-align: center; border: 0;
+}
 .gallery img { width: 84px; height: 84px; cursor: zoom-in; }
 img.pixels { image-rendering: pixelated; } svg, .picture { max-width: 100%; height: auto; }
 figure.svg { background: white; margin: 0; display: inline-block; max-width: 100%; }
 pre { background: var(--soft); padding: 1rem; overflow: auto; max-height: 32rem; }
 dialog { border: 0; padding: 1rem; max-width: 94vw; } dialog::backdrop { background: #000b; }
-dialog img { width: min(70vh, 84vw); height: auto; } dialog p { max-width: min(70vh, 84vw); margin: .6rem 0 0; }
+dialog img { width: min(70vh, 84vw); height: auto; }
+dialog p { max-width: min(70vh, 84vw); margin: .6rem 0 0; }
 """
 
 SCRIPT = """
@@ -37,11 +49,14 @@ document.addEventListener('click', event => {
     large.showModal();
   } else if (large.open) large.close();
 });
-document.querySelectorAll('table.sortable th').forEach((head, column) => head.addEventListener('click', () => {
-  const table = head.closest('table'), body = table.tBodies[0], sign = head.dataset.sign = -(head.dataset.sign || -1);
+const heads = document.querySelectorAll('table.sortable th');
+heads.forEach((head, column) => head.addEventListener('click', () => {
+  const body = head.closest('table').tBodies[0];
+  const sign = head.dataset.sign = -(head.dataset.sign || -1);
   const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-  [...body.rows].sort((a, b) => sign * (isNaN(value(a) - value(b)) ? value(a).localeCompare(value(b)) : value(a) - value(b)))
-    .forEach(row => body.append(row));
+  const words = (a, b) => value(a).localeCompare(value(b));
+  const order = (a, b) => isNaN(value(a) - value(b)) ? words(a, b) : value(a) - value(b);
+  [...body.rows].sort((a, b) => sign * order(a, b)).forEach(row => body.append(row));
 }));
 """
 
@@ -118,7 +133,8 @@ class Page:
             'content="width=device-width">'
             f"<title>{html.escape(self.title)}</title><style>{STYLE}</style></head><body>\n"
             + "\n".join(self.parts)
-            + f'\n<dialog><img class="pixels" alt=""><p></p></dialog><script>{SCRIPT}</script></body></html>\n',
+            + '\n<dialog><img class="pixels" alt=""><p></p></dialog>'
+            f"<script>{SCRIPT}</script></body></html>\n",
             encoding="utf-8",
         )
         return file
@@ -133,7 +149,8 @@ def cell(value) -> str:
 def thumbnail(image, text: str) -> str:
     data = io.BytesIO()
     image.save(data, "png")
-    return f'<img class="pixels" loading="lazy" title="{html.escape(text)}" alt="{html.escape(text)}" src="{embedded(data.getvalue(), ".png")}">'
+    said, source = html.escape(text), embedded(data.getvalue(), ".png")
+    return f'<img class="pixels" loading="lazy" title="{said}" alt="{said}" src="{source}">'
 
 
 def embedded(data: bytes, suffix: str) -> str:

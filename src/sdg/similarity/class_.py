@@ -13,9 +13,10 @@ __all__ = ["Class"]
 class Class(Term):
     """A class among those of its factor, in one of three forms.
 
-        cosine        cos(E(x, s), E_text(caption of y))                           (the seed's)
-        contrastive   log softmax_k c · cos(E(x, s), E_text(caption_k)), of a calibrated encoder log softmax_k z · E_text(caption_k)
-        classifier    log p(y | x_s) of a noisy classifier (Dhariwal & Nichol 2021, arXiv 2105.05233)
+        cosine       cos(E(x, s), E_text(caption of y))                           (the seed's)
+        contrastive  log softmax_k c · cos(E(x, s), E_text(caption_k)),
+                     of a calibrated encoder log softmax_k z · E_text(caption_k)
+        classifier   log p(y | x_s) of a noisy classifier (Dhariwal & Nichol 2021, arXiv 2105.05233)
 
     Arguments:
         encoder: E; for `classifier`, one whose embedding is the logits of `encoder.classes`.

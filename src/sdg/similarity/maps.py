@@ -17,7 +17,7 @@ class Maps(Term):
     """Minus how far what is read off the maps of chosen stages j is from the reference's, in one of
     two forms.
 
-        squared   −Σ_j d_j,   d_j = mean of (read(E(x, s)_j) − read(E(x'_s, s)_j))²      (the paper's)
+        squared   −Σ_j d_j,   d_j = mean of (read(E(x, s)_j) − read(E(x'_s, s)_j))²   (the paper's)
         log       −Σ_j log d_j
 
     The second is, up to a factor, the log-likelihood of a Gaussian around the reference, maximised

@@ -16,7 +16,8 @@ class Style(Maps):
     """Keeps texture and colour, frees layout, by one of two statistics of the maps F.
 
         gram       read = G(F), mean over C² (ibid., eq. 11)
-        energies   read = log(e + ε ē), mean over C, of each channel's energy e_c = mean of F_c² over H, W; ē = mean_c e_c, ε = 0.01
+        energies   read = log(e + ε ē), mean over C, of each channel's energy
+                   e_c = mean of F_c² over H, W;   ē = mean_c e_c,   ε = 0.01
 
     In the Gram matrix a few strong channels outweigh the others; with the logarithm every channel
     counts alike.

@@ -25,10 +25,8 @@ class EMA(WeightAveraging):
 
     def __init__(self, decay: float = 0.999):
         number("callbacks.ema.decay", decay, 0, 1)
-        infinite: dict[
-            tuple, list[int]
-            # Places in a list, by its device, type and length; looked for once, since it costs a pass.
-        ] = {}
+        # Places in a list, by its device, type and length; looked for once, since it costs a pass.
+        infinite: dict[tuple, list[int]] = {}
 
         def average(means: list[Tensor], now: list[Tensor], updates: Tensor) -> None:
             n = int(updates)

@@ -87,11 +87,10 @@ class CLIPTraining(TrainingModule):
         captions = [list(values.values()) for values in classes.values()]
         text = self.model.encode_text(sum(captions, []))
         logits = self.model.logit_scale * image @ text.T
+        parts = logits.split(list(map(len, captions)), 1)
         losses = [
             F.cross_entropy(part.float(), labels, ignore_index=-1)
-            for part, labels in zip(
-                logits.split(list(map(len, captions)), 1), batch["factors"].T, strict=True
-            )
+            for part, labels in zip(parts, batch["factors"].T, strict=True)
             if (labels >= 0).any()
         ]
         return torch.stack(losses).mean()

@@ -58,7 +58,10 @@ class DDPM(TrainingModule):
                 )
 
     def draw(self) -> None:
-        """Writes a grid of samples; during validation, when the averaged weights are in the model."""
+        """Writes a grid of samples.
+
+        It does so during validation, when the averaged weights are in the model.
+        """
         shape = (3,) + (self.model.config["resolution"],) * 2
         images = sample(
             self.model,

@@ -36,14 +36,16 @@ class NoiseAwareFinetuning(TrainingModule):
 
         loss = w_1 ½ [CE(c·u z'ᵀ) + CE(c·z' uᵀ)] + w_2 (1 − u·z') + w_3 CE(p_c(· | x_0), q(· | x_t))
              + w_4 min(1, 5/SNR_t) ‖ε̂(x_t) − σ_t ∇_x log q(k | x_t) − ε‖²,   k ~ p_c(· | x_0)
-        u = z/‖z‖,   z = E(x_t, t),   z' = E_clean(x_0),   x_t ~ q(x_t | x_0),   t = T u^p, u uniform
+        u = z/‖z‖,   z = E(x_t, t),   z' = E_clean(x_0),
+        x_t ~ q(x_t | x_0),   t = T u^p, u uniform
 
     The first part tells images apart and lets z drift from z' where no image of the batch is: a
     sentence's embedding, which lies beside all images, is then misread even at t = 0. The second,
     ours, holds z at z'; its minimum is the direction of E[z' | x_t]. The third, posterior
     distillation, trains a calibrated encoder. Over a bank of sentences y_k, other ones each step,
 
-        p_c(k | x_0) = softmax_k c · cos(E_clean(x_0), E_text(y_k)),   q(k | x_t) = softmax_k z · E_text(y_k)
+        p_c(k | x_0) = softmax_k c · cos(E_clean(x_0), E_text(y_k))
+          q(k | x_t) = softmax_k z · E_text(y_k)
 
     and its minimum is q(k | x_t) = E[p_c(k | x_0) | x_t], the clean CLIP's belief given the noisy
     image. No image has a label. The fourth, score matching (Chao et al. 2022, arXiv 2203.14206),
