@@ -1,6 +1,6 @@
-"""Trains a model:
+"""Trains a model, the denoiser or the encoder that `encoder=` names.
 
-the denoiser, or the encoder that `encoder=` names. `python train.py --help` lists the settings.
+`python train.py --help` lists the settings.
 """
 
 import sys

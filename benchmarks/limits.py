@@ -1,5 +1,6 @@
-"""What limits guided sampling: the denoiser, the encoder, or how hard it steers? Each part is
-replaced by the truth in turn.
+"""What limits guided sampling: the denoiser, the encoder, or how hard it steers?
+
+Each part is replaced by the truth in turn.
 
 The shapes' training set, taken as the whole distribution, has a perfect denoiser and a perfect
 noise-aware similarity in closed form. With weights w_i(x_t) ∝ exp(−‖x_t − √ᾱ_t x_i‖² / 2(1−ᾱ_t))
@@ -34,9 +35,9 @@ NAMED = ["shape", "colour", "pattern", "background"]
 
 
 class Truth(torch.nn.Module):
-    """The posterior over the data set's images:
+    """The posterior over the data set's images.
 
-    as a network it predicts x_0, as a similarity it is log p(y | x_t).
+    As a network it predicts x_0, as a similarity it is log p(y | x_t).
     """
 
     def __init__(self, data: Shapes, schedule: Schedule):
@@ -78,9 +79,9 @@ class Truth(torch.nn.Module):
 def encoders_by_level(
     truth: Truth, noisy, clip, held_out: Shapes, levels=(0, 200, 400, 600, 700, 800, 900)
 ) -> None:
-    """How much each encoder still reads off x_t, beside the most that anyone could:
+    """How much each encoder still reads off x_t, beside the most that anyone could.
 
-    zero-shot accuracy of every factor, and retrieval.
+    That is zero-shot accuracy of every factor, and retrieval.
     """
     print(
         "\n| t | reader | "

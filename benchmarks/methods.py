@@ -1,5 +1,6 @@
-"""Semantic guidance against every training-free method at equal FLOPs per sample, each with the
-same number of tuning trials.
+"""Semantic guidance against every training-free method at equal FLOPs per sample.
+
+Each has the same number of tuning trials.
 
 A method's number of steps is the one at which its sample costs what a sample of `guidance=sdg`
 does. Its γ and its form (samplers, for the paper's step where the gradient is taken) are the best
@@ -33,8 +34,9 @@ FACTORS = ("shape", "colour", "pattern", "background")
 
 
 def affordable_steps(folder: Path, method: str, budget: float, **options) -> int:
-    """Steps at which a sample costs at most `budget` FLOPs, from the costs of two short runs, which
-    differ by guided steps only.
+    """Steps at which a sample costs at most `budget` FLOPs.
+
+    They follow from the costs of two short runs, which differ by guided steps only.
     """
     few, more = (
         sample(

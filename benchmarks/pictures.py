@@ -1,5 +1,6 @@
-"""The README's pictures of the portraits: docs/portraits.png, docs/portraits_references.png,
-docs/two_sentences.png.
+"""The README's pictures of the portraits.
+
+They are docs/portraits.png, docs/portraits_references.png and docs/two_sentences.png.
 
     python benchmarks/pictures.py FOLDER
 

@@ -1,5 +1,6 @@
-"""The portraits' table of figures: how much of its prompt a sample shows, and how near it stays to
-real images.
+"""The portraits' table of figures.
+
+It says how much of its prompt a sample shows, and how near it stays to real images.
 
 Prompts are captions of held-out images, and of held-out combinations; every figure is read by
 rendering.

@@ -1,5 +1,6 @@
-"""Runs of `python sample.py` for the benchmarks; one that is drawn and measured already is not
-drawn again.
+"""Runs of `python sample.py` for the benchmarks.
+
+One that is drawn and measured already is not drawn again.
 """
 
 import json

@@ -1,5 +1,6 @@
-"""What every similarity does alone and what two do in company: 32 conditions × 16 samples each, on
-held-out references and captions.
+"""What every similarity does alone and what two do in company.
+
+There are 32 conditions of 16 samples each, on held-out references and captions.
 
 In company, each term names what the other leaves open: a shape by text, colour and pattern by
 style, for instance. Each of its terms is then drawn alone with the same settings and read the same
@@ -45,8 +46,9 @@ Reading = tuple[
 
 
 class Conditions:
-    """Pairs of held-out images a and b, no two alike in shape, colour, pattern or background, and
-    sentences about them.
+    """Pairs of held-out images a and b, and sentences about them.
+
+    No two of a pair are alike in shape, colour, pattern or background.
     """
 
     def __init__(self, count: int, offset: int):

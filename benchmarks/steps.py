@@ -1,5 +1,7 @@
-"""How few steps are enough: alignment and fidelity of every sampler over its number of steps, and
-the fewest within 5 points of DDPM's most.
+"""How few steps are enough?
+
+This is alignment and fidelity of every sampler over its number of steps, and the fewest within 5
+points of DDPM's most.
 
 Samplers steer differently and long steps overshoot, so each has its own γ, the best of `GAMMAS` on
 captions that no figure is reported on; beyond 100 steps, the one for 100. Within 5 points means:

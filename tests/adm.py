@@ -1,5 +1,6 @@
-"""ADM written from the papers (Nichol & Dhariwal 2021, Dhariwal & Nichol 2021) as functions of a
-state dict: what conversions are compared with.
+"""ADM written from the papers (Nichol & Dhariwal 2021, Dhariwal & Nichol 2021).
+
+It is functions of a state dict: what conversions are compared with.
 """
 
 import math
@@ -111,8 +112,9 @@ def random_weights(net: Net, seed: int = 0, dtype=torch.float64) -> dict[str, to
 
 
 def forward(net: Net, p: dict, x, t, y=None):
-    """ε̂, with Σ's interpolation behind it, for x (B, 3, H, W), t (B,), which may be fractional,
-    and classes y (B,).
+    """ε̂, with Σ's interpolation behind it, for x (B, 3, H, W), t (B,) and classes y (B,).
+
+    t may be fractional.
     """
 
     def affine(name):

@@ -67,8 +67,9 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def inception(tmp_path_factory):
-    """A file of untrained weights of torch-fidelity's Inception-v3, and the network that it was
-    made from.
+    """A file of untrained weights of torch-fidelity's Inception-v3.
+
+    Beside it, the network that it was made from.
     """
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
@@ -109,8 +110,9 @@ def tiny(weights, tmp_path) -> list[str]:
 
 
 def on_shapes(arguments) -> list[str]:
-    """The arguments, with the shapes as data unless they choose their own, or an experiment that
-    does.
+    """The arguments, with the shapes as data unless they choose their own.
+
+    An experiment may choose for them.
     """
     own = ("data=", "experiment=paper", "experiment=ddpm", "experiment=emoji", "--help")
     chosen = any(str(word).startswith(own) for word in arguments)
@@ -118,8 +120,9 @@ def on_shapes(arguments) -> list[str]:
 
 
 def command(script: str, *arguments: str) -> None:
-    """Runs `python <script> <arguments>` inside this process, on the shapes unless said otherwise;
-    what would end the process raises SystemExit.
+    """Runs `python <script> <arguments>` inside this process, on the shapes unless said otherwise.
+
+    What would end the process raises SystemExit.
     """
     spec = importlib.util.spec_from_file_location(
         script.removesuffix(".py") + "_script", ROOT / script

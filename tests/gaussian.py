@@ -1,4 +1,4 @@
-"""The exact oracle (method.md §5):
+"""The exact oracle (method.md §5).
 
 x_0 ~ N(M, V), y = x_0 + n with n ~ N(0, R2). Everything is Gaussian, every guided step affine.
 """

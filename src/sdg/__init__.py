@@ -6,8 +6,9 @@ __all__ = ["Pipeline", "from_pretrained"]
 
 
 def __getattr__(name: str) -> Any:
-    """Parts are imported when they are asked for, so that a command's `--help` need not wait for
-    torch.
+    """Imports a part when it is asked for.
+
+    So a command's `--help` need not wait for torch.
     """
     if name == "from_pretrained":
         from sdg.models.registry import from_pretrained

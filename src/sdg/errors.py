@@ -36,8 +36,9 @@ def number(name: str, value, low: float = -math.inf, high: float = math.inf) -> 
 
 
 def near(word: str, words) -> str:
-    """A hint ", did you mean 'circle'?" when one of `words` is close to `word`, else an empty
-    string.
+    """A hint such as ", did you mean 'circle'?", or an empty string.
+
+    The hint is given when one of `words` is close to `word`.
     """
     from difflib import get_close_matches
 
@@ -66,7 +67,8 @@ def choice(name: str, value, options) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """What a library says of an error, without the lines that follow and its full stop; its kind
-    where it says nothing.
+    """What a library says of an error, without the lines that follow and its full stop.
+
+    It is the error's kind where it says nothing.
     """
     return next(iter(str(error).splitlines()), "").rstrip(".") or type(error).__name__

@@ -115,8 +115,9 @@ class Pipeline:
     def to(
         self, device: str | torch.device | None = None, dtype: torch.dtype | None = None
     ) -> "Pipeline":
-        """Moves the networks; with `dtype` bfloat16 or float16 they run under autocast, guidance's
-        gradient in float32.
+        """Moves the networks.
+
+        With `dtype` bfloat16 or float16 they run under autocast, guidance's gradient in float32.
         """
         if device is not None:
             self.device = torch.device(device)

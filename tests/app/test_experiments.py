@@ -60,8 +60,9 @@ def test_every_experiment_says_whose_it_is_and_is_tried_here():
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory):
-    """A noisy CLIP of the authors' layout, and the clean one that it was made from, both small and
-    random.
+    """A noisy CLIP of the authors' layout, and the clean one that it was made from.
+
+    Both are small and random.
     """
     folder = tmp_path_factory.mktemp("theirs")
     torch.save(noisy_clip(16, 24, 64, dict.fromkeys(DEPTHS, 1)), folder / "noisy.pt")

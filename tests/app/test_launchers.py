@@ -1,6 +1,6 @@
-"""A sweep's jobs in processes of their own:
+"""A sweep's jobs in processes of their own.
 
-the same table, and a failed job is named from there too.
+The table is the same, and a failed job is named from there too.
 """
 
 import csv

@@ -1,6 +1,6 @@
-"""`sample.py`:
+"""What a run of `sample.py` leaves.
 
-what a run leaves, and that no sample depends on its batch or on the number of processes.
+No sample depends on its batch or on the number of processes.
 """
 
 import csv

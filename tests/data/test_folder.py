@@ -1,5 +1,6 @@
-"""What a folder says of its images, which of them are held out, and what becomes of those that
-cannot be read.
+"""What a folder says of its images, and which of them are held out.
+
+And what becomes of those that cannot be read.
 """
 
 import json

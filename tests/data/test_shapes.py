@@ -31,8 +31,9 @@ def factors_of(n, **fixed):
 
 
 def drawn(factors, resolution=32, seed=0):
-    """Images in [0, 1] and the mask of pixels that are wholly or partly the object's, told from the
-    corner's ground.
+    """Images in [0, 1] and the mask of pixels that are wholly or partly the object's.
+
+    The mask is told from the corner's ground.
     """
     images = (
         render(factors, Placement.draw(len(factors), np.random.default_rng(seed)), resolution)

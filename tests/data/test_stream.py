@@ -29,8 +29,9 @@ def values(batch):
 
 
 class Numbers(Source):
-    """Pictures 0, 1, … in parts of `of` each; every one remembers whether it was decoded only
-    through its value.
+    """Pictures 0, 1, … in parts of `of` each.
+
+    Every one remembers whether it was decoded only through its value.
     """
 
     def __init__(self, count, of):
@@ -59,9 +60,9 @@ def loader(made, workers=0, epoch=0):
 @pytest.mark.parametrize("parts", [12, 2])
 @pytest.mark.parametrize("world, workers", [(1, 0), (1, 2), (2, 2), (3, 1)])
 def test_readers_share_the_examples_of_an_epoch(parts, world, workers):
-    """However many read, and whether there are parts for all of them:
+    """No example comes twice, none is left out.
 
-    no example twice, none left out.
+    That is so however many read, and whether there are parts for all of them.
     """
     source = Numbers(48, 48 // parts)
     found = [

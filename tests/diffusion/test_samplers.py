@@ -34,8 +34,9 @@ def normal(*shape, seed=0, dtype=torch.float64):
 
 
 def exact(scheduler, steps):
-    """diffusers' scheduler with ᾱ multiplied up in fp64 from its own β; in fp32 its 1 − ᾱ near t =
-    0 is off by 3e-4 of itself.
+    """diffusers' scheduler with ᾱ multiplied up in fp64 from its own β.
+
+    In fp32 its 1 − ᾱ near t = 0 is off by 3e-4 of itself.
     """
     scheduler.alphas_cumprod = torch.cumprod(1 - scheduler.betas.double(), 0)
     scheduler.set_timesteps(steps)
@@ -55,8 +56,9 @@ class Mix(nn.Module):
 
 
 class Impulses:
-    """In place of noise: image k of the batch gets the k-th draw, of one pixel, as 1 and every
-    other as 0; the last gets none.
+    """In place of noise: image k gets the k-th draw, of one pixel, as 1 and every other as 0.
+
+    The images are those of the batch; the last gets none.
 
     An affine sampler then answers with every draw's coefficient, that is with its exact mean and
     variance.

@@ -1,5 +1,6 @@
-"""What a run measures, on several ranks' worth of parts, in shards, beside a folder of images, and
-of an encoder alone.
+"""What a run measures, and what is measured of an encoder alone.
+
+It is measured on several ranks' worth of parts, in shards, beside a folder of images.
 """
 
 import csv

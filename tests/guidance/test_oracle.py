@@ -1,6 +1,6 @@
-"""The claim of the project in closed form (method.md §5):
+"""The claim of the project in closed form (method.md §5).
 
-everything Gaussian, every guided step affine, no Monte Carlo.
+Everything is Gaussian, every guided step affine, with no Monte Carlo.
 """
 
 from functools import cache
@@ -41,7 +41,9 @@ def guide(schedule, step, similarity, gradient_at):
 
 @cache
 def errors(T, step=ddpm_step, gradient_at="mean"):
-    """Of the mean, in posterior standard deviations, and of the variance, as a fraction of the
+    """Errors of the mean and of the variance.
+
+    That of the mean is in posterior standard deviations, that of the variance a fraction of the
     posterior's.
     """
     schedule = Schedule("linear", T)
@@ -85,8 +87,9 @@ def test_gradient_at_x_t_tends_to_the_posterior_too(step):
 
 
 def deterministic(sampler):
-    """As `errors`, of a sampler without noise, the guided steps of which make one affine map of x_T
-    ~ N(0, 1).
+    """As `errors`, of a sampler without noise.
+
+    Its guided steps make one affine map of x_T ~ N(0, 1).
     """
     schedule = Schedule("linear", 1000)
     denoiser = Denoiser(Perfect(schedule), schedule, prediction="x0", clip=False)

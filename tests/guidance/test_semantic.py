@@ -1,6 +1,6 @@
-"""γ∇sim:
+"""γ∇sim and what shapes it.
 
-where it is evaluated, which level the encoder is told, how it is shaped, what is refused.
+Where it is evaluated, which level the encoder is told, how it is shaped, what is refused.
 """
 
 import math
@@ -37,9 +37,9 @@ def predict(x):
 
 
 def asked(guide, x_t, mean, t=50, s=40):
-    """The score, and γ∇sim for a Σ, as a sampler would get them:
+    """The score, and γ∇sim for a Σ, as a sampler would get them.
 
-    one without a Σ does not ask for the second.
+    One without a Σ does not ask for the second.
     """
     return guide.guide_prediction(predict, x_t, t, s, None).score, guide.mean_gradient(
         mean, x_t, t, s

@@ -1,5 +1,6 @@
-"""Every training-free method on the Gaussian case of method.md §5, where its formula can be written
-out.
+"""Every training-free method on the Gaussian case of method.md §5.
+
+There its formula can be written out.
 """
 
 import pytest

@@ -1,5 +1,6 @@
-"""ADM state dicts in every published layout, at small width against the papers' network, at full
-size on the meta device.
+"""ADM state dicts in every published layout.
+
+At small width they meet the papers' network, at full size the meta device.
 """
 
 import pytest

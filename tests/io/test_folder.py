@@ -1,6 +1,6 @@
-"""A trained part as a folder:
+"""A trained part as a folder.
 
-what goes in comes out, diffusers opens a denoiser's, and the card's own lines run.
+What goes in comes out, diffusers opens a denoiser's, and the card's own lines run.
 """
 
 import json

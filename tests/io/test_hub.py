@@ -1,6 +1,6 @@
-"""Given to a hub and taken from it again:
+"""Given to a hub and taken from it again.
 
-against a small server on this machine that speaks as much of the hub's protocol as that takes.
+The hub is a small server on this machine that speaks as much of the hub's protocol as that takes.
 """
 
 import base64

@@ -1,6 +1,6 @@
-"""Denoisers of others:
+"""Denoisers of others: a diffusers folder, an ADM file.
 
-a diffusers folder, an ADM file; what they are said to be, and what they are written as.
+What they are said to be, and what they are written as.
 """
 
 import json

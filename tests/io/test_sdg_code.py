@@ -1,5 +1,6 @@
-"""Noisy CLIPs of the SDG authors' code, against their encoder written out as functions of the state
-dict.
+"""Noisy CLIPs of the SDG authors' code.
+
+They meet their encoder written out as functions of the state dict.
 """
 
 import math

@@ -1,5 +1,6 @@
-"""What a gradient explains, against the Gaussian case, where the exact gradient and the information
-are known.
+"""What a gradient explains, against the Gaussian case.
+
+There the exact gradient and the information are known.
 """
 
 import math

@@ -1,6 +1,7 @@
-"""Distances in features and retrieval:
+"""Distances in features and retrieval.
 
-hand-computed cases, closed forms, torchmetrics, and the same on any number of processes.
+They meet hand-computed cases, closed forms and torchmetrics, and are the same on any number of
+processes.
 """
 
 import pytest

@@ -1,6 +1,6 @@
-"""Full architectures of open_clip and timm, with random weights:
+"""Full architectures of open_clip and timm, with random weights.
 
-at another resolution, made noise-aware, computed again.
+At another resolution, made noise-aware, computed again.
 """
 
 import copy
@@ -82,8 +82,9 @@ def test_the_copy_starts_as_the_tower_at_another_resolution_too(model, resolutio
 
 
 def test_positions_that_vary_linearly_stay_so_within_the_grid():
-    """Row and column indices, interpolated from 4 × 4 to 8 × 8 places whose centres lie at (i +
-    ½)/2 − ½; the edges' replicas aside.
+    """Row and column indices, interpolated from 4 × 4 to 8 × 8 places.
+
+    Their centres lie at (i + ½)/2 − ½; the edges' replicas aside.
     """
     at = torch.arange(4.0)
     positions = torch.cat(

@@ -1,6 +1,6 @@
-"""Every similarity with every way of steering, on the shipped weights:
+"""Every similarity with every way of steering, on the shipped weights.
 
-two axes, any pair of them.
+They are two axes, and any pair of them works.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Beliefs over sentences:
+"""Beliefs over sentences.
 
-where distillation and score matching have their minima, in closed form.
+Where distillation and score matching have their minima, in closed form.
 """
 
 import math
@@ -26,8 +26,9 @@ def test_log_posterior_is_the_softmax_of_dot_products():
 
 
 def test_the_distillation_loss_is_least_at_the_expected_belief_given_the_noisy_image():
-    """Of five images, E[p_c(k | x_0) | x_t] = Σ_i p(i | x_t) p_c(k | x_i), p(i | x_t) by Bayes'
-    rule.
+    """Of five images, E[p_c(k | x_0) | x_t] = Σ_i p(i | x_t) p_c(k | x_i).
+
+    p(i | x_t) is by Bayes' rule.
     """
     schedule, t = Schedule("cosine", 1000), 500
     images, text = normal(5, 12), F.normalize(normal(4, 6, seed=1), dim=1)
@@ -70,8 +71,11 @@ def test_score_error_is_the_squared_distance_and_its_gradient_passes_through_the
 
 @pytest.mark.parametrize("t", [100, 500, 900])
 def test_the_true_posterior_leaves_no_score_error_on_average(t):
-    """x_0 | k ~ N(m_k, v), two k as likely: E[ε | x_t, k] = √(1−ᾱ)(x_t − √ᾱ m_k)/V, V = ᾱv + 1−ᾱ,
-    and E[ε | x_t] is its mean under p(k | x_t)."""
+    """x_0 | k ~ N(m_k, v), two k as likely.
+
+    E[ε | x_t, k] = √(1−ᾱ)(x_t − √ᾱ m_k)/V with V = ᾱv + 1−ᾱ, and E[ε | x_t] is its mean under p(k |
+    x_t).
+    """
     a, v = Schedule("cosine", 1000).alpha_bar(t), 0.25
     means = torch.stack([normal(3, 2, 2, seed=1), normal(3, 2, 2, seed=2)])
     variance = a * v + 1 - a

@@ -1,6 +1,6 @@
-"""Killed at any moment, the same command goes on and ends with the same bytes:
+"""Killed at any moment, the same command goes on and ends with the same bytes.
 
-single runs, sweeps, searches.
+So do single runs, sweeps and searches.
 """
 
 import csv
@@ -54,9 +54,9 @@ def results(folder):
 
 
 def killed(words, folder, marks):
-    """Starts a command and kills it as soon as that many files lie in its folder:
+    """Starts a command and kills it as soon as that many files lie in its folder.
 
-    by progress, as no two machines are equally fast.
+    It goes by progress, as no two machines are equally fast.
     """
     process = subprocess.Popen(
         words, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -74,8 +74,9 @@ def left(folder):
 
 
 def torn(words, folder, total, seed):
-    """Kills a command five times, each time further than the last, the last time shortly before its
-    end.
+    """Kills a command five times, each time further than the last.
+
+    The last time is shortly before its end.
     """
     marks = random.Random(seed)
     for k in range(5):

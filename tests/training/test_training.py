@@ -1,6 +1,6 @@
-"""`train.py`, each module for a few steps:
+"""Each module of `train.py` for a few steps.
 
-what it leaves, what resume restores, what export takes.
+What it leaves, what resume restores, what export takes.
 """
 
 import csv
@@ -108,10 +108,7 @@ def test_export_takes_the_averaged_weights(denoiser_run):
 
 
 def test_the_card_has_the_figures_of_its_weights(run, tmp_path):
-    """Whatever the interval of validation:
-
-    the last one follows the last step, unless it did already.
-    """
+    """Whatever the interval, the last validation follows the last step, unless it did already."""
     for interval, when in ((2, [2, 3]), (3, [3]), (50, [3])):
         folder = tmp_path / str(interval)
         run(
@@ -250,9 +247,9 @@ def test_the_last_step_is_kept_whatever_the_interval(run, tmp_path):
     ids=["shapes", "workers", "tar files"],
 )
 def test_resume_continues_as_if_it_had_not_stopped(run, tmp_path, data):
-    """Steps 5 and 6 after a resume equal those of a run that did not stop:
+    """Steps 5 and 6 after a resume equal those of a run that did not stop.
 
-    weights, average, optimizer, schedule and the place in the epoch, of three steps, came back.
+    Weights, average, optimizer, schedule and the place in the epoch, of three steps, came back.
     """
     if "data=webdataset" in data:
         shards(tmp_path, 5, 24)

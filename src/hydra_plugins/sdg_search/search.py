@@ -1,6 +1,6 @@
-"""A search over settings, as a Hydra sweeper around Optuna:
+"""A search over settings, as a Hydra sweeper around Optuna.
 
-resumable, within bounds. Hydra wants its plugins in this package.
+It is resumable, and within bounds. Hydra wants its plugins in this package.
 """
 
 import hashlib
@@ -26,8 +26,9 @@ __all__ = ["Search"]
 
 
 class Search(Sweeper):
-    """Maximises a figure over the swept settings by the tree-structured Parzen estimator (Bergstra
-    et al. 2011), with bounds on others.
+    """Maximises a figure over the swept settings, with bounds on others.
+
+    It does so by the tree-structured Parzen estimator (Bergstra et al. 2011).
 
     What the study knows is kept in its storage after every trial. A search that was killed counts
     what is done, draws what was not finished, and goes on.

@@ -1,5 +1,7 @@
-"""`sdg-checkpoints inspect FILE` says what a file or folder is; `convert FILE OUT` writes it as
-safetensors or as a folder; `push FOLDER owner/name` gives a folder to the hub.
+"""`sdg-checkpoints inspect FILE` says what a file or folder is.
+
+`convert FILE OUT` writes it as safetensors or as a folder; `push FOLDER owner/name` gives a folder
+to the hub.
 """
 
 import argparse
@@ -160,8 +162,10 @@ def plain(value) -> str:
 
 
 def convert(path: str, out: str, asked: dict, half: bool) -> None:
-    """Writes a denoiser as `out` says, a .safetensors of this project or a folder that diffusers
-    opens; any other part as the one or as a folder of this project.
+    """Writes a part as `out` says.
+
+    A denoiser becomes a .safetensors of this project or a folder that diffusers opens; any other
+    part the former or a folder of this project.
 
     Raises:
         UserError: `out` is there already, or has another file's ending; or diffusers would not draw

@@ -1,6 +1,6 @@
-"""What both entry points share:
+"""What both entry points share.
 
-Hydra around `main`, and one clear line instead of a traceback for what the user can mend.
+That is Hydra around `main`, and one clear line instead of a traceback for what the user can mend.
 """
 
 import functools
@@ -38,8 +38,9 @@ GRAMMAR_SIGNS = (
 
 
 def entry_point(config_name: str) -> Callable:
-    """Decorates `main(config)`: composes `conf/<config_name>.yaml` with the command line's
-    overrides and runs it.
+    """Decorates `main(config)`, which then runs with a composed config.
+
+    That is `conf/<config_name>.yaml` with the command line's overrides.
 
     The heavy libraries are imported by `main`, so `--help` answers at once. The exit code is 1
     after any error. A job of a sweep that fails is named at the end; the others go on.
@@ -102,8 +103,9 @@ def entry_point(config_name: str) -> Callable:
 
 @contextmanager
 def explained(conf: Path, config_name: str) -> Iterator[None]:
-    """Ends the program with one line for an error that the user can mend; lets our own mistakes
-    through.
+    """Ends the program with one line for an error that the user can mend.
+
+    Our own mistakes are let through.
     """
     try:
         yield

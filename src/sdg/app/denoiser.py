@@ -32,8 +32,9 @@ def denoiser_path(config: DictConfig) -> str:
 
 
 def chosen_denoiser(config: DictConfig) -> Denoiser:
-    """The denoiser, frozen; what a foreign file could not tell, and who said so instead, is
-    printed.
+    """The denoiser, frozen.
+
+    What a foreign file could not tell, and who said so instead, is printed.
     """
     asked = {name: config.denoiser[name] for name in ASKED if name in config.denoiser}
     return load_denoiser(

@@ -1,6 +1,6 @@
-"""How well an encoder knows an image behind its noise, at every level:
+"""How well an encoder knows an image behind its noise, at every level.
 
-`python sample.py eval=encoder`.
+The command is `python sample.py eval=encoder`.
 """
 
 import json
@@ -32,8 +32,9 @@ PART = 250  # images that go through a network at once
 
 
 def evaluate_encoder(config: DictConfig) -> None:
-    """Writes `encoder.csv`, `gradients.csv`, `encoder.png`, `metrics.json` and `report.html` for
-    `encoder=clip_noisy`, beside the clean tower of its CLIP.
+    """Measures `encoder=clip_noisy`, beside the clean tower of its CLIP.
+
+    It writes `encoder.csv`, `gradients.csv`, `encoder.png`, `metrics.json` and `report.html`.
 
     Raises:
         UserError: another encoder, or levels that its schedule does not have.
@@ -93,8 +94,9 @@ def evaluate_encoder(config: DictConfig) -> None:
 def gradients(
     config: DictConfig, noisy, clean, held_out, images: Tensor
 ) -> tuple[list[dict], dict[str, float]]:
-    """What each encoder's gradient explains, by level, and the nats that it is worth; nothing where
-    the data has no captions.
+    """What each encoder's gradient explains, by level, and the nats that it is worth.
+
+    That is nothing where the data has no captions.
 
     Raises:
         UserError: the denoiser draws other images.
@@ -122,8 +124,10 @@ def gradients(
 def by_level(
     encoders: dict, clean, schedule: Schedule, images: Tensor, levels: list[int], seed: int
 ) -> list[dict]:
-    """At each level t, with x_t ~ q(x_t | x_0) and z' = E_clean(x_0): how often z = E(x_t, t) is
-    nearest to its own z', and mean cos(z, z').
+    """Retrieval and cosine at each level t.
+
+    With x_t ~ q(x_t | x_0) and z' = E_clean(x_0), they are how often z = E(x_t, t) is nearest to
+    its own z', and mean cos(z, z').
 
     Arguments:
         encoders: {name: E}.

@@ -18,8 +18,9 @@ __all__ = ["fingerprint"]
 def fingerprint(
     config: DictConfig, requests: Sequence[Request], pictures: Mapping[str, Tensor], batch_size: int
 ) -> str:
-    """A digest of everything that a run's samples follow from: settings, conditions and seeds,
-    weights, pictures, and what shares a batch.
+    """A digest of everything that a run's samples follow from.
+
+    That is settings, conditions and seeds, weights, pictures, and what shares a batch.
 
     Arguments:
         config: of the run.

@@ -50,8 +50,9 @@ class Jobs(Callback):
 
     @staticmethod
     def jobs(folder: Path) -> list[dict]:
-        """What the jobs left, in order, each with its folder's path and, as its name, the overrides
-        that not all have.
+        """What the jobs left, in order.
+
+        Each has its folder's path and, as its name, the overrides that not all have.
         """
         found = [json.loads(file.read_text()) for file in sorted((folder / "jobs").glob("*.json"))]
         shared = (

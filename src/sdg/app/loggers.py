@@ -8,9 +8,9 @@ __all__ = ["end_wandb_run", "wandb_logger"]
 
 
 def wandb_logger(project: str, name: str, save_dir: str) -> WandbLogger:
-    """A W&B logger:
+    """A W&B logger.
 
-    online when this machine is logged in, else offline, for `wandb sync` to upload later.
+    It is online when this machine is logged in, else offline, for `wandb sync` to upload later.
     """
     import wandb
 
@@ -23,9 +23,9 @@ def wandb_logger(project: str, name: str, save_dir: str) -> WandbLogger:
 
 
 def end_wandb_run() -> None:
-    """Ends the job's W&B run, as failed if it did:
+    """Ends the job's W&B run, as failed if it did.
 
-    the next job of a sweep, in the same process, would go on in it.
+    The next job of a sweep, in the same process, would go on in it.
     """
     wandb = sys.modules.get("wandb")  # large: imported by runs that log to it
     if wandb is not None and wandb.run is not None:

@@ -1,6 +1,6 @@
-"""Names of sampling runs, from what they draw:
+"""Names of sampling runs, from what they draw.
 
-the same command finds the folder of its own unfinished run, whatever the clock says.
+The same command finds the folder of its own unfinished run, whatever the clock says.
 """
 
 import hashlib
@@ -52,8 +52,9 @@ def sample_settings(config: DictConfig) -> dict:
 
 
 def run_name(config: DictConfig) -> str:
-    """Such as `text_sdg_1f0c2b9a7d`: what alike means, how it steers, and a digest of all settings
-    that samples follow from.
+    """The name of a run, such as `text_sdg_1f0c2b9a7d`.
+
+    It says what alike means, how it steers, and a digest of all settings that samples follow from.
 
     Arguments:
         config: of the job, with Hydra's own part.

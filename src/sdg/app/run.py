@@ -1,6 +1,6 @@
-"""What a training and a sampling run share:
+"""What a training and a sampling run share.
 
-how they start, which trainer runs them, how they end.
+That is how they start, which trainer runs them, and how they end.
 """
 
 import json
@@ -52,8 +52,9 @@ LAUNCHER = (
 
 @contextmanager
 def run(config: DictConfig) -> Iterator[Path]:
-    """Seeds everything, leaves the resolved config and the versions in the run's folder, and says
-    at the end where the results are.
+    """Seeds everything, and leaves the resolved config and the versions in the run's folder.
+
+    It says at the end where the results are.
     """
     quieten()
     torch.set_float32_matmul_precision("high")
@@ -92,8 +93,9 @@ def run(config: DictConfig) -> Iterator[Path]:
 
 
 def remove_empty_run(folder: Path) -> None:
-    """Removes what a run that was refused at its start has left; a folder that the user named
-    stays.
+    """Removes what a run that was refused at its start has left.
+
+    A folder that the user named stays.
     """
     named = any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
     if (
@@ -112,8 +114,9 @@ def external_experiment() -> str | None:
 
 
 def make_trainer(config: DictConfig, **options) -> pl.Trainer:
-    """The trainer with these options and the config's logger and callbacks; one that writes to the
-    logger goes where there is none.
+    """The trainer with these options and the config's logger and callbacks.
+
+    A callback that writes to the logger is left out where there is none.
     """
     logger = instantiate(config.logger) or False
     callbacks = [
@@ -146,9 +149,9 @@ def make_trainer(config: DictConfig, **options) -> pl.Trainer:
 
 @contextmanager
 def single_job_command(folder: Path) -> Iterator[None]:
-    """In a sweep, gives Lightning's launcher the command of this one job:
+    """In a sweep, gives Lightning's launcher the command of this one job.
 
-    it repeats sys.argv, whose -m would start the sweep again.
+    The launcher repeats sys.argv, whose -m would start the sweep again.
     """
     hydra, argv = HydraConfig.get(), sys.argv
     if hydra.mode == RunMode.MULTIRUN:

@@ -26,8 +26,9 @@ __all__ = ["sample"]
 
 
 def sample(config: DictConfig) -> None:
-    """Draws what was asked for; the run's folder ends with images, a grid, a table, the figures and
-    a page. `eval=encoder` draws nothing.
+    """Draws what was asked for; `eval=encoder` draws nothing.
+
+    The run's folder ends with images, a grid, a table, the figures and a page.
     """
     if "levels" in config.eval:
         evaluate_encoder(config)

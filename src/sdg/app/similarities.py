@@ -56,8 +56,9 @@ def requested_conditions(
 
 
 def command_line(kind: str, config: DictConfig) -> list[str] | None:
-    """What the command line says of a similarity, one for all samples or one each; None for
-    nothing.
+    """What the command line says of a similarity, one for all samples or one each.
+
+    It is None for nothing.
     """
     if kind == "text":
         return None if config.prompt is None else [str(p) for p in listed(config.prompt)]
@@ -218,8 +219,9 @@ def build_similarity(
 
 
 def negative_captions(said: str | None, held_out, calibrated: bool = False) -> list[str]:
-    """The sentences against which a prompt is weighed; where nothing is said, held-out captions for
-    a calibrated encoder and none for others.
+    """The sentences against which a prompt is weighed.
+
+    Where nothing is said, they are held-out captions for a calibrated encoder and none for others.
     """
     if said is None and not calibrated:
         return []

@@ -1,6 +1,6 @@
-"""What a sweep of `sample.py -m` adds up to:
+"""What a sweep of `sample.py -m` adds up to.
 
-one table, one picture of samples, one of curves, and a page with all of them.
+That is one table, one picture of samples, one of curves, and a page with all of them.
 """
 
 import csv
@@ -29,14 +29,16 @@ FIGURES = (
 
 
 class SweepReport(Jobs):
-    """Ends a sweep of sampling runs:
+    """Ends a sweep of sampling runs.
 
-    every run lies in its own folder, found again by whatever sweep asks for it.
+    Every run lies in its own folder, found again by whatever sweep asks for it.
     """
 
     def report(self, folder: Path, jobs: list[dict], config) -> None:
-        """Writes `sweep.csv`, `sweep.png`, `report.html` and, where a number was swept,
-        `curves.png`, and prints the table.
+        """Writes the files of a sweep, and prints the table.
+
+        They are `sweep.csv`, `sweep.png`, `report.html` and, where a number was swept,
+        `curves.png`.
 
         Arguments:
             folder: of the sweep.
@@ -84,8 +86,9 @@ def attributes(found: list[dict]) -> list[str]:
 
 
 def row(job: dict, metrics: dict, columns: list[str]) -> dict:
-    """A job's line of the table: what its command said beside the others, its figures and its
-    folder.
+    """A job's line of the table.
+
+    It has what its command said beside the others, its figures and its folder.
 
     Arguments:
         columns: the attributes.
@@ -137,9 +140,9 @@ def print_table(rows: list[dict]) -> None:
 
 
 def gallery(folder: Path, jobs: list[dict]) -> Path:
-    """The same samples in every job, a row a job, below what they refer to:
+    """The same samples in every job, a row a job, below what they refer to.
 
-    what the swept setting does to each.
+    It shows what the swept setting does to each.
     """
     import matplotlib
 

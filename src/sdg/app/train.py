@@ -30,8 +30,9 @@ __all__ = ["train"]
 
 
 def train(config: DictConfig) -> None:
-    """Trains the module that the config names; the run's folder ends with checkpoints and the
-    exported weights.
+    """Trains the module that the config names.
+
+    The run's folder ends with checkpoints and the exported weights.
     """
     with run(config) as folder:
         if integer("trainer.max_steps", config.trainer.max_steps, -1) == 0:

@@ -110,8 +110,10 @@ def sentences(value) -> list[str]:
 
 
 def labels_of(root: Path, files: Sequence[Path], how: str | bool) -> list[str]:
-    """The class of every image: the first folder on its way from the root, or, as guided-diffusion
-    reads names, what stands before the first _.
+    """The class of every image.
+
+    It is the first folder on its way from the root, or, as guided-diffusion reads names, what
+    stands before the first _.
 
     Raises:
         UserError: an image has none.

@@ -1,5 +1,6 @@
-"""What the embedded shapes may show, and sentences about it: every attribute has words, every
-sentence's words are known.
+"""What the embedded shapes may show, and sentences about it.
+
+Every attribute has words, every sentence's words are known.
 
 Five factors (shape, colour, pattern, size, background); a caption names some of them.
 """
@@ -105,8 +106,9 @@ def zero_shot_caption(factor: str, value: str) -> str:
 
 
 def all_named(caption: str) -> dict[str, set[int]]:
-    """The factors that a caption names and all their values: "a red blue heart" gives {"colour":
-    {0, 2}, "shape": {4}}.
+    """The factors that a caption names and all their values.
+
+    "a red blue heart" gives {"colour": {0, 2}, "shape": {4}}.
 
     Raises:
         UserError: a word that the shapes' captions never use.
@@ -125,8 +127,9 @@ def all_named(caption: str) -> dict[str, set[int]]:
 
 
 def named_factors(caption: str) -> dict[str, int]:
-    """The factors that a caption names and their values: "a red heart" gives {"colour": 0, "shape":
-    4}.
+    """The factors that a caption names and their values.
+
+    "a red heart" gives {"colour": 0, "shape": 4}.
 
     Raises:
         UserError: a word that the shapes' captions never use, or two values of one factor.

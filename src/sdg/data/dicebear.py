@@ -1,6 +1,6 @@
-"""DiceBear's avatar styles, rendered from Python packages alone:
+"""DiceBear's avatar styles, rendered from Python packages alone.
 
-no Node, no network, about 3 ms an image.
+That takes no Node, no network, and about 3 ms an image.
 """
 
 import io
@@ -111,8 +111,9 @@ def whole(name: str) -> Layer:
 
 
 def render(name: str, options: Mapping, resolution: int) -> np.ndarray:
-    """Draws one avatar of a style: uint8, (resolution, resolution, 3); what is transparent is
-    white.
+    """Draws one avatar of a style: uint8, (resolution, resolution, 3).
+
+    What is transparent is white.
 
     Raises:
         UserError: there is no such style, or the packages are missing.

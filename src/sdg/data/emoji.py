@@ -1,6 +1,6 @@
-"""Every emoji of an installed colour font, with its names in Unicode's own words:
+"""Every emoji of an installed colour font, with its names in Unicode's own words.
 
-real pictures with words for everybody, offline.
+These are real pictures with words for everybody, offline.
 """
 
 import copy
@@ -188,9 +188,9 @@ class Emoji(Dataset):
         return other
 
     def mark(self, index: int) -> bytes:
-        """What decides on which side of a split an emoji stands:
+        """What decides on which side of a split an emoji stands.
 
-        the same for all its tones of skin, whatever the font.
+        It is the same for all its tones of skin, whatever the font.
         """
         return self.emoji[index].base.encode()
 

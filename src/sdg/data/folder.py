@@ -15,8 +15,9 @@ __all__ = ["ImageFolder"]
 
 
 class ImageFolder(Skipping):
-    """Every image under a folder, scaled so that its shorter side is `resolution`, then cropped to
-    a square.
+    """Every image under a folder, scaled and cropped to a square.
+
+    It is scaled so that its shorter side is `resolution`, then cropped.
 
     Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}, with `captions`
     {`caption`: B sentences}, any of an image's own, and with `labels` {`factors`: integers (B, 1)}.
@@ -102,9 +103,9 @@ class ImageFolder(Skipping):
         return self.captions[index]
 
     def mark(self, index: int) -> bytes:
-        """What decides on which side of a split a file stands:
+        """What decides on which side of a split a file stands.
 
-        its name under the root alone, so that it stays when files are added.
+        It is the file's name under the root alone, so that it stays when files are added.
         """
         return os.fsencode(self.files[index].relative_to(self.root).as_posix())
 

@@ -73,8 +73,9 @@ def random_box(width: int, height: int) -> tuple[float, float, float, float]:
 
 
 def image_files(folder: str | Path) -> list[Path]:
-    """Every image file under a folder, in the order of names, but for hidden ones, such as macOS's
-    ._a.jpg.
+    """Every image file under a folder, in the order of names.
+
+    Hidden ones, such as macOS's ._a.jpg, are left out.
     """
     return sorted(
         f
@@ -86,8 +87,10 @@ def image_files(folder: str | Path) -> list[Path]:
 
 
 def as_rgb(image: Image.Image, mode: str) -> Image.Image:
-    """RGB from any mode: transparency shows white, and greyscale that is not of 8 bits, which
-    pillow would clip at 255, is scaled.
+    """RGB from any mode.
+
+    Transparency shows white, and greyscale that is not of 8 bits, which pillow would clip at 255,
+    is scaled.
 
     Arguments:
         mode: of the image, which says how many bits a grey value has.
@@ -112,9 +115,9 @@ def as_rgb(image: Image.Image, mode: str) -> Image.Image:
 
 
 def whites(mode: str) -> tuple[int, ...]:
-    """Which values may be white:
+    """Which values may be white.
 
-    of 16 bits 65535; of 32 bits and of floats, which no format says, the least of these that holds
-    all.
+    Of 16 bits it is 65535; of 32 bits and of floats, which no format says, the least of these that
+    holds all.
     """
     return (65535,) if mode.startswith("I;16") else (255, 65535) if mode == "I" else (1, 255, 65535)

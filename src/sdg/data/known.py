@@ -19,8 +19,9 @@ KNOWN = ("cifar10", "celeba", "lsun")
 
 
 class TorchvisionDataset(Skipping):
-    """One part of a known data set, scaled so that the shorter side is `resolution`, then cropped
-    to a square.
+    """One part of a known data set, scaled and cropped to a square.
+
+    An image is scaled so that the shorter side is `resolution`, then cropped.
 
     Items, fetched a batch at a time, are {`image`: float (B, 3, H, W) in [-1, 1]}; with `captions`
     {`caption`: B sentences}, of a CIFAR-10 class or of CelebA's attributes; of CIFAR-10 {`factors`:
@@ -107,10 +108,9 @@ class TorchvisionDataset(Skipping):
 
 
 class Lmdb:
-    """LSUN's databases:
+    """LSUN's databases, (image, 0) in the order of their keys.
 
-    (image, 0) in the order of their keys. torchvision's own reader keeps the keys in a pickle, in
-    whatever folder one works in.
+    torchvision's own reader keeps the keys in a pickle, in whatever folder one works in.
     """
 
     def __init__(self, folder: Path):

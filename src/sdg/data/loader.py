@@ -11,8 +11,9 @@ __all__ = ["Order", "Resumable"]
 
 
 class Order(DistributedSampler):
-    """torch's order of a data set for one process, which follows from seed and epoch; the first
-    `passed` places of it are left out once.
+    """torch's order of a data set for one process, which follows from seed and epoch.
+
+    The first `passed` places of it are left out once.
     """
 
     passed = 0
@@ -23,8 +24,9 @@ class Order(DistributedSampler):
 
 
 class Resumable(DataLoader):
-    """Gives the batches of an epoch that were not given before; Lightning keeps `state_dict` in its
-    checkpoints.
+    """Gives the batches of an epoch that were not given before.
+
+    Lightning keeps `state_dict` in its checkpoints.
 
     Arguments:
         dataset: a `Stream`, or a data set in an `Order`.

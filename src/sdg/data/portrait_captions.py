@@ -1,6 +1,6 @@
-"""Sentences about portraits, and what a sentence names:
+"""Sentences about portraits, and what a sentence names.
 
-every value has words, every sentence's words are known.
+Every value has words, every sentence's words are known.
 """
 
 import re
@@ -141,8 +141,9 @@ WORDS = tuple(sorted({*MEANING, *COLOURED, *COLOURS, *GRAMMAR, *TONES, *SPELLING
 
 
 def describe(factors, rng: np.random.Generator, named=None) -> str:
-    """A caption in varied wording, such as "a smiling person with short red hair and a beard in a
-    blue hoodie".
+    """A caption in varied wording.
+
+    One is "a smiling person with short red hair and a beard in a blue hoodie".
 
     Arguments:
         factors: eleven indices in the order of `FACTORS`, −1 for what is not there.
@@ -239,8 +240,9 @@ def zero_shot_caption(factor: str, value: str) -> str:
 
 
 def all_named(caption: str) -> dict[str, set[int]]:
-    """The factors that a caption names and all their values: "a person with red hair" gives
-    {"hair_colour": {3}}.
+    """The factors that a caption names and all their values.
+
+    "a person with red hair" gives {"hair_colour": {3}}.
 
     A colour belongs to the next noun that can have one; "no" turns the next noun into its absence.
 

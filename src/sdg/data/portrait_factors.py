@@ -174,8 +174,9 @@ SHAVEN = FACTORS["facial_hair"].index("none")
 
 
 def factors_of(choices: np.ndarray) -> np.ndarray:
-    """The factors that portraits show: integers, (N, 11) in the order of `FACTORS`, −1 for what is
-    not there.
+    """The factors that portraits show: integers, (N, 11) in the order of `FACTORS`.
+
+    They are −1 for what is not there.
 
     Headwear covers the hair; the colour of hair is that of the beard too, and is not there without
     either.

@@ -128,8 +128,9 @@ class Portraits(Dataset):
         return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
     def matching(self, wanted: np.ndarray, key: int, held_out: bool) -> np.ndarray:
-        """Choices that show the wanted factors, (F,), and like all images of these no held-out
-        pair.
+        """Choices that show the wanted factors, (F,).
+
+        Like all images of these, they show no held-out pair.
 
         Arguments:
             held_out: allow such pairs.

@@ -14,8 +14,9 @@ VOCABULARY = 5000  # captions from which the words of a style are collected
 
 
 class PortraitsData(Data):
-    """Cartoon portraits; the held-out images, and the held-out combinations, have seeds of their
-    own.
+    """Cartoon portraits.
+
+    The held-out images, and the held-out combinations, have seeds of their own.
 
     Arguments:
         resolution: side of the images in pixels.
@@ -60,9 +61,9 @@ class PortraitsData(Data):
 
     @property
     def captions(self) -> list[str]:
-        """Captions in many wordings, from which a vocabulary is made:
+        """Captions in many wordings, from which a vocabulary is made.
 
-        of all that an image shows, and of parts of it.
+        They are of all that an image shows, and of parts of it.
         """
         self.setup("fit")
         names, count = list(self.train.attributes), len(self.train)

@@ -1,6 +1,6 @@
-"""What samples shall be like, as users write it:
+"""What samples shall be like, as users write it.
 
-on the command line, in a file, or left to held-out data.
+They write it on the command line, in a file, or leave it to held-out data.
 """
 
 import csv
@@ -27,8 +27,10 @@ SAMPLES = 16  # of a run that says nothing of their number
 
 
 def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
-    r"""Parts and their weights: "a red heart | a ring:-0.5" is (("a red heart", 1.0), ("a ring",
-    -0.5)); \| is a bar of the sentence's own.
+    r"""Parts and their weights.
+
+    "a red heart | a ring:-0.5" is (("a red heart", 1.0), ("a ring", -0.5)); \| is a bar of the
+    sentence's own.
 
     Raises:
         UserError: an empty part, or a weight that is no finite number.
@@ -185,9 +187,9 @@ def left_open(name: str, held_out):
 
 
 def read_table(file: Path, key: str = "prompts") -> dict[str, list[str]]:
-    """{similarity:
+    """{similarity: its column} of a .csv, or {"text": lines} of a text file.
 
-    its column} of a .csv, or {"text": lines} of a text file; `key` is the setting that names it.
+    `key` is the setting that names it.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")

@@ -1,5 +1,6 @@
-"""Images rendered in parallel, with progress from the first second, into a file that is then
-memory-mapped.
+"""Images rendered in parallel, into a file that is then memory-mapped.
+
+There is progress from the first second.
 """
 
 import multiprocessing

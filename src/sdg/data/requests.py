@@ -20,8 +20,9 @@ class Request(NamedTuple):
 
 
 class Requests(Dataset):
-    """K requests for each of the conditions, in order; a sample's seed follows from the run's seed
-    and its index alone.
+    """K requests for each of the conditions, in order.
+
+    A sample's seed follows from the run's seed and its index alone.
     """
 
     def __init__(self, conditions: Sequence[Conditions], each: int, seed: int):

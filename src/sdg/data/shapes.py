@@ -86,9 +86,9 @@ def render(factors: np.ndarray, placement: Placement, resolution: int = 32) -> n
 
 
 def render_masks(factors: np.ndarray, placement: Placement, resolution: int = 32) -> np.ndarray:
-    """Where the object is:
+    """Where the object is: booleans, shape (N, resolution, resolution).
 
-    booleans, shape (N, resolution, resolution), true where it covers at least half of a pixel.
+    They are true where it covers at least half of a pixel.
     """
     covered = inside(factors, *axes_of_objects(factors, placement, resolution))
     return averaged(covered[..., None].astype(np.float32), resolution)[..., 0] >= 0.5
@@ -97,8 +97,9 @@ def render_masks(factors: np.ndarray, placement: Placement, resolution: int = 32
 def axes_of_objects(
     factors: np.ndarray, placement: Placement, resolution: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Coordinates of every fine pixel in its object's own axes, v downwards, (N, side, side) each,
-    and the objects' radii, (N,).
+    """Coordinates of every fine pixel in its object's own axes, and the objects' radii.
+
+    The coordinates, v downwards, are (N, side, side) each, the radii (N,).
     """
     radius = RADII[factors[:, 3]] * placement.radius.astype(np.float32)
     centre = 0.5 + placement.centre.astype(np.float32) * (0.5 - radius - 0.02)[:, None]
@@ -122,11 +123,12 @@ def darkened(pattern: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 def coverage(
     factors: np.ndarray, placement: Placement, resolution: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How far the object covers each pixel, and how bright it is there: (N, resolution, resolution)
-    each, in [0, 1].
+    """How far the object covers each pixel, and how bright it is there.
 
-    With coverage m, brightness f, the object's paint p and the ground g, the image is g(1 − m) +
-    p·f.
+    Both are (N, resolution, resolution), in [0, 1]. With coverage m, brightness f, the object's
+    paint p and the ground g, the image is
+
+        g(1 − m) + p·f.
     """
     u, v, radius = axes_of_objects(factors, placement, resolution)
     covered = inside(factors, u, v, radius)
@@ -182,8 +184,9 @@ OUTLINES = {
 
 
 class Shapes(Dataset):
-    """Procedural images with their factors and captions; rendered once, then memory-mapped from a
-    cache.
+    """Procedural images with their factors and captions.
+
+    They are rendered once, then memory-mapped from a cache.
 
     Items, fetched a batch at a time, are dictionaries: `image` float (B, 3, H, W) in [-1, 1],
     `factors` integers (B, 5), and with `captions` a list of B sentences, `caption`, worded anew
@@ -248,8 +251,9 @@ class Shapes(Dataset):
         ), Placement.draw(BLOCK, rng)
 
     def caption(self, index: int, variant: int = 0, named=None) -> str:
-        """The caption of one image; every `variant` is another wording and, unless `named` says
-        which, other factors.
+        """The caption of one image.
+
+        Every `variant` is another wording and, unless `named` says which, other factors.
         """
         return describe(
             self.factors[index], np.random.default_rng([self.seed, 1 + index, variant]), named
@@ -272,8 +276,9 @@ class Shapes(Dataset):
         return FACTORS["shape"][self.factors[index][0]]
 
     def render_matching(self, factors: np.ndarray, keys: Sequence[int]) -> torch.Tensor:
-        """New images that show these factors, (N, 5) with −1 for what chance decides: (N, 3, H, W)
-        in [-1, 1].
+        """New images that show these factors, (N, 5): (N, 3, H, W) in [-1, 1].
+
+        A factor is −1 for what chance decides.
 
         Arguments:
             keys: of the N images; what chance decides follows from an image's own.

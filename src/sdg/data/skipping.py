@@ -48,8 +48,9 @@ class Skipping(Dataset):
         """A batch."""
 
     def plain(self) -> "Skipping":
-        """The same images, neither cropped at random nor mirrored; both know what the other could
-        not read.
+        """The same images, neither cropped at random nor mirrored.
+
+        Both know what the other could not read.
         """
         other = copy.copy(self)
         other.crop, other.flip = "centre", False

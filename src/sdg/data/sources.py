@@ -1,6 +1,6 @@
-"""Where examples come from that do not fit one machine, or one list:
+"""Where examples come from that do not fit one machine, or one list.
 
-shards of tar files, and data sets of the Hugging Face hub.
+They come from shards of tar files, and from data sets of the Hugging Face hub.
 """
 
 import itertools
@@ -50,8 +50,9 @@ class Source(ABC):
 
 
 class Tars(Source):
-    """WebDataset shards: files of one example stand next to each other and share the name before
-    their first dot.
+    """WebDataset shards.
+
+    Files of one example stand next to each other and share the name before their first dot.
 
     Arguments:
         urls: a pattern such as `data/{000..099}.tar`, a glob, or several of either; paths, http(s),
@@ -149,8 +150,9 @@ def said(sample: dict) -> list[str]:
 
 
 class Hub(Source):
-    """A data set of the Hugging Face hub, or of a folder that `datasets` reads, one part for each
-    of its shards.
+    """A data set of the Hugging Face hub, or of a folder that `datasets` reads.
+
+    It has one part for each of its shards.
 
     Arguments:
         name: on the hub, or of a builder such as imagefolder or parquet.
@@ -220,8 +222,9 @@ class Hub(Source):
 
     @staticmethod
     def file(image: dict | None) -> bytes:
-        """The bytes of an image, which a row holds or names; none for what cannot be had, which
-        `Stream` then skips as it skips broken files.
+        """The bytes of an image, which a row holds or names.
+
+        There are none for what cannot be had, which `Stream` then skips as it skips broken files.
         """
         import fsspec
 
@@ -249,9 +252,9 @@ class Hub(Source):
 
 @contextmanager
 def unshared() -> Iterator[None]:
-    """Within it `datasets` does not see that a worker of a loader asks:
+    """Within it `datasets` does not see that a worker of a loader asks.
 
-    it would share the shard among the workers once more.
+    It would share the shard among the workers once more.
     """
     kept, torch.utils.data._utils.worker._worker_info = (
         torch.utils.data._utils.worker._worker_info,

@@ -13,8 +13,9 @@ __all__ = ["CaptionedData", "SplitData", "SplitSubset"]
 
 
 class CaptionedData(Data):
-    """Data that may have captions of its own, in `self.train` and `self.held_out`, two
-    `SplitSubset`s.
+    """Data that may have captions of its own.
+
+    They are in `self.train` and `self.held_out`, two `SplitSubset`s.
     """
 
     @property
@@ -37,8 +38,9 @@ class CaptionedData(Data):
 
 
 class SplitData(CaptionedData):
-    """A set of images, a share of which is held out as each image itself decides, so that none
-    changes sides when others are added.
+    """A set of images, a share of which is held out.
+
+    Each image itself decides, so that none changes sides when others are added.
 
     Arguments:
         images: with `plain`, and the `mark` of each that decides; those with one mark stand on one

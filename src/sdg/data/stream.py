@@ -20,8 +20,9 @@ __all__ = ["InMemoryDataset", "Stream"]
 
 
 class Stream(IterableDataset):
-    """Batches of examples, without end in sight: {`image`: (B, 3, H, W) in [-1, 1]} and with
-    `captions` {`caption`: B sentences}.
+    """Batches of examples, without end in sight.
+
+    They are {`image`: (B, 3, H, W) in [-1, 1]} and with `captions` {`caption`: B sentences}.
 
     An epoch has its own order of parts, and within them its own order of examples among every
     `buffer`; both follow from seed and epoch. Each process and each worker reads parts of its own;
@@ -85,9 +86,9 @@ class Stream(IterableDataset):
         self.epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[dict]:
-        """This reader's batches of the epoch:
+        """This reader's batches of the epoch.
 
-        of W readers of a process the w-th gives batches w, w + W, …; the first `done` are passed
+        Of W readers of a process the w-th gives batches w, w + W, …; the first `done` are passed
         over, undecoded.
         """
         worker, done = get_worker_info(), int(self.done)
@@ -185,8 +186,9 @@ class Stream(IterableDataset):
         return int(self.broken.count_nonzero())
 
     def plain(self) -> "Stream":
-        """The same, neither cropped at random nor mirrored; both know what the other could not
-        read.
+        """The same, neither cropped at random nor mirrored.
+
+        Both know what the other could not read.
         """
         other = copy.copy(self)
         other.crop, other.flip = "centre", False

@@ -25,8 +25,9 @@ class Reverse(NamedTuple):
 
 
 class Denoiser(nn.Module):
-    """p_θ(x_s | x_t) = N(μ_θ(x_t, t), Σ) from a network that predicts ε, x_0 or v = √ᾱ ε − √(1−ᾱ)
-    x_0.
+    """p_θ(x_s | x_t) = N(μ_θ(x_t, t), Σ) from a network that predicts ε, x_0 or v.
+
+    Of these, v = √ᾱ ε − √(1−ᾱ) x_0.
 
     Arguments:
         network: maps images (B, C, H, W) and levels (B,) to (B, C, H, W), or to 2C channels with
@@ -72,8 +73,9 @@ class Denoiser(nn.Module):
         self.variance = choice("denoiser.variance", variance, VARIANCES)
 
     def forward(self, x: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor | None]:
-        """The network's output for x_t, (B, C, H, W), and with `learned_range` the interpolation
-        weights in [-1, 1], else None.
+        """The network's output for x_t, (B, C, H, W), and the interpolation weights.
+
+        They are in [-1, 1] with `learned_range`, else None.
         """
         levels = torch.full((len(x),), t, device=x.device) if isinstance(t, int) else t
         levels = levels if self.time_scale == 1 else levels * self.time_scale
@@ -83,9 +85,9 @@ class Denoiser(nn.Module):
         return out.chunk(2, 1) if self.variance == "learned_range" else (out, None)
 
     def predict(self, x: Tensor, t: int | Tensor) -> Prediction:
-        """One call of the network for x_t, shape (B, C, H, W), at level t:
+        """One call of the network for x_t, shape (B, C, H, W), at level t.
 
-        x̂_0, not yet clipped.
+        It gives x̂_0, not yet clipped.
         """
         out, weight = self(x, t)
         return Prediction(self._x0(x, t, out), weight)
@@ -97,10 +99,11 @@ class Denoiser(nn.Module):
     def reverse(
         self, prediction: Prediction, x: Tensor, t: int | Tensor, s: int | Tensor
     ) -> Reverse:
-        """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) of this x̂_0 as it is, with Σ,
-        elementwise, as `variance` says.
+        """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) of this x̂_0 as it is, with Σ.
 
-        Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (weight + 1)/2
+        Σ is elementwise, as `variance` says:
+
+            Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (weight + 1)/2
         """
         x0, weight = prediction
         mean, small = self.schedule.posterior(x0, x, t, s)
@@ -129,9 +132,10 @@ class Denoiser(nn.Module):
         return out if self.prediction == "x0" else signal * x - noise * out
 
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """L_simple, the squared error of what the network predicts, for x_0 times min(1/(1−ᾱ_t),
-        max_weight); with `learned_range` L_simple + 0.001 · T · L_t (Nichol & Dhariwal 2021, eq.
-        16; the mean is detached in L_t).
+        """L_simple of each image, with `learned_range` L_simple + 0.001 · T · L_t.
+
+        L_simple is the squared error of what the network predicts, for x_0 times min(1/(1−ᾱ_t),
+        max_weight). The sum is that of Nichol & Dhariwal 2021, eq. 16; the mean is detached in L_t.
 
         Arguments:
             x0: images in [-1, 1], shape (B, C, H, W).
@@ -158,9 +162,9 @@ class Denoiser(nn.Module):
         return simple + 0.001 * self.schedule.T * self._bound(x0, x, t, predicted)
 
     def _bound(self, x0: Tensor, x: Tensor, t: Tensor, p: Reverse) -> Tensor:
-        """L_t in bits per dimension, (B,):
+        """L_t in bits per dimension, (B,).
 
-        KL(q(x_{t−1}|x_t, x_0) ‖ p_θ), and at t = 0 the likelihood of 8-bit pixels under p_θ.
+        It is KL(q(x_{t−1}|x_t, x_0) ‖ p_θ), and at t = 0 the likelihood of 8-bit pixels under p_θ.
         """
         mean, variance = self.schedule.posterior(x0, x, t, t - 1)
         variance = variance.to(x.dtype).clamp(min=1e-20)
@@ -174,8 +178,9 @@ class Denoiser(nn.Module):
 
 
 def log_likelihood_8bit(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """log P(x) of pixels quantised to 256 levels in [-1, 1] under N(mean, std²), elementwise (Ho et
-    al. 2020, eq. 13).
+    """log P(x) of pixels quantised to 256 levels in [-1, 1] under N(mean, std²), elementwise.
+
+    This is eq. 13 of Ho et al. 2020.
     """
     upper, lower = (torch.special.ndtr((x - mean + side / 255) / std) for side in (1, -1))
     upper = torch.where(x > 0.999, 1.0, upper)

@@ -9,9 +9,10 @@ __all__ = ["Guide", "Prediction", "GuidanceOutput"]
 
 
 class Prediction(NamedTuple):
-    """What one call of the network says:
+    """What one call of the network says.
 
-    x̂_0, not yet clipped, and with `learned_range` the weights of Σ's interpolation in [-1, 1].
+    That is x̂_0, not yet clipped, and with `learned_range` the weights of Σ's interpolation, in
+    [-1, 1].
     """
 
     x0: Tensor
@@ -44,13 +45,15 @@ class Guide(Protocol):
         s: int,
         noise: Callable[[], Tensor],
     ) -> GuidanceOutput:
-        """Moves the prediction; `predict` is the denoiser at level t, `noise` each sample's own
-        source.
+        """Moves the prediction.
+
+        `predict` is the denoiser at level t, `noise` each sample's own source.
         """
 
     def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
-        """γ∇sim, at μ_θ or at x_t, which a sampler with a Σ multiplies by it; None where this
-        guidance does not act so.
+        """γ∇sim, at μ_θ or at x_t, which a sampler with a Σ multiplies by it.
+
+        It is None where this guidance does not act so.
         """
 
     def recurrence_at(self, t: int) -> int:

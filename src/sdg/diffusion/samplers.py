@@ -1,5 +1,6 @@
-"""One reverse step each, as a function of (x_t, t, s, noise), with two places where guidance
-enters.
+"""One reverse step each, as a function of (x_t, t, s, noise).
+
+There are two places where guidance enters.
 """
 
 from collections.abc import Callable, Iterable
@@ -34,8 +35,9 @@ GUIDANCE_STREAM = 0x5D6
 
 
 class Noise:
-    """Standard normal draws, every sample from a generator of its own: no sample depends on which
-    others share its batch.
+    """Standard normal draws, every sample from a generator of its own.
+
+    No sample depends on which others share its batch.
 
     The generators live on the CPU, whose stream is the same on every machine and for every device.
 
@@ -86,9 +88,9 @@ def guided_prediction(
 def apply_guidance(
     denoiser: Denoiser, steering: GuidanceOutput, x: Tensor, t: int
 ) -> tuple[Tensor, Tensor]:
-    """x̂_0 moved by the score, which ε̂ follows (Dhariwal & Nichol 2021, alg.
+    """x̂_0 moved by the score, which ε̂ follows, and x̂_0 + shift besides.
 
-    2: ε̂ = ε_θ − √(1−ᾱ_t) · score), and x̂_0 + shift besides.
+    The score moves ε̂ as in Dhariwal & Nichol 2021, alg. 2: ε̂ = ε_θ − √(1−ᾱ_t) · score.
     """
     x0 = steering.prediction.x0
     if steering.score is not None:
@@ -107,14 +109,16 @@ def ddpm_step(
     guide: Guide | None = None,
     past: PrevStep | None = None,
 ) -> Step:
-    """The guided ancestral step (Liu et al. 2022, arXiv 2112.05744, alg. 1; unguided Ho et al.
-    2020, arXiv 2006.11239, alg. 2):
+    """The guided ancestral step.
+
+    It is that of Liu et al. 2022 (arXiv 2112.05744, alg. 1), unguided that of Ho et al. 2020
+    (arXiv 2006.11239, alg. 2):
 
         x_s = μ_θ(x_t, t) + Σ γ∇sim + Σ^½ z
 
     A `GuidanceOutput` of the prediction acts before: the score moves x̂_0, and μ_θ with it; a shift
-    is added to x_s, √ᾱ_s times, as in DDIM. The step to s = −1 is neither guided nor noised: x_s =
-    x̂_0.
+    is added to x_s, √ᾱ_s times, as in DDIM. The step to s = −1 is neither guided nor noised:
+    x_s = x̂_0.
 
     Arguments:
         x: x_t, shape (B, C, H, W).
@@ -150,8 +154,9 @@ def ddim_step(
     past: PrevStep | None = None,
     eta: float = 0.0,
 ) -> Step:
-    """x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z with σ = η √β̃ (Song et al. 2021, arXiv 2010.02502,
-    eq. 12).
+    """The step of DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12).
+
+        x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z,   σ = η √β̃
 
     Guidance's score moves x̂_0 and, with it, ε̂; its shift moves x̂_0 alone.
 
@@ -180,8 +185,9 @@ def dpm_solver_step(
     guide: Guide | None = None,
     past: PrevStep | None = None,
 ) -> Step:
-    """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, alg. 2), with λ = log(√ᾱ/√(1−ᾱ)), h = λ_s
-    − λ_t and r = (λ_t − λ_past)/h:
+    """The step of DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, alg. 2).
+
+    With λ = log(√ᾱ/√(1−ᾱ)), h = λ_s − λ_t and r = (λ_t − λ_past)/h it is
 
         x_s = √(1−ᾱ_s)/√(1−ᾱ_t) x_t + √ᾱ_s (1 − e^{−h}) [x̂_0 + (x̂_0 − x̂_0,past)/(2r)]
 
@@ -268,9 +274,9 @@ class DPMSolver:
 
 
 def steps_taken(schedule: Schedule, sampler, strength: float = 1.0) -> list[tuple[int, int]]:
-    """The steps (t, s) of a run:
+    """The steps (t, s) of a run.
 
-    all of a sampler's, or the last share of them, at least one, for a start from an image.
+    They are all of a sampler's, or the last share of them, at least one, for a start from an image.
     """
     steps = schedule.steps(sampler.steps, sampler.spacing)
     return steps[-max(1, round(strength * len(steps))) :]

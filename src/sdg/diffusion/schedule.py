@@ -22,8 +22,8 @@ class Schedule:
     """ᾱ_t of a variance-preserving process q(x_t | x_0) = N(√ᾱ_t x_0, (1−ᾱ_t) I).
 
     `linear` (Ho et al. 2020, arXiv 2006.11239): β from 1e-4 to 0.02, rescaled by 1000/T.
-    `cosine` (Nichol & Dhariwal 2021, arXiv 2102.09672): ᾱ_t = f(t+1)/f(0), f(u) = cos²((u/T +
-    0.008)/1.008 · π/2), β at most 0.999.
+    `cosine` (Nichol & Dhariwal 2021, arXiv 2102.09672): ᾱ_t = f(t+1)/f(0),
+    f(u) = cos²((u/T + 0.008)/1.008 · π/2), β at most 0.999.
 
     Arguments:
         kind: `linear` or `cosine`.
@@ -54,8 +54,9 @@ class Schedule:
         return {"kind": self.kind, "T": self.T}
 
     def alpha_bar(self, t: int | Tensor, device="cpu") -> Tensor:
-        """ᾱ_t in float64, shape () or (B, 1, 1, 1) to multiply images, for t an integer or integers
-        of shape (B,); −1 gives 1.
+        """ᾱ_t in float64, shape () or (B, 1, 1, 1) to multiply images.
+
+        t is an integer or integers of shape (B,); −1 gives 1.
         """
         device = torch.device(device)
         if device not in self._tables:
@@ -67,9 +68,9 @@ class Schedule:
         return table[t + 1] if isinstance(t, int) else table[t.to(device) + 1].view(-1, 1, 1, 1)
 
     def q_sample(self, x0: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
-        """x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε:
+        """x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε.
 
-        a draw of q(x_t | x_0) for ε ~ N(0, I), shape (B, C, H, W).
+        It is a draw of q(x_t | x_0) for ε ~ N(0, I), shape (B, C, H, W).
         """
         a = self.alpha_bar(t, x0.device)
         return a.sqrt().to(x0.dtype) * x0 + (1 - a).sqrt().to(x0.dtype) * noise
@@ -121,8 +122,8 @@ class Schedule:
     def steps(self, count: int, spacing: str = "linspace") -> list[tuple[int, int]]:
         """The respaced grid as pairs (t, s) from noise to image; the last s is −1.
 
-        `linspace` takes both ends of the range, `leading` starts at t = 0, `trailing` ends at t =
-        T−1 (Lin et al. 2023, arXiv 2305.08891, table 2).
+        `linspace` takes both ends of the range, `leading` starts at t = 0, `trailing` ends at
+        t = T−1 (Lin et al. 2023, arXiv 2305.08891, table 2).
         """
         integer("sampler.steps", count, 1, self.T)
         choice("sampler.spacing", spacing, SPACINGS)

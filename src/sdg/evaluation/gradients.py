@@ -124,10 +124,10 @@ def information_by_encoder(rows: Sequence[dict], schedule: Schedule) -> dict[str
 
 
 def information_of(clean, images: Tensor, prompts: Sequence[str], bank: Sequence[str]) -> float:
-    """E log p(y | x_0)/p(y) of the clean encoder, in nats, p(y) being its mean over the bank: what
-    the sentences say.
+    """What the sentences say: E log p(y | x_0)/p(y) of the clean encoder, in nats.
 
-    Of a bank of K that is at most about log K when no sentence of the bank is as true as y.
+    p(y) is its mean over the bank. Of a bank of K that is at most about log K when no sentence of
+    the bank is as true as y.
     """
     with torch.no_grad():
         text = clean.encode_text([*prompts, *bank])

@@ -23,8 +23,9 @@ __all__ = ["GuidedSampling"]
 
 
 class GuidedSampling(pl.LightningModule):
-    """Draws an image for every request and writes it at once, under the request's own index: ranks
-    never meet in a file.
+    """Draws an image for every request and writes it at once.
+
+    It is written under the request's own index: ranks never meet in a file.
 
     Whole batches are shared among the ranks; those that are done already are left alone.
 

@@ -1,6 +1,6 @@
-"""The figures of a sampling run, from the files that it wrote:
+"""The figures of a sampling run, from the files that it wrote.
 
-every rank reads a part of them back and measures it.
+Every rank reads a part of them back and measures it.
 """
 
 import json
@@ -44,8 +44,9 @@ ROW = 10  # pictures in a row
 
 
 class Evaluation(pl.LightningModule):
-    """Measures a run's samples under `Trainer.test`; made before they are drawn, so that what it
-    lacks is said first.
+    """Measures a run's samples under `Trainer.test`.
+
+    It is made before they are drawn, so that what it lacks is said first.
 
     Where the data can be rendered, each sample's attributes are read by rendering
     (`sdg.metrics.reading`); the judge, where there is one, gives features, outlines and the
@@ -146,9 +147,9 @@ class Evaluation(pl.LightningModule):
     # --- what is measured --------------------------------------------------------------------
 
     def readers(self) -> dict[str, str]:
-        """{name:
+        """The networks in whose features sets of images are compared.
 
-        the file of its weights} of the networks in whose features sets of images are compared.
+        They are {name: the file of its weights}.
         """
         found = (
             {"judge": self.options.judge}
@@ -308,9 +309,9 @@ class Evaluation(pl.LightningModule):
         self.rows += rows
 
     def read_attributes(self, images: Tensor, index: Tensor, rows: list[dict], judged) -> None:
-        """Notes which attributes each image shows beside those that were asked for:
+        """Notes which attributes each image shows beside those that were asked for.
 
-        by rendering, else by the judge.
+        They are read by rendering, else by the judge.
         """
         at = index.cpu()
         wanted, unwanted = self.wanted[at].to(self.device), self.unwanted[at].to(self.device)
@@ -349,9 +350,9 @@ class Evaluation(pl.LightningModule):
                 }
 
     def judged(self, read, index: Tensor, rows: list[dict]) -> None:
-        """Notes what the judge reads off each image:
+        """Notes what the judge reads off each image.
 
-        where its object is, how likely every prompt, what it takes for shown.
+        That is where its object is, how likely every prompt, what it takes for shown.
         """
         at, masks = index.cpu(), read.mask > 0
         self.by_judge.update(read.guesses(), self.wanted[at].to(self.device))
@@ -422,7 +423,7 @@ class Evaluation(pl.LightningModule):
         self.metrics = self.finish(computed) if self.trainer.is_global_zero else None
 
     def ceiling(self) -> dict[str, float | None]:
-        """The judge's accuracy on real images, asked what the conditions ask:
+        """The judge's accuracy on real images, asked what the conditions ask.
 
         "all" means the factors that they name, if they name any.
         """
@@ -433,8 +434,9 @@ class Evaluation(pl.LightningModule):
     # --- what is written ---------------------------------------------------------------------
 
     def finish(self, computed: dict) -> dict:
-        """Writes `samples.csv`, `metrics.json`, `metrics.csv` and `grid.png`, prints the figures
-        and returns what `metrics.json` holds.
+        """Writes the figures, prints them and returns what `metrics.json` holds.
+
+        The files are `samples.csv`, `metrics.json`, `metrics.csv` and `grid.png`.
         """
         folder, rows = self.drawn.folder, self.drawn.rows()
         if len(rows) != len(self.conditions):
@@ -486,9 +488,10 @@ class Evaluation(pl.LightningModule):
         return metrics
 
     def keep_references(self, folder: Path) -> None:
-        """`references/0.png` …, and `references.json`, {condition:
+        """Writes what the conditions refer to, for pages to show.
 
-        the picture that it refers to most}, for pages to show.
+        That is `references/0.png` …, and `references.json`, {condition: the picture that it refers
+        to most}.
         """
         places = {name: f"references/{k}.png" for k, name in enumerate(self.pictures)}
         for name, place in places.items():
@@ -512,8 +515,9 @@ def draw(
     title: str,
     start: Tensor | None = None,
 ) -> None:
-    """The first samples behind what they started from, or with references a row for each condition
-    that starts with what it refers to.
+    """The first samples behind what they started from.
+
+    With references there is a row for each condition, which starts with what it refers to.
     """
     first = [] if start is None else [(start, "start")]
     if not references:
@@ -547,9 +551,9 @@ def draw(
 
 
 def reads_imagenet(asked: bool | None, samples: int) -> bool:
-    """Whether ImageNet's network measures a run:
+    """Whether ImageNet's network measures a run.
 
-    by default where it is installed and a distance says something.
+    By default it does where it is installed and a distance says something.
     """
     if asked is None:
         return enough(samples) and weights_file() is not None
@@ -557,9 +561,9 @@ def reads_imagenet(asked: bool | None, samples: int) -> bool:
 
 
 def named(reader: str, computed: dict) -> dict:
-    """The figures in one reader's features, under names of their own:
+    """The figures in one reader's features, under names of their own.
 
-    in Inception's the Fréchet distance is FID.
+    In Inception's the Fréchet distance is FID.
     """
     name = {"frechet": "fid", "kernel": "kid"} if reader == "inception" else {}
     found = {
@@ -581,8 +585,9 @@ def named(reader: str, computed: dict) -> dict:
 
 
 def named_by(conditions: list[dict], sign: int, held_out) -> Tensor:
-    """The factors that sentences and classes with a weight of this sign name, integers (B,
-    factors), −1 where they name none or two.
+    """The factors that sentences and classes with a weight of this sign name.
+
+    They are integers (B, factors), −1 where none or two are named.
     """
     rows, attributes = [], list(held_out.attributes)
     for condition in conditions:

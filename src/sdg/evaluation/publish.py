@@ -1,6 +1,6 @@
-"""A finished run or sweep, told to a logger:
+"""A finished run or sweep, told to a logger.
 
-figures, pictures, the table, the page, and what guided it.
+That is figures, pictures, the table, the page, and what guided it.
 """
 
 import csv
@@ -66,8 +66,9 @@ def publish(
 
 
 def typed(column: tuple[str, ...]) -> list:
-    """A column of a .csv as numbers, None where it is empty, if it holds nothing else; else as it
-    is.
+    """A column of a .csv as numbers, if it holds nothing else; else as it is.
+
+    A number is None where its cell is empty.
     """
     try:
         return [float(cell) if cell else None for cell in column]

@@ -20,11 +20,10 @@ __all__ = ["SampleStore"]
 
 
 class SampleStore:
-    """The batches of a run and which of them are done: `rows/00064.jsonl` holds the rows of the
-    batch that starts with sample 64.
+    """The batches of a run and which of them are done.
 
-    That file appears whole, after the batch's images: whatever else a killed run left is drawn
-    again.
+    `rows/00064.jsonl` holds the rows of the batch that starts with sample 64. That file appears
+    whole, after the batch's images: whatever else a killed run left is drawn again.
 
     Arguments:
         folder: of the run.
@@ -122,8 +121,9 @@ class SampleStore:
         return self.folder / "rows" / f"read-{rank}.json"
 
     def figures(self, options: Mapping) -> dict | None:
-        """The figures of a run that is drawn and measured already, with these options of `eval`;
-        None where something is left to do.
+        """The figures of a run that is drawn and measured already, with these options of `eval`.
+
+        They are None where something is left to do.
         """
         file = self.folder / "metrics.json"
         if (
@@ -136,8 +136,9 @@ class SampleStore:
         return json.loads(file.read_text())
 
     def archive_metrics(self, options: Mapping) -> None:
-        """Copies the figures that other options of `eval` gave into `measured/`, before these
-        replace them.
+        """Copies the figures that other options of `eval` gave into `measured/`.
+
+        It does so before these replace them.
         """
         if (
             (self.folder / "metrics.json").is_file()

@@ -29,8 +29,9 @@ def gradient(similarity: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def through_denoiser(similarity, predict, x_t: Tensor):
-    """The prediction and ∇_{x_t} F(x̂_0(x_t)), from one forward and one backward pass of the
-    denoiser.
+    """The prediction and ∇_{x_t} F(x̂_0(x_t)).
+
+    They come from one forward and one backward pass of the denoiser.
     """
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()
@@ -84,8 +85,9 @@ class Method:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
 
     def check_steps(self, steps: Sequence[tuple[int, int]], T: int) -> None:
-        """Raises a `UserError` where γ is not 0 and still none of these steps (t, s) is guided; one
-        to the image itself never is.
+        """Raises a `UserError` where γ is not 0 and still none of these steps (t, s) is guided.
+
+        One to the image itself never is.
         """
         if self.gamma and not any(s >= 0 and within(self.interval, t, T) for t, s in steps):
             low, high = self.interval

@@ -1,6 +1,6 @@
-"""The alternatives that need no noise-aware encoder:
+"""The alternatives that need no noise-aware encoder.
 
-a clean one looks at x̂_0(x_t), which the denoiser predicts.
+A clean one looks at x̂_0(x_t), which the denoiser predicts.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,9 @@ __all__ = ["DPS", "FreeDoM", "LGD", "MPGD", "TFG", "Universal"]
 
 
 class TrainingFree(Method):
-    """What they share, as Training-free guidance unites them (Ye et al. 2024, arXiv 2409.15761,
-    alg. 1).
+    """What they share.
+
+    Training-free guidance unites them so (Ye et al. 2024, arXiv 2409.15761, alg. 1):
 
         F(x) = log 1/n Σ_i exp sim(x + σ_t δ_i, y),   δ_i ~ N(0, I),   σ_t = σ √(1−ᾱ_t)
         score = γ_t ρ ∇_{x_t} F(x̂_0(x_t))
@@ -25,10 +26,10 @@ class TrainingFree(Method):
 
     The score's gradient goes through the denoiser, the shift's does not. The score is added to the
     model's, the shift to x̂_0 while ε̂ stays; a guided step is taken R times. In a DDPM step the
-    paper's step sizes are ρ_t = γ_t ρ β_{t|s} and μ_t = γ_t μ (1−ᾱ_t).
-    The factor 1−ᾱ_t is the variance of x_0 given x_t for data of variance 1, so that γ μ = 1 is one
-    step of Bayes' rule. sim is asked about x̂_0 as it is predicted, not clipped to [-1, 1]: a
-    clipped pixel would have no gradient where it is most wrong.
+    paper's step sizes are ρ_t = γ_t ρ β_{t|s} and μ_t = γ_t μ (1−ᾱ_t). The factor 1−ᾱ_t is the
+    variance of x_0 given x_t for data of variance 1, so that γ μ = 1 is one step of Bayes' rule.
+    sim is asked about x̂_0 as it is predicted, not clipped to [-1, 1]: a clipped pixel would have
+    no gradient where it is most wrong.
     """
 
     at_clean = True
@@ -80,8 +81,9 @@ class TrainingFree(Method):
 
 
 class TFG(TrainingFree):
-    """The union: every knob of the formula. DPS, LGD and MPGD are special cases, FreeDoM and
-    Universal change one line each.
+    """The union: every knob of the formula.
+
+    DPS, LGD and MPGD are special cases, FreeDoM and Universal change one line each.
 
     Arguments:
         gamma: γ.
@@ -108,16 +110,18 @@ class TFG(TrainingFree):
 
 
 class DPS(TrainingFree):
-    """Diffusion posterior sampling (Chung et al. 2023, arXiv 2209.14687, eq. 7): ∇ log p(y | x_t) ≈
-    ∇_{x_t} log p(y | x̂_0(x_t)).
+    """Diffusion posterior sampling (Chung et al. 2023, arXiv 2209.14687, eq. 7).
 
-    score = γ_t ∇_{x_t} sim(x̂_0(x_t), y)
+    With ∇ log p(y | x_t) ≈ ∇_{x_t} log p(y | x̂_0(x_t)),
+
+        score = γ_t ∇_{x_t} sim(x̂_0(x_t), y)
     """
 
 
 class LGD(TrainingFree):
-    """Loss-guided diffusion with Monte Carlo (Song et al. 2023, ICML, eq. 8): x_0 given x_t is
-    N(x̂_0, r_t²) instead of a point.
+    """Loss-guided diffusion with Monte Carlo (Song et al. 2023, ICML, eq. 8).
+
+    x_0 given x_t is N(x̂_0, r_t²) instead of a point:
 
         score = γ_t ∇_{x_t} log 1/n Σ_i exp sim(x̂_0(x_t) + r_t δ_i, y),   r_t = σ √(1−ᾱ_t)
 
@@ -130,8 +134,9 @@ class LGD(TrainingFree):
 
 
 class FreeDoM(TrainingFree):
-    """FreeDoM (Yu et al. 2023, arXiv 2303.09833, alg. 2, with the step size of the authors' code):
-    DPS' direction, a step in proportion to ε̂, and time travel.
+    """FreeDoM (Yu et al. 2023, arXiv 2303.09833, alg. 2, with the step size of the authors' code).
+
+    It has DPS' direction, a step in proportion to ε̂, and time travel:
 
         ε̂ ← ε̂ − γ_t rms(ε̂) g/rms(g),   g = ∇_{x_t} sim(x̂_0(x_t), y),
         that is   score = γ_t rms(ε̂)/√(1−ᾱ_t) · g/rms(g)
@@ -173,8 +178,9 @@ def rms(x: Tensor) -> Tensor:
 
 
 class Universal(TrainingFree):
-    """Universal guidance (Bansal et al. 2023, arXiv 2302.07121, alg. 1): DPS, then a few steps of
-    ascent at x̂_0, then time travel.
+    """Universal guidance (Bansal et al. 2023, arXiv 2302.07121, alg. 1).
+
+    It is DPS, then a few steps of ascent at x̂_0, then time travel:
 
         score = γ_t ∇_{x_t} sim(x̂_0(x_t), y) + √ᾱ_t/(1−ᾱ_t) Δ,   Δ = Δ_m as above
 
@@ -204,10 +210,11 @@ class Universal(TrainingFree):
 
 
 class MPGD(TrainingFree):
-    """Manifold preserving guided diffusion (He et al. 2023, arXiv 2311.16424, alg. 1): x̂_0 moves,
-    the denoiser is not differentiated.
+    """Manifold preserving guided diffusion (He et al. 2023, arXiv 2311.16424, alg. 1).
 
-    x̂_0 ← x̂_0 + γ_t (1−ᾱ_t) ∇_{x̂_0} sim(x̂_0, y),   ε̂ stays
+    x̂_0 moves, the denoiser is not differentiated:
+
+        x̂_0 ← x̂_0 + γ_t (1−ᾱ_t) ∇_{x̂_0} sim(x̂_0, y),   ε̂ stays
     """
 
     rho, mu = 0.0, 1.0

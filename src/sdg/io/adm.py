@@ -356,10 +356,9 @@ def network_of(layout: Layout, head_width: int | None) -> dict:
 
 
 def modules(layout: Layout) -> dict[str, str]:
-    """{module of `UNet2DModel`:
+    """{module of `UNet2DModel`: module of ADM}, of convolutions, norms and linears.
 
-    module of ADM}, of convolutions, norms and linears; an attention's qkv stands under its
-    `to_qkv`.
+    An attention's qkv stands under its `to_qkv`.
     """
     found = {
         "conv_in": "input_blocks.0.0",

@@ -10,9 +10,10 @@ __all__ = ["content"]
 
 
 def content(path: str) -> str:
-    """A digest of a file, or of the files of a folder but for its card, behind `NAME:` or `TAG@`
-    too, or on the hub, whose names stay while what they hold changes; the tag itself of published
-    weights.
+    """A digest of a file, or of the files of a folder but for its card.
+
+    It may stand behind `NAME:` or `TAG@` too, or on the hub, whose names stay while what they hold
+    changes. Of published weights it is the tag itself.
     """
     place, told = Path(path).expanduser(), hashlib.sha256()
     if not place.exists():

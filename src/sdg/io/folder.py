@@ -1,7 +1,6 @@
-"""What a trained part leaves:
+"""What a trained part leaves: a folder with safetensors and a config.
 
-a folder with safetensors and a config, the denoiser's one that diffusers opens too, where that is
-exact.
+The denoiser's is one that diffusers opens too, where that is exact.
 """
 
 import json
@@ -17,8 +16,10 @@ __all__ = ["save_folder"]
 
 
 def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = False) -> Path:
-    """Writes `config.json`, and `model.safetensors` or a denoiser's `model_index.json`, `unet/` and
-    `scheduler/`; `from_pretrained` reads it.
+    """Writes a part as a folder, which `from_pretrained` reads.
+
+    It holds `config.json`, and `model.safetensors` or a denoiser's `model_index.json`, `unet/` and
+    `scheduler/`.
 
     Arguments:
         kind: "denoiser", "clip", …

@@ -31,8 +31,9 @@ def named(path: str | Path) -> bool:
 
 
 def located(path: str | Path) -> Path:
-    """A file or folder of this machine; or of the hub, `owner/name` or `owner/name@revision`, out
-    of its cache or fetched into it.
+    """A file or folder of this machine, or of the hub.
+
+    The hub's, `owner/name` or `owner/name@revision`, comes out of its cache or is fetched into it.
 
     Raises:
         Absent: nothing is there.
@@ -62,8 +63,9 @@ def located(path: str | Path) -> Path:
 
 
 def push(folder: str | Path, name: str, private: bool = False) -> str:
-    """Uploads a folder's weights, configs and card to the hub's `owner/name`, made if it is not
-    there yet.
+    """Uploads a folder's weights, configs and card to the hub's `owner/name`.
+
+    That is made if it is not there yet.
 
     Returns:
         the address of the upload.

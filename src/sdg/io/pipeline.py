@@ -15,8 +15,9 @@ __all__ = ["save_pipeline", "unlike"]
 
 
 def unlike(denoiser: Denoiser) -> str | None:
-    """Why a `DDPMPipeline` would not draw what this denoiser draws; None where it would, patches as
-    channels.
+    """Why a `DDPMPipeline` would not draw what this denoiser draws.
+
+    It is None where it would, patches as channels.
     """
     options = denoiser.config["denoiser"]
     if options.get("heads"):
@@ -42,8 +43,9 @@ def unlike(denoiser: Denoiser) -> str | None:
 
 
 def save_pipeline(denoiser: Denoiser, folder: str | Path, half: bool = False) -> Path:
-    """Writes `model_index.json`, `unet/` with safetensors, and `scheduler/`; for a denoiser of
-    which `unlike` says nothing.
+    """Writes `model_index.json`, `unet/` with safetensors, and `scheduler/`.
+
+    The denoiser is one of which `unlike` says nothing.
 
     A denoiser of patches is one of 3 · patch² channels to diffusers: q(x_t|x_0) is the same for
     every pixel, so the order of pixels is nothing to it, and what the pipeline draws is the image

@@ -1,6 +1,6 @@
-"""Any file that holds a denoiser, to what our own files hold:
+"""Any file that holds a denoiser, to what our own files hold.
 
-a config that rebuilds it, and tensors.
+That is a config that rebuilds it, and tensors.
 """
 
 import json
@@ -79,8 +79,10 @@ class Unsettled(UserError):
 
 
 def open_denoiser(path: str | Path, asked: Mapping | None = None) -> Found:
-    """Reads a denoiser: our own safetensors or folder, a diffusers folder, the name of either on
-    the hub, or an ADM .pt or .safetensors.
+    """Reads a denoiser, of this project or of others.
+
+    It is our own safetensors or folder, a diffusers folder, the name of either on the hub, or an
+    ADM .pt or .safetensors.
 
     Arguments:
         path: of the file or folder, or `owner/name` on the Hugging Face hub.
@@ -114,8 +116,9 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> Found:
 
 
 def tensors_of(file: Path) -> dict[str, Tensor]:
-    """The tensors of somebody else's .safetensors, or of a pickle, which is read without running
-    code.
+    """The tensors of somebody else's .safetensors, or of a pickle.
+
+    A pickle is read without running code.
     """
     if file.suffix == ".safetensors":
         header(file)  # says what is damaged
@@ -240,9 +243,9 @@ def described(layout: Layout) -> str:
 
 
 def from_diffusers(folder: Path) -> Found:
-    """A folder with a `UNet2DModel` and a scheduler's config, as diffusers writes it:
+    """A folder with a `UNet2DModel` and a scheduler's config, as diffusers writes it.
 
-    beside each other or in folders of their own.
+    They lie beside each other or in folders of their own.
     """
     from diffusers import DDPMScheduler, UNet2DModel
 

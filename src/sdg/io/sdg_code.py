@@ -1,5 +1,6 @@
-"""Noisy CLIPs of the SDG authors' own code become a `NoiseAwareEncoder` around open_clip's
-ModifiedResNet.
+"""Noisy CLIPs of the SDG authors' own code.
+
+They become a `NoiseAwareEncoder` around open_clip's ModifiedResNet.
 """
 
 import math

@@ -1,7 +1,6 @@
-"""One weight format:
+"""One weight format: safetensors, and beside them all that rebuilds the model.
 
-safetensors, and beside them, in a header or in a folder's config.json, all that rebuilds the model.
-Reading never executes code.
+That stands in a header or in a folder's config.json. Reading never executes code.
 """
 
 import json
@@ -26,8 +25,9 @@ CONFIG, MODEL, UNET = (
 
 
 def save(file: str | Path, kind: str, module: nn.Module, config: dict, half: bool = False) -> Path:
-    """Writes the module's weights and its `config`, plain JSON, under `kind` ("denoiser", "clip",
-    …).
+    """Writes the module's weights and its `config`, plain JSON, under `kind`.
+
+    A kind is "denoiser", "clip", …
 
     Arguments:
         half: store matrices and kernels in float16, half the size; they are read back into float32.
@@ -49,8 +49,9 @@ def stored(module: nn.Module, half: bool) -> dict[str, Tensor]:
 
 
 def header(file: str | Path) -> dict | None:
-    """What this project's safetensors, or a folder, say of themselves, {`kind`, `config`}; None for
-    another's.
+    """What this project's safetensors, or a folder, say of themselves, {`kind`, `config`}.
+
+    It is None for another's.
 
     Raises:
         UserError: it cannot be read, or it is damaged.

@@ -8,8 +8,9 @@ __all__ = ["Alignment", "bootstrap_interval", "hits", "shares"]
 
 
 class Alignment(Metric):
-    """Share of images on which the judge reads the value that the prompt names: for each factor,
-    and for all that are named at once.
+    """Share of images on which the judge reads the value that the prompt names.
+
+    There is one for each factor, and one for all that are named at once.
 
     Arguments:
         factors: names, in the order of the judge's guesses.
@@ -40,8 +41,9 @@ class Alignment(Metric):
 
 
 def hits(guesses: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Which are right and which were asked for, booleans (B, factors + 1); the last column is "all
-    that the prompt names".
+    """Which are right and which were asked for, booleans (B, factors + 1).
+
+    The last column is "all that the prompt names".
     """
     asked, right = truth >= 0, guesses == truth
     everything, anything = (right | ~asked).all(1, keepdim=True), asked.any(1, keepdim=True)
@@ -49,9 +51,9 @@ def hits(guesses: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def shares(right: Tensor, asked: Tensor, factors: list[str]) -> dict[str, float | None]:
-    """What was right of what was asked for, summed over rows (B, factors + 1):
+    """What was right of what was asked for, summed over rows (B, factors + 1).
 
-    {factor: share, …, "all": share}.
+    It is {factor: share, …, "all": share}.
     """
     return {
         name: r / a if a else None
@@ -62,8 +64,9 @@ def shares(right: Tensor, asked: Tensor, factors: list[str]) -> dict[str, float 
 
 
 def bootstrap_interval(right: Tensor, prompts: list[str], draws: int = 1000) -> tuple[float, float]:
-    """The 95 % interval of a mean, by resampling prompts: samples of one prompt are not
-    independent.
+    """The 95 % interval of a mean, by resampling prompts.
+
+    Samples of one prompt are not independent.
 
     Arguments:
         right: 0 or 1, or another value, for each sample, (B,).

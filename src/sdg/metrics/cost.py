@@ -1,6 +1,6 @@
-"""What a sample costs:
+"""What a sample costs.
 
-passes of each network, forward and backward, floating-point operations, memory.
+That is passes of each network, forward and backward, floating-point operations, memory.
 """
 
 import resource
@@ -17,9 +17,9 @@ __all__ = ["Meter", "Network", "peak_memory", "reset_peak_memory"]
 
 
 class Network(NamedTuple):
-    """A network to be metered:
+    """A network to be metered.
 
-    the module that every pass goes through, and how to send a batch of images through it.
+    It is the module that every pass goes through, and how to send a batch of images through it.
     """
 
     module: nn.Module
@@ -91,8 +91,11 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that the GPU held for this process since it was reset, on the CPU the most
-    that the whole process ever did, earlier jobs of a sweep included."""
+    """The most memory that was held, in bytes.
+
+    That is what the GPU held for this process since it was reset, on the CPU what the whole process
+    ever did, earlier jobs of a sweep included.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,6 +1,6 @@
-"""How much of a denoiser's error a guidance gradient explains:
+"""How much of a denoiser's error a guidance gradient explains.
 
-a measure of gradients that needs no samples and no exact posterior.
+This measure of gradients needs no samples and no exact posterior.
 """
 
 import math
@@ -55,8 +55,9 @@ def explained(gradient: Tensor, error: Tensor) -> Explained:
 
 
 def information(log_snr: Sequence[float], errors: Sequence[float]) -> float:
-    """½ ∫ error dλ over λ = log(ᾱ/(1−ᾱ)), in nats: the trapezoid rule from the first level to the
-    last.
+    """½ ∫ error dλ over λ = log(ᾱ/(1−ᾱ)), in nats.
+
+    It is the trapezoid rule from the first level to the last.
 
     For the exact gradient, over all λ, this is the mutual information of x_0 and y (Guo, Shamai &
     Verdú 2005, arXiv cs/0412108); another gradient explains less. Below the noisiest level the

@@ -1,6 +1,6 @@
-"""Distances between sets of images in the features of a network:
+"""Distances between sets of images in the features of a network.
 
-every one is the same whatever rank or batch a sample was in.
+Every one is the same whatever rank or batch a sample was in.
 """
 
 from abc import abstractmethod
@@ -34,8 +34,9 @@ def enough(images: int) -> bool:
 
 
 class OfFeatures(Metric):
-    """A figure of N samples' features, gathered over ranks and put in the order of the samples:
-    what computes it then is told everything.
+    """A figure of N samples' features, gathered over ranks and put in the order of the samples.
+
+    What computes it then is told everything.
 
     Metrics of this kind that are updated alike share one copy of the features in a
     `MetricCollection`.
@@ -76,11 +77,11 @@ class OfFeatures(Metric):
 
 
 class Frechet(OfFeatures):
-    """Fréchet distance ‖m − m'‖² + tr(C + C' − 2 (C C')^½) between samples and real images (Heusel
-    et al. 2017, arXiv 1706.08500, eq. 6).
+    """Fréchet distance ‖m − m'‖² + tr(C + C' − 2 (C C')^½) between samples and real images.
 
-    It is FID where the features are Inception's. Few samples bias it upwards: compare equal
-    numbers. None for fewer than 100 of either.
+    It is that of Heusel et al. 2017 (arXiv 1706.08500, eq. 6), and FID where the features are
+    Inception's. Few samples bias it upwards: compare equal numbers. None for fewer than 100 of
+    either.
     """
 
     def of(self, features, group):
@@ -95,8 +96,9 @@ class Frechet(OfFeatures):
 
 
 class SamePrompts(Metric):
-    """Fréchet distance between N samples and N real images of the same prompts, and between N
-    others and those.
+    """Fréchet distance between N samples and N real images of the same prompts.
+
+    Beside it stands that between N others and those.
 
     The two compare: equal numbers, the same prompts, so that neither leaving a prompt aside nor
     having few samples is an advantage. None for fewer than 100.
@@ -129,11 +131,11 @@ class SamePrompts(Metric):
 
 
 class Kernel(OfFeatures):
-    """Kernel distance (Bińkowski et al. 2018, arXiv 1801.01401: MMD² with the kernel (x·y/d + 1)³)
-    and its deviation over subsets of 1000.
+    """Kernel distance and its deviation over subsets of 1000.
 
-    It is KID where the features are Inception's. Unbiased, so that few samples compare with many.
-    None for fewer than 100 of either.
+    It is that of Bińkowski et al. 2018 (arXiv 1801.01401), MMD² with the kernel (x·y/d + 1)³, and
+    KID where the features are Inception's. Unbiased, so that few samples compare with many. None
+    for fewer than 100 of either.
     """
 
     def of(self, features, group):
@@ -202,8 +204,9 @@ def within(points: Tensor, others: Tensor, k: int, part: int = 1000) -> float:
 
 
 class Diversity(OfFeatures):
-    """Mean Euclidean distance between two samples of one condition, and its 95 % interval over
-    conditions; None where none has two.
+    """Mean Euclidean distance between two samples of one condition, and its 95 % interval.
+
+    The interval is over conditions. Both are None where none has two.
     """
 
     def of(self, features, group):

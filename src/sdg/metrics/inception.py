@@ -17,8 +17,9 @@ ADDRESS = (
 
 
 class Inception(nn.Module):
-    """The 2048 features before the last layer, of images (B, 3, H, W) in [-1, 1], taken as 8-bit
-    pixels and scaled to 299 × 299.
+    """The 2048 features before the last layer, of images (B, 3, H, W) in [-1, 1].
+
+    Images are taken as 8-bit pixels and scaled to 299 × 299.
 
     Arguments:
         weights: a file of torch-fidelity's weights, or "download" for torch's hub cache and, where

@@ -7,17 +7,18 @@ __all__ = ["centres", "intersection_over_union", "spread_within"]
 
 
 def intersection_over_union(one: Tensor, other: Tensor) -> Tensor:
-    """|A ∩ B| / |A ∪ B| of each pair of masks, booleans (B, H, W):
+    """|A ∩ B| / |A ∪ B| of each pair of masks, booleans (B, H, W): (B,).
 
-    (B,); two empty ones agree, 1.
+    Two empty ones agree, 1.
     """
     union = (one | other).flatten(1).sum(1)
     return torch.where(union > 0, (one & other).flatten(1).sum(1) / union.clamp(min=1), 1.0)
 
 
 def centres(masks: Tensor) -> Tensor:
-    """The masks' centres of mass in fractions of the image's side, (B, 2) as (x, y); an empty mask
-    is at the image's centre.
+    """The masks' centres of mass in fractions of the image's side, (B, 2) as (x, y).
+
+    An empty mask is at the image's centre.
     """
     side = torch.arange(masks.shape[-1], device=masks.device) + 0.5
     m = masks.float()
@@ -31,8 +32,9 @@ def centres(masks: Tensor) -> Tensor:
 
 
 def spread_within(points: Tensor, groups: list[str]) -> float | None:
-    """Root mean square distance of points (B, D) from the mean of their group; None where no group
-    has two.
+    """Root mean square distance of points (B, D) from the mean of their group.
+
+    It is None where no group has two.
     """
     squares, degrees = 0.0, 0
     for group in dict.fromkeys(groups):

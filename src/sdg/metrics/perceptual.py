@@ -15,8 +15,9 @@ FILE = "alexnet-owt-7be5be79.pth"
 
 
 class Perceptual(Metric):
-    """Mean LPIPS (Zhang et al. 2018, arXiv 1801.03924, AlexNet) of pairs of images; None without a
-    pair.
+    """Mean LPIPS of pairs of images; None without a pair.
+
+    It is that of Zhang et al. 2018 (arXiv 1801.03924), by AlexNet.
 
     Raises:
         UserError: AlexNet's weights are not in torch's hub cache and cannot be fetched.

@@ -8,8 +8,9 @@ __all__ = ["Retrieval", "chance_within", "retrieval_top1"]
 
 
 class Retrieval(Metric):
-    """The share of samples whose own sentence is among the k that a reader finds most fitting, out
-    of all N sentences.
+    """The share of samples whose own sentence is among the k that a reader finds most fitting.
+
+    The k are out of all N sentences.
 
     Arguments:
         ks: the numbers k.
@@ -42,8 +43,11 @@ class Retrieval(Metric):
 
 
 def chance_within(scores: Tensor, own: Tensor, k: int) -> Tensor:
-    """The probability that the own sentence is among the k best where ties are broken at random,
-    (B,): with b better ones and e equally good ones, itself among them, clip((k − b)/e, 0, 1)."""
+    """The probability that the own sentence is among the k best, (B,).
+
+    Ties are broken at random: with b better ones and e equally good ones, itself among them, it is
+    clip((k − b)/e, 0, 1).
+    """
     mine = scores.gather(1, own[:, None])
     return ((k - (scores > mine).sum(1)) / (scores == mine).sum(1)).clamp(0, 1)
 

@@ -46,8 +46,9 @@ class Paint(NamedTuple):
 class ShapeReader:
     """ô(x) = argmin_o ‖x − R(o)‖² over all that the renderer takes, and the residual r(x).
 
-    With coverage m and brightness f of an object (`sdg.data.shapes.coverage`), R(o) = g(1 − m) +
-    s·c f: linear in the ground g and the shade s, which follow in closed form for each colour c.
+    With coverage m and brightness f of an object (`sdg.data.shapes.coverage`),
+    R(o) = g(1 − m) + s·c f: linear in the ground g and the shade s, which follow in closed form
+    for each colour c.
     Shape, pattern and size come from templates at every pixel and four angles; the best few are
     refined by Levenberg-Marquardt steps in radius, centre and angle, the best of them further.
     Pixels are in [0, 1]. The result depends on nothing random.
@@ -251,10 +252,10 @@ def cover(kinds: np.ndarray, places: np.ndarray, resolution: int) -> tuple[np.nd
 
 
 def painted(x: np.ndarray, m: np.ndarray, f: np.ndarray) -> Paint:
-    """The colour, background, shade and ground of least squared error, for images (N, 3, P) and
-    outlines (N, P).
+    """The colour, background, shade and ground of least squared error.
 
-    For a colour c, min over g, s of ‖x − g(1 − m) − s·c f‖², held within what the data has.
+    They are for images (N, 3, P) and outlines (N, P). For a colour c,
+    min over g, s of ‖x − g(1 − m) − s·c f‖², held within what the data has.
     """
     bare = 1 - m
     a = 3 * (bare * bare).sum(1)[:, None, None]
@@ -280,8 +281,10 @@ def picture(m: np.ndarray, f: np.ndarray, paint: Paint) -> np.ndarray:
 
 
 def solved(slopes: np.ndarray, error: np.ndarray, damping: np.ndarray) -> np.ndarray:
-    """(JᵀJ + λ diag JᵀJ) z = Jᵀe for each of N slopes J, (N, K, P), errors (N, P) and λ, (N,): (N,
-    K)."""
+    """Solves (JᵀJ + λ diag JᵀJ) z = Jᵀe: (N, K).
+
+    It does so for each of N slopes J, (N, K, P), errors (N, P) and λ, (N,).
+    """
     square = slopes @ slopes.transpose(0, 2, 1)
     diagonal = np.einsum("nkk->nk", square)
     extra = (damping[:, None] * diagonal + 1e-6)[:, :, None] * np.eye(slopes.shape[1])

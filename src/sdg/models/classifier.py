@@ -12,8 +12,9 @@ __all__ = ["NoisyClassifier"]
 
 
 class NoisyClassifier(nn.Module):
-    """log p(y | x_t) (Dhariwal & Nichol 2021, arXiv 2105.05233): the head reads the tower's
-    embedding, as long as it comes.
+    """log p(y | x_t) (Dhariwal & Nichol 2021, arXiv 2105.05233).
+
+    The head reads the tower's embedding, as long as it comes.
 
     Arguments:
         clip: config of the CLIP whose image tower this is.
@@ -62,8 +63,9 @@ class NoisyClassifier(nn.Module):
             return Encoded(self(x, t), maps)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        """Logits of all classes, (B, K), of noisy images x_t (B, 3, H, W) at levels t (B,) of the
-        classifier's schedule.
+        """Logits of all classes, (B, K), of noisy images x_t, (B, 3, H, W).
+
+        They are at levels t, (B,), of the classifier's schedule.
         """
         return self.head(self.encoder.embed(x, t))
 

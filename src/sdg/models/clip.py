@@ -26,8 +26,9 @@ BPE_SIZE = 49408  # tokens of open_clip's BPE
 
 
 class Normalise(nn.Module):
-    """From [-1, 1] to the mean and deviation that a CLIP was trained with, OpenAI's by default;
-    inside the encoder, so that the gradient passes through.
+    """From [-1, 1] to the mean and deviation that a CLIP was trained with, OpenAI's by default.
+
+    It is inside the encoder, so that the gradient passes through.
     """
 
     def __init__(
@@ -60,8 +61,9 @@ def tokens(words: Sequence[str]) -> int:
 
 
 class CLIP(nn.Module):
-    """An image tower and a text tower whose embeddings agree for an image and its caption (Radford
-    et al. 2021, arXiv 2103.00020).
+    """An image tower and a text tower whose embeddings agree for an image and its caption.
+
+    It is that of Radford et al. 2021 (arXiv 2103.00020).
 
     Arguments:
         model: what open_clip's CustomTextCLIP takes: `embed_dim`, `vision_cfg` (any timm tower, or
@@ -158,8 +160,10 @@ class CLIP(nn.Module):
             return Encoded(self.encode_image(x, t), maps)
 
     def encode_image(self, x: Tensor, t: Tensor | None = None) -> Tensor:
-        """Unit embeddings, (B, D), of images (B, 3, H, W) in [-1, 1], scaled to the tower's own
-        size. A clean encoder is told no level: `t` changes nothing.
+        """Unit embeddings, (B, D), of images (B, 3, H, W) in [-1, 1].
+
+        Images are scaled to the tower's own size. A clean encoder is told no level: `t` changes
+        nothing.
         """
         if x.shape[-1] != self.resolution:
             x = F.interpolate(x, size=(self.resolution,) * 2, mode="bicubic", antialias=True)

@@ -1,6 +1,6 @@
-"""The judge:
+"""The judge: it reads the shapes' factors and outlines off an image.
 
-reads the shapes' factors and outlines off an image; it never guides, so that it can measure.
+It never guides, so that it can measure.
 """
 
 from typing import NamedTuple
@@ -17,10 +17,10 @@ __all__ = ["Judge", "Reading"]
 
 
 class Reading(NamedTuple):
-    """What the judge sees:
+    """What the judge sees.
 
-    logits of every factor's values, (B, number of values), of the object's mask, (B, H, W), and
-    features, (B, F).
+    That is logits of every factor's values, (B, number of values), of the object's mask, (B, H, W),
+    and features, (B, F).
     """
 
     logits: dict[str, Tensor]
@@ -32,8 +32,10 @@ class Reading(NamedTuple):
         return torch.stack([logits.argmax(1) for logits in self.logits.values()], 1)
 
     def log_likelihood(self, wanted: Tensor) -> Tensor:
-        """log p(factors | image) = Σ of log softmax over the factors that each of N conditions
-        names, −1 where it names none: (B, N).
+        """log p(factors | image) of each of N conditions, (B, N).
+
+        It is the Σ of log softmax over the factors that a condition names; `wanted` is −1 where it
+        names none.
         """
         each = [
             logits.log_softmax(1)[:, values.clamp(min=0)] * (values >= 0)

@@ -17,8 +17,9 @@ NORMS_OF_TOKENS = (nn.LayerNorm, nn.RMSNorm, RmsNorm)  # channels last
 
 
 class TimeConditionedNorm(nn.Module):
-    """h ← norm(h) · (1 + a(t)) + b(t), a scale and a shift for each channel; an activation that
-    timm fused with the norm comes after.
+    """h ← norm(h) · (1 + a(t)) + b(t), a scale and a shift for each channel.
+
+    An activation that timm fused with the norm comes after.
     """
 
     def __init__(self, norm: nn.Module):

@@ -79,7 +79,9 @@ class NoisyEncoder(ABC, nn.Module):
         return F.normalize(self.embed(x, t), dim=-1)
 
     def embed(self, x: Tensor, t: Tensor) -> Tensor:
-        """Embeddings, (B, D), as long as they come; of a calibrated encoder
+        """Embeddings, (B, D), as long as they come.
+
+        Of a calibrated encoder they are
 
             z = c · e^ℓ · u,    u = r/‖r‖,    r = tower(x_t, t)
             ℓ = a · u + b · f(t)/‖f(t)‖ + α log ‖r‖ + β
@@ -112,8 +114,9 @@ class NoisyEncoder(ABC, nn.Module):
         return self.embed(x, t)
 
     def freeze(self, stages: Sequence[str]) -> None:
-        """Leaves these stages' weights as they are; the rest is trained, and BatchNorm's statistics
-        follow the noised images.
+        """Leaves these stages' weights as they are; the rest is trained.
+
+        BatchNorm's statistics follow the noised images.
 
         Raises:
             UserError: the tower has no such stage.

@@ -1,5 +1,6 @@
-"""CLIPs that others trained, open_clip's and timm's, by name; their weights from a file or, when
-asked for, from a hub.
+"""CLIPs that others trained, open_clip's and timm's, by name.
+
+Their weights come from a file or, when asked for, from a hub.
 """
 
 from collections.abc import Mapping
@@ -136,9 +137,9 @@ def pixels(told: Mapping) -> dict:
 
 
 def clip_tags(name: str) -> list[str]:
-    """Tags of a timm tower's weights that end in a CLIP's embedding:
+    """Tags of a timm tower's weights that end in a CLIP's embedding.
 
-    not those that were fine-tuned to classes.
+    Those that were fine-tuned to classes are not among them.
     """
     tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{name}.*")]
     return [

@@ -1,6 +1,6 @@
-"""Gradient checkpointing of a tower's blocks (Chen et al.
+"""Gradient checkpointing of a tower's blocks (Chen et al. 2016, arXiv 1604.06174).
 
-2016, arXiv 1604.06174): their insides are computed again when the gradient needs them.
+Their insides are computed again when the gradient needs them.
 """
 
 import functools

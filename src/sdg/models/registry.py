@@ -88,9 +88,9 @@ def embed_time(unet: UNet2DModel, width: int) -> None:
 
 
 def set_heads(unet: UNet2DModel, heads: int) -> None:
-    """Gives every attention this many heads, whatever its width:
+    """Gives every attention this many heads, whatever its width.
 
-    diffusers' arguments fix their width instead.
+    Diffusers' arguments fix their width instead.
     """
     for module in unet.modules():
         if isinstance(module, Attention):
@@ -140,9 +140,9 @@ def load_denoiser(
 
 
 def chosen_clip(encoder: Mapping) -> CLIP:
-    """The clean CLIP that `conf/encoder` names:
+    """The clean CLIP that `conf/encoder` names.
 
-    open_clip's or timm's `name` with its `pretrained` weights, else the file `clip`.
+    It is open_clip's or timm's `name` with its `pretrained` weights, else the file `clip`.
     """
     if encoder.get("name") is None:
         if encoder.get("pretrained") is not None:
@@ -157,8 +157,9 @@ def chosen_clip(encoder: Mapping) -> CLIP:
 
 
 def load_clip(file: str | Path) -> CLIP:
-    """The clean CLIP of a weight file, both towers; or of `NAME:PRETRAINED`, such as
-    ViT-B-32:openai, as `clip_by_name` takes them.
+    """The clean CLIP of a weight file, both towers; or of `NAME:PRETRAINED`.
+
+    Such a name is ViT-B-32:openai, as `clip_by_name` takes it.
     """
     name, colon, pretrained = str(file).partition(":")
     if (
@@ -181,9 +182,9 @@ def load_clip_noisy(file: str | Path) -> NoisyEncoder:
 
 
 def noisy_encoder(config: dict) -> NoisyEncoder:
-    """The encoder of a config:
+    """The encoder of a config.
 
-    with `network` a denoiser's contracting half, else a CLIP's tower.
+    With `network` it is a denoiser's contracting half, else a CLIP's tower.
     """
     if "network" in config:
         return UNetEncoder(**config)
@@ -224,9 +225,9 @@ def pair(image: NoisyEncoder, clip: CLIP) -> tuple[NoisyEncoder, CLIP]:
 
 
 def scales(encoder) -> bool:
-    """Whether an encoder may see images of another size than its own:
+    """Whether an encoder may see images of another size than its own.
 
-    a noise-aware one would see another noise, one of few words knows its own data only.
+    A noise-aware one would see another noise, one of few words knows its own data only.
     """
     return "schedule" not in encoder.config and not encoder.config["words"]
 
@@ -313,8 +314,9 @@ def fill(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
 
 
 def frozen(build: Callable[[], nn.Module], tensors: dict, file: str | Path) -> nn.Module:
-    """The model that a file's config builds, with the file's weights, in eval mode, taking no
-    gradient.
+    """The model that a file's config builds, with the file's weights.
+
+    It is in eval mode and takes no gradient.
     """
     try:
         model = build()

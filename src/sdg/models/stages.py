@@ -13,11 +13,10 @@ __all__ = ["Encoded", "Stage", "blocks", "feature_hooks", "stages", "stage_param
 
 
 class Encoded(NamedTuple):
-    """E(x, t): the unit embedding, (B, D), and the asked-for stages' maps, (B, C, H, W) or (B, C,
-    tokens).
+    """E(x, t): the unit embedding, (B, D), and the asked-for stages' maps.
 
-    `scaled` is a calibrated encoder's z at its own length, (B, D): z · E_text(y) is a logit of p(y
-    | x_t). None of others.
+    Maps are (B, C, H, W) or (B, C, tokens). `scaled` is a calibrated encoder's z at its own length,
+    (B, D): z · E_text(y) is a logit of p(y | x_t). None of others.
     """
 
     z: Tensor
@@ -46,10 +45,10 @@ class Stage(NamedTuple):
 
 
 def stages(tower: nn.Module) -> dict[str, Stage]:
-    """The stages of a tower from image to embedding: timm's own names, or open_clip's stem, layer1
-    … layer4 and resblocks.0 ….
+    """The stages of a tower from image to embedding.
 
-    A tower that is neither has none.
+    They have timm's own names, or open_clip's stem, layer1 … layer4 and resblocks.0 …. A tower that
+    is neither has none.
     """
     trunk = getattr(tower, "trunk", tower)
     if hasattr(trunk, "feature_info"):
@@ -76,8 +75,9 @@ def stages(tower: nn.Module) -> dict[str, Stage]:
 
 
 def stage_parameters(tower: nn.Module, names: Sequence[str]) -> list[Parameter]:
-    """The weights of these stages; of one that has none itself, such as a stem's pooling, all that
-    stand before it.
+    """The weights of these stages.
+
+    Of one that has none itself, such as a stem's pooling, they are all that stand before it.
 
     Raises:
         UserError: a stage that the tower lacks.
@@ -95,9 +95,9 @@ def stage_parameters(tower: nn.Module, names: Sequence[str]) -> list[Parameter]:
 
 
 def blocks(tower: nn.Module) -> list[nn.Module]:
-    """What a tower's stages consist of:
+    """What a tower's stages consist of.
 
-    residual blocks, or a stage as a whole where it is no sequence.
+    That is residual blocks, or a stage as a whole where it is no sequence.
     """
     return [
         block

@@ -1,6 +1,6 @@
-"""Image towers:
+"""Image towers, open_clip's and timm's, at any resolution, and small ones for small images.
 
-open_clip's and timm's, at any resolution, and small ones for small images in timm's registry.
+The small ones are in timm's registry.
 """
 
 import math
@@ -43,8 +43,9 @@ class TimmTower(nn.Module):
 
 
 def image_tower(model: Mapping) -> nn.Module:
-    """The image tower of a CLIP's config, from normalised images to embeddings, with untrained
-    weights.
+    """The image tower of a CLIP's config, with untrained weights.
+
+    It goes from normalised images to embeddings.
 
     Raises:
         UserError: it cannot be built for images of `vision_cfg.image_size`.
@@ -58,8 +59,9 @@ def image_tower(model: Mapping) -> nn.Module:
 
 
 def known(vision: Mapping) -> dict:
-    """A tower's config, with which nothing is fetched and no code comes from elsewhere, whatever
-    file it stood in.
+    """A tower's config, with which nothing is fetched and no code comes from elsewhere.
+
+    That is so whatever file it stood in.
 
     Raises:
         UserError: it names a tower that timm has not.
@@ -85,8 +87,9 @@ def resized(tower: nn.Module, vision: Mapping) -> nn.Module:
 
 
 def at_resolution(model: Mapping, tower: nn.Module, resolution: int) -> tuple[dict, nn.Module]:
-    """A CLIP's config and image tower for images of another size: the same weights, the embeddings
-    of positions interpolated (bicubic).
+    """A CLIP's config and image tower for images of another size.
+
+    The weights are the same, the embeddings of positions interpolated (bicubic).
 
     Arguments:
         model: as of `CLIP`.
@@ -121,8 +124,9 @@ def at_resolution(model: Mapping, tower: nn.Module, resolution: int) -> tuple[di
 
 
 def interpolated(positions: Tensor, shape: torch.Size) -> Tensor:
-    """Embeddings of a square grid's positions, (…, prefix + n², D), for another grid, (…, prefix +
-    m², D).
+    """Embeddings of a square grid's positions, for another grid.
+
+    From (…, prefix + n², D) they become (…, prefix + m², D).
     """
     for prefix in PREFIXES:
         old, new = math.isqrt(positions.shape[-2] - prefix), math.isqrt(shape[-2] - prefix)
@@ -154,8 +158,9 @@ default_cfgs = generate_default_cfgs(
 def small_resnet(
     name: str, layers: tuple, channels: tuple, stem_width: int, pretrained: bool, **options
 ) -> ResNet:
-    """A ResNet-D without the stem's pooling: 16 × 16 positions of a 32 × 32 image, stages at /2,
-    /4, /8, /16.
+    """A ResNet-D without the stem's pooling.
+
+    It has 16 × 16 positions of a 32 × 32 image, and stages at /2, /4, /8, /16.
 
     GroupNorm, because a batch of x_t mixes noise levels and batch statistics would mix them too;
     SiLU and average pooling, because guidance follows this network's gradient and kinks or skipped
@@ -188,9 +193,9 @@ def resnet_tiny(pretrained: bool = False, **options) -> ResNet:
 
 @register_model
 def resnet_small(pretrained: bool = False, **options) -> ResNet:
-    """1.6 M parameters, most of them where they see whole objects:
+    """1.6 M parameters, most of them where they see whole objects.
 
-    noise averages out over space.
+    Noise averages out over space.
     """
     return small_resnet("resnet_small", (1, 2, 2, 1), (32, 96, 160, 160), 16, pretrained, **options)
 

@@ -1,6 +1,6 @@
-"""A noise-aware encoder from a denoiser:
+"""A noise-aware encoder from a denoiser.
 
-the contracting half of its U-Net, read out as an embedding.
+It is the contracting half of its U-Net, read out as an embedding.
 """
 
 from collections.abc import Mapping
@@ -40,8 +40,9 @@ class Middle(nn.Module):
 
 
 class ContractingHalf(nn.Module):
-    """The contracting half of a UNet2DModel and a head that reads the maps in its middle as an
-    embedding.
+    """The contracting half of a UNet2DModel, and a head.
+
+    The head reads the maps in its middle as an embedding:
 
         h = middle(levels(conv_in(x)))
         r = W_2 silu(W_1 [W_0 silu(GroupNorm(h)), mean over places of h, f(t)])

@@ -107,8 +107,9 @@ def write_card(
     seconds: float | None,
     figures: dict[str, float],
 ) -> Path:
-    """Writes the card of a trained part into its folder, from the `config.yaml` and `versions.json`
-    of its run, the folder above.
+    """Writes the card of a trained part into its folder.
+
+    It is made from the `config.yaml` and `versions.json` of its run, the folder above.
 
     Arguments:
         kind: of the part.

@@ -16,9 +16,9 @@ ROWS, COLUMNS = 24, 12  # of a gallery, at most
 
 
 def run_page(folder: Path) -> Path:
-    """`report.html` of a sampling run:
+    """`report.html` of a sampling run.
 
-    figures, the samples of each condition in a row, a trajectory, the config.
+    It has figures, the samples of each condition in a row, a trajectory, the config.
     """
     from sdg.report.pictures import open_picture
 
@@ -66,8 +66,10 @@ def run_page(folder: Path) -> Path:
 
 
 def sweep_page(folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], drawn) -> Path:
-    """`report.html` of a sweep: its table, its curves, the same samples of every job, a trajectory,
-    the configs' common part.
+    """`report.html` of a sweep.
+
+    It has its table, its curves, the same samples of every job, a trajectory, the configs' common
+    part.
 
     Arguments:
         jobs: as `sdg.app.jobs` tells of them.
@@ -104,10 +106,10 @@ def sweep_page(folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], d
 def compared(
     jobs: Sequence[Mapping],
 ) -> tuple[list[str], list[tuple[str, list[tuple[Path, str] | None]]]]:
-    """The same samples of every job: what each is, and rows (name, (picture, caption) of each, None
-    where a job has it not).
+    """The same samples of every job: what each is, and rows of pictures.
 
-    A row of references stands above the rows that share it.
+    A row is (name, (picture, caption) of each, None where a job has it not). A row of references
+    stands above the rows that share it.
     """
     every = [{sample["index"]: sample for sample in samples(job["path"])} for job in jobs]
     first = list(every[0].values())
@@ -143,9 +145,9 @@ def compared(
 
 
 def lines(metrics: Mapping):
-    """(name, value, what belongs to it) of every figure, in few lines:
+    """(name, value, what belongs to it) of every figure, in few lines.
 
-    an interval stands beside its figure.
+    An interval stands beside its figure.
     """
 
     def interval(found) -> str | None:  # over conditions: of one there is none
@@ -222,9 +224,9 @@ def referred(job: Path, sample: Mapping) -> dict[str, Path]:
 
 
 def condition(sample: Mapping, whole: bool = False) -> str:
-    """What a sample was asked to be like, in few words:
+    """What a sample was asked to be like, in few words.
 
-    of a file its name alone, unless `whole`.
+    Of a file that is its name alone, unless `whole`.
     """
     return " + ".join(
         Path(sample[name]).name if name in REFERENCES and not whole else sample[name]

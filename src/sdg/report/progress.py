@@ -10,8 +10,9 @@ EVERY = 30.0  # seconds between two lines of a log
 
 
 class Bar(Progress):
-    """Steps done of all, the time left and the latest figures; as a line now and then where a bar
-    cannot move, in files and the logs of clusters.
+    """Steps done of all, the time left and the latest figures.
+
+    They are a line now and then where a bar cannot move, in files and the logs of clusters.
 
     Arguments:
         word: what is counted.

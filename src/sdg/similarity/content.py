@@ -7,8 +7,10 @@ __all__ = ["Content"]
 
 
 class Content(Term):
-    """cos(E(x, s), E(x'_s, s)), x'_s = the reference noised to the same level (ibid., eq. 9); or
-    cos(E(x, s), E(x', 0)).
+    """The cosine with the reference, noised to the same level or as it is.
+
+        cos(E(x, s), E(x'_s, s)),   x'_s = the reference noised to the same level (ibid., eq. 9)
+        cos(E(x, s), E(x', 0))
 
     The second is what the encoder was trained to find, E(x_t, t) ≈ E(x_0): the reference's own
     noise blurs nothing.

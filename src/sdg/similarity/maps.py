@@ -14,8 +14,9 @@ __all__ = ["Maps"]
 
 
 class Maps(Term):
-    """Minus how far what is read off the maps of chosen stages j is from the reference's, in one of
-    two forms.
+    """Minus how far what is read off the maps of chosen stages j is from the reference's.
+
+    It has one of two forms:
 
         squared   −Σ_j d_j,   d_j = mean of (read(E(x, s)_j) − read(E(x'_s, s)_j))²   (the paper's)
         log       −Σ_j log d_j

@@ -32,8 +32,9 @@ class References:
         }
 
     def at(self, names: Sequence[str], level: int) -> Tensor:
-        """These references at one of the denoiser's levels, (R, 3, H, W); −1 gives the images
-        themselves.
+        """These references at one of the denoiser's levels, (R, 3, H, W).
+
+        −1 gives the images themselves.
         """
         images = torch.stack([self.images[name] for name in names])
         if level < 0:

@@ -20,8 +20,9 @@ CLEAN = -1  # the level of an image without noise
 
 
 class Similarity:
-    """Σ_i w_i sim_i, from one pass of the encoder over the samples and one, shared, over the
-    references.
+    """Σ_i w_i sim_i, the sum of its terms.
+
+    It takes one pass of the encoder over the samples and one, shared, over the references.
 
     Arguments:
         encoder: E, with `encode(x, t, stages)`.
@@ -56,8 +57,9 @@ class Similarity:
     def bind(
         self, conditions: Mapping[str, Sequence[Targets]], device="cpu"
     ) -> Callable[[Tensor, int], Tensor]:
-        """sim(x, y) of a batch: of samples (B, C, H, W) at one of the denoiser's levels, −1 for
-        clean ones.
+        """sim(x, y) of a batch.
+
+        It is of samples (B, C, H, W) at one of the denoiser's levels, −1 for clean ones.
 
         Arguments:
             conditions: {term: what each sample shall be like}.

@@ -42,16 +42,18 @@ class Style(Maps):
 
 
 def log_energies(maps: Tensor) -> Tensor:
-    """log(e + ε ē) of each image by itself, (B, C), for maps (B, C, H, W); ε keeps a channel that
-    is all but silent from counting.
+    """log(e + ε ē) of each image by itself, (B, C), for maps (B, C, H, W).
+
+    ε keeps a channel that is all but silent from counting.
     """
     e = maps.square().mean((2, 3))
     return (e + FLOOR * e.mean(1, keepdim=True)).log()
 
 
 def gram(maps: Tensor) -> Tensor:
-    """G(F) = F Fᵀ/(C·H·W) of each image by itself, (B, C, C), for maps (B, C, H, W) or (B, C,
-    places).
+    """G(F) = F Fᵀ/(C·H·W) of each image by itself, (B, C, C).
+
+    The maps are (B, C, H, W) or (B, C, places).
     """
     f = maps.flatten(2)
     return f @ f.transpose(1, 2) / (f.shape[1] * f.shape[2])

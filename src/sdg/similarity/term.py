@@ -72,7 +72,8 @@ class Term(ABC):
 
 
 def is_calibrated(encoder) -> bool:
-    """Whether z · E_text(y) of this encoder is a logit of p(y | x_t); `Encoded.scaled` is there
-    then.
+    """Whether z · E_text(y) of this encoder is a logit of p(y | x_t).
+
+    `Encoded.scaled` is there then.
     """
     return getattr(encoder, "calibrated", False)

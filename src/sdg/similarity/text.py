@@ -12,16 +12,17 @@ __all__ = ["Text"]
 
 
 class Text(Term):
-    """cos(E(x, s), E_text(y)), the seed's text guidance (Liu et al. 2022, arXiv 2112.05744, eq. 7),
-    or with rivals y_k
+    """The seed's text guidance (Liu et al. 2022, arXiv 2112.05744, eq. 7).
+
+    It is cos(E(x, s), E_text(y)), or with rivals y_k
 
         cos(E(x, s), E_text(y)) − 1/c log mean_k exp(c · cos(E(x, s), E_text(y_k)))
 
-    CLIP's training (van den Oord et al. 2018, arXiv 1807.03748, eq. 5) makes c · cos estimate log
-    p(y | x) − log p(y) up to a term of x alone. That term says nothing of y, but its gradient moves
-    x; where the rivals are draws of p(y), what is subtracted is just it. A calibrated encoder's z,
-    at its own length, takes the place of c · E, and the value is its estimate of log p(y | x_s) −
-    log p(y):
+    CLIP's training (van den Oord et al. 2018, arXiv 1807.03748, eq. 5) makes c · cos estimate
+    log p(y | x) − log p(y) up to a term of x alone. That term says nothing of y, but its gradient
+    moves x; where the rivals are draws of p(y), what is subtracted is just it. A calibrated
+    encoder's z, at its own length, takes the place of c · E, and the value is its estimate of
+    log p(y | x_s) − log p(y):
 
         z · E_text(y) − log mean_k exp(z · E_text(y_k))
 

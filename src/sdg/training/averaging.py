@@ -10,7 +10,7 @@ __all__ = ["EMA"]
 
 
 class EMA(WeightAveraging):
-    """An exponential moving average whose memory grows with the run:
+    """An exponential moving average whose memory grows with the run.
 
         θ̄ ← d θ̄ + (1 − d) θ,   d = min(decay, (1 + n)/(10 + n))   after n updates
 

@@ -12,8 +12,9 @@ __all__ = ["ClassifierTraining"]
 
 
 class ClassifierTraining(TrainingModule):
-    """Minimises −log p(y | x_t) of every factor, x_t ~ q(x_t | x_0), t uniform. Validation is
-    accuracy over t.
+    """Minimises −log p(y | x_t) of every factor, x_t ~ q(x_t | x_0), t uniform.
+
+    Validation is accuracy over t.
 
     Arguments:
         classifier: the model; its schedule is q's.

@@ -14,8 +14,9 @@ __all__ = ["CLIPTraining"]
 
 
 class CLIPTraining(TrainingModule):
-    """Symmetric contrastive training, with a second term between two views of an image (Mu et al.
-    2022, arXiv 2112.12750):
+    """Symmetric contrastive training, with a second term between two views of an image.
+
+    After Mu et al. 2022 (arXiv 2112.12750),
 
         loss = L(E(x), E_text(y); c) + w L(E(x), E(x + σn); c')
 

@@ -16,8 +16,9 @@ def contrastive_loss(
     gather: Callable[[Tensor], Tensor] = lambda z: z[None],
     rank: int = 0,
 ) -> Tensor:
-    """½ [CE(c·a Bᵀ) + CE(c·b Aᵀ)] with the matched pairs on the diagonal (Radford et al. 2021, fig.
-    3).
+    """½ [CE(c·a Bᵀ) + CE(c·b Aᵀ)] with the matched pairs on the diagonal.
+
+    It is that of Radford et al. 2021, fig. 3.
 
     Arguments:
         a, b: unit embeddings of this rank's pairs, (N, D).

@@ -17,8 +17,9 @@ BINS = 5  # of t, in which validation reports the loss
 
 
 class DDPM(TrainingModule):
-    """Minimises E_{t, ε} of the denoiser's loss, t uniform; validation reports it over t and draws
-    samples.
+    """Minimises E_{t, ε} of the denoiser's loss, t uniform.
+
+    Validation reports it over t and draws samples.
 
     Arguments:
         denoiser: network and schedule.

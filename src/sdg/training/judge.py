@@ -12,8 +12,9 @@ __all__ = ["JudgeTraining"]
 
 
 class JudgeTraining(TrainingModule):
-    """Cross-entropy of every factor and of every pixel's belonging to the object, on images with a
-    little noise, since samples are never as clean as renderings.
+    """Cross-entropy of every factor and of every pixel's belonging to the object.
+
+    Images have a little noise, since samples are never as clean as renderings.
 
     Arguments:
         judge: the classifier.

@@ -21,8 +21,9 @@ __all__ = ["TrainingModule", "timed_cosine", "warmup_cosine"]
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
-    """The learning rate's share of its peak: (k+1)/(wT) while k < wT, then ½ (1 + cos(π (k − wT)/(T
-    − wT))), at step k = 0 … T−1.
+    """The learning rate's share of its peak at step k = 0 … T−1.
+
+        (k+1)/(wT) while k < wT, then ½ (1 + cos(π (k − wT)/(T − wT)))
 
     A function of the step alone: a resumed run may have another T.
 
@@ -47,11 +48,12 @@ def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) 
 def timed_cosine(
     optimizer: Optimizer, total_steps: int, seconds: float, warmup: float = 0.05
 ) -> LambdaLR:
-    """The learning rate's share of its peak over time, for a run that ends by the clock
-    (`trainer.max_time`):
+    """The learning rate's share of its peak over time.
 
-        u/w while u < w, then ½ (1 + cos(π (u − w)/(1 − w))), at the elapsed share u of the time, 0
-        ≤ u ≤ 1
+    It is for a run that ends by the clock (`trainer.max_time`). At the elapsed share u of the time,
+    0 ≤ u ≤ 1, it is
+
+        u/w while u < w, then ½ (1 + cos(π (u − w)/(1 − w)))
 
     Two runs differ as their machine's speed does: use `warmup_cosine` where a run must be
     repeatable.
@@ -134,9 +136,11 @@ class TrainingModule(pl.LightningModule):
         checkpoint["config"] = json.loads(json.dumps(self.model.config))
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Raises:
-        UserError: the checkpoint is of another model; with other words or classes its rows would
-        change their meaning.
+        """Refuses the checkpoint of another model.
+
+        Raises:
+            UserError: the checkpoint is of another model; with other words or classes its rows
+                would change their meaning.
         """
         for key, theirs, ours in differences(
             checkpoint.get("config", self.model.config), self.model.config
@@ -152,7 +156,8 @@ class TrainingModule(pl.LightningModule):
         return self.all_gather(z, sync_grads=True) if self.trainer.world_size > 1 else z[None]
 
     def export(self, folder: str | Path, half: bool = False) -> Path:
-        """Writes the model, in `half` precision or full, into a folder of its own; after training
-        Lightning has left the averaged weights in it.
+        """Writes the model, in `half` precision or full, into a folder of its own.
+
+        After training Lightning has left the averaged weights in it.
         """
         return save_folder(Path(folder) / self.kind, self.kind, self.model, half)

@@ -31,8 +31,9 @@ MAX_SNR = (
 
 
 class NoiseAwareFinetuning(TrainingModule):
-    """Pulls E(x_t, t) to the clean E(x_0) of the same image and away from those of others (Liu et
-    al. 2022, arXiv 2112.05744).
+    """Pulls E(x_t, t) to the clean E(x_0) of the same image and away from those of others.
+
+    After Liu et al. 2022 (arXiv 2112.05744),
 
         loss = w_1 ½ [CE(c·u z'ᵀ) + CE(c·z' uᵀ)] + w_2 (1 − u·z') + w_3 CE(p_c(· | x_0), q(· | x_t))
              + w_4 min(1, 5/SNR_t) ‖ε̂(x_t) − σ_t ∇_x log q(k | x_t) − ε‖²,   k ~ p_c(· | x_0)
@@ -210,8 +211,9 @@ class NoiseAwareFinetuning(TrainingModule):
     def score_matching(
         self, z: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, clean: Tensor, text: Tensor
     ) -> Tensor:
-        """The mean over images of min(1, 5/SNR_t) ‖ε̂ − σ_t ∇_x log q(k | x_t) − ε‖², k ~ p_c(· |
-        x_0).
+        """The mean over images of the score-matching loss.
+
+        It is min(1, 5/SNR_t) ‖ε̂ − σ_t ∇_x log q(k | x_t) − ε‖², k ~ p_c(· | x_0).
         """
         with torch.no_grad():
             k = torch.multinomial(self.belief(clean, text).exp(), 1)
