@@ -31,7 +31,7 @@ def test_every_experiment_says_whose_it_is_and_is_tried_here():
     names = {file.stem for file in (ROOT / "conf" / "experiment").glob("*.yaml")}
     assert of("sample.py") | of("train.py") == names
     assert of("sample.py") == {"brief", "score", "evaluate", "ddpm_celebahq_hub", *(f"paper_{what}" for what in ("ffhq", "lsun_bedroom", "lsun_cat", "lsun_horse"))}
-    assert of("train.py") == {"calibrated", "ddpm_cifar10", "emoji64"}  # the first in test_training.py
+    assert of("train.py") == {"calibrated", "contrastive", "ddpm_cifar10", "emoji64"}  # the first in test_training.py
 
 
 @pytest.fixture(scope="module")
