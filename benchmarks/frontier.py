@@ -28,7 +28,7 @@ from frontier_curves import (
 from runs import ROOT, sample, within
 
 SETTINGS = {"data": "portraits", "named": 4}
-GAMMAS = (0, 2, 5, 10, 20, 40)
+GAMMAS = (0, 1, 2, 3, 5, 10, 20, 40)
 CONTRASTIVE = "weights/portraits/clip_contrastive.safetensors"
 NEGATIVES = {"similarity__text__rivals": "held_out"}  # as the calibrated encoders have by default
 LEVEL = 0.8  # of the share shown, that γ is to reach

@@ -53,6 +53,7 @@ def test_every_experiment_says_whose_it_is_and_is_tried_here():
     }
     assert of("train.py") == {
         "calibrated",
+        "contrastive",
         "ddpm_cifar10",
         "emoji64",
     }  # the first in test_training.py

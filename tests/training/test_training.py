@@ -380,6 +380,21 @@ def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(
     assert len(list((tmp_path / "sampled").rglob("*.png"))) > 0
 
 
+def test_the_papers_objective_is_an_experiment(run, weights, tmp_path):
+    run(
+        "train.py",
+        "encoder=clip_noisy",
+        "experiment=contrastive",
+        *SMALL,
+        "trainer.max_steps=1",
+        f"encoder.clip={weights}/clip.safetensors",
+        "module.width=32",
+        "module.hidden=32",
+        f"hydra.run.dir={tmp_path}/run",
+    )
+    assert not load_clip_noisy(tmp_path / "run" / "clip_noisy").calibrated
+
+
 def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
     run, weights, tiny, tmp_path
 ):
