@@ -4,7 +4,7 @@ RUN = $(VENV)/bin/python
 DATA ?= portraits
 PARTS = denoiser clip clip_noisy $(if $(filter shapes,$(DATA)),judge)
 
-.PHONY: help setup demo test slow study weights clean
+.PHONY: help setup demo test lint slow study weights clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ demo: setup      ## guided samples from the shipped weights
 
 test: setup      ## the tests, without the slow ones
 	$(RUN) -m pytest -m "not slow"
+
+lint: setup      ## formatting and lint, as CI checks them
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
 
 slow: setup      ## the slow tests: the figures of the shipped weights, the notebook
 	$(RUN) -m pytest -m slow

@@ -15,7 +15,7 @@ from PIL import Image
 
 from sdg.errors import UserError, choice
 
-__all__ = ["Layer", "credit", "definition", "layers", "render", "styles"]
+__all__ = ["Layer", "credit", "definition", "render", "styles"]
 
 INSTALL = "pip install dicebear-core dicebear-styles dicebear-schema resvg-py"
 
@@ -121,8 +121,3 @@ def render(name: str, options: Mapping, resolution: int) -> np.ndarray:
     image = whole(name).render(options, resolution).astype(np.uint16)
     colour, opacity = image[..., :3], image[..., 3:]
     return ((colour * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
-
-
-def layers(name: str) -> list[Layer]:
-    """The elements of a style's canvas from back to front, each a layer of its own."""
-    return [Layer(name, [place]) for place in range(len(definition(name)["canvas"]["elements"]))]

@@ -8,12 +8,11 @@ import re
 import numpy as np
 
 from sdg.data.portrait_factors import FACTORS
+from sdg.data.sentences import GROUNDS, OPENINGS, PEOPLE, article
 from sdg.errors import UserError, near
 
 __all__ = ["WORDS", "all_named", "describe", "zero_shot_caption"]
 
-OPENINGS = ("", "", "", "a portrait of ", "a picture of ", "a drawing of ")
-PEOPLE = ("person", "person", "character")
 EXPRESSIONS = {
     "happy": ("smiling", "happy"),
     "sad": ("sad", "unhappy"),
@@ -52,7 +51,6 @@ CLOTHES = {
     "blazer": ("a {}blazer",),
     "dungarees": ("{}dungarees",),
 }
-GROUNDS = ("on a {} background", "against a {} background", "in front of a {} background")
 
 # What a word says of a factor by itself.
 MEANING = {word: ("expression", value) for value, words in EXPRESSIONS.items() for word in words}
@@ -204,11 +202,6 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     if "background" in said:
         phrase += " " + article(pick(GROUNDS).format(said["background"]))
     return pick(OPENINGS) + phrase
-
-
-def article(phrase: str) -> str:
-    """The phrase with every "a" and "an" as the next word wants it."""
-    return re.sub(r"\ban? (?=(\w))", lambda found: "an " if found[1] in "aeiou" else "a ", phrase)
 
 
 def zero_shot_caption(factor: str, value: str) -> str:

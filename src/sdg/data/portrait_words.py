@@ -10,13 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sdg.data.sentences import GROUNDS, OPENINGS, PEOPLE, article
 from sdg.errors import UserError, near
 
 __all__ = ["GRAMMAR", "Words", "article", "tokens"]
 
-OPENINGS = ("", "", "", "a portrait of ", "a picture of ", "a drawing of ")
-PEOPLE = ("person", "person", "character")
-GROUNDS = ("on a {} background", "against a {} background", "in front of a {} background")
 GRAMMAR = (
     "a",
     "an",
@@ -85,11 +83,6 @@ def tokens(caption: str) -> list[str]:
     """The words of a caption in small letters, with one spelling each."""
     given = re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", caption.lower())
     return [SPELLINGS.get(word, word) for word in given]
-
-
-def article(phrase: str) -> str:
-    """The phrase with every "a" and "an" as the next word wants it."""
-    return re.sub(r"\ban? (?=(\w))", lambda m: "an " if m[1] in "aeiou" else "a ", phrase)
 
 
 class Noun(NamedTuple):

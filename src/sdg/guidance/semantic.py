@@ -16,7 +16,7 @@ PLACES = ("mean", "mean_own_level", "x_t", "x0")
 
 
 class SemanticGuidance(Method):
-    """The seed's equation (Liu et al. 2022, arXiv 2112.05744, alg. 1).
+    """The paper's equation (Liu et al. 2022, arXiv 2112.05744, alg. 1).
 
     From p(x_s | x_t, y) ∝ p_θ(x_s | x_t) exp(γ sim(x_s, y)) follows
 

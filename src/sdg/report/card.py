@@ -15,7 +15,7 @@ CARD = "README.md"  # its name on the hub
 TITLES = {
     "denoiser": "Denoiser: the diffusion model",
     "clip": "Clean CLIP: image and text tower",
-    "clip_noisy": "Noise-aware encoder: the CLIP's image tower, told t",
+    "clip_noisy": "Noise-aware encoder: E(x_t, t) in the space of a CLIP",
     "classifier_noisy": "Noise-aware classifier",
     "judge": "Judge: reads the factors off an image; never guides",
 }

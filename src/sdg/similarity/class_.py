@@ -13,7 +13,7 @@ __all__ = ["Class"]
 class Class(Term):
     """A class among those of its factor, in one of three forms.
 
-        cosine       cos(E(x, s), E_text(caption of y))                           (the seed's)
+        cosine       cos(E(x, s), E_text(caption of y))                           (the paper's)
         contrastive  log softmax_k c · cos(E(x, s), E_text(caption_k)),
                      of a calibrated encoder log softmax_k z · E_text(caption_k)
         classifier   log p(y | x_s) of a noisy classifier (Dhariwal & Nichol 2021, arXiv 2105.05233)
