@@ -11,11 +11,13 @@ from torch import Tensor
 from sdg.data.prompts import read_table
 from sdg.errors import UserError, integer
 
-__all__ = ["Bank", "Captions", "SentenceFile", "Templates", "banks_of"]
+__all__ = ["Bank", "Captions", "Neighbours", "SentenceFile", "Templates", "banks_of"]
 
-POOL = 4096  # captions that are encoded once, beside those of each batch
+POOL = 32768  # captions that are encoded once, beside those of each batch
 PART = 256  # sentences encoded at once
 HELD_OUT = 256  # captions of held-out images, for validation
+NEAREST = 64  # captions of a group of neighbours
+VALIDATED = 8  # groups of neighbours in validation
 
 Encode = Callable[[list[str]], Tensor]
 
@@ -102,6 +104,44 @@ class Captions(Bank):
         return [self.fixed]
 
 
+class Neighbours(Captions):
+    """Captions that nearly say the same: each group is a caption of the pool and its nearest ones.
+
+    Captions at random differ in so much that the coarse parts of an image tell which is true, and
+    nothing is left to learn from a small one. Near ones share most of what they say. What a group
+    is about does not depend on the batch, so the belief over it stays one of the image alone.
+
+    Arguments:
+        train, held_out, size, encode: as of `Captions`; `size` is that of all groups together.
+
+    Raises:
+        UserError: the data has no captions, or is a stream.
+    """
+
+    name = "neighbours"
+
+    def __init__(self, train, held_out, size: int, encode: Encode):
+        super().__init__(train, held_out, size, encode)
+        if not hasattr(train, "caption"):
+            raise UserError(
+                "module.bank=neighbours needs training images with captions, and no stream; "
+                "use module.bank=captions."
+            )
+
+    def sample(self, batch: dict) -> list[Tensor]:
+        count = max(1, self.size // NEAREST)
+        return nearest(some(self.pool, count), self.pool)
+
+    def held_out(self) -> list[Tensor]:
+        return nearest(self.fixed[:: len(self.fixed) // VALIDATED or 1], self.fixed)
+
+
+def nearest(anchors: Tensor, embeddings: Tensor) -> list[Tensor]:
+    """For each anchor (A, D) its nearest unit embeddings by cosine, (min(N, 64), D)."""
+    found = (anchors @ embeddings.T).topk(min(NEAREST, len(embeddings)), dim=1).indices
+    return [embeddings[row] for row in found]
+
+
 class Sentences(Bank):
     """Given groups of sentences, encoded once.
 
@@ -185,6 +225,8 @@ def banks_of(names: str | Sequence[str], size: int, train, held_out, encode: Enc
     for name in [names] if isinstance(names, str) else list(names):
         if name == "captions":
             banks.append(Captions(train, held_out, size, encode))
+        elif name == "neighbours":
+            banks.append(Neighbours(train, held_out, size, encode))
         elif name == "templates":
             banks.append(Templates(getattr(held_out, "classes", None) or {}, encode))
         else:
