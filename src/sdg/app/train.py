@@ -214,12 +214,12 @@ def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
     banks = [module.bank] if isinstance(module.bank, str) else module.bank
     if (
         (module.posterior_weight or module.score_weight)
-        and "captions" in banks
+        and {"captions", "neighbours"} & set(banks)
         and not config.data.get("captions")
     ):
         raise UserError(
-            "module.bank=captions takes the sentences from the data: set data.captions=true, or "
-            "module.bank=templates or a file of sentences."
+            f"module.bank={','.join(banks)} takes the sentences from the data: set "
+            "data.captions=true, or module.bank=templates or a file of sentences."
         )
     needed = module.score_weight or module.tower == "denoiser"
     denoiser = load_denoiser(module.denoiser) if needed and module.denoiser else None

@@ -178,8 +178,8 @@ class SentenceFile(Sentences):
         place = Path(file).expanduser()
         if not place.is_file():
             raise UserError(
-                "module.bank must be captions, templates or a file of sentences, one a line; "
-                f"there is no file {file!r}."
+                "module.bank must be captions, neighbours, templates or a file of sentences, one "
+                f"a line; there is no file {file!r}."
             )
         columns = read_table(place, "module.bank")
         if "text" not in columns:
@@ -213,7 +213,7 @@ class Templates(Sentences):
 
 
 def banks_of(names: str | Sequence[str], size: int, train, held_out, encode: Encode) -> list[Bank]:
-    """The banks that `module.bank` names: captions, templates, a file of sentences, or several.
+    """The banks of `module.bank`: captions, neighbours, templates, a file, or several.
 
     Arguments:
         size: sentences of each in a step.
@@ -232,5 +232,7 @@ def banks_of(names: str | Sequence[str], size: int, train, held_out, encode: Enc
         else:
             banks.append(SentenceFile(str(name), size, encode))
     if not banks:
-        raise UserError("module.bank is empty: name captions, templates or a file of sentences.")
+        raise UserError(
+            "module.bank is empty: name captions, neighbours, templates or a file of sentences."
+        )
     return banks

@@ -71,10 +71,10 @@ class NoiseAwareFinetuning(TrainingModule):
             insides.
         contrastive_weight: w_1.
         posterior_weight: w_3; with it or `score_weight` above 0 the encoder is calibrated.
-        bank: where the sentences come from: `captions` of the data, `templates` (the captions of
-            its classes, those of each factor a bank by itself), a file with one sentence a line; or
-            several of these, whose losses add.
-        bank_size: sentences of a bank in each step.
+        bank: where the sentences come from: `captions` of the data; `neighbours`, captions that
+            nearly say the same, 64 to a group; `templates`, the captions of its classes, those of
+            each factor a group; a file with one sentence a line; or several of these. Losses add.
+        bank_size: sentences of a bank in each step, of `neighbours` in all its groups together.
         score_weight: w_4; the norm is a sum over pixels.
         score_batch: on how many images of a batch.
         denoiser: that gives ε̂, frozen, and with `tower=denoiser` the weights to start from.
