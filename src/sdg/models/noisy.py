@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sdg.diffusion.denoiser import Denoiser
 from sdg.models.clip import Normalise
 from sdg.models.recompute import recomputed
 from sdg.models.stages import Encoded, feature_hooks, stage_parameters
@@ -52,6 +53,9 @@ class NoisyEncoder(ABC, nn.Module):
     @abstractmethod
     def read(self, x: Tensor, features: Tensor) -> Tensor:
         """The tower's output for normalised noisy images, (B, D)."""
+
+    def attach(self, denoiser: Denoiser) -> None:
+        """Gives the encoder the denoiser beside which it reads; most need none."""
 
     @property
     def calibrated(self) -> bool:

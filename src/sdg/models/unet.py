@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
+from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.models.noisy import NoisyEncoder
 
@@ -91,6 +93,13 @@ class UNetEncoder(NoisyEncoder):
     classifiers of Dhariwal & Nichol 2021 (arXiv 2105.05233), the idea of reading a diffusion
     model's own features that of Luo et al. 2024 (arXiv 2312.02150). The half is trained further.
 
+    With `estimate` it reads the denoiser's estimate of the clean image beside the noisy one,
+
+        z = E([x_t, x̂_0(x_t)], t),   ∇_x z = ∂_1 E + ∂_2 E · ∂x̂_0/∂x_t
+
+    so that a part of the gradient passes through the denoiser, whose Jacobian √ᾱ/(1−ᾱ) Cov(x_0 | x_t)
+    leaves of it what images can do. `attach` gives it the denoiser.
+
     Arguments:
         clip: config of the CLIP in whose space it embeds.
         schedule: config of the noise schedule that t refers to.
@@ -99,6 +108,7 @@ class UNetEncoder(NoisyEncoder):
         places: channels that keep their places at the end of the half.
         hidden: width of the head.
         calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
+        estimate: read x̂_0 too.
     """
 
     def __init__(
@@ -110,10 +120,14 @@ class UNetEncoder(NoisyEncoder):
         places: int = 32,
         hidden: int = 256,
         calibrated: bool = False,
+        estimate: bool = False,
     ):
         side, channels = clip["model"]["vision_cfg"]["image_size"], 3 * patch**2
         unet = UNet2DModel(
-            sample_size=side // patch, in_channels=channels, out_channels=channels, **network
+            sample_size=side // patch,
+            in_channels=channels * (2 if estimate else 1),
+            out_channels=channels,
+            **network,
         )
         tower = ContractingHalf(unet, patch, places, hidden, clip["model"]["embed_dim"])
         config = {
@@ -124,8 +138,11 @@ class UNetEncoder(NoisyEncoder):
             "places": places,
             "hidden": hidden,
         }
+        if estimate:  # no key otherwise: the config of other encoders stays what it was
+            config["estimate"] = True
         super().__init__(tower, config, tower.features, calibrated)
         self.normalise = nn.Identity()  # it sees what the denoiser saw
+        self.beside: tuple[Denoiser, Tensor] | None = None
 
     @classmethod
     def of(cls, denoiser: nn.Module, clip: dict, **options) -> "UNetEncoder":
@@ -165,8 +182,45 @@ class UNetEncoder(NoisyEncoder):
         for name, value in encoder.tower.state_dict().items():
             theirs = renamed(name, names)
             if theirs in trained:
-                value.copy_(trained[theirs])
+                copy_widened(value, trained[theirs])
         return encoder
+
+    def attach(self, denoiser: Denoiser) -> None:
+        """Gives an encoder that reads x̂_0 the denoiser that estimates it.
+
+        Raises:
+            UserError: the denoiser draws images of another size, or has no level like one of the
+                encoder's.
+        """
+        if not self.config.get("estimate"):
+            return
+        if denoiser.config["resolution"] != self.resolution:
+            raise UserError(
+                f"the encoder reads the denoiser's estimates at {self.resolution} pixels a side, "
+                f"the denoiser draws {denoiser.config['resolution']}."
+            )
+        ours = Schedule(**self.config["schedule"])
+        matched = denoiser.schedule.match(ours.alpha_bar(torch.arange(ours.T)).flatten())
+        self.beside = denoiser, matched  # a tuple: its weights are not the encoder's
+
+    def embed(self, x: Tensor, t: Tensor) -> Tensor:
+        if self.config.get("estimate"):
+            x = torch.cat([x, self.estimate(x, t).to(x.dtype)], 1)
+        return super().embed(x, t)
+
+    def estimate(self, x: Tensor, t: Tensor) -> Tensor:
+        """x̂_0(x_t) of the attached denoiser, shaped as x.
+
+        Raises:
+            UserError: there is none.
+        """
+        if self.beside is None:
+            raise UserError(
+                "this encoder reads the denoiser's estimate of the clean image: give it the "
+                "denoiser first, encoder.attach(denoiser)."
+            )
+        denoiser, matched = self.beside
+        return denoiser.predict(x, matched.to(t.device)[t]).x0
 
     def level_features(self, t: Tensor) -> Tensor:
         sinusoid = self.tower.time_proj(t).to(self.tower.conv_in.weight.dtype)
@@ -174,6 +228,15 @@ class UNetEncoder(NoisyEncoder):
 
     def read(self, x: Tensor, features: Tensor) -> Tensor:
         return self.tower(x, features)
+
+
+def copy_widened(value: Tensor, trained: Tensor) -> None:
+    """Copies weights in place; those of input channels that the source lacks become 0."""
+    if value.shape == trained.shape:
+        value.copy_(trained)
+        return
+    value.zero_()
+    value[:, : trained.shape[1]] = trained
 
 
 def renamed(name: str, names: Mapping[str, str]) -> str:

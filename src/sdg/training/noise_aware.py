@@ -81,6 +81,7 @@ class NoiseAwareFinetuning(TrainingModule):
         tower: `clip`, a copy of the CLIP's image tower, its norms modulated by t; or `denoiser`,
             the contracting half of the denoiser.
         level_power: p; 1 draws t uniformly, less draws noisy images more often.
+        estimate: with `tower=denoiser`, read the denoiser's x̂_0(x_t) beside x_t.
 
     Raises:
         UserError: no objective has a weight; `tower=denoiser` has no denoiser; score matching has
@@ -108,6 +109,7 @@ class NoiseAwareFinetuning(TrainingModule):
         denoiser: Denoiser | None = None,
         tower: str = "clip",
         level_power: float = 1.0,
+        estimate: bool = False,
         **training,
     ):
         weights = {
@@ -133,6 +135,7 @@ class NoiseAwareFinetuning(TrainingModule):
             width,
             hidden,
             calibrated,
+            choice("module.estimate", estimate, (False, True)),
         )
         encoder.freeze(freeze)
         encoder.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
@@ -148,6 +151,9 @@ class NoiseAwareFinetuning(TrainingModule):
         self.bank_names, self.bank_size, self.banks = bank, bank_size, None
         self.level_power = number("module.level_power", level_power, 0.1, 10)
         self.score_batch, self.denoiser = integer("module.score_batch", score_batch, 1), None
+        if estimate:
+            self.denoiser = denoiser
+            encoder.attach(denoiser)
         if weights["score"]:
             self.denoiser, self.matching = denoiser, levels_of(denoiser, self.schedule, resolution)
 
@@ -307,6 +313,7 @@ def encoder_from(
     width: int,
     hidden: int,
     calibrated: bool,
+    estimate: bool,
 ) -> NoisyEncoder:
     """The encoder that training starts with.
 
@@ -315,6 +322,11 @@ def encoder_from(
     """
     model, copied = at_resolution(clip.config["model"], clip.tower, resolution)
     told = clip.config | {"model": model}
+    if tower == "clip" and estimate:
+        raise UserError(
+            "module.estimate=true reads the denoiser's estimate with the denoiser's own half: set "
+            "module.tower=denoiser."
+        )
     if tower == "clip":
         return NoiseAwareEncoder(copied, told, schedule, width, hidden, calibrated=calibrated)
     if denoiser is None:
@@ -322,7 +334,9 @@ def encoder_from(
             "module.tower=denoiser starts from a denoiser: set module.denoiser=FILE, or "
             "module.tower=clip."
         )
-    return UNetEncoder.of(denoiser, told, schedule=schedule, hidden=hidden, calibrated=calibrated)
+    return UNetEncoder.of(
+        denoiser, told, schedule=schedule, hidden=hidden, calibrated=calibrated, estimate=estimate
+    )
 
 
 def levels_of(denoiser: Denoiser | None, schedule: Schedule, resolution: int) -> Tensor:
