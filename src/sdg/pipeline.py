@@ -85,6 +85,8 @@ class Pipeline:
         negative_captions: Sequence[str] = (),
     ):
         self.denoiser, self.encoder, self.clip = denoiser, encoder, clip
+        if isinstance(encoder, NoisyEncoder):
+            encoder.attach(denoiser)
         self.gamma, self.sampler = number("gamma", gamma), sampler or DDPM(100)
         self.negative_captions = list(negative_captions)
         self.device, self.dtype = torch.device("cpu"), torch.float32

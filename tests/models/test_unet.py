@@ -104,3 +104,48 @@ def test_a_foreign_denoiser_is_refused():
     denoiser.config = {"resolution": 32, "schedule": SCHEDULE}
     with pytest.raises(UserError, match="module.tower=clip"):
         UNetEncoder.of(denoiser, clip_of(TOWERS["GroupNorm"]).config, schedule=SCHEDULE)
+
+
+def estimating(**options) -> tuple[UNetEncoder, torch.nn.Module]:
+    """An encoder that reads x̂_0 too, every weight of which counts, and its denoiser."""
+    encoder, denoiser = encoder_of(estimate=True, **options).double(), denoiser_of().double().eval()
+    torch.nn.init.normal_(encoder.tower.conv_in.weight, std=0.1)
+    encoder.attach(denoiser)
+    return encoder, denoiser
+
+
+def test_an_encoder_of_the_estimate_starts_as_the_one_without():
+    x, t = images(2), torch.tensor([3, 700])
+    encoder = encoder_of(estimate=True)
+    encoder.attach(denoiser_of().eval())
+    maps = [each.encode(x, t, ["middle"]).maps["middle"] for each in (encoder, encoder_of())]
+    torch.testing.assert_close(*maps)
+
+
+def test_a_part_of_its_gradient_passes_through_the_denoiser():
+    encoder, denoiser = estimating()
+    x, t = images(2).double(), torch.tensor([3, 700])
+    direction = torch.randn(2, 3, 32, 32, dtype=torch.float64)
+    seen = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(encoder.embed(seen, t).sum(), seen)
+    step = 1e-5 * direction
+    ahead, behind = (encoder.embed(x + sign * step, t) for sign in (1, -1))
+    slope = (ahead - behind).sum() / 2e-5
+    torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-5, atol=1e-8)
+    x0 = denoiser.predict(x, t).x0
+    apart = x.clone().requires_grad_()
+    z = super(UNetEncoder, encoder).embed(torch.cat([apart, x0.detach()], 1), t)
+    (without,) = torch.autograd.grad(z.sum(), apart)
+    assert (gradient - without).norm() > 0.01 * gradient.norm()
+
+
+def test_the_file_of_one_that_reads_the_estimate_gives_it_back(tmp_path):
+    encoder, denoiser = estimating(calibrated=True)
+    file = save(tmp_path / "encoder.safetensors", "clip_noisy", encoder.float(), encoder.config)
+    found, x, t = load_clip_noisy(file), images(2), torch.tensor([3, 700])
+    with pytest.raises(UserError, match="give it the denoiser first"):
+        found.embed(x, t)
+    found.attach(denoiser.float())
+    torch.testing.assert_close(found.embed(x, t), encoder.embed(x, t), rtol=1e-4, atol=1e-4)
+    with pytest.raises(UserError, match="at 32 pixels a side, the denoiser draws 64"):
+        found.attach(denoiser_of(64))

@@ -395,8 +395,9 @@ def test_the_papers_objective_is_an_experiment(run, weights, tmp_path):
     assert not load_clip_noisy(tmp_path / "run" / "clip_noisy").calibrated
 
 
+@pytest.mark.parametrize("estimate", [False, True])
 def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
-    run, weights, tiny, tmp_path
+    run, weights, tiny, tmp_path, estimate
 ):
     run(
         "train.py",
@@ -411,10 +412,12 @@ def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
         f"module.denoiser={weights}/denoiser.safetensors",
         "module.score_weight=0.01",
         "module.score_batch=4",
+        f"module.estimate={estimate}",
         f"hydra.run.dir={tmp_path}/run",
     )
     encoder = load_clip_noisy(tmp_path / "run" / "clip_noisy")
     assert isinstance(encoder, UNetEncoder) and encoder.calibrated
+    assert encoder.config.get("estimate", False) == estimate
     run(
         "sample.py",
         *tiny,
@@ -430,6 +433,7 @@ def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
     "overrides, says",
     [
         (["module.tower=denoiser"], "set module.denoiser=FILE"),
+        (["module.estimate=true"], "own half: set module.tower=denoiser"),
         (["module.contrastive_weight=0", "module.cosine_weight=0"], "every objective has weight 0"),
         (["module.posterior_weight=1"], "set data.captions=true"),
         (

@@ -46,6 +46,8 @@ def evaluate_encoder(config: DictConfig) -> None:
                 f"encoder=clip_noisy, not encoder={config.encoder_name}."
             )
         noisy, clean = pair(load_clip_noisy(config.encoder.weights), chosen_clip(config.encoder))
+        if noisy.config.get("estimate"):
+            noisy.attach(chosen_denoiser(config))
         schedule = Schedule(**noisy.config["schedule"])
         for level in config.eval.levels:
             integer("eval.levels", level, 0, schedule.T - 1)
@@ -105,6 +107,7 @@ def gradients(
     if not count or not hasattr(held_out, "caption"):
         return [], {}
     denoiser = chosen_denoiser(config).to(images.device)
+    noisy.attach(denoiser)
     side = denoiser.config["resolution"]
     if side != images.shape[-1]:
         raise UserError(

@@ -13,6 +13,7 @@ from sdg.data.prompts import escape_prompt, parse_weighted_prompt, read_conditio
 from sdg.data.requests import Request
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
+from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import chosen_clip, load_classifier, load_clip_noisy, pair, scales
 from sdg.models.stages import stages
 from sdg.similarity import Class, Content, Similarity, Structure, Style, Term, Text, matched_levels
@@ -168,6 +169,8 @@ def build_similarity(
         UserError: the encoder cannot give a similarity that the run names.
     """
     image, text = load_encoders(config)
+    if isinstance(image, NoisyEncoder):
+        image.attach(denoiser)
     if image.resolution != denoiser.config["resolution"] and not scales(image):
         raise UserError(
             f"the encoder takes {image.resolution} pixels a side, the denoiser draws "

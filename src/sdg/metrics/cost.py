@@ -19,11 +19,16 @@ __all__ = ["Meter", "Network", "peak_memory", "reset_peak_memory"]
 class Network(NamedTuple):
     """A network to be metered.
 
-    It is the module that every pass goes through, and how to send a batch of images through it.
+    Attributes:
+        module: every pass goes through it.
+        call: sends a batch of images through it.
+        inside: the other network that `call` sends them through too, whose passes are counted by
+            themselves.
     """
 
     module: nn.Module
     call: Callable[[Tensor], Tensor]
+    inside: str | None = None
 
 
 class Meter:
@@ -60,15 +65,14 @@ class Meter:
         """
         for hook in self.hooks:
             hook.remove()
-        kinds = {name: (f"{name}_forwards", f"{name}_backwards") for name in self.networks}
-        flops = sum(
-            self.counts[kind] * each
-            for name, network in self.networks.items()
-            for kind, each in zip(kinds[name], flops_of_one(network.call, image), strict=True)
-        )
-        return {kind: self.counts[kind] for pair in kinds.values() for kind in pair} | {
-            "flops": flops
-        }
+        each = {name: flops_of_one(net.call, image) for name, net in self.networks.items()}
+        counts, flops = {}, 0
+        for name, network in self.networks.items():
+            for k, way in enumerate(("forwards", "backwards")):
+                within = each[network.inside][k] if network.inside else 0
+                counts[f"{name}_{way}"] = count = self.counts[f"{name}_{way}"]
+                flops += count * (each[name][k] - within)
+        return counts | {"flops": flops}
 
 
 def flops_of_one(call: Callable[[Tensor], Tensor], image: Tensor) -> tuple[int, int]:

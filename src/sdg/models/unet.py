@@ -97,8 +97,8 @@ class UNetEncoder(NoisyEncoder):
 
         z = E([x_t, x̂_0(x_t)], t),   ∇_x z = ∂_1 E + ∂_2 E · ∂x̂_0/∂x_t
 
-    so that a part of the gradient passes through the denoiser, whose Jacobian √ᾱ/(1−ᾱ) Cov(x_0 | x_t)
-    leaves of it what images can do. `attach` gives it the denoiser.
+    so that a part of the gradient passes through the denoiser; its Jacobian,
+    √ᾱ/(1−ᾱ) Cov(x_0 | x_t), leaves of that part what images can do. `attach` gives it the denoiser.
 
     Arguments:
         clip: config of the CLIP in whose space it embeds.
@@ -220,7 +220,7 @@ class UNetEncoder(NoisyEncoder):
                 "denoiser first, encoder.attach(denoiser)."
             )
         denoiser, matched = self.beside
-        return denoiser.predict(x, matched.to(t.device)[t]).x0
+        return denoiser.to(x.device).predict(x, matched.to(t.device)[t]).x0
 
     def level_features(self, t: Tensor) -> Tensor:
         sinusoid = self.tower.time_proj(t).to(self.tower.conv_in.weight.dtype)
