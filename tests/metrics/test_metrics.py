@@ -120,6 +120,19 @@ def test_cost_of_a_convolution_is_its_multiplications_and_additions(passes, back
     }
 
 
+def test_a_network_inside_another_is_counted_once():
+    inner, outer = (nn.Conv2d(3, 3, 1, bias=False).requires_grad_(False) for _ in range(2))
+    meter = Meter(
+        {
+            "inner": Network(inner, inner),
+            "outer": Network(outer, lambda x: outer(inner(x)), inside="inner"),
+        }
+    )
+    outer(inner(torch.randn(2, 3, 4, 4, requires_grad=True))).sum().backward()
+    cost = meter.close(torch.randn(3, 4, 4))
+    assert cost["flops"] == 2 * (2 + 2) * 2 * 3 * 3 * 16
+
+
 # --- layout -------------------------------------------------------------------------------------
 
 
