@@ -114,6 +114,17 @@ def test_help_and_plugins_answer(start):
     assert "\t\tSearch\n" in start("sdg-sample", "--info", "plugins")
 
 
+def test_settings_of_ones_own_and_errors_that_name_the_installed_command(start, tmp_path):
+    own = tmp_path / "mine/experiment"
+    own.mkdir(parents=True)
+    (own / "own.yaml").write_text("# @package _global_\nguidance: {gamma: 7}\n")
+    asked = ("data=shapes", "experiment=own", "--cfg", "job")
+    told = start("sdg-sample", f"--config-dir={own.parent}", *asked)
+    assert "gamma: 7" in told
+    said = start("python", "-c", "from sdg.io.shipped import program; print(program('train'))")
+    assert said == "sdg-train\n"
+
+
 def test_shipped_weights_are_found_by_their_path(start, tmp_path):
     assert "a denoiser" in start(
         "sdg-checkpoints", "inspect", "weights/shapes/denoiser.safetensors"

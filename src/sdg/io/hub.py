@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from sdg.errors import UserError, first_line
-from sdg.io.shipped import on_this_machine
+from sdg.io.shipped import on_this_machine, program
 
 __all__ = ["Absent", "located", "named", "push"]
 
@@ -46,8 +46,8 @@ def located(path: str | Path) -> Path:
             return place
         hint = f" If {path} is a name on the hub, say {path}@main." if NAME.match(str(path)) else ""
         raise Absent(
-            f"no weights at {path}; train them (`python train.py --help` lists how) or set the "
-            f"path of a file or folder that exists.{hint}"
+            f"no weights at {path}; train them (`{program('train')} --help` lists how) or set "
+            f"the path of a file or folder that exists.{hint}"
         )
     from huggingface_hub import snapshot_download
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sdg.errors import UserError, near
 
-__all__ = ["CHECKOUT", "CONF", "on_this_machine", "shipped", "shipped_names"]
+__all__ = ["CHECKOUT", "CONF", "on_this_machine", "program", "shipped", "shipped_names"]
 
 INDEX = "pipeline.json"
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -15,6 +15,11 @@ PACKAGE = Path(__file__).resolve().parents[1]
 CHECKOUT = None if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1]
 HOME = CHECKOUT or PACKAGE
 CONF, WEIGHTS = HOME / "conf", HOME / "weights"
+
+
+def program(name: str) -> str:
+    """How the command `name` is started: `python train.py` in a checkout, else `sdg-train`."""
+    return f"sdg-{name}" if CHECKOUT is None else f"python {name}.py"
 
 
 def shipped_names() -> list[str]:
