@@ -8,15 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "src"))
 
-from sdg.app.cli import entry_point  # noqa: E402
-
-
-@entry_point("train")
-def main(config):
-    from sdg.app.train import train
-
-    train(config)
-
+from sdg.app.commands import train as main  # noqa: E402
 
 if __name__ == "__main__":
     main()

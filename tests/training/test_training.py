@@ -161,6 +161,7 @@ def test_a_finished_run_is_not_resumed(denoiser_run, run, tmp_path):
             *SMALL,
             *UNET,
             "trainer.max_steps=4",
+            "callbacks.ema.decay=0.5",
             f"ckpt_path={denoiser_run}/checkpoints/last.ckpt",
             f"hydra.run.dir={tmp_path}/run",
         )
@@ -175,6 +176,7 @@ def test_a_run_that_was_killed_before_it_wrote_its_weights_gives_them_when_resum
         *SMALL,
         *UNET,
         "trainer.max_steps=4",
+        "callbacks.ema.decay=0.5",
         f"ckpt_path={tmp_path}/killed/checkpoints/last.ckpt",
         f"hydra.run.dir={tmp_path}/run",
     )
@@ -299,6 +301,7 @@ def test_resume_true_finds_the_newest_run(denoiser_run, run, capsys):
         *SMALL,
         *UNET,
         "trainer.max_steps=6",
+        "callbacks.ema.decay=0.5",
         "resume=true",
         f"hydra.run.dir={denoiser_run.parent}/second",
     )

@@ -21,6 +21,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 
 from sdg.errors import UserError, integer, number
+from sdg.io.shipped import program
 
 __all__ = ["Search"]
 
@@ -179,7 +180,7 @@ class Search(Sweeper):
             + "".join(
                 f", {name} = {value:.3g}" for name, value in best.user_attrs["figures"].items()
             )
-            + ": python sample.py "
+            + f": {program('sample')} "
             + " ".join(overrides(best.params))
         )
 

@@ -4,12 +4,13 @@ That is Hydra around `main`, and one clear line instead of a traceback for what 
 """
 
 import functools
+import io
 import os
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 import hydra
@@ -22,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from sdg.app.jobs import Jobs
 from sdg.app.naming import register, sweep_name
 from sdg.errors import UserError, near
+from sdg.io.shipped import CONF
 
 __all__ = ["entry_point"]
 
@@ -47,19 +49,17 @@ def entry_point(config_name: str) -> Callable:
     """
 
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
-        conf = Path(main.__code__.co_filename).resolve().parent / "conf"
-
         @functools.wraps(main)
         def job(config: DictConfig) -> str | None:
             hydra_config = HydraConfig.get()
             if hydra_config.mode != RunMode.MULTIRUN:
-                with explained(conf, config_name):  # before Hydra adds lines of its own
+                with explained(CONF, config_name):  # before Hydra adds lines of its own
                     main(config)
                 return None
             try:
                 main(config)
             except Exception as error:
-                message = explain(error, conf, config_name)
+                message = explain(error, CONF, config_name)
                 if message is None:
                     traceback.print_exc()
                     message = type(error).__name__
@@ -89,8 +89,8 @@ def entry_point(config_name: str) -> Callable:
             ):
                 sys.argv.append(f"hydra.callbacks.report.sweep={sweep_name(sys.argv[2:])}")
             Jobs.failed.clear()
-            with explained(conf, config_name):
-                hydra.main(version_base="1.3", config_path=str(conf), config_name=config_name)(
+            with explained(CONF, config_name), help_names_command(config_name):
+                hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
                     job
                 )()
             if Jobs.failed:
@@ -99,6 +99,21 @@ def entry_point(config_name: str) -> Callable:
         return run
 
     return decorate
+
+
+@contextmanager
+def help_names_command(config_name: str) -> Iterator[None]:
+    """Makes the examples of `--help` begin with the installed command, where it was started."""
+    command = Path(sys.argv[0]).name
+    if command != f"sdg-{config_name}" or not {"-h", "--help"} & set(sys.argv):
+        yield
+        return
+    text = io.StringIO()
+    try:
+        with redirect_stdout(text):
+            yield
+    finally:  # Hydra ends the program after its help
+        print(re.sub(r"\bpython (sample|train)\.py\b", r"sdg-\1", text.getvalue()), end="")
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from sdg.app.caches import cache_name, register_caches
+
 __all__ = [
     "NOT_DRAWN_WITH",
     "chosen_similarities",
@@ -19,6 +21,7 @@ __all__ = [
 ]
 
 NOT_DRAWN_WITH = (
+    "cache",
     "callbacks",
     "eval",
     "hydra",
@@ -46,9 +49,10 @@ def chosen_similarities(config: DictConfig) -> list[str]:
 def sample_settings(config: DictConfig) -> dict:
     """The settings that samples follow from, resolved."""
     kept = OmegaConf.masked_copy(config, [key for key in config if key not in NOT_DRAWN_WITH])
-    return OmegaConf.to_container(kept, resolve=True) | {
-        "trainer": {key: str(config.trainer[key]) for key in TRAINER}
-    }
+    settings = OmegaConf.to_container(kept, resolve=True)
+    if name := cache_name(config):
+        settings["data"]["cache"] = name
+    return settings | {"trainer": {key: str(config.trainer[key]) for key in TRAINER}}
 
 
 def run_name(config: DictConfig) -> str:
@@ -74,5 +78,6 @@ def digest(told) -> str:
 
 
 def register() -> None:
-    """Makes `${run_name:}` known to configs."""
+    """Makes `${run_name:}` and `${cache:NAME}` known to configs."""
+    register_caches()
     OmegaConf.register_new_resolver("run_name", lambda *, _root_: run_name(_root_), replace=True)

@@ -27,6 +27,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from sdg.app.loggers import end_wandb_run
 from sdg.errors import UserError, integer
 from sdg.io.hub import Absent
+from sdg.io.shipped import CHECKOUT, CONF
 
 __all__ = ["make_trainer", "run"]
 
@@ -62,6 +63,8 @@ def run(config: DictConfig) -> Iterator[Path]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     first = rank_zero_only.rank == 0
     begun = (folder / "config.yaml").exists()  # by the same command, which may be at work
+    records = [folder / name for name in ("config.yaml", "versions.json")]
+    earlier = {file: file.read_text() for file in records if file.exists()}
     if first:
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
         versions = {name: version(name) for name in RECORDED} | {
@@ -77,10 +80,14 @@ def run(config: DictConfig) -> Iterator[Path]:
         except Exception as error:
             if not begun:
                 remove_empty_run(folder)
+            elif first and isinstance(error, UserError):  # the folder keeps what made it
+                for file, text in earlier.items():
+                    file.write_text(text)
             if isinstance(error, Absent) and (experiment := external_experiment()):
+                conf = CONF if CHECKOUT is None else CONF.name
                 raise UserError(
-                    f"{error} conf/experiment/{experiment}.yaml says what it needs and where that "
-                    "is found."
+                    f"{error} {conf}/experiment/{experiment}.yaml says what it needs and where "
+                    "that is found."
                 ) from error
             raise
         finally:

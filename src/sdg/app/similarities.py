@@ -13,6 +13,7 @@ from sdg.data.prompts import escape_prompt, parse_weighted_prompt, read_conditio
 from sdg.data.requests import Request
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
+from sdg.io.shipped import on_this_machine
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import chosen_clip, load_classifier, load_clip_noisy, pair, scales
 from sdg.models.stages import stages
@@ -237,7 +238,8 @@ def negative_captions(said: str | None, held_out, calibrated: bool = False) -> l
         said = "held_out"
     if said != "held_out":
         key = "similarity.text.rivals"
-        found = read_table(Path(str(said)).expanduser(), key)
+        file = on_this_machine(str(said)) or Path(str(said)).expanduser()
+        found = read_table(file, key)
         if "text" not in found:
             raise UserError(f"{key}: {said} has no column 'prompt'.")
         return found["text"]

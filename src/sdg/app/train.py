@@ -1,8 +1,6 @@
 """`python train.py`: from a composed config to trained weights."""
 
-import pickle
 import time
-from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -12,10 +10,12 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.denoiser import chosen_denoiser
+from sdg.app.resuming import checkpoint, lasting_settings, steps_of
 from sdg.app.run import make_trainer, run
 from sdg.data.captions import FACTORS
 from sdg.errors import UserError, choice, integer, number
 from sdg.io.plain import differences
+from sdg.io.shipped import program
 from sdg.io.weights import read
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP, tokens
@@ -24,7 +24,7 @@ from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.registry import build_denoiser, chosen_clip, fill, load_denoiser
 from sdg.models.tokenizer import vocabulary
 from sdg.models.towers import at_resolution
-from sdg.report.card import CARD, processor, write_card
+from sdg.report.card import processor, write_card
 
 __all__ = ["train"]
 
@@ -37,14 +37,16 @@ def train(config: DictConfig) -> None:
     with run(config) as folder:
         if integer("trainer.max_steps", config.trainer.max_steps, -1) == 0:
             raise UserError("trainer.max_steps=0 trains nothing; -1 trains for trainer.max_epochs.")
-        resumed = checkpoint(config, folder)
-        trained = resumed and 0 < config.trainer.max_steps <= steps_of(resumed)
         plain = OmegaConf.to_container(config, resolve=True)
+        settings = lasting_settings(plain)
+        resumed = checkpoint(config, settings, folder)
+        trained = resumed and 0 < config.trainer.max_steps <= steps_of(resumed)
         module, data, trainer = (
             BUILDERS[config.kind](config, plain),
             instantiate(config.data),
             make_trainer(config),
         )
+        module.settings = settings
         if config.init:
             start_from(module.model, config.init, config.kind)
         if config.compile:
@@ -69,7 +71,7 @@ def train(config: DictConfig) -> None:
             trainer.validate(module, data, verbose=False)
         data.tell()
         if trainer.is_global_zero:
-            command = " ".join(["python train.py", *HydraConfig.get().overrides.task])
+            command = " ".join([program("train"), *HydraConfig.get().overrides.task])
             figures = {
                 name: float(value)
                 for name, value in trainer.callback_metrics.items()
@@ -100,57 +102,6 @@ def hardware(trainer: pl.Trainer) -> str:
     """The devices of a run in words."""
     gpus = isinstance(trainer.accelerator, pl.accelerators.CUDAAccelerator)
     return f"{trainer.world_size} × {torch.cuda.get_device_name()}" if gpus else processor()
-
-
-def checkpoint(config: DictConfig, folder: Path) -> str | None:
-    """The checkpoint to continue from: `ckpt_path`, with `resume` the newest of this kind, or none.
-
-    Raises:
-        UserError: there is none, it cannot be read, or it has taken all of this run's steps
-            already.
-    """
-    if config.ckpt_path:
-        file = Path(config.ckpt_path).expanduser()
-        if not file.is_file():
-            raise UserError(f"ckpt_path: there is no file {file}.")
-    elif choice("resume", config.resume, (True, False)):
-        found = [
-            file
-            for file in folder.parent.glob("*/checkpoints/last.ckpt")
-            if kind_of(file.parent.parent) == config.kind
-        ]
-        if not found:
-            raise UserError(
-                f"resume=true: no checkpoint of a {config.kind} under {folder.parent}; start "
-                "without it, or set ckpt_path=FILE."
-            )
-        file = max(found, key=lambda found: found.stat().st_mtime)
-        print(f"resuming from {file}")
-    else:
-        return None
-    done, written = steps_of(file), file.parent.parent / config.kind
-    if 0 < config.trainer.max_steps <= done and (written / CARD).is_file():
-        raise UserError(
-            f"{file} has taken {done} steps already, and {written} holds their weights; raise "
-            "trainer.max_steps above that to go on."
-        )
-    return str(file)
-
-
-def steps_of(file: str | Path) -> int:
-    """How many steps a checkpoint has taken."""
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True, mmap=True)["global_step"]
-    except (OSError, RuntimeError, KeyError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"{file} is damaged or no checkpoint of a training run; resume from another."
-        ) from error
-
-
-def kind_of(folder: Path) -> str | None:
-    """What a run's folder trained."""
-    file = folder / "config.yaml"
-    return OmegaConf.load(file).get("kind") if file.is_file() else None
 
 
 def training_parts(config: DictConfig) -> dict:

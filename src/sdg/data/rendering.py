@@ -3,16 +3,14 @@
 There is progress from the first second.
 """
 
-import multiprocessing
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from sdg.data.processes import map_parts
 from sdg.data.rendered import rendered
 
 __all__ = ["render_all"]
@@ -41,12 +39,8 @@ def render_all(
         cut = [rows[start : start + PART] for start in range(0, len(rows), PART)]
         if len(rows) <= FEW:
             yield from (draw(part, *options) for part in cut)
-            return
-        workers = min(
-            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(), 16
-        )
-        with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-            yield from pool.map(draw, cut, *([option] * len(cut) for option in options))
+        else:
+            yield from map_parts(draw, cut, *options)
 
     def drawn() -> np.ndarray:
         began, images = time.monotonic(), []

@@ -23,6 +23,7 @@ from sdg.evaluation.store import SampleStore
 from sdg.io.digest import content
 from sdg.io.files import write_whole
 from sdg.io.plain import flat
+from sdg.io.shipped import program
 from sdg.metrics.alignment import Alignment, hits, shares
 from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, SamePrompts, enough
 from sdg.metrics.imagenet import ImageNet, weights_file
@@ -124,8 +125,8 @@ class Evaluation(pl.LightningModule):
                 raise UserError(
                     f"eval.{name} reads images of {network.resolution} pixels a side, the samples "
                     f"have {resolution}: train one "
-                    f"(python train.py encoder={name} data.resolution={resolution}) or go without, "
-                    f"eval.{name}=null."
+                    f"({program('train')} encoder={name} data.resolution={resolution}) or go "
+                    f"without, eval.{name}=null."
                 )
         if self.judge or self.reader:
             self.wanted, self.unwanted = (

@@ -11,6 +11,8 @@ import numpy as np
 from PIL import Image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from sdg.io.shipped import on_this_machine
+
 __all__ = ["publish"]
 
 
@@ -56,9 +58,7 @@ def publish(
             logger.experiment.log(
                 {"report": wandb.Html((folder / "report.html").read_text(), inject=False)}
             )
-        for place in (
-            Path(path).expanduser() for path in weights if Path(path).expanduser().exists()
-        ):
+        for place in filter(None, map(on_this_machine, weights)):
             artifact = wandb.Artifact(place.stem, type="weights")
             (artifact.add_dir if place.is_dir() else artifact.add_file)(str(place))
             logger.experiment.log_artifact(artifact)

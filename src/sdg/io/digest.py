@@ -2,9 +2,9 @@
 
 import hashlib
 import re
-from pathlib import Path
 
 from sdg.io.hub import located, named
+from sdg.io.shipped import on_this_machine
 
 __all__ = ["content"]
 
@@ -15,8 +15,8 @@ def content(path: str) -> str:
     It may stand behind `NAME:` or `TAG@` too, or on the hub, whose names stay while what they hold
     changes. Of published weights it is the tag itself.
     """
-    place, told = Path(path).expanduser(), hashlib.sha256()
-    if not place.exists():
+    place, told = on_this_machine(path), hashlib.sha256()
+    if place is None:
         name, mark, rest = re.match(r"([^:@/]*)([:@]?)(.*)", str(path), re.DOTALL).groups()
         return (
             f"{name}{mark}{content(rest)}"

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 from sdg.errors import UserError, first_line
+from sdg.io.shipped import on_this_machine, program
 
 __all__ = ["Absent", "located", "named", "push"]
 
@@ -24,15 +25,16 @@ def named(path: str | Path) -> bool:
     Of a path into a folder that is here, a revision says so: `owner/name@main`.
     """
     return (
-        not Path(path).expanduser().exists()
+        on_this_machine(path) is None
         and bool(found := NAME.match(str(path)))
         and bool(found[1] or not Path(path).parent.is_dir())
     )
 
 
 def located(path: str | Path) -> Path:
-    """A file or folder of this machine, or of the hub.
+    """A file or folder of this machine, of the shipped weights, or of the hub.
 
+    `weights/portraits/clip.safetensors` is found in the current folder, else among the shipped.
     The hub's, `owner/name` or `owner/name@revision`, comes out of its cache or is fetched into it.
 
     Raises:
@@ -40,12 +42,12 @@ def located(path: str | Path) -> Path:
         UserError: it could not be fetched.
     """
     if not named(path):
-        if (place := Path(path).expanduser()).exists():
+        if (place := on_this_machine(path)) is not None:
             return place
         hint = f" If {path} is a name on the hub, say {path}@main." if NAME.match(str(path)) else ""
         raise Absent(
-            f"no weights at {path}; train them (`python train.py --help` lists how) or set the "
-            f"path of a file or folder that exists.{hint}"
+            f"no weights at {path}; train them (`{program('train')} --help` lists how) or set "
+            f"the path of a file or folder that exists.{hint}"
         )
     from huggingface_hub import snapshot_download
 

@@ -1,21 +1,30 @@
-"""The weights that come with this project."""
+"""The settings and the weights that come with this project, and where they lie.
+
+In a checkout `conf/` and `weights/` are at its top; in an installed package beside its modules.
+"""
 
 from pathlib import Path
 
 from sdg.errors import UserError, near
 
-__all__ = ["shipped", "shipped_names"]
+__all__ = ["CHECKOUT", "CONF", "on_this_machine", "program", "shipped", "shipped_names"]
 
 INDEX = "pipeline.json"
-HERE = Path(__file__).resolve()
-# In an installed package beside its modules, in a checkout at its top.
-PLACES = (HERE.parents[1] / "weights", HERE.parents[3] / "weights")
+PACKAGE = Path(__file__).resolve().parents[1]
+# The folder of the checkout that this module belongs to; None where the package is installed.
+CHECKOUT = None if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1]
+HOME = CHECKOUT or PACKAGE
+CONF, WEIGHTS = HOME / "conf", HOME / "weights"
+
+
+def program(name: str) -> str:
+    """How the command `name` is started: `python train.py` in a checkout, else `sdg-train`."""
+    return f"sdg-{name}" if CHECKOUT is None else f"python {name}.py"
 
 
 def shipped_names() -> list[str]:
     """The names of all that is there."""
-    found = [file.parent.name for place in PLACES for file in place.glob(f"*/{INDEX}")]
-    return sorted(set(found))
+    return sorted(file.parent.name for file in WEIGHTS.glob(f"*/{INDEX}"))
 
 
 def shipped(name: str) -> Path:
@@ -24,11 +33,24 @@ def shipped(name: str) -> Path:
     Raises:
         UserError: there are none of this name.
     """
-    for place in PLACES:
-        if (place / name / INDEX).is_file():
-            return place / name
+    if (WEIGHTS / name / INDEX).is_file():
+        return WEIGHTS / name
     names = shipped_names()
     raise UserError(
         f"there are no shipped weights {name!r}{near(name, names) or '.'} There are: "
         f"{', '.join(names)}."
     )
+
+
+def on_this_machine(path: str | Path) -> Path | None:
+    """A file or folder that exists, None where there is none.
+
+    A relative path is looked for from the current folder, and then, if it begins with `weights/`,
+    among the shipped weights.
+    """
+    place = Path(path).expanduser()
+    if place.exists():
+        return place
+    if place.parts[:1] == ("weights",) and (HOME / place).exists():
+        return HOME / place
+    return None

@@ -3,13 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from sdg.data.prompts import read_table
 from sdg.errors import UserError, integer
+from sdg.io.shipped import on_this_machine
 
 __all__ = ["Bank", "Captions", "Neighbours", "SentenceFile", "Templates", "banks_of"]
 
@@ -175,8 +175,8 @@ class SentenceFile(Sentences):
     name = "file"
 
     def __init__(self, file: str, size: int, encode: Encode):
-        place = Path(file).expanduser()
-        if not place.is_file():
+        place = on_this_machine(file)
+        if place is None or not place.is_file():
             raise UserError(
                 "module.bank must be captions, neighbours, templates or a file of sentences, one "
                 f"a line; there is no file {file!r}."

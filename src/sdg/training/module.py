@@ -17,7 +17,7 @@ from sdg.errors import UserError
 from sdg.io.folder import save_folder
 from sdg.io.plain import differences
 
-__all__ = ["TrainingModule", "timed_cosine", "warmup_cosine"]
+__all__ = ["TrainingModule", "shortened", "timed_cosine", "warmup_cosine"]
 
 
 def warmup_cosine(optimizer: Optimizer, total_steps: int, warmup: float = 0.05) -> LambdaLR:
@@ -74,6 +74,7 @@ def timed_cosine(
 
 
 def shortened(value) -> str:
+    """A plain value as JSON, cut where it is long."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) < 60 else f"{text[:60]}… ({len(value)})"
 
@@ -104,6 +105,8 @@ class TrainingModule(pl.LightningModule):
             seed,
         )
         self.validated = -1  # after how many steps it was, last
+        # Which a checkpoint keeps, so that none is continued with others.
+        self.settings: dict | None = None
 
     def configure_optimizers(self) -> dict:
         try:
@@ -134,6 +137,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["config"] = json.loads(json.dumps(self.model.config))
+        checkpoint["settings"] = self.settings
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         """Refuses the checkpoint of another model.

@@ -1,0 +1,160 @@
+"""The checkpoint that a training goes on from, and whether it may."""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from sdg.errors import UserError, choice
+from sdg.io.plain import differences, flat
+from sdg.report.card import CARD
+from sdg.training.module import shortened
+
+__all__ = ["checkpoint", "lasting_settings", "steps_of"]
+
+# What a trained model follows from. Steps, devices, precision and loggers are none of it.
+LASTING = (
+    "callbacks.ema",
+    "data",
+    "denoiser",
+    "encoder",
+    "kind",
+    "lr_schedule",
+    "module",
+    "optimizer",
+    "schedule",
+    "seed",
+    "trainer.accumulate_grad_batches",
+    "trainer.gradient_clip_algorithm",
+    "trainer.gradient_clip_val",
+)
+# And of these, what changes no step.
+FREE = (
+    "data.cache",
+    "data.download",
+    "data.max_broken",
+    "data.num_workers",
+    "encoder.checkpointing",
+    "lr_schedule.seconds",
+    "module.preview",
+)
+NAMED = 3  # differences that a refusal names
+
+
+def lasting_settings(plain: Mapping) -> dict:
+    """{dotted key: value} of the settings that stay the same when a run is continued.
+
+    Arguments:
+        plain: the resolved config, before a model is built from it.
+    """
+    settings = flat(json.loads(json.dumps(plain)))
+    return {key: settings[key] for key in settings if within(key, LASTING) and key not in FREE}
+
+
+def within(key: str, groups: tuple[str, ...]) -> bool:
+    return any(key == group or key.startswith(f"{group}.") for group in groups)
+
+
+def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | None:
+    """The checkpoint to continue from: `ckpt_path`, with `resume` the newest of this kind, or none.
+
+    Arguments:
+        settings: the run's `lasting_settings`.
+        folder: of the run.
+
+    Raises:
+        UserError: there is none, it cannot be read, its run had other settings, or it has taken all
+            of this run's steps already.
+    """
+    if config.ckpt_path:
+        file = Path(config.ckpt_path).expanduser()
+        if not file.is_file():
+            raise UserError(f"ckpt_path: there is no file {file}.")
+    elif choice("resume", config.resume, (True, False)):
+        found = [
+            file
+            for file in folder.parent.glob("*/checkpoints/last.ckpt")
+            if kind_of(file.parent.parent) == config.kind
+        ]
+        if not found:
+            raise UserError(
+                f"resume=true: no checkpoint of a {config.kind} under {folder.parent}; start "
+                "without it, or set ckpt_path=FILE."
+            )
+        file = max(found, key=lambda found: found.stat().st_mtime)
+        print(f"resuming from {file}")
+    else:
+        return None
+    check_settings(file, settings, folder)
+    done, written = steps_of(file), file.parent.parent / config.kind
+    if 0 < config.trainer.max_steps <= done and (written / CARD).is_file():
+        raise UserError(
+            f"{file} has taken {done} steps already, and {written} holds their weights; raise "
+            "trainer.max_steps above that to go on."
+        )
+    return str(file)
+
+
+def check_settings(file: Path, settings: Mapping, folder: Path) -> None:
+    """Refuses to go on with other settings than a checkpoint's run had.
+
+    Raises:
+        UserError: some differ.
+    """
+    theirs = settings_of(file, folder)
+    if theirs is None:
+        print(f"{file} does not tell its settings; they are not compared with this run's.")
+        return
+    found = list(differences(theirs, dict(settings)))
+    if not found:
+        return
+    words = [
+        f"{key} was {shortened(then)} and is {shortened(now)}" for key, then, now in found[:NAMED]
+    ]
+    more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    raise UserError(
+        f"{file} cannot be continued with other settings: {'; '.join(words)}{more}. Set them as "
+        "they were, or start a new run, which init=PATH begins with the weights of this one."
+    )
+
+
+def settings_of(file: Path, folder: Path) -> dict | None:
+    """The lasting settings of a checkpoint's run, None where nothing tells them.
+
+    One that does not hold them lies in the folder of its run, beside that run's config; but not in
+    this run's own `folder`, whose config is this run's already.
+    """
+    held = opened(file).get("settings")
+    if held is not None:
+        return held
+    run = file.resolve().parent.parent
+    beside = run / "config.yaml"
+    if run == folder.resolve() or not beside.is_file():
+        return None
+    return lasting_settings(OmegaConf.to_container(OmegaConf.load(beside)))
+
+
+def opened(file: str | Path) -> dict:
+    """A checkpoint, whose tensors stay on disk until they are asked for."""
+    try:
+        held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        held["global_step"]
+    except (OSError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"{file} is damaged or no checkpoint of a training run; resume from another."
+        ) from error
+    return held
+
+
+def steps_of(file: str | Path) -> int:
+    """How many steps a checkpoint has taken."""
+    return opened(file)["global_step"]
+
+
+def kind_of(folder: Path) -> str | None:
+    """What a run's folder trained."""
+    file = folder / "config.yaml"
+    return OmegaConf.load(file).get("kind") if file.is_file() else None

@@ -1,0 +1,64 @@
+"""Work shared among processes that any script may start, guarded or not."""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import SpawnContext, SpawnProcess
+from types import ModuleType
+from typing import Any
+
+__all__ = ["map_parts"]
+
+MOST = 16  # processes
+
+
+class LibraryProcess(SpawnProcess):
+    """A spawned process that does not import the program that started it.
+
+    A script without `if __name__ == "__main__"` would otherwise run anew in each of them.
+    """
+
+    @staticmethod
+    def _Popen(process):
+        program = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")  # what the new process is told of
+        try:
+            return SpawnProcess._Popen(process)
+        finally:
+            sys.modules["__main__"] = program
+
+
+class LibraryContext(SpawnContext):
+    Process = LibraryProcess
+
+
+def map_parts(function: Callable, parts: Sequence, *options) -> Iterator[Any]:
+    """function(part, *options) of every part, in order, from as many processes as there are cores.
+
+    Where they cannot be used, this process does what is left.
+
+    Arguments:
+        function: the other processes import it by name; one of the program itself they cannot.
+    """
+    done = 0
+    if not multiprocessing.current_process().daemon:  # such as a DataLoader's: it may start none
+        arguments = ([option] * len(parts) for option in options)
+        try:
+            with ProcessPoolExecutor(min(cores(), MOST), LibraryContext()) as pool:
+                for result in pool.map(function, parts, *arguments):
+                    yield result
+                    done += 1
+        except (BrokenProcessPool, OSError) as error:
+            print(f"other processes cannot be used ({error}); this one goes on alone", flush=True)
+    for part in parts[done:]:
+        yield function(part, *options)
+
+
+def cores() -> int:
+    """Those that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
