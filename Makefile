@@ -4,7 +4,7 @@ RUN = $(VENV)/bin/python
 DATA ?= portraits
 PARTS = denoiser clip clip_noisy $(if $(filter shapes,$(DATA)),judge)
 
-.PHONY: help setup demo test lint slow study weights clean
+.PHONY: help setup demo test lint docs slow study weights clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ lint: setup      ## formatting and lint, as CI checks them
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 
+docs: setup      ## the documentation, into site/; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
+
 slow: setup      ## the slow tests: the figures of the shipped weights, the notebook
 	$(RUN) -m pytest -m slow
 
@@ -42,4 +45,4 @@ weights: setup   ## train the shipped weights of DATA=portraits or shapes anew; 
 	done
 
 clean:           ## forget the environment, the runs and the rendered data
-	rm -rf $(VENV) outputs data/portraits data/shapes data/emoji
+	rm -rf $(VENV) outputs site data/portraits data/shapes data/emoji

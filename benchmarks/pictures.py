@@ -1,4 +1,4 @@
-"""The README's pictures of the portraits.
+"""The pictures of the portraits in README and docs/.
 
 They are docs/portraits.png, docs/portraits_references.png and docs/two_sentences.png.
 

@@ -1,4 +1,4 @@
-"""The shipped weights do what the README says of them."""
+"""The shipped weights do what docs/results.md says of them."""
 
 import json
 from pathlib import Path
