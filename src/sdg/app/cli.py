@@ -21,6 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sdg.app.jobs import Jobs
 from sdg.app.naming import register, sweep_name
+from sdg.app.opening import opening
+from sdg.app.threads import limit_threads
 from sdg.errors import UserError, near
 
 __all__ = ["entry_point"]
@@ -54,9 +56,11 @@ def entry_point(config_name: str) -> Callable:
             hydra_config = HydraConfig.get()
             if hydra_config.mode != RunMode.MULTIRUN:
                 with explained(conf, config_name):  # before Hydra adds lines of its own
+                    announce(config_name, config)
                     main(config)
                 return None
             try:
+                announce(config_name, config)
                 main(config)
             except Exception as error:
                 message = explain(error, conf, config_name)
@@ -75,6 +79,7 @@ def entry_point(config_name: str) -> Callable:
             # Threads that spin while they wait make a sample 50 times slower beside one busy
             # process. OpenMP reads this when torch is imported, and only then.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+            limit_threads()
             # Hydra would print its own report and exit; this makes it raise, so that one place
             # explains.
             os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -99,6 +104,12 @@ def entry_point(config_name: str) -> Callable:
         return run
 
     return decorate
+
+
+def announce(config_name: str, config: DictConfig) -> None:
+    """Says at once what begins: importing what it needs takes seconds."""
+    if line := opening(config_name, config):
+        print(line, flush=True)
 
 
 @contextmanager

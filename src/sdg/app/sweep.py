@@ -9,8 +9,8 @@ import textwrap
 from pathlib import Path
 
 from sdg.app.jobs import Jobs
+from sdg.app.opening import shell_command
 from sdg.report.curves import curves
-from sdg.report.pages import compared, sweep_page
 
 __all__ = ["SweepReport"]
 
@@ -45,6 +45,8 @@ class SweepReport(Jobs):
             jobs: those that ended well.
             config: of the sweep.
         """
+        from sdg.report.pages import sweep_page
+
         drawing = [
             job for job in jobs if (job["path"] / "samples.csv").is_file()
         ]  # eval=encoder draws none
@@ -64,7 +66,8 @@ class SweepReport(Jobs):
             curve = curves(names, found)
             if curve is not None:
                 curve.savefig(folder / "curves.png", dpi=120)
-            print(f"page: {sweep_page(folder, drawing, rows, curve)}")
+            command = sweep_command(config.hydra)
+            print(f"page: {sweep_page(folder, drawing, rows, curve, command)}")
             if config.logger:
                 from hydra.utils import instantiate
 
@@ -77,6 +80,11 @@ class SweepReport(Jobs):
                     "sweep.csv",
                 )
         super().report(folder, jobs, config)
+
+
+def sweep_command(hydra) -> str:
+    overrides = [*hydra.overrides.task, *hydra.overrides.hydra]
+    return shell_command(hydra.job.config_name, overrides, sweep=True)
 
 
 def attributes(found: list[dict]) -> list[str]:
@@ -150,6 +158,7 @@ def gallery(folder: Path, jobs: list[dict]) -> Path:
     import matplotlib.pyplot as plt
     import numpy as np
 
+    from sdg.report.pages import compared
     from sdg.report.pictures import open_picture
 
     heads, rows = compared(jobs)
