@@ -84,7 +84,7 @@ def sample(config: DictConfig) -> None:
         if similarity and rank_zero_only.rank == 0:
             terms = [f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()]
             encoder = next(filter(None, map(config.encoder.get, ("weights", "name", "clip"))))
-            print(f"sim = {' + '.join(terms)}, γ = {method.gamma:g}, by {encoder}")
+            print(f"similarity = {' + '.join(terms)}, γ = {method.gamma:g}, encoder {encoder}")
 
         if config.compile:
             denoiser.compile()

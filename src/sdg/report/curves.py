@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 __all__ = ["curves"]
 
-FACTORS = ("shape", "colour", "pattern", "size", "background")
 # The first that all jobs have.
 FIDELITY = ("fid", "frechet_imagenet", "kernel_judge", "frechet_judge", "frechet_clip")
 DIVERSITY = ("diversity_judge", "diversity_clip", "diversity_inception")
@@ -72,7 +71,7 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
     for rest, points in lines.items():
         points.sort(key=lambda point: point[0])
         if left and len(lines) == 1:
-            for factor in FACTORS:
+            for factor in factors(points[0][1]):
                 line(
                     left,
                     points,
@@ -141,6 +140,11 @@ SAID = {
     "frechet_judge": "Fréchet distance in the judge's features",
     "frechet_clip": "Fréchet distance in CLIP's features",
 }
+
+
+def factors(metrics: Mapping) -> list[str]:
+    """The attributes that a run's samples were read for."""
+    return [name for name in metrics.get("alignment", {}) if name != "all"]
 
 
 def line(axis, points, value, interval=None, **style) -> None:

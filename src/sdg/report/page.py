@@ -28,7 +28,7 @@ class Picture:
         label: a few words below it in a grid.
         shown: whether it shows its prompt; None where nothing was read off it.
         wrong: what it misses, in a few words.
-        unguided: the image of the same seed without guidance, to stand beside it.
+        unguided: the picture of the same seed without guidance, to stand beside it.
     """
 
     def __init__(
@@ -38,12 +38,11 @@ class Picture:
         label: str = "",
         shown: bool | None = None,
         wrong: str = "",
-        unguided=None,
+        unguided: "Picture | None" = None,
     ):
         self.source, self.small = as_png(image), image.width < SMALL
         self.text, self.label, self.shown, self.wrong = text, label, shown, wrong
-        beside = f"the same seed, unguided | {text}"
-        self.unguided = None if unguided is None else Picture(unguided, beside)
+        self.unguided = unguided
 
 
 @dataclass

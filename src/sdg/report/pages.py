@@ -14,6 +14,7 @@ from sdg.report.samples import (
     attributes,
     caption,
     condition,
+    identity,
     miss,
     referred,
     samples,
@@ -23,6 +24,7 @@ from sdg.report.words import COLUMNS, sentences
 
 __all__ = ["COMMAND", "compared", "run_page", "sweep_page"]
 
+GAMMA = "guidance.gamma"
 COMMAND = "command.txt"  # in a run's folder: what draws its samples
 GROUPS, EACH, MOST = 24, 12, 288  # prompts on a page, samples of each of several, in all
 COLUMN_COUNT = 12  # of a sweep's table of pictures
@@ -77,7 +79,7 @@ def sweep_page(
         command: that started the sweep.
     """
     asked = {condition(sample) for job in jobs for sample in samples(job["path"])}
-    title = f"“{asked.pop()}”" if len(asked) == 1 else counted(len(jobs), "run")
+    title = f"“{asked.pop()}”, {swept(jobs)}" if len(asked) == 1 else swept(jobs)
     note = f"{counted(len(jobs), 'run')}, a row each, with the same seeds · {folder.name}"
     page = Page(title, note, command, date_of(jobs[-1]["path"]))
     heads, lines = compared(jobs)
@@ -100,6 +102,17 @@ def sweep_page(
             break
     config(page, jobs[0]["path"], f" of the first run, {jobs[0]['name']}" if len(jobs) > 1 else "")
     return page.write(folder / "report.html")
+
+
+def swept(jobs: Sequence[Mapping]) -> str:
+    """What tells the runs apart, such as γ = 0, 5; their number where that is not one setting."""
+    settings = [job["name"].partition("=") for job in jobs]
+    keys = {key for key, _, _ in settings}
+    values = [value for _, _, value in settings]
+    if len(keys) > 1 or not all(values) or any(" " in value for value in values):
+        return counted(len(jobs), "run")
+    key = keys.pop()
+    return f"{'γ' if key == GAMMA else key} = {', '.join(values)}"
 
 
 def heading_of(folder: Path, title: str, note: str) -> Page:
@@ -126,14 +139,15 @@ def grouped(
     each = EACH if many else MOST // (2 if unguided else 1)
 
     def picture(sample: Mapping) -> Picture:
-        beside = unguided.get(int(sample["index"]))
+        file = unguided.get(int(sample["index"]))
+        without = f"without guidance | {identity(sample)}"
         return Picture(
             open_picture(folder / sample["file"]),
             caption(sample, names),
             condition(sample) if singles else f"sample {sample['index']}",
             shown(sample),
             miss(sample),
-            beside and open_picture(beside),
+            file and Picture(open_picture(file), without),
         )
 
     groups = []
@@ -190,7 +204,7 @@ def compared(
             for sample in here
         ]
         label = re.sub(r"[^\s=,[]*/", "", job["name"])
-        rows.append((label.replace("guidance.gamma=", "γ\u00a0=\u00a0"), cells))
+        rows.append((label.replace(f"{GAMMA}=", "γ\u00a0=\u00a0"), cells))
     return heads, rows
 
 

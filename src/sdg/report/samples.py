@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["attributes", "caption", "condition", "miss", "referred", "samples", "shown"]
+__all__ = ["attributes", "caption", "condition", "identity", "miss", "referred", "samples", "shown"]
 
 REFERENCES = ("content", "structure", "style")
 CONDITIONS = ("prompt", "class", *REFERENCES)
@@ -63,7 +63,12 @@ def caption(sample: Mapping, names: Sequence[str]) -> str:
     values = [f"{name.replace('_', ' ')} {sample[name]}" for name in names if sample.get(name)]
     if values:
         parts.append(f"read off the picture: {', '.join(values)}")
-    return " | ".join([*parts, f"sample {sample['index']}, seed {sample['seed']}"])
+    return " | ".join([*parts, identity(sample)])
+
+
+def identity(sample: Mapping) -> str:
+    """Which sample it is."""
+    return f"sample {sample['index']}, seed {sample['seed']}"
 
 
 def referred(run: Path, sample: Mapping) -> dict[str, Path]:

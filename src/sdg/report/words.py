@@ -32,7 +32,7 @@ KINDS = {
     "kernel": "kernel distance to real images",
     "precision": "share of samples that lie near real images",
     "recall": "share of real images that lie near samples",
-    "diversity": "mean distance between samples of one prompt",
+    "diversity": "spread of the samples of one prompt",
 }
 OF_REAL = {
     "_prompts_real": " of the same prompts, of as many other real images",
@@ -61,7 +61,7 @@ class Sentence(NamedTuple):
     """A figure in words, taken apart so that a page can stress the number."""
 
     before: str
-    value: str
+    value: str = ""
     after: str = ""
     interval: str = ""
 
@@ -79,7 +79,7 @@ def sentences(metrics: Mapping) -> Iterator[Sentence]:
             yield sentence(words, values["all"], several and metrics.get(f"{name}_all_interval"))
         parts = {key: v for key, v in values.items() if key != "all" and v is not None}
         if parts and name != "judge_ceiling":
-            yield Sentence("each where it is named: ", listed(parts))
+            yield Sentence(f"each where it is named: {listed(parts)}")
     found = metrics.get("retrieval_judge")
     if found and found["among"] > 1:
         words = f"own prompt judged the likeliest of all {found['among']} for {{}} of samples"
@@ -107,7 +107,7 @@ def by_reference(metrics: Mapping) -> Iterator[Sentence]:
     """What samples share with the images that they refer to."""
     for kind, values in (metrics.get("agreement") or {}).items():
         if values:
-            yield Sentence(f"shared with the {kind} reference: ", listed(values))
+            yield Sentence(f"shared with the {kind} reference: {listed(values)}")
     for kind, value in (metrics.get("mask_iou") or {}).items():
         words = f"outline's overlap (IoU) with that of the {kind} reference: {{}}"
         chance = (metrics.get("mask_iou_random") or {}).get(kind)
