@@ -62,6 +62,7 @@ class SweepReport(Jobs):
                 lines.writeheader()
                 lines.writerows(rows)
             print_table(rows)
+            print(f"table: {folder / 'sweep.csv'}, with each attribute by itself")
             print(f"picture: {gallery(folder, drawing)}")
             curve = curves(names, found)
             if curve is not None:
@@ -116,18 +117,23 @@ def row(job: dict, metrics: dict, columns: list[str]) -> dict:
 
 
 def print_table(rows: list[dict]) -> None:
+    """Prints the figures of all runs; those of single attributes stand in `sweep.csv`."""
     from rich.console import Console
     from rich.table import Table
 
+    from sdg.report.pages import single_attributes
+    from sdg.report.words import COLUMNS
+
+    single = single_attributes(rows[0])
     measured = [
         name
         for name in rows[0]
-        if name != "folder" and any(line[name] is not None for line in rows)
+        if name not in ("folder", *single) and any(line[name] is not None for line in rows)
     ]
     table = Table()
     for name in measured:
         table.add_column(
-            name.replace("_", "\n"), no_wrap=True
+            "\n".join(COLUMNS.get(name, name.replace("_", " ")).split()), no_wrap=True
         )  # what tells the rows apart is never cut
     for line in rows:
         table.add_row(

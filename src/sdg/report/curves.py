@@ -115,7 +115,8 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
             right.set(ylabel=f"{diversity.replace('_', ' in ')}'s features")
     if left:
         left.set(ylim=(-0.02, 1.02), ylabel="share of samples that show it")
-        left.legend(fontsize=7, framealpha=0.6)
+        if left.lines:
+            left.legend(fontsize=7, framealpha=0.6)
     elif len(lines) > 1:
         axes[0, 0].legend(fontsize=7, framealpha=0.6)
     xs = sorted({x for points in lines.values() for x, _ in points})

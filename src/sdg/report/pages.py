@@ -22,7 +22,7 @@ from sdg.report.samples import (
 )
 from sdg.report.words import COLUMNS, sentences
 
-__all__ = ["COMMAND", "compared", "run_page", "sweep_page"]
+__all__ = ["COMMAND", "compared", "run_page", "single_attributes", "sweep_page"]
 
 GAMMA = "guidance.gamma"
 COMMAND = "command.txt"  # in a run's folder: what draws its samples
