@@ -77,9 +77,9 @@ def theirs(tmp_path_factory):
 @pytest.mark.parametrize(
     "similarity, condition, told",
     [
-        ("text", "prompt=a red heart", "sim = 160 · text, γ = 1"),
-        ("content", "similarity.content.reference={}/a.png", "sim = 100 · content, γ = 1"),
-        ("style", "similarity.style.reference={}/a.png", "sim = 1e+10 · style, γ = 1"),
+        ("text", "prompt=a red heart", "similarity = 160 · text, γ = 1"),
+        ("content", "similarity.content.reference={}/a.png", "similarity = 100 · content, γ = 1"),
+        ("style", "similarity.style.reference={}/a.png", "similarity = 1e+10 · style, γ = 1"),
     ],
 )
 def test_the_papers_experiments_sample(

@@ -203,9 +203,9 @@ def test_a_sweep_over_references_shows_each_above_its_own_row(run, tiny, tmp_pat
         f"hydra.sweep.dir={tmp_path}/sweep",
     )
     heads, rows = compared(Jobs.jobs(tmp_path / "sweep"))
-    assert all(head.startswith("seed ") for head in heads) and [name for name, _ in rows[1::2]] == [
-        f"similarity.content.reference={name}.png" for name in "ab"
-    ]
+    assert all(head.startswith("sample ") for head in heads) and [
+        name for name, _ in rows[1::2]
+    ] == [f"similarity.content.reference={name}.png" for name in "ab"]
     assert [name for name, _ in rows[::2]] == ["reference"] * 2 and len(rows) == 4
     for (_, references), name in zip(rows[::2], "ab", strict=True):
         with Image.open(references[0][0]) as kept:
@@ -421,7 +421,7 @@ def test_references_of_a_folder_get_k_samples_each_and_stand_beside_them(run, ti
             assert picture.size == (32, 32) and picture.getpixel((16, 16)) == colour
     page = (tmp_path / "run" / "report.html").read_text()
     assert (
-        page.count("<th>reference</th>") == 2
+        page.count('<figure class="reference">') == 4
         and page.count('alt="content reference"') == page.count('alt="style reference"') == 2
     )
     # Two references and two samples are encoded at each of the two guided steps: four samples

@@ -1,12 +1,14 @@
 """The page in a real browser: it renders, asks for nothing from outside, and a click enlarges."""
 
 import shutil
+from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
 
 from sdg.report.curves import curves
-from sdg.report.page import Page
+from sdg.report.page import Group, Page, Picture
+from sdg.report.words import Sentence
 
 CHROMIUM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -36,49 +38,96 @@ def metrics(share):
     }
 
 
+def picture(colour, text, **options):
+    return Picture(Image.new("RGB", (32, 32), colour), text, **options)
+
+
+def opened(browser, file):
+    """The page in a tab, and what went wrong there: errors and requests to the outside."""
+    view, wrong = browser.new_page(), []
+
+    def outside(request):
+        if not request.url.startswith(("file:", "data:")):
+            wrong.append(request.url)
+
+    view.on("pageerror", lambda error: wrong.append(str(error)))
+    view.on("console", lambda message: wrong.append(message.text))
+    view.on("request", outside)
+    view.goto(f"file://{file}")
+    return view, wrong
+
+
+def enlarged(view):
+    return view.inner_text("dialog p") if view.locator("dialog").is_visible() else None
+
+
+def test_markup_in_a_prompt_is_text_wherever_it_stands(tmp_path):
+    evil = "<script>alert(1)</script>\"'&"
+    page = Page(evil, evil, evil, evil)
+    page.heading(evil)
+    page.note(evil)
+    page.table([{evil: evil}])
+    page.figures([Sentence(evil, evil, evil, evil)])
+    page.grid([Group(evil, [picture("red", evil, label=evil, shown=False, wrong=evil)])])
+    page.gallery([evil], [(evil, [picture("red", evil)])])
+    with page.folded(evil):
+        page.text(evil)
+    text = page.write(tmp_path / "page.html").read_text()
+    assert "alert(1)</script>" not in text and text.count("<script>") == 1
+    parsed = Texts()
+    parsed.feed(text)
+    assert parsed.texts.count(evil) == 17 and parsed.attributes.count(evil) == 5
+
+
+class Texts(HTMLParser):
+    """The texts and the attributes' values of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.texts, self.attributes = [], []
+
+    def handle_starttag(self, tag, attributes):
+        self.attributes += [value for _, value in attributes]
+
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
+
 @pytest.mark.slow
-def test_a_page_renders_and_a_click_enlarges_an_image(browser, tmp_path):
-    page = Page("Runs & <tags>", "a note")
-    page.table(
-        [
-            {"job": "b", "all": 0.5, "none": None},
-            {"job": "a", "all": 10.25, "none": None},
-            {"job": "c", "all": 2.0, "none": None},
-        ]
-    )
+def test_a_page_renders_sorts_and_asks_for_nothing(browser, tmp_path):
+    page = Page("Runs & <tags>", "a note", "python sample.py 'prompt=a <b>'", "2026-01-02")
+    for first in ("job", "run"):
+        page.table(
+            [
+                {first: "b", "all": 0.5, "none": None},
+                {first: "a", "all": 10.25, "none": None},
+                {first: "c", "all": 2.0, "none": None},
+            ]
+        )
     page.drawing(curves(["guidance.gamma=1", "guidance.gamma=10"], [metrics(0.3), metrics(0.7)]))
-    red, blue = Image.new("RGB", (32, 32), "red"), Image.new("RGB", (32, 32), "blue")
     page.gallery(
         ["one", "two"],
-        [("γ = 1", [(red, "a red one"), None]), ("γ = 10", [(red, "red"), (blue, 'a "blue" one')])],
+        [
+            ("γ = 1", [picture("red", "a red one"), None]),
+            ("γ = 10", [picture("red", "red"), picture("blue", 'a "blue" one')]),
+        ],
     )
-    page.text("seed: 0  # <none>")
-    file = page.write(tmp_path / "page.html")
-
-    view, wrong = browser.new_page(), []
-    view.on("pageerror", lambda error: wrong.append(str(error)))
-    view.on(
-        "request",
-        lambda request: (
-            wrong.append(request.url) if not request.url.startswith(("file:", "data:")) else None
-        ),
-    )
-    view.goto(f"file://{file}")
-    assert view.title() == "Runs & <tags>" and view.inner_text("pre") == "seed: 0  # <none>"
-    assert view.locator("table.sortable th").all_inner_texts() == [
-        "job",
-        "all",
-    ]  # a column without values is left out
+    with page.folded("Config"):
+        page.text("seed: 0  # <none>")
+    view, wrong = opened(browser, page.write(tmp_path / "page.html"))
+    assert view.title() == "Runs & <tags>"
+    assert not view.locator("pre").is_visible()
+    view.locator("summary").click()
+    assert view.inner_text("pre") == "seed: 0  # <none>"
+    heads = view.locator("table.sortable th")
+    assert heads.all_inner_texts() == ["job", "all", "run", "all"]  # one without values is left out
     assert view.locator("svg").bounding_box()["width"] > 300
     images = view.locator(".gallery img")
-    assert images.count() == 3 and all(
-        view.evaluate("i => document.querySelectorAll('.gallery img')[i].naturalWidth", i) == 32
-        for i in range(3)
-    )
+    widths = [images.nth(i).evaluate("image => image.naturalWidth") for i in range(3)]
+    assert images.count() == 3 and widths == [32] * 3
 
-    assert not view.locator("dialog").is_visible()
     images.nth(2).click()
-    assert view.locator("dialog").is_visible() and view.inner_text("dialog p") == 'a "blue" one'
+    assert enlarged(view) == 'a "blue" one'
     box = view.locator("dialog img").bounding_box()
     assert box["width"] > 3 * images.nth(2).bounding_box()["width"]
     pixel = """() => {
@@ -88,16 +137,60 @@ def test_a_page_renders_and_a_click_enlarges_an_image(browser, tmp_path):
     }"""
     assert view.evaluate(pixel) == [0, 0, 255, 255]
     view.mouse.click(5, 5)
-    assert not view.locator("dialog").is_visible()
+    assert enlarged(view) is None
 
-    view.locator("table.sortable th").nth(1).click()
-    assert view.locator("table.sortable tbody td:first-child").all_inner_texts() == [
-        "b",
-        "c",
-        "a",
-    ]  # by number, not by letters
-    view.locator("table.sortable th").nth(1).click()
-    assert view.locator("table.sortable tbody td:first-child").all_inner_texts() == ["a", "c", "b"]
+    for table in (0, 1):  # by number, not by letters, and each table by itself
+        first = view.locator("table.sortable").nth(table).locator("tbody td:first-child")
+        head = heads.nth(2 * table + 1)
+        head.click()
+        assert first.all_inner_texts() == ["b", "c", "a"]
+        head.click()
+        assert first.all_inner_texts() == ["a", "c", "b"]
+    assert not wrong
+
+
+@pytest.mark.slow
+def test_misses_are_marked_and_chosen_and_arrow_keys_turn(browser, tmp_path):
+    page = Page("a prompt", command="python sample.py 'prompt=a \"red\" star'")
+    hits = [picture("red", f"hit {i}", shown=True) for i in range(2)]
+    miss = picture(
+        "blue", "miss", shown=False, wrong="colour", unguided=picture("green", "without guidance")
+    )
+    page.grid([Group("first", [hits[0], miss]), Group("second", [hits[1]])])
+    view, wrong = opened(browser, page.write(tmp_path / "page.html"))
+    buttons, images = view.locator(".filter button"), view.locator(".grid img")
+    assert buttons.all_inner_texts() == ["all 3", "✓ 2 show their prompt", "✗ 1 do not"]
+    assert view.locator(".miss .wrong").inner_text() == "✗ colour"
+
+    def visible():
+        count = images.count()
+        alts = [images.nth(i).get_attribute("alt") for i in range(count)]
+        return [alt for i, alt in enumerate(alts) if images.nth(i).is_visible()]
+
+    everything = ["hit 0", "without guidance", "miss", "hit 1"]
+    assert visible() == everything
+    buttons.nth(2).click()
+    assert visible() == ["without guidance", "miss"]
+    assert view.locator("h3").nth(1).is_hidden()  # nothing below it
+    buttons.nth(1).click()
+    assert visible() == ["hit 0", "hit 1"]
+    images.nth(0).click()
+    seen = [enlarged(view)]
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft"):  # it stops at the end
+        view.keyboard.press(key)
+        seen.append(enlarged(view))
+    assert seen == ["hit 0", "hit 1", "hit 1", "hit 0"]
+    view.keyboard.press("Escape")
+    assert enlarged(view) is None
+
+    view.evaluate(
+        "() => { navigator.clipboard.writeText = async text => { window.kept = text; }; }"
+    )
+    view.locator("#copy").click()
+    assert view.evaluate("window.kept") == "python sample.py 'prompt=a \"red\" star'"
+    view.emulate_media(media="print")
+    assert view.locator("#copy").is_hidden() and view.locator(".filter").is_hidden()
+    assert images.nth(0).is_visible()
     assert not wrong
 
 

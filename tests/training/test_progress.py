@@ -53,3 +53,15 @@ def test_a_terminal_gets_a_bar_and_other_processes_say_nothing(clock, capsys, te
     told.reach(50, "loss 1")
     told.stop()
     assert capsys.readouterr().out == "" and ("50/100" in told.console.file.getvalue()) == shown
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_notable_steps_have_a_line_of_their_own(clock, capsys, terminal):
+    told = bar(terminal)
+    told.begin(5, 0, shown=True)
+    for step in range(1, 6):
+        told.reach(step, f"loss {step}", notable=step in (1, 5))
+    told.stop()
+    text = told.console.file.getvalue() if terminal else capsys.readouterr().out
+    assert "step 1/5  loss 1\n" in text and "step 5/5  loss 5\n" in text
+    assert "step 3/5" not in text

@@ -15,13 +15,21 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import (
+    HydraException,
+    InstantiationException,
+    MissingConfigException,
+    OverrideParseException,
+)
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from sdg.app.jobs import Jobs
 from sdg.app.naming import register, sweep_name
+from sdg.app.opening import opening
+from sdg.app.options import register_options
+from sdg.app.threads import limit_threads
 from sdg.errors import UserError, near
 from sdg.io.shipped import CONF
 
@@ -54,9 +62,11 @@ def entry_point(config_name: str) -> Callable:
             hydra_config = HydraConfig.get()
             if hydra_config.mode != RunMode.MULTIRUN:
                 with explained(CONF, config_name):  # before Hydra adds lines of its own
+                    announce(config_name, config)
                     main(config)
                 return None
             try:
+                announce(config_name, config)
                 main(config)
             except Exception as error:
                 message = explain(error, CONF, config_name)
@@ -75,6 +85,7 @@ def entry_point(config_name: str) -> Callable:
             # Threads that spin while they wait make a sample 50 times slower beside one busy
             # process. OpenMP reads this when torch is imported, and only then.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+            limit_threads()
             # Hydra would print its own report and exit; this makes it raise, so that one place
             # explains.
             os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -82,6 +93,7 @@ def entry_point(config_name: str) -> Callable:
                 sys.argv[1:], key=lambda word: word not in MULTIRUN
             )  # Hydra takes them before overrides only
             register()
+            register_options()
             if (
                 sys.argv[1:2]
                 and sys.argv[1] in MULTIRUN
@@ -99,6 +111,12 @@ def entry_point(config_name: str) -> Callable:
         return run
 
     return decorate
+
+
+def announce(config_name: str, config: DictConfig) -> None:
+    """Says at once what begins: importing what it needs takes seconds."""
+    if line := opening(config_name, config):
+        print(line, flush=True)
 
 
 @contextmanager
@@ -158,6 +176,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             key = re.search(r"full_key: (\S+)", str(link))
             return f"{key[1] if key else 'config'}: {' '.join(str(link.__cause__).split())}"
     for link in chain:
+        if isinstance(link, OverrideParseException):
+            return explain_grammar(link.override)
         if isinstance(link, (HydraException, OmegaConfBaseException)):
             return explain_override(str(link), conf, config_name)
     if killed := re.search(
@@ -212,12 +232,23 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
     if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{missing[1]} must be given: {missing[1]}=…"
     if any(sign in text for sign in GRAMMAR_SIGNS):
-        return (
-            f"{text.splitlines()[0]} Hydra reads , ( ) = and quotes as grammar. Quote a sentence "
-            "twice, prompt=\"'a red heart, striped'\", or put sentences in a file, a line each: "
-            "prompts=FILE."
-        )
+        word = re.search(r"for argument '(.*)'", text)
+        return explain_grammar(word[1] if word else text.splitlines()[0])
     return " ".join(text.split())
+
+
+def explain_grammar(word: str) -> str:
+    """Why a word of the command line could not be read."""
+    if "=" not in word:
+        return (
+            f"'{word}' is no setting: write key=value, and quotes around a sentence, "
+            'prompt="a red heart".'
+        )
+    return (
+        f"{word} cannot be read: Hydra reads , ( ) = and quotes as grammar. Quote a sentence "
+        "twice, prompt=\"'a red heart, striped'\", or put sentences in a file, a line each: "
+        "prompts=FILE."
+    )
 
 
 def config_keys(conf: Path, config_name: str) -> list[str]:

@@ -19,6 +19,7 @@ def wandb_logger(project: str, name: str, save_dir: str) -> WandbLogger:
         name=name,
         save_dir=save_dir,
         mode="online" if wandb.login(prompt=False) else "offline",
+        settings=wandb.Settings(quiet=True),  # its summary would bury the run's own last lines
     )
 
 

@@ -14,6 +14,7 @@ from sdg.app.caches import cache_name, register_caches
 __all__ = [
     "NOT_DRAWN_WITH",
     "chosen_similarities",
+    "name_of",
     "sample_settings",
     "register",
     "run_name",
@@ -29,6 +30,7 @@ NOT_DRAWN_WITH = (
     "rerun",
     "trainer",
     "trajectory",
+    "unguided",
 )  # what changes no sample
 TRAINER = ("accelerator", "devices", "num_nodes", "precision")  # but for these of a trainer's
 
@@ -63,8 +65,12 @@ def run_name(config: DictConfig) -> str:
     Arguments:
         config: of the job, with Hydra's own part.
     """
+    return name_of(config, config.hydra.runtime.choices.guidance)
+
+
+def name_of(config: DictConfig, guidance: str) -> str:
+    """The name of a run with this choice of `guidance`."""
     similarities = "+".join(chosen_similarities(config)) or "unguided"
-    guidance = config.hydra.runtime.choices.guidance
     return f"{similarities}_{guidance}_{digest(sample_settings(config))}"
 
 

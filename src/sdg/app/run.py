@@ -25,9 +25,11 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.loggers import end_wandb_run
+from sdg.app.opening import shell_command
 from sdg.errors import UserError, integer
 from sdg.io.hub import Absent
 from sdg.io.shipped import CHECKOUT, CONF
+from sdg.report.pages import COMMAND
 
 __all__ = ["make_trainer", "run"]
 
@@ -42,6 +44,7 @@ RECORDED = (
     "safetensors",
     "numpy",
 )
+LEFT_AT_START = {".hydra", "config.yaml", "versions.json", COMMAND}
 LAUNCHER = (
     "MASTER_ADDR",
     "MASTER_PORT",
@@ -63,10 +66,11 @@ def run(config: DictConfig) -> Iterator[Path]:
     folder = Path(HydraConfig.get().runtime.output_dir)
     first = rank_zero_only.rank == 0
     begun = (folder / "config.yaml").exists()  # by the same command, which may be at work
-    records = [folder / name for name in ("config.yaml", "versions.json")]
+    records = [folder / name for name in ("config.yaml", "versions.json", COMMAND)]
     earlier = {file: file.read_text() for file in records if file.exists()}
     if first:
         (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+        (folder / COMMAND).write_text(command_of(HydraConfig.get()) + "\n")
         versions = {name: version(name) for name in RECORDED} | {
             "python": platform.python_version()
         }
@@ -99,6 +103,12 @@ def run(config: DictConfig) -> Iterator[Path]:
         print(f"results: {folder}", flush=True)
 
 
+def command_of(hydra) -> str:
+    """The command that draws or trains what one job does, outside its sweep too."""
+    own = [] if hydra.mode == RunMode.MULTIRUN else hydra.overrides.hydra
+    return shell_command(hydra.job.config_name, [*hydra.overrides.task, *own])
+
+
 def remove_empty_run(folder: Path) -> None:
     """Removes what a run that was refused at its start has left.
 
@@ -109,7 +119,7 @@ def remove_empty_run(folder: Path) -> None:
         rank_zero_only.rank == 0
         and not named
         and folder.is_dir()
-        and {file.name for file in folder.iterdir()} <= {".hydra", "config.yaml", "versions.json"}
+        and {file.name for file in folder.iterdir()} <= LEFT_AT_START
     ):
         shutil.rmtree(folder)
 

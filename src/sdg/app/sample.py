@@ -10,6 +10,7 @@ from sdg.app.fingerprint import fingerprint
 from sdg.app.naming import chosen_similarities
 from sdg.app.run import make_trainer, run
 from sdg.app.similarities import build_similarity, reference_images, requested_conditions
+from sdg.app.unguided import draw_unguided, finished, pictures_of, unguided_store
 from sdg.data.image import load_image
 from sdg.data.requests import Requests
 from sdg.diffusion.samplers import steps_taken
@@ -21,6 +22,7 @@ from sdg.evaluation.publish import publish
 from sdg.evaluation.store import SampleStore
 from sdg.io.plain import numbers
 from sdg.pipeline import Pipeline
+from sdg.report.pages import run_page
 
 __all__ = ["sample"]
 
@@ -82,7 +84,7 @@ def sample(config: DictConfig) -> None:
         if similarity and rank_zero_only.rank == 0:
             terms = [f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()]
             encoder = next(filter(None, map(config.encoder.get, ("weights", "name", "clip"))))
-            print(f"sim = {' + '.join(terms)}, γ = {method.gamma:g}, by {encoder}")
+            print(f"similarity = {' + '.join(terms)}, γ = {method.gamma:g}, encoder {encoder}")
 
         if config.compile:
             denoiser.compile()
@@ -96,14 +98,16 @@ def sample(config: DictConfig) -> None:
                 "lower trainer.devices."
             )
         batch_size = min(config.batch_size, -(-len(requests) // trainer.world_size))
+        pictures = references | ({} if start is None else {"": start})
         drawn = SampleStore(
             folder,
             len(requests),
             batch_size,
-            fingerprint(
-                config, requests, references | ({} if start is None else {"": start}), batch_size
-            ),
+            fingerprint(config, requests, pictures, batch_size),
             config.images,
+        )
+        beside = (
+            unguided_store(config, folder, requests, pictures, batch_size) if method.gamma else None
         )
         if rank_zero_only.rank == 0:
             drawn.begin(choice("rerun", config.rerun, (True, False)))
@@ -117,12 +121,13 @@ def sample(config: DictConfig) -> None:
                     f"{left} of {len(drawn.batches)} batches are drawn already in {folder}; "
                     f"rerun=true draws them anew.{asked}"
                 )
-        if not config.rerun and (
-            metrics := drawn.figures(config.eval)
-        ):  # a process that is ahead of the first one must not see what that one will draw anew
-            report(metrics)
-            for what, name in (("picture", "grid.png"), ("page", "report.html")):
-                print(f"{what}: {folder / name}")
+        unfinished = beside is not None and not finished(beside)
+        # A process that is ahead of the first one must not see what that one will draw anew.
+        if not (config.rerun or unfinished) and (metrics := drawn.figures(config.eval)):
+            if rank_zero_only.rank == 0:
+                report(metrics)
+                print(f"picture: {folder / 'grid.png'}")
+                print(f"page: {run_page(folder, pictures_of(beside))}")
             return
         pipeline = Pipeline(denoiser, similarity.encoder if similarity else None)
         module = GuidedSampling(
@@ -139,9 +144,11 @@ def sample(config: DictConfig) -> None:
         try:
             if config.rerun or drawn.missing():
                 trainer.predict(module, return_predictions=False)
+            if unfinished:
+                draw_unguided(config, trainer, denoiser, sampler, requests, beside, start)
             if trainer.is_global_zero:
                 drawn.archive_metrics(config.eval)
-            trainer.test(evaluation.of(drawn), verbose=False)
+            trainer.test(evaluation.of(drawn, pictures_of(beside)), verbose=False)
         finally:
             module.progress.stop()
             data.tell()

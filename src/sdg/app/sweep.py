@@ -9,8 +9,8 @@ import textwrap
 from pathlib import Path
 
 from sdg.app.jobs import Jobs
+from sdg.app.opening import shell_command
 from sdg.report.curves import curves
-from sdg.report.pages import compared, sweep_page
 
 __all__ = ["SweepReport"]
 
@@ -45,6 +45,8 @@ class SweepReport(Jobs):
             jobs: those that ended well.
             config: of the sweep.
         """
+        from sdg.report.pages import sweep_page
+
         drawing = [
             job for job in jobs if (job["path"] / "samples.csv").is_file()
         ]  # eval=encoder draws none
@@ -60,11 +62,13 @@ class SweepReport(Jobs):
                 lines.writeheader()
                 lines.writerows(rows)
             print_table(rows)
+            print(f"table: {folder / 'sweep.csv'}, with each attribute by itself")
             print(f"picture: {gallery(folder, drawing)}")
             curve = curves(names, found)
             if curve is not None:
                 curve.savefig(folder / "curves.png", dpi=120)
-            print(f"page: {sweep_page(folder, drawing, rows, curve)}")
+            command = sweep_command(config.hydra)
+            print(f"page: {sweep_page(folder, drawing, rows, curve, command)}")
             if config.logger:
                 from hydra.utils import instantiate
 
@@ -77,6 +81,11 @@ class SweepReport(Jobs):
                     "sweep.csv",
                 )
         super().report(folder, jobs, config)
+
+
+def sweep_command(hydra) -> str:
+    overrides = [*hydra.overrides.task, *hydra.overrides.hydra]
+    return shell_command(hydra.job.config_name, overrides, sweep=True)
 
 
 def attributes(found: list[dict]) -> list[str]:
@@ -108,18 +117,23 @@ def row(job: dict, metrics: dict, columns: list[str]) -> dict:
 
 
 def print_table(rows: list[dict]) -> None:
+    """Prints the figures of all runs; those of single attributes stand in `sweep.csv`."""
     from rich.console import Console
     from rich.table import Table
 
+    from sdg.report.pages import single_attributes
+    from sdg.report.words import COLUMNS
+
+    single = single_attributes(rows[0])
     measured = [
         name
         for name in rows[0]
-        if name != "folder" and any(line[name] is not None for line in rows)
+        if name not in ("folder", *single) and any(line[name] is not None for line in rows)
     ]
     table = Table()
     for name in measured:
         table.add_column(
-            name.replace("_", "\n"), no_wrap=True
+            "\n".join(COLUMNS.get(name, name.replace("_", " ")).split()), no_wrap=True
         )  # what tells the rows apart is never cut
     for line in rows:
         table.add_row(
@@ -150,6 +164,7 @@ def gallery(folder: Path, jobs: list[dict]) -> Path:
     import matplotlib.pyplot as plt
     import numpy as np
 
+    from sdg.report.pages import compared
     from sdg.report.pictures import open_picture
 
     heads, rows = compared(jobs)

@@ -10,30 +10,9 @@ import torch
 from sdg.io.files import write_whole
 from sdg.metrics.alignment import bootstrap_interval
 from sdg.metrics.layout import spread_within
+from sdg.report.words import sentences
 
 __all__ = ["figures", "report", "write_table"]
-
-SAID = (
-    "shows",
-    "shows_real",
-    "residual",
-    "similarity",
-    "frechet_imagenet",
-    "frechet_imagenet_real",
-    "frechet_imagenet_prompts",
-    "frechet_imagenet_prompts_real",
-    "frechet_judge",
-    "frechet_judge_real",
-    "frechet_clip",
-    "fid",
-    "precision_judge",
-    "recall_judge",
-    "precision_clip",
-    "recall_clip",
-    "diversity_judge",
-    "diversity_clip",
-    "seconds_per_sample",
-)
 
 
 def figures(
@@ -119,21 +98,9 @@ def figures(
 
 
 def report(metrics: Mapping) -> None:
-    """The figures in a few lines."""
-
-    def shares(values: Mapping) -> str:
-        return "  ".join(
-            f"{name} {value:.2f}" for name, value in values.items() if value is not None
-        )
-
-    for name in ("alignment", "against", "alignment_judge", "judge_ceiling", "retrieval_judge"):
-        if any(value is not None for value in metrics.get(name, {}).values()):
-            print(f"{name}: {shares(metrics[name])}")
-    for kind, values in metrics.get("agreement", {}).items():
-        print(f"shared with the {kind} reference: {shares(values)}")
-    print(
-        "  ".join(f"{name}: {metrics[name]:.3f}" for name in SAID if metrics.get(name) is not None)
-    )
+    """Prints the figures in words, a line each."""
+    for sentence in sentences(metrics):
+        print(sentence)
 
 
 def write_table(file: Path, rows: Sequence[Mapping]) -> None:

@@ -5,6 +5,7 @@ Every rank reads a part of them back and measures it.
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,13 @@ class Evaluation(pl.LightningModule):
             self.found, self.by_judge = Retrieval(), Alignment(self.names)
         self.distances, self.of_showing = torch.nn.ModuleDict(), None
 
-    def of(self, drawn: SampleStore) -> "Evaluation":
-        """This evaluation, of that run."""
-        self.drawn = drawn
+    def of(self, drawn: SampleStore, unguided: Mapping[int, Path] | None = None) -> "Evaluation":
+        """This evaluation, of that run.
+
+        Arguments:
+            unguided: {index: picture of the same seed without guidance}, for the page.
+        """
+        self.drawn, self.unguided = drawn, unguided
         return self
 
     # --- what is measured --------------------------------------------------------------------
@@ -320,13 +325,18 @@ class Evaluation(pl.LightningModule):
         factors = reading.factors if reading else judged.guesses()
         self.aligned.update(factors, wanted)
         self.against.update(factors, unwanted)
-        right, asked = (each[:, -1].tolist() for each in hits(factors, wanted))
-        for row, values, hit, was in zip(rows, factors.tolist(), right, asked, strict=True):
+        right, asked = hits(factors, wanted)
+        lacking = (asked & ~right)[:, :-1].tolist()
+        right, asked = (each[:, -1].tolist() for each in (right, asked))
+        for row, values, hit, was, lacks in zip(
+            rows, factors.tolist(), right, asked, lacking, strict=True
+        ):
             row |= {
                 name: self.attributes[name][value] if value >= 0 else ""
                 for name, value in zip(self.names, values, strict=True)
             }
             row["all"] = int(hit) if was else None
+            row["missed"] = " ".join(compress(self.names, lacks))
         if reading:
             shown = shows(reading, wanted, self.reader.threshold).tolist()
             for row, residual, all_shown in zip(
@@ -485,7 +495,7 @@ class Evaluation(pl.LightningModule):
         )
         report(metrics)
         print(f"picture: {folder / 'grid.png'}")
-        print(f"page: {run_page(folder)}")
+        print(f"page: {run_page(folder, self.unguided)}")
         return metrics
 
     def keep_references(self, folder: Path) -> None:

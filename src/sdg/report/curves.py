@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 __all__ = ["curves"]
 
-FACTORS = ("shape", "colour", "pattern", "size", "background")
 # The first that all jobs have.
 FIDELITY = ("fid", "frechet_imagenet", "kernel_judge", "frechet_judge", "frechet_clip")
 DIVERSITY = ("diversity_judge", "diversity_clip", "diversity_inception")
@@ -72,7 +71,7 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
     for rest, points in lines.items():
         points.sort(key=lambda point: point[0])
         if left and len(lines) == 1:
-            for factor in FACTORS:
+            for factor in factors(points[0][1]):
                 line(
                     left,
                     points,
@@ -116,7 +115,8 @@ def curves(names: Sequence[str], found: Sequence[Mapping]):
             right.set(ylabel=f"{diversity.replace('_', ' in ')}'s features")
     if left:
         left.set(ylim=(-0.02, 1.02), ylabel="share of samples that show it")
-        left.legend(fontsize=7, framealpha=0.6)
+        if left.lines:
+            left.legend(fontsize=7, framealpha=0.6)
     elif len(lines) > 1:
         axes[0, 0].legend(fontsize=7, framealpha=0.6)
     xs = sorted({x for points in lines.values() for x, _ in points})
@@ -141,6 +141,11 @@ SAID = {
     "frechet_judge": "Fréchet distance in the judge's features",
     "frechet_clip": "Fréchet distance in CLIP's features",
 }
+
+
+def factors(metrics: Mapping) -> list[str]:
+    """The attributes that a run's samples were read for."""
+    return [name for name in metrics.get("alignment", {}) if name != "all"]
 
 
 def line(axis, points, value, interval=None, **style) -> None:

@@ -1,157 +1,169 @@
-"""One self-contained HTML page for a run or a sweep: it needs no network and no other file."""
+"""One self-contained HTML page for a run or a sweep: it needs no network and no other file.
+
+Its looks are in `templates/`: what a part is called here, `page.html` says how it is shown.
+"""
 
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Page"]
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8882; }
-body {
-  font: 15px/1.45 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem;
-}
-h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .6rem; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td {
-  padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right;
-  white-space: nowrap; vertical-align: bottom;
-}
-th:first-child, td:first-child { text-align: left; }
-table.sortable th { cursor: pointer; }
-.gallery td { padding: 2px; border: 0; text-align: center; vertical-align: middle; }
-.gallery td:first-child {
-  padding-right: .8rem; min-width: 4.5rem; max-width: 16rem; white-space: normal;
-}
-.gallery th {
-  font-weight: normal; font-size: .75rem; white-space: normal; max-width: 6rem;
-  text-align: center; border: 0;
-}
-.gallery img { width: 84px; height: 84px; cursor: zoom-in; }
-img.pixels { image-rendering: pixelated; } svg, .picture { max-width: 100%; height: auto; }
-figure.svg { background: white; margin: 0; display: inline-block; max-width: 100%; }
-pre { background: var(--soft); padding: 1rem; overflow: auto; max-height: 32rem; }
-dialog { border: 0; padding: 1rem; max-width: 94vw; } dialog::backdrop { background: #000b; }
-dialog img { width: min(70vh, 84vw); height: auto; }
-dialog p { max-width: min(70vh, 84vw); margin: .6rem 0 0; }
-"""
+__all__ = ["Group", "Page", "Picture"]
 
-SCRIPT = """
-const large = document.querySelector('dialog');
-document.addEventListener('click', event => {
-  const image = event.target.closest('.gallery img');
-  if (image) {
-    large.querySelector('img').src = image.src;
-    large.querySelector('p').textContent = image.alt;
-    large.showModal();
-  } else if (large.open) large.close();
-});
-const heads = document.querySelectorAll('table.sortable th');
-heads.forEach((head, column) => head.addEventListener('click', () => {
-  const body = head.closest('table').tBodies[0];
-  const sign = head.dataset.sign = -(head.dataset.sign || -1);
-  const value = row => row.cells[column].dataset.value ?? row.cells[column].textContent;
-  const words = (a, b) => value(a).localeCompare(value(b));
-  const order = (a, b) => isNaN(value(a) - value(b)) ? words(a, b) : value(a) - value(b);
-  [...body.rows].sort((a, b) => sign * order(a, b)).forEach(row => body.append(row));
-}));
-"""
+SMALL = 128  # pixels; what has fewer is enlarged with sharp edges
+
+
+class Picture:
+    """An image and what is said of it.
+
+    Arguments:
+        image: a PIL image.
+        text: a full description, read where the image is enlarged.
+        label: a few words below it in a grid.
+        shown: whether it shows its prompt; None where nothing was read off it.
+        wrong: what it misses, in a few words.
+        unguided: the picture of the same seed without guidance, to stand beside it.
+    """
+
+    def __init__(
+        self,
+        image,
+        text: str,
+        label: str = "",
+        shown: bool | None = None,
+        wrong: str = "",
+        unguided: "Picture | None" = None,
+    ):
+        self.source, self.small = as_png(image), image.width < SMALL
+        self.text, self.label, self.shown, self.wrong = text, label, shown, wrong
+        self.unguided = unguided
+
+
+@dataclass
+class Group:
+    """Samples that stand together below a label, behind the pictures that they refer to."""
+
+    label: str
+    samples: Sequence[Picture]
+    references: Sequence[Picture] = field(default_factory=list)
 
 
 class Page:
     """Collects parts in order and writes them.
 
+    All text is escaped: markup in a prompt is shown as it was written.
+
     Arguments:
         title: of the page.
         note: a line below it.
+        command: that made what is shown; a button copies it.
+        date: of that.
     """
 
-    def __init__(self, title: str, note: str = ""):
-        self.title, self.parts = title, [f"<h1>{html.escape(title)}</h1><p>{html.escape(note)}</p>"]
+    def __init__(self, title: str, note: str = "", command: str = "", date: str = ""):
+        self.head = {"title": title, "note": note, "command": command, "date": date}
+        self.parts: list[tuple[str, object]] = []
 
     def heading(self, text: str) -> None:
-        self.parts.append(f"<h2>{html.escape(text)}</h2>")
+        self.parts.append(("heading", text))
+
+    def note(self, text: str) -> None:
+        """A line of small print."""
+        self.parts.append(("note", text))
 
     def table(self, rows: Sequence[Mapping]) -> None:
-        """Rows with the same keys; a click on a column's head sorts."""
+        """Rows with the same keys; a click on a column's head sorts.
+
+        A column without values is left out.
+        """
         columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
-        head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in columns)
-        body = "".join(
-            "<tr>" + "".join(cell(row[name]) for name in columns) + "</tr>" for row in rows
-        )
-        self.parts.append(
-            '<div class="scroll"><table '
-            f'class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        )
+        self.parts.append(("table", {"rows": rows, "columns": columns}))
+
+    def figures(self, sentences: Sequence) -> None:
+        """Figures in words: `sdg.report.words.Sentence` each."""
+        self.parts.append(("figures", sentences))
 
     def drawing(self, figure) -> None:
         """A matplotlib figure, as lines that stay sharp."""
         svg = io.StringIO()
         figure.savefig(svg, format="svg")
-        self.parts.append(
-            f'<figure class="svg">{svg.getvalue()[svg.getvalue().index("<svg") :]}</figure>'
-        )
+        drawn = svg.getvalue()
+        self.parts.append(("drawing", Markup(drawn[drawn.index("<svg") :])))
 
     def picture(self, file: Path, text: str) -> None:
         """An image file as it is."""
-        self.parts.append(
-            f'<img class="picture" alt="{html.escape(text)}" '
-            f'src="{embedded(file.read_bytes(), file.suffix)}">'
-        )
+        source = embedded(file.read_bytes(), file.suffix)
+        self.parts.append(("picture", {"text": text, "source": source}))
+
+    def grid(self, groups: Sequence[Group]) -> None:
+        """Samples in a grid, each enlarged by a click.
+
+        Where it is known which show their prompt, buttons choose among them.
+        """
+        self.choose([sample for group in groups for sample in group.samples])
+        self.parts.append(("grid", groups))
 
     def gallery(
-        self, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[tuple | None]]]
+        self, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[Picture | None]]]
     ) -> None:
         """Small images in rows, each enlarged by a click.
 
         Arguments:
             heads: over the columns.
-            rows: (label, [(image, what it is) or None, …]).
+            rows: (label, [picture or None, …]).
         """
-        head = "".join(f"<th>{html.escape(text)}</th>" for text in ("", *heads))
-        body = "".join(
-            f"<tr><td>{html.escape(label)}</td>"
-            + "".join(f"<td>{thumbnail(*image) if image else ''}</td>" for image in images)
-            + "</tr>"
-            for label, images in rows
-        )
-        self.parts.append(
-            '<div class="scroll"><table '
-            f'class="gallery"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        )
+        self.choose([cell for _, cells in rows for cell in cells if cell])
+        self.parts.append(("gallery", {"heads": ["", *heads], "rows": rows}))
+
+    def choose(self, pictures: Sequence[Picture]) -> None:
+        """Buttons that show all samples, those that show their prompt, or the others."""
+        known = [picture.shown for picture in pictures if picture.shown is not None]
+        if known:
+            hits = sum(known)
+            counts = {"all": len(pictures), "hits": hits, "misses": len(known) - hits}
+            self.parts.append(("filter", counts))
 
     def text(self, text: str) -> None:
         """Text in the letters of a terminal, such as a config."""
-        self.parts.append(f"<pre>{html.escape(text)}</pre>")
+        self.parts.append(("text", text))
+
+    @contextmanager
+    def folded(self, summary: str) -> Iterator[None]:
+        """What is added inside is folded away below one line."""
+        outer, self.parts = self.parts, []
+        try:
+            yield
+        finally:
+            outer.append(("folded", {"summary": summary, "parts": self.parts}))
+            self.parts = outer
 
     def write(self, file: Path) -> Path:
-        file.write_text(
-            '<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" '
-            'content="width=device-width">'
-            f"<title>{html.escape(self.title)}</title><style>{STYLE}</style></head><body>\n"
-            + "\n".join(self.parts)
-            + '\n<dialog><img class="pixels" alt=""><p></p></dialog>'
-            f"<script>{SCRIPT}</script></body></html>\n",
-            encoding="utf-8",
-        )
+        text = templates().get_template("page.html").render(**self.head, parts=self.parts)
+        file.write_text(text, encoding="utf-8")
         return file
 
 
-def cell(value) -> str:
-    if isinstance(value, float):
-        return f'<td data-value="{value!r}">{value:.3g}</td>'
-    return f"<td>{'' if value is None else html.escape(str(value))}</td>"
+def templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("sdg.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
-def thumbnail(image, text: str) -> str:
+def as_png(image) -> str:
     data = io.BytesIO()
     image.save(data, "png")
-    said, source = html.escape(text), embedded(data.getvalue(), ".png")
-    return f'<img class="pixels" loading="lazy" title="{said}" alt="{said}" src="{source}">'
+    return embedded(data.getvalue(), ".png")
 
 
 def embedded(data: bytes, suffix: str) -> str:
-    return f"data:image/{suffix[1:].lower()};base64,{base64.b64encode(data).decode()}"
+    return f"data:image/{html.escape(suffix[1:].lower())};base64,{base64.b64encode(data).decode()}"

@@ -1,100 +1,101 @@
 """What the pages of a run and of a sweep show."""
 
-import csv
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sdg.report.page import Page
+from sdg.io.plain import flat
+from sdg.report.page import Group, Page, Picture
+from sdg.report.pictures import open_picture
+from sdg.report.samples import (
+    REFERENCES,
+    attributes,
+    caption,
+    condition,
+    identity,
+    miss,
+    referred,
+    samples,
+    shown,
+)
+from sdg.report.words import COLUMNS, sentences
 
-__all__ = ["compared", "run_page", "sweep_page", "condition"]
+__all__ = ["COMMAND", "compared", "run_page", "single_attributes", "sweep_page"]
 
-REFERENCES = ("content", "structure", "style")
-CONDITIONS = ("prompt", "class", *REFERENCES)
-ROWS, COLUMNS = 24, 12  # of a gallery, at most
+GAMMA = "guidance.gamma"
+COMMAND = "command.txt"  # in a run's folder: what draws its samples
+GROUPS, EACH, MOST = 24, 12, 288  # prompts on a page, samples of each of several, in all
+COLUMN_COUNT = 12  # of a sweep's table of pictures
 
 
-def run_page(folder: Path) -> Path:
+def run_page(folder: Path, unguided: Mapping[int, Path] | None = None) -> Path:
     """`report.html` of a sampling run.
 
-    It has figures, the samples of each condition in a row, a trajectory, the config.
-    """
-    from sdg.report.pictures import open_picture
+    It has the samples, the figures in words, a trajectory, and the config.
 
+    Arguments:
+        unguided: {index: picture of the same seed without guidance} of the samples that have one.
+    """
     metrics, drawn = json.loads((folder / "metrics.json").read_text()), samples(folder)
-    page = Page(
-        f"{counted(metrics['num_samples'], 'sample')} of "
-        f"{counted(metrics['num_prompts'], 'condition', 'conditions')}, γ = {metrics['gamma']:g}",
-        folder.name,
-    )
-    page.heading("Figures")
-    page.table(
-        [{"figure": name, "value": first, "and": rest} for name, first, rest in lines(metrics)]
-    )
-    page.heading("Samples: a condition a row; a click enlarges")
-    rows: dict[str, list] = {}
+    rows: dict[str, list[dict]] = {}
     for sample in drawn:
         rows.setdefault(condition(sample, whole=True), []).append(sample)
-    shown = []
-    for row in list(rows.values())[:ROWS]:
-        beside = [
-            (open_picture(file), f"{kind} reference")
-            for kind, file in referred(folder, row[0]).items()
-        ]
-        shown.append(
-            (
-                condition(row[0]),
-                beside,
-                [
-                    (open_picture(folder / sample["file"]), caption(sample))
-                    for sample in row[:COLUMNS]
-                ],
-            )
-        )
-    refers = max(len(beside) for _, beside, _ in shown)
-    page.gallery(
-        ["reference"] * refers + [""] * max(len(images) for _, _, images in shown),
-        [
-            (said, [*beside, *[None] * (refers - len(beside)), *images])
-            for said, beside, images in shown
-        ],
-    )
+    prompts = counted(len(rows), "prompt" if "prompt" in drawn[0] else "condition")
+    number = counted(len(drawn), "sample")
+    settings = f"γ = {metrics['gamma']:g}"
+    alone = condition(drawn[0])
+    if len(rows) == 1 and alone:
+        page = heading_of(folder, f"“{alone}”", f"{number}, {settings} · {folder.name}")
+    else:
+        page = heading_of(folder, f"{number} of {prompts}, {settings}", folder.name)
+    groups = grouped(folder, rows, attributes(metrics), unguided or {})
+    count = sum(len(group.samples) for group in groups)
+    if count < len(drawn):
+        page.note(f"{count} of {number} are on this page; samples.csv lists all.")
+    page.grid(groups)
+    page.heading("Figures")
+    page.figures(list(sentences(metrics)))
+    with page.folded("All figures, by their keys in metrics.json"):
+        page.table([{"key": key, "value": value} for key, value in raw(metrics).items()])
     trajectory(page, folder)
     config(page, folder)
     return page.write(folder / "report.html")
 
 
-def sweep_page(folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], drawn) -> Path:
+def sweep_page(
+    folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], drawn, command: str = ""
+) -> Path:
     """`report.html` of a sweep.
 
-    It has its table, its curves, the same samples of every job, a trajectory, the configs' common
-    part.
+    It has the same samples of every run, its curves, its table, a trajectory, and the configs'
+    common part.
 
     Arguments:
         jobs: as `sdg.app.jobs` tells of them.
         rows: of the table.
         drawn: the curves, a matplotlib figure or None.
+        command: that started the sweep.
     """
-    from sdg.report.pictures import open_picture
-
-    page = Page(f"{len(jobs)} runs", folder.name)
-    page.heading("Table: a click on a head sorts")
-    page.table(rows)
+    asked = {condition(sample) for job in jobs for sample in samples(job["path"])}
+    title = f"“{asked.pop()}”, {swept(jobs)}" if len(asked) == 1 else swept(jobs)
+    note = f"{counted(len(jobs), 'run')}, a row each, with the same seeds · {folder.name}"
+    page = Page(title, note, command, date_of(jobs[-1]["path"]))
+    heads, lines = compared(jobs)
+    page.gallery(
+        heads, [(name, [cell and picture_of(*cell) for cell in row]) for name, row in lines]
+    )
     if drawn is not None:
         page.heading(
-            "Curves, with 95 % intervals over conditions; of the kernel distance one deviation"
+            "Curves, with 95 % intervals over prompts; of the kernel distance one deviation"
         )
         page.drawing(drawn)
-    page.heading("The same seeds in every run; a click enlarges")
-    heads, pictures = compared(jobs)
-    page.gallery(
-        heads,
-        [
-            (name, [cell and (open_picture(cell[0]), cell[1]) for cell in cells])
-            for name, cells in pictures
-        ],
-    )
+    page.heading("Figures: a click on a head sorts")
+    single = single_attributes(rows[0])
+    page.table([named(row, single) for row in rows])
+    with page.folded("All figures, by their columns in sweep.csv: each attribute by itself too"):
+        page.table(rows)
     for job in reversed(jobs):  # the last is mostly the strongest
         if (job["path"] / "trajectory.png").is_file():
             trajectory(page, job["path"], f" of {job['name']}")
@@ -103,89 +104,138 @@ def sweep_page(folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], d
     return page.write(folder / "report.html")
 
 
+def swept(jobs: Sequence[Mapping]) -> str:
+    """What tells the runs apart, such as γ = 0, 5; their number where that is not one setting."""
+    settings = [job["name"].partition("=") for job in jobs]
+    keys = {key for key, _, _ in settings}
+    values = [value for _, _, value in settings]
+    if len(keys) > 1 or not all(values) or any(" " in value for value in values):
+        return counted(len(jobs), "run")
+    key = keys.pop()
+    return f"{'γ' if key == GAMMA else key} = {', '.join(values)}"
+
+
+def heading_of(folder: Path, title: str, note: str) -> Page:
+    file = folder / COMMAND
+    command = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+    return Page(title, note, command, date_of(folder))
+
+
+def date_of(run: Path) -> str:
+    """When a run was measured."""
+    seconds = (run / "samples.csv").stat().st_mtime
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def grouped(
+    folder: Path,
+    rows: Mapping[str, Sequence[dict]],
+    names: Sequence[str],
+    unguided: Mapping[int, Path],
+) -> list[Group]:
+    """The samples of each prompt behind what they refer to; all in one where each has but one."""
+    many = len(rows) > 1
+    singles = many and all(len(row) == 1 for row in rows.values())
+    each = EACH if many else MOST // (2 if unguided else 1)
+
+    def picture(sample: Mapping) -> Picture:
+        file = unguided.get(int(sample["index"]))
+        without = f"without guidance | {identity(sample)}"
+        return Picture(
+            open_picture(folder / sample["file"]),
+            caption(sample, names),
+            condition(sample) if singles else f"sample {sample['index']}",
+            shown(sample),
+            miss(sample),
+            file and Picture(open_picture(file), without),
+        )
+
+    groups = []
+    for row in list(rows.values())[: EACH * GROUPS if singles else GROUPS]:
+        references = [
+            Picture(open_picture(file), f"{kind} reference", f"{kind} reference")
+            for kind, file in referred(folder, row[0]).items()
+        ]
+        label = condition(row[0]) if many else ""
+        groups.append(Group(label, [picture(sample) for sample in row[:each]], references))
+    if singles and not any(group.references for group in groups):
+        return [Group("", [sample for group in groups for sample in group.samples])]
+    return groups
+
+
 def compared(
     jobs: Sequence[Mapping],
-) -> tuple[list[str], list[tuple[str, list[tuple[Path, str] | None]]]]:
+) -> tuple[list[str], list[tuple[str, list[tuple[Path, str, Mapping | None] | None]]]]:
     """The same samples of every job: what each is, and rows of pictures.
 
-    A row is (name, (picture, caption) of each, None where a job has it not). A row of references
-    stands above the rows that share it.
+    A row is (name, (picture, caption, sample) of each, None where a job has it not). A row of
+    references stands above the rows that share it; they are no samples.
     """
     every = [{sample["index"]: sample for sample in samples(job["path"])} for job in jobs]
     first = list(every[0].values())
-    shown = first[:: max(1, len(first) // COLUMNS)][:COLUMNS]
-    said = [
+    chosen = first[:: max(1, len(first) // COLUMN_COUNT)][:COLUMN_COUNT]
+    asked = [
         {condition(own[sample["index"]]) for own in every if sample["index"] in own}
-        for sample in shown
+        for sample in chosen
     ]
+    alone = len(set.union(*asked)) == 1  # the title says it
     heads = [
-        condition(sample) if len(conditions) == 1 else f"seed {sample['seed']}"
-        for sample, conditions in zip(shown, said, strict=True)
+        condition(sample) if len(conditions) == 1 and not alone else f"sample {sample['index']}"
+        for sample, conditions in zip(chosen, asked, strict=True)
     ]
     rows, above = [], None
     for job, own in zip(jobs, every, strict=True):
-        here = [own.get(sample["index"]) for sample in shown]
-        asked = [sample and {kind: sample.get(kind) for kind in REFERENCES} for sample in here]
+        names = attributes(json.loads((job["path"] / "metrics.json").read_text()))
+        here = [own.get(sample["index"]) for sample in chosen]
+        refers = [sample and {kind: sample.get(kind) for kind in REFERENCES} for sample in here]
         kept = [
             sample and next(iter(referred(job["path"], sample).values()), None) for sample in here
         ]
-        if asked != above and any(kept):
-            rows.append(("reference", [file and (file, file.name) for file in kept]))
-        above = asked
-        rows.append(
-            (
-                re.sub(r"[^\s=,[]*/", "", job["name"]).replace("guidance.gamma=", "γ\u00a0=\u00a0"),
-                [
-                    sample and (job["path"] / sample["file"], f"{job['name']}: {caption(sample)}")
-                    for sample in here
-                ],
+        if refers != above and any(kept):
+            rows.append(("reference", [file and (file, file.name, None) for file in kept]))
+        above = refers
+        cells = [
+            sample
+            and (
+                job["path"] / sample["file"],
+                f"{job['name']}: {caption(sample, names)}",
+                sample,
             )
-        )
+            for sample in here
+        ]
+        label = re.sub(r"[^\s=,[]*/", "", job["name"])
+        rows.append((label.replace(f"{GAMMA}=", "γ\u00a0=\u00a0"), cells))
     return heads, rows
 
 
-def lines(metrics: Mapping):
-    """(name, value, what belongs to it) of every figure, in few lines.
-
-    An interval stands beside its figure.
-    """
-
-    def interval(found) -> str | None:  # over conditions: of one there is none
-        return (
-            f"95 %: {found[0]:.3g} to {found[1]:.3g}"
-            if isinstance(found, list) and metrics["num_prompts"] > 1
-            else None
-        )
-
-    for name, value in metrics.items():
-        if (
-            value is None
-            or name.endswith("_interval")
-            or name in ("gamma", "num_samples", "num_prompts")
-        ):
-            continue
-        if isinstance(value, dict):
-            for part, inner in value.items():
-                if part == "peak_memory":
-                    yield "peak memory of a process", f"{inner / 2**20:.0f} MiB", None
-                elif inner is not None and not isinstance(inner, dict):
-                    yield f"{name}: {part}", inner, interval(metrics.get(f"{name}_{part}_interval"))
-                elif isinstance(inner, dict):
-                    for factor, share in inner.items():
-                        yield (
-                            f"{name}: {part}, {factor}",
-                            share,
-                            interval(metrics.get(f"{name}_interval", {}).get(part, {}).get(factor)),
-                        )
-        elif isinstance(value, list):
-            yield name, value[0], f"± {value[1]:.3g}"
-        else:
-            yield name, value, interval(metrics.get(f"{name}_interval"))
+def picture_of(file: Path, text: str, sample: Mapping | None) -> Picture:
+    return Picture(open_picture(file), text, shown=sample and shown(sample))
 
 
-def counted(number: int, one: str, many: str | None = None) -> str:
+def single_attributes(row: Mapping) -> list[str]:
+    """The columns of a sweep's table that tell of one attribute each."""
+    names = list(row)
+    same = [name for name in names if name.startswith("same_")]
+    return [*names[1 : names.index("all")], *same]
+
+
+def named(row: Mapping, left_out: Sequence[str]) -> dict:
+    """A row of a sweep's table, with heads in words."""
+    return {COLUMNS.get(key, key): value for key, value in row.items() if key not in left_out}
+
+
+def raw(metrics: Mapping) -> dict:
+    """Every figure by its dotted key; pairs as they are."""
+    values = {key: value for key, value in flat(dict(metrics)).items() if value is not None}
+    return {
+        key: ", ".join(f"{part:.4g}" for part in value) if isinstance(value, list) else value
+        for key, value in values.items()
+    }
+
+
+def counted(number: int, one: str) -> str:
     """A number of things in words."""
-    return f"{number} {one if number == 1 else many or one + 's'}"
+    return f"{number} {one if number == 1 else one + 's'}"
 
 
 def trajectory(page: Page, folder: Path, of: str = "") -> None:
@@ -195,41 +245,5 @@ def trajectory(page: Page, folder: Path, of: str = "") -> None:
 
 
 def config(page: Page, folder: Path, of: str = "") -> None:
-    page.heading(f"Config{of}")
-    page.text((folder / "config.yaml").read_text())
-
-
-def caption(sample: Mapping) -> str:
-    """What a sample was asked for and what the judge saw."""
-    seen = " ".join(
-        sample[name] for name in ("size", "pattern", "colour", "shape") if sample.get(name)
-    )
-    background = f" on {sample['background']}" if sample.get("background") else ""
-    return f"{condition(sample)} | seed {sample['seed']}" + (
-        f" | the judge sees: {seen}{background}" if seen else ""
-    )
-
-
-def samples(job: Path) -> list[dict]:
-    """A run's table."""
-    with open(job / "samples.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def referred(job: Path, sample: Mapping) -> dict[str, Path]:
-    """{similarity: picture of what a sample refers to}, as its run kept them."""
-    file = job / "references.json"
-    kept = json.loads(file.read_text()) if file.is_file() else {}
-    return {kind: job / kept[sample[kind]] for kind in REFERENCES if sample.get(kind) in kept}
-
-
-def condition(sample: Mapping, whole: bool = False) -> str:
-    """What a sample was asked to be like, in few words.
-
-    Of a file that is its name alone, unless `whole`.
-    """
-    return " + ".join(
-        Path(sample[name]).name if name in REFERENCES and not whole else sample[name]
-        for name in CONDITIONS
-        if sample.get(name)
-    )
+    with page.folded(f"Config{of}"):
+        page.text((folder / "config.yaml").read_text())

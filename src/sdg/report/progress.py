@@ -35,12 +35,21 @@ class Bar(Progress):
         self.task = self.add_task(self.word, total=total, completed=completed, figures="")
         self.start()
 
-    def reach(self, completed: int, figures: str = "") -> None:
-        """Moves to this step."""
+    def reach(self, completed: int, figures: str = "", notable: bool = False) -> None:
+        """Moves to this step; a notable one has a line of its own, above the bar if there is one.
+
+        Arguments:
+            figures: the latest, as text.
+        """
         self.update(self.task, completed=completed, figures=figures)
-        if self.lines and time.monotonic() - self.said > EVERY:
-            self.said, task = time.monotonic(), self.tasks[self.task]
-            left = (
-                "" if task.time_remaining is None else f", {task.time_remaining / 60:.0f} min left"
-            )
-            print(f"{self.word} {completed}/{task.total:.0f}{left}  {figures}".rstrip(), flush=True)
+        due = self.lines and time.monotonic() - self.said > EVERY
+        if not due and not notable:
+            return
+        self.said, task = time.monotonic(), self.tasks[self.task]
+        remaining = task.time_remaining if due else None
+        left = "" if remaining is None else f", {remaining / 60:.0f} min left"
+        text = f"{self.word} {completed}/{task.total:.0f}{left}  {figures}".rstrip()
+        if self.lines:
+            print(text, flush=True)
+        elif not self.disable:
+            self.console.print(text, markup=False, highlight=False)

@@ -13,11 +13,11 @@ LITTLE = 0.5  # seconds between two readings of a run's figures
 
 
 class StepProgress(ProgressBar):
-    """One bar over all steps of the run."""
+    """One bar over all steps of the run; the first and the last loss in lines of their own."""
 
     def __init__(self):
         super().__init__()
-        self.bar, self.figures, self.read = Bar("step"), "", 0.0
+        self.bar, self.figures, self.read, self.begun = Bar("step"), "", 0.0, False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.bar.begin(
@@ -25,12 +25,15 @@ class StepProgress(ProgressBar):
         )
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *args) -> None:
-        if time.monotonic() - self.read > LITTLE:  # reading a figure waits for the GPU
+        done, total = trainer.global_step, self.bar.tasks[self.bar.task].total
+        edge = not self.begun or done >= total
+        if edge or time.monotonic() - self.read > LITTLE:  # reading a figure waits for the GPU
             figures, self.read = self.get_metrics(trainer, pl_module), time.monotonic()
             self.figures = "  ".join(
                 f"{name} {value:.3g}" for name, value in figures.items() if isinstance(value, float)
             )
-        self.bar.reach(trainer.global_step, self.figures)
+        self.bar.reach(done, self.figures, notable=edge)
+        self.begun = True
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.bar.stop()

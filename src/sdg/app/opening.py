@@ -1,0 +1,58 @@
+"""What a command says first, before the heavy libraries are imported; and the command itself."""
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from sdg.app.naming import chosen_similarities
+
+__all__ = ["opening", "shell_command"]
+
+INTERNAL = ("hydra.mode=", "hydra.callbacks.report.sweep=")  # what the entry point itself adds
+
+
+def opening(program: str, config: DictConfig) -> str | None:
+    """One line about what a job is going to do; None in a process that another one has started."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        return None
+    choices = HydraConfig.get().runtime.choices
+    if program == "train":
+        parts = [f"{config.kind} on {choices.data}", *steps(config.trainer.max_steps)]
+    elif "levels" in config.eval:
+        parts = [choices.data, "measuring the encoder, no samples"]
+    else:
+        parts = [choices.data, *guided(config, choices), *steps(config.sampler.steps)]
+    return f"{program}: {', '.join(parts)} …"
+
+
+def guided(config: DictConfig, choices) -> list[str]:
+    """How samples are guided, in few words."""
+    if not config.guidance.gamma:
+        return ["unguided"]
+    method = [] if choices.guidance == "sdg" else [choices.guidance]
+    gamma = config.guidance.gamma
+    shown = f"{gamma:g}" if isinstance(gamma, float) else gamma
+    return ["+".join(chosen_similarities(config)), *method, f"γ = {shown}"]
+
+
+def steps(number) -> list[str]:
+    return [f"{number} steps"] if isinstance(number, int) and number > 0 else []
+
+
+def shell_command(program: str, overrides: Sequence[str], sweep: bool = False) -> str:
+    """The command line of a run, quoted for a shell.
+
+    Arguments:
+        program: `sample` or `train`.
+        overrides: what was set on the command line.
+        sweep: whether they start one.
+    """
+    name = Path(sys.argv[0]).name
+    start = [name] if name.startswith("sdg-") else ["python", f"{program}.py"]
+    words = [word for word in overrides if not word.startswith(INTERNAL)]
+    return shlex.join([*start, *(["-m"] if sweep else []), *words])

@@ -1,0 +1,96 @@
+"""The same seeds without guidance, to show beside guided samples."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer
+from torch import Tensor
+
+from sdg.app.fingerprint import fingerprint
+from sdg.app.naming import name_of
+from sdg.data.requests import Request
+from sdg.diffusion.denoiser import Denoiser
+from sdg.errors import choice
+from sdg.evaluation.guided_sampling import GuidedSampling
+from sdg.evaluation.store import SampleStore
+from sdg.pipeline import Pipeline
+
+__all__ = ["draw_unguided", "finished", "pictures_of", "unguided_store"]
+
+FOLDER = "unguided"  # in the guided run's
+
+
+def unguided_config(config: DictConfig) -> DictConfig:
+    """The config of the same run with γ = 0."""
+    return OmegaConf.merge(config, {"guidance": {"gamma": 0}})
+
+
+def unguided_store(
+    config: DictConfig,
+    folder: Path,
+    requests: Sequence[Request],
+    pictures: Mapping[str, Tensor],
+    batch_size: int,
+) -> SampleStore | None:
+    """Where unguided samples of the same seeds lie, or are to be drawn; None for nowhere.
+
+    That is the run that the same command with `guidance.gamma=0` leaves, if it is there and
+    finished. Otherwise it is a folder in the guided run's own, if `unguided=true` asks for them.
+
+    Arguments:
+        folder: of the guided run.
+        requests: of the guided run.
+        pictures: {name: image} of references and of what samples start from.
+        batch_size: how many requests share a batch.
+    """
+    asked = choice("unguided", config.unguided, (True, False))
+    other = unguided_config(config)
+    mark = fingerprint(other, requests, pictures, batch_size)
+    name = name_of(other, HydraConfig.get().runtime.choices.guidance)
+    places = [folder.parent / name, *([folder / FOLDER] if asked else [])]
+    stores = [
+        SampleStore(place, len(requests), batch_size, mark, config.images) for place in places
+    ]
+    if finished(stores[0]):
+        return stores[0]
+    return stores[1] if asked else None
+
+
+def finished(store: SampleStore) -> bool:
+    """Whether a folder holds all samples of the run that it is for."""
+    told = store.folder / "rows" / "run.json"
+    return (
+        told.is_file()
+        and json.loads(told.read_text())["fingerprint"] == store.mark
+        and not store.missing()
+    )
+
+
+def pictures_of(store: SampleStore | None) -> dict[int, Path]:
+    """{index: file} of what a store holds."""
+    rows = [] if store is None else store.rows()
+    return {row["index"]: store.folder / row["file"] for row in rows}
+
+
+def draw_unguided(
+    config: DictConfig,
+    trainer: Trainer,
+    denoiser: Denoiser,
+    sampler,
+    requests: Sequence[Request],
+    store: SampleStore,
+    start: Tensor | None,
+) -> None:
+    """Draws the same seeds without guidance, into a folder of their own."""
+    if trainer.is_global_zero:
+        print("the same seeds without guidance, unguided=true:", flush=True)
+        store.begin(config.rerun)
+    method = instantiate(unguided_config(config).guidance)
+    module = GuidedSampling(
+        Pipeline(denoiser, None), sampler, method, None, requests, store, start, config.strength
+    )
+    trainer.predict(module, return_predictions=False)
