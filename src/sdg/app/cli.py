@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from sdg.app.choices import group_options
 from sdg.app.jobs import Jobs
 from sdg.app.naming import register, sweep_name
 from sdg.errors import UserError, near
@@ -82,6 +83,7 @@ def entry_point(config_name: str) -> Callable:
                 sys.argv[1:], key=lambda word: word not in MULTIRUN
             )  # Hydra takes them before overrides only
             register()
+            sys.path.append(os.getcwd())  # modules of the user's own, which a _target_ may name
             if (
                 sys.argv[1:2]
                 and sys.argv[1] in MULTIRUN
@@ -132,7 +134,7 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
     for link in chain:
         if isinstance(link, MissingConfigException):
             group, _, word = str(link.missing_cfg_file).rpartition("/")
-            options = sorted(file.stem for file in (conf / group).glob("*.yaml"))
+            options = group_options(group, conf) if group else []
             if group and options:
                 return (
                     f"{group}={word}: there is no such {group}{near(word, options) or '.'} "

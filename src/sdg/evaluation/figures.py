@@ -131,9 +131,8 @@ def report(metrics: Mapping) -> None:
             print(f"{name}: {shares(metrics[name])}")
     for kind, values in metrics.get("agreement", {}).items():
         print(f"shared with the {kind} reference: {shares(values)}")
-    print(
-        "  ".join(f"{name}: {metrics[name]:.3f}" for name in SAID if metrics.get(name) is not None)
-    )
+    found = {name: metrics.get(name) for name in SAID} | metrics.get("metrics", {})
+    print("  ".join(f"{name}: {value:.3f}" for name, value in found.items() if value is not None))
 
 
 def write_table(file: Path, rows: Sequence[Mapping]) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from diffusers import UNet2DModel
 from torch import Tensor, nn
 
+from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
 from sdg.models.noisy import NoisyEncoder
 
@@ -128,14 +129,14 @@ class UNetEncoder(NoisyEncoder):
         self.normalise = nn.Identity()  # it sees what the denoiser saw
 
     @classmethod
-    def of(cls, denoiser: nn.Module, clip: dict, **options) -> "UNetEncoder":
+    def of(cls, denoiser: Denoiser, clip: dict, **options) -> "UNetEncoder":
         """The encoder that starts from a denoiser trained here; its weights are copied.
 
         Raises:
             UserError: the denoiser is another network, or has learned from other images than this
                 CLIP sees.
         """
-        config = getattr(denoiser, "config", {})
+        config = denoiser.config or {}
         own: Mapping = config.get("denoiser", {})
         if "network" not in own or own.get("heads") or own.get("sinusoid"):
             raise UserError(
