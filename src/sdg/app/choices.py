@@ -1,5 +1,7 @@
 """What can be chosen and what was, in the framework's configs and in the user's own."""
 
+import re
+import sys
 from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
@@ -9,14 +11,25 @@ from omegaconf import DictConfig
 
 from sdg.errors import UserError, near
 
-__all__ = ["check_similarities", "group_options"]
+__all__ = ["check_similarities", "group_files"]
 
 
-def group_options(group: str, conf: Path | None = None) -> list[str]:
-    """The options of a config group on Hydra's search path; before there is one, of `conf`."""
-    if GlobalHydra.instance().is_initialized():
-        return GlobalHydra.instance().config_loader().get_group_options(group)
-    return sorted(file.stem for file in (conf / group).glob("*.yaml")) if conf else []
+def group_files(group: str, conf: Path) -> list[Path]:
+    """The files of a config group, in `conf` and in the folders that the command line names.
+
+    Hydra forgets its search path before an error of the command line arrives.
+    """
+    words = " ".join(sys.argv[1:])
+    named = re.findall(r"(?:--config-dir|-cd)[= ](\S+)", words)
+    for listed in re.findall(r"hydra\.searchpath=\[(.*?)\]", words):
+        named += [place.strip(" '\"").removeprefix("file://") for place in listed.split(",")]
+    folders = [conf, *(Path(place).expanduser() for place in named)]
+    return [file for folder in folders for file in sorted((folder / group).glob("*.yaml"))]
+
+
+def loader():
+    """Hydra's, while a job runs."""
+    return GlobalHydra.instance().config_loader()
 
 
 def chosen_options(group: str) -> set[str]:
@@ -50,8 +63,14 @@ def check_similarities(config: DictConfig) -> None:
     bare = [kind for kind, options in config.similarity.items() if "_target_" not in options]
     if not bare:
         return
-    chosen, there = chosen_options("similarity"), group_options("similarity")
+    chosen, there = chosen_options("similarity"), loader().get_group_options("similarity")
+    words = [word.lstrip("+") for word in HydraConfig.get().overrides.task]
     for kind in bare:
+        if any(word.startswith(f"similarity.{kind}.") for word in words):
+            raise UserError(
+                f"similarity.{kind}: this run has not chosen it; name it too, as in "
+                f"similarity=[text,{kind}]."
+            )
         if kind in chosen:
             raise UserError(
                 f"similarity={kind}: its config names no _target_, the class of the similarity; "

@@ -19,7 +19,6 @@ from sdg.errors import UserError, choice, integer
 from sdg.models.encoder import Encoders
 from sdg.similarity import RunContext, Similarity, Term, matched_levels
 from sdg.similarity.references import References
-from sdg.similarity.term import UNCONDITIONAL
 
 __all__ = [
     "build_similarity",
@@ -220,12 +219,7 @@ def build_similarity(
         )
     made: dict[str, Term] = {}
     for kind, term in terms.items():
-        targets = [
-            parse_weighted_prompt(request.conditions[kind])
-            if term.condition_option
-            else UNCONDITIONAL
-            for request in requests
-        ]
+        targets = [term.targets_of(request.conditions.get(kind)) for request in requests]
         run = RunContext(encoders, config.encoder_name, targets, held_out)
         options = options_of(config.similarity[kind], term.condition_option or "_target_")
         made[kind] = from_options(f"similarity.{kind}", term, run, options)

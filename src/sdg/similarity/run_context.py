@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sdg.data.image_set import ImageSet
 from sdg.errors import UserError
 from sdg.models.encoder import Encoders, ImageEncoder, TextEncoder
 from sdg.similarity.term import Targets
@@ -18,13 +19,13 @@ class RunContext:
         encoders: of the run; None for a run without one.
         encoder_name: the run's choice of `encoder`, for messages.
         targets: what every sample shall be like, each target with its weight.
-        held_out: the held-out part of the data, an `sdg.data.image_set.ImageSet`.
+        held_out: the held-out part of the data.
     """
 
     encoders: Encoders | None
     encoder_name: str
     targets: Sequence[Targets]
-    held_out: object
+    held_out: ImageSet
 
     @property
     def any_encoder(self) -> ImageEncoder:

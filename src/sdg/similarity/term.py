@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from sdg.data.prompts import parse_weighted_prompt
+from sdg.errors import UserError
 from sdg.similarity.noisy_images import NoisyImages
 
 if TYPE_CHECKING:
@@ -105,6 +107,19 @@ class Term(ABC):
             references: with `by_reference` the R images that the batch refers to, in the order of
                 `pairs.order`; else None.
         """
+
+    @classmethod
+    def targets_of(cls, condition: str | None) -> Targets:
+        """What one sample shall be like, from its condition as the user wrote it.
+
+        Raises:
+            UserError: there is none, and this term needs one.
+        """
+        if condition is not None:
+            return parse_weighted_prompt(condition)
+        if cls.condition_option or cls.by_reference:
+            raise UserError(f"{cls.__name__}: nothing says what samples shall be like.")
+        return UNCONDITIONAL
 
     def targets(self, conditions: Sequence[Targets]) -> list[str]:
         """The batch's distinct targets, in the order that `Pairs` numbers them."""
