@@ -35,12 +35,8 @@ def loader():
 def chosen_options(group: str) -> set[str]:
     """The files of a group that this run is composed of, whoever chose them."""
     job = HydraConfig.get()
-    found = (
-        GlobalHydra.instance()
-        .config_loader()
-        .compute_defaults_list(
-            job.job.config_name, [*job.overrides.hydra, *job.overrides.task], RunMode.RUN
-        )
+    found = loader().compute_defaults_list(
+        job.job.config_name, [*job.overrides.hydra, *job.overrides.task], RunMode.RUN
     )
     paths = (default.config_path or "" for default in found.defaults)
     return {path.removeprefix(f"{group}/") for path in paths if path.startswith(f"{group}/")}
@@ -61,7 +57,7 @@ def check_similarities(config: DictConfig) -> None:
             "`hue: {_target_: …}`."
         )
     bare = [kind for kind, options in config.similarity.items() if "_target_" not in options]
-    if not bare:
+    if not bare or not GlobalHydra.instance().is_initialized():  # as in some launchers' processes
         return
     chosen, there = chosen_options("similarity"), loader().get_group_options("similarity")
     words = [word.lstrip("+") for word in HydraConfig.get().overrides.task]
