@@ -13,7 +13,7 @@ ALLOWED = {
     "io": {"diffusion"},
     "models": {"diffusion", "io"},
     "guidance": {"diffusion"},
-    "similarity": {"diffusion", "models"},
+    "similarity": {"data", "diffusion", "io", "models"},
     "data": set(),
     "metrics": {"data"},
     "report": {"io"},

@@ -9,10 +9,13 @@ import torch
 from PIL import Image
 
 from sdg import Pipeline
+from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import DDIM, DDPM
 from sdg.errors import UserError
 from sdg.guidance.semantic import SemanticGuidance
+from sdg.io.folder import save_folder
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
+from sdg.similarity import Term
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +103,32 @@ def test_unknown_weights_are_named():
 def test_import_waits_for_nothing():
     code = "import sys, sdg; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_denoiser_put_together_by_hand_needs_no_config(pipe):
+    by_hand = Denoiser(pipe.denoiser.network, pipe.denoiser.schedule, "v", patch=2)
+    assert by_hand.config is None and by_hand.resolution is None
+    guided = Pipeline(by_hand, pipe.encoder, pipe.clip, gamma=5.0, sampler=DDPM(4))
+    expected = pipe("a red heart", progress=False).tensors
+    assert torch.equal(guided("a red heart", progress=False).tensors, expected)
+    with pytest.raises(UserError, match=r"Pipeline\(…, resolution=64\)"):
+        Pipeline(by_hand, sampler=DDPM(2))(progress=False)
+    with pytest.raises(UserError, match="put together by hand"):
+        save_folder("nowhere", "denoiser", by_hand)
+
+
+def test_a_term_of_ones_own_reads_its_reference_without_an_encoder(pipe):
+    class Palette(Term):
+        by_reference = True
+
+        def compare(self, x, pairs, references):
+            ours, theirs = x.pixels.mean((2, 3)), references.pixels.mean((2, 3))
+            return -(ours[pairs.samples] - theirs[pairs.targets]).square().sum(1)
+
+    alone = Pipeline(pipe.denoiser, gamma=1.0, sampler=DDPM(6))
+    picture = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 32, 32).contiguous()
+    drawn = alone(similarity={Palette(300.0): picture}, progress=False).tensors
+    plain = alone(progress=False).tensors
+    assert (drawn[:, 0] - drawn[:, 2]).mean() > (plain[:, 0] - plain[:, 2]).mean() + 0.1
+    with pytest.raises(UserError, match="compares with a picture"):
+        alone(similarity=Palette(1.0), progress=False)

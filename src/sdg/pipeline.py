@@ -11,15 +11,15 @@ from PIL import Image
 from torch import Tensor
 
 from sdg.data.image import load_image, pixels
-from sdg.data.prompts import parse_weighted_prompt
+from sdg.data.prompts import escape_prompt, parse_weighted_prompt
 from sdg.data.requests import Request, Requests
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import DDPM, Noise, Step, sample, steps_taken
+from sdg.diffusion.samplers import DDPM, Noise, Sampler, Step, sample, steps_taken
 from sdg.errors import UserError, choice, integer, number
 from sdg.guidance.method import Method
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.io.shipped import INDEX, shipped, shipped_names
-from sdg.models.clip import CLIP
+from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
 from sdg.report.grid import to_uint8
@@ -33,7 +33,7 @@ Picture = str | Path | Image.Image | Tensor
 # sim(x, level) of images (B, 3, H, W) in [-1, 1] at one of the denoiser's levels, −1 for clean
 # ones: (B,), differentiable in x.
 SimilarityFunction = Callable[[Tensor, int], Tensor]
-BY_MAPS = {"structure": Structure, "style": Style}
+Similar = Term | SimilarityFunction
 
 
 @dataclass
@@ -68,27 +68,30 @@ class Pipeline:
         denoiser: the diffusion model.
         encoder: E(x_t, t), a noise-aware encoder, or a clean CLIP for guidance that reads x̂_0;
             None for a pipeline that knows no sentence and no reference.
-        clip: whose text tower reads sentences.
+        clip: reads sentences, into the space of `encoder`.
         gamma: γ, where a call names none.
         sampler: where a call names none; None is DDPM with 100 steps.
         negative_captions: beside which a sentence is weighed: draws of what images show.
+        resolution: side of a sample in pixels; None takes the denoiser's own, else the encoder's.
     """
 
     def __init__(
         self,
         denoiser: Denoiser,
-        encoder: NoisyEncoder | CLIP | None = None,
-        clip: CLIP | None = None,
+        encoder: ImageEncoder | None = None,
+        clip: TextEncoder | None = None,
         *,
         gamma: float = 1.0,
-        sampler=None,
+        sampler: Sampler | None = None,
         negative_captions: Sequence[str] = (),
+        resolution: int | None = None,
     ):
         self.denoiser, self.encoder, self.clip = denoiser, encoder, clip
         if isinstance(encoder, NoisyEncoder):
             encoder.attach(denoiser)
         self.gamma, self.sampler = number("gamma", gamma), sampler or DDPM(100)
         self.negative_captions = list(negative_captions)
+        self.resolution = resolution or denoiser.resolution or (encoder and encoder.resolution)
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
     @classmethod
@@ -133,8 +136,12 @@ class Pipeline:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of a sample, (C, H, W)."""
-        side = self.denoiser.config["resolution"]
-        return 3, side, side
+        if self.resolution is None:
+            raise UserError(
+                "how large are the samples? Neither the denoiser nor an encoder says: "
+                "Pipeline(…, resolution=64)."
+            )
+        return 3, self.resolution, self.resolution
 
     def __call__(
         self,
@@ -143,13 +150,13 @@ class Pipeline:
         content: Picture | None = None,
         structure: Picture | None = None,
         style: Picture | None = None,
-        similarity: SimilarityFunction | Sequence[SimilarityFunction] = (),
+        similarity: Similar | Sequence[Similar] | Mapping[Term, Picture | str | None] = (),
         weights: Mapping[str, float] | None = None,
         num_samples: int = 1,
         gamma: float | None = None,
         seed: int = 0,
         guidance: Method | None = None,
-        sampler=None,
+        sampler: Sampler | None = None,
         init_image: Picture | None = None,
         strength: float = 0.6,
         batch_size: int = 64,
@@ -162,7 +169,9 @@ class Pipeline:
             prompt: a sentence, or several; "a red heart | a ring:-0.5" has two parts, one with the
                 weight −0.5. None leaves the sentence out.
             content, structure, style: a picture that samples shall be like in this respect.
-            similarity: further functions sim(x, level), whose values are added.
+            similarity: further ones, whose values are added: functions sim(x, level) and terms; or
+                {term: what samples shall be like}, a picture for a term by reference, a word for
+                another.
             weights: of `text`, `content`, `structure` or `style`, instead of their own.
             num_samples: for each prompt.
             gamma: γ of `SemanticGuidance`; 0 samples unguided.
@@ -183,7 +192,21 @@ class Pipeline:
         """
         pictures = {"content": content, "structure": structure, "style": style}
         pictures = {name: picture for name, picture in pictures.items() if picture is not None}
-        functions = [similarity] if callable(similarity) else list(similarity)
+        functions, own, words = [], {}, {}
+        for one, condition in as_pairs(similarity):
+            if not isinstance(one, Term):
+                functions.append(one)
+                continue
+            name = f"{type(one).__name__} {len(own)}"
+            own[name] = one
+            if one.by_reference and condition is None:
+                raise UserError(
+                    f"{type(one).__name__} compares with a picture: similarity={{term: picture}}."
+                )
+            if one.by_reference:
+                pictures[name] = condition
+            elif condition is not None:
+                words[name] = escape_prompt(str(condition))
         prompts = [prompt] if isinstance(prompt, str) or prompt is None else list(prompt)
         if not prompts:
             raise UserError("prompt is an empty list; name at least one sentence, or leave it out.")
@@ -196,13 +219,14 @@ class Pipeline:
             self.denoiser.schedule, sampler, 1.0 if init_image is None else strength
         )
         method.check_steps(steps, self.denoiser.schedule.T)
-        conditions = [self.conditions(each, pictures) for each in prompts]
+        conditions = [self.conditions(each, pictures) | words for each in prompts]
         each = integer("num_samples", num_samples, 1)
         requests = list(Requests(conditions, each, integer("seed", seed, 0)))
-        asked = any(conditions) or functions
         similar = None
-        if asked and method.gamma:
-            similar = self.similarity(conditions, pictures, weights or {}, seed, method.at_clean)
+        if method.gamma:
+            similar = self.similarity(
+                conditions, pictures, own, weights or {}, seed, method.at_clean
+            )
         start = None if init_image is None else self.picture(init_image)
         batches = batched(requests, integer("batch_size", batch_size, 1))
         bar, done = Bar("sampling"), 0
@@ -254,47 +278,48 @@ class Pipeline:
         self,
         conditions: Sequence[Mapping[str, str]],
         pictures: Mapping[str, Picture],
+        own: Mapping[str, Term],
         weights: Mapping[str, float],
         seed: int,
         at_clean: bool,
     ) -> Similarity | None:
         """sim of a whole run, None where nothing but functions of one's own is asked for."""
-        kinds = list(conditions[0])
+        kinds = [kind for kind in conditions[0] if kind not in own]
         for name in weights:
             choice("weights", name, kinds)
-        if not kinds:
+        terms = {kind: self.term(kind, conditions, weights.get(kind)) for kind in kinds}
+        terms |= own
+        if not terms:
             return None
+        schedule = self.denoiser.schedule
+        if at_clean or self.encoder is None:
+            levels = torch.zeros(schedule.T, dtype=torch.long)
+        else:
+            levels = matched_levels(schedule, self.encoder.schedule)
+        shown = {name: self.picture(picture) for name, picture in pictures.items()}
+        return Similarity(self.encoder, terms, levels, References(shown, schedule, seed))
+
+    def term(
+        self, kind: str, conditions: Sequence[Mapping[str, str]], weight: float | None
+    ) -> Term:
+        """The term `text`, `content`, `structure` or `style`."""
         if self.encoder is None:
             raise UserError(
                 "this pipeline has no encoder, which a sentence or a picture needs; give one to "
                 "Pipeline(…, encoder=…)."
             )
-        terms: dict[str, Term] = {}
-        for kind in kinds:
-            weight = weights.get(kind)
-            if kind == "text":
-                if self.clip is None:
-                    raise UserError(
-                        "this pipeline has no text tower, which a sentence needs; give one to "
-                        "Pipeline(…, clip=…)."
-                    )
-                sentences = [
-                    text for c in conditions for text, _ in parse_weighted_prompt(c["text"])
-                ]
-                terms[kind] = Text(
-                    self.encoder, self.clip, sentences, weight, self.negative_captions
-                )
-            elif kind == "content":
-                terms[kind] = Content(self.encoder, weight)
-            else:
-                terms[kind] = BY_MAPS[kind].of_encoder(self.encoder, weight)
-        schedule = self.denoiser.schedule
-        clean = torch.zeros(schedule.T, dtype=torch.long)
-        levels = (
-            clean if at_clean else matched_levels(schedule, self.encoder.config.get("schedule"))
-        )
-        shown = {name: self.picture(picture) for name, picture in pictures.items()}
-        return Similarity(self.encoder, terms, levels, References(shown, schedule, seed))
+        if kind == "content":
+            return Content(self.encoder, weight)
+        if kind != "text":
+            maps = Structure if kind == "structure" else Style
+            return maps.of_encoder(self.encoder, weight)
+        if self.clip is None:
+            raise UserError(
+                "this pipeline has no text tower, which a sentence needs; give one to "
+                "Pipeline(…, clip=…)."
+            )
+        sentences = [text for c in conditions for text, _ in parse_weighted_prompt(c["text"])]
+        return Text(self.encoder, self.clip, sentences, weight, self.negative_captions)
 
     def guide(
         self,
@@ -310,8 +335,8 @@ class Pipeline:
         parts = list(functions)
         if similar is not None:
             asked = {}
-            for name in similar.terms:
-                asked[name] = [parse_weighted_prompt(request.conditions[name]) for request in batch]
+            for name, term in similar.terms.items():
+                asked[name] = [term.targets_of(request.conditions.get(name)) for request in batch]
             parts.append(similar.bind(asked, self.device))
         return method.guide(
             lambda x, level: sum(part(x, level) for part in parts), self.denoiser.schedule, sampler
@@ -332,6 +357,14 @@ class Pipeline:
         mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype) if mixed else contextlib.nullcontext():
             return sample(self.denoiser, sampler, noise, guide, begin, strength, on_step)
+
+
+def as_pairs(similarity) -> list[tuple[Similar, Picture | str | None]]:
+    """Each term or function with its condition."""
+    if isinstance(similarity, Mapping):
+        return list(similarity.items())
+    each = [similarity] if isinstance(similarity, Term) or callable(similarity) else similarity
+    return [(one, None) for one in each]
 
 
 def batched(requests: Sequence[Request], size: int) -> list[list[Request]]:

@@ -296,7 +296,7 @@ def test_the_held_out_part_offers_what_the_folder_knows(tmp_path):
         and held_out.class_of(0) == held_out.dataset.files[held_out.indices[0]].parent.name
     )
     silent = FolderData(str(tmp_path), 16, 0.001).held_out
-    assert not hasattr(silent, "caption") and not hasattr(silent, "class_of")
+    assert not silent.has_captions and not silent.classes
 
 
 # --- files that cannot be read ------------------------------------------------------------------

@@ -10,6 +10,7 @@ from sdg.app.similarities import prompted
 from sdg.data.colour_names import basic_colour, skin_tone
 from sdg.data.dicebear import definition, render
 from sdg.data.dicebear_style import EXAMPLES, DiceBearStyle
+from sdg.data.image_set import NoImages
 from sdg.data.portrait_factors import CHOICES, FACTORS, HELD_OUT_PAIRS, factors_of, options_of
 from sdg.data.portrait_styles import portrait_style, print_credits
 from sdg.data.portraits import Portraits
@@ -385,6 +386,6 @@ def test_prompts_name_what_the_config_says_or_what_the_data_would():
     assert len(pairs.prompt_factors(1)) == 2
     assert len(Portraits(2, 0).prompt_factors(1)) == 4
     assert prompted(["hair", "skin"], pairs, 1) == ["hair", "skin"]
-    assert prompted(None, pairs, 1) is None and prompted("auto", object(), 1) is None
+    assert prompted(None, pairs, 1) is None and prompted("auto", NoImages(), 1) is None
     with pytest.raises(UserError, match="named must be one of hair.*did you mean 'headwear'"):
         prompted(["headware"], pairs, 1)

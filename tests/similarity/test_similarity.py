@@ -25,8 +25,10 @@ def normal(*shape, seed=0):
 class Encoder:
     """Linear maps for stages and a fixed matrix for the embedding; notes every pass."""
 
+    calibrated = False
+
     def __init__(self, logit_scale=20.0):
-        self.logit_scale, self.encoded, self.passes = torch.tensor(logit_scale), [], []
+        self.cosine_scale, self.encoded, self.passes = float(torch.tensor(logit_scale)), [], []
         self.weight, self.mix = normal(12, 5), normal(4, 3, seed=1)
 
     def encode(self, x, t, stages=()):

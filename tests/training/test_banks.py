@@ -13,6 +13,8 @@ SIDE = 24  # captions lie on a grid of directions, so that near ones are known
 class Images:
     """SIDE² captions "row column"; an image of each."""
 
+    has_captions = True
+
     def __len__(self):
         return SIDE**2
 

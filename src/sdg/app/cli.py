@@ -25,6 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from sdg.app.choices import group_files
 from sdg.app.jobs import Jobs
 from sdg.app.naming import register, sweep_name
 from sdg.app.opening import opening
@@ -94,6 +95,7 @@ def entry_point(config_name: str) -> Callable:
             )  # Hydra takes them before overrides only
             register()
             register_options()
+            sys.path.append(os.getcwd())  # modules of the user's own, which a _target_ may name
             if (
                 sys.argv[1:2]
                 and sys.argv[1] in MULTIRUN
@@ -165,7 +167,7 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
     for link in chain:
         if isinstance(link, MissingConfigException):
             group, _, word = str(link.missing_cfg_file).rpartition("/")
-            options = sorted(file.stem for file in (conf / group).glob("*.yaml"))
+            options = sorted({file.stem for file in group_files(group, conf)}) if group else []
             if group and options:
                 return (
                     f"{group}={word}: there is no such {group}{near(word, options) or '.'} "
@@ -201,31 +203,21 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
 def explain_override(text: str, conf: Path, config_name: str) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
+        group, _, option = key[1].partition(".")
+        files = group_files(group, conf)
         known = config_keys(conf, config_name)
         if key[1] in known:
             return (
-                f"'{key[1]}' is a setting of another choice of {key[1].partition('.')[0]}; "
-                "`--cfg job` prints those of this command."
+                f"'{key[1]}' is a setting of another choice of {group}; `--cfg job` prints those "
+                "of this command."
             )
-        group, _, option = key[1].partition(".")
-        others = [
-            file.stem
-            for file in sorted((conf / group).glob("*.yaml"))
-            if re.search(rf"^{re.escape(option)}:", file.read_text(), re.MULTILINE)
-        ]
+        others = [file.stem for file in files if option in options_in(file)]
         if others:
             chosen = " or ".join(f"{group}={other}" for other in others)
             return f"'{key[1]}' is a setting of {chosen}, which this command has not chosen."
         hint = near(
             key[1],
-            [
-                *known,
-                *(
-                    f"{group}.{option}"
-                    for file in (conf / group).glob("*.yaml")
-                    for option in re.findall(r"^(\w+):", file.read_text(), re.MULTILINE)
-                ),
-            ],
+            [*known, *(f"{group}.{option}" for file in files for option in options_in(file))],
         )
         new = "" if hint else "; put + before a new one"
         return f"there is no setting '{key[1]}'{hint or '.'} `--cfg job` prints them all{new}."
@@ -249,6 +241,17 @@ def explain_grammar(word: str) -> str:
         "twice, prompt=\"'a red heart, striped'\", or put sentences in a file, a line each: "
         "prompts=FILE."
     )
+
+
+def options_in(file: Path) -> list[str]:
+    """The options of one choice of a group, dotted."""
+    from omegaconf import OmegaConf
+
+    from sdg.io.plain import flat
+
+    config = OmegaConf.to_container(OmegaConf.load(file))
+    named = [name for name, part in config.items() if isinstance(part, dict)]
+    return [*config, *(key for name in named for key in flat(config[name], f"{name}."))]
 
 
 def config_keys(conf: Path, config_name: str) -> list[str]:

@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.progress import track
 from torch import Tensor
 
+from sdg.app.data import chosen_data
 from sdg.app.denoiser import chosen_denoiser
+from sdg.app.encoders import chosen_encoders
 from sdg.app.run import run
 from sdg.app.similarities import prompted
 from sdg.diffusion.schedule import Schedule
@@ -21,7 +22,9 @@ from sdg.evaluation.figures import write_table
 from sdg.evaluation.gradients import explained_by_level, information_by_encoder, information_of
 from sdg.io.files import write_whole
 from sdg.metrics.retrieval import retrieval_top1
-from sdg.models.registry import chosen_clip, load_clip_noisy, pair
+from sdg.models.clip import CLIP
+from sdg.models.noisy import NoisyEncoder
+from sdg.models.unet import UNetEncoder
 from sdg.report.levels import levels_figure
 from sdg.report.page import Page
 
@@ -40,23 +43,18 @@ def evaluate_encoder(config: DictConfig) -> None:
         UserError: another encoder, or levels that its schedule does not have.
     """
     with run(config) as folder:
-        if config.encoder_name != "clip_noisy":
-            raise UserError(
-                "eval=encoder measures a noise-aware encoder beside its clean one: use "
-                f"encoder=clip_noisy, not encoder={config.encoder_name}."
-            )
-        noisy, clean = pair(load_clip_noisy(config.encoder.weights), chosen_clip(config.encoder))
-        if noisy.config.get("estimate"):
+        noisy, clean = noisy_and_clean(config)
+        if isinstance(noisy, UNetEncoder) and noisy.reads_estimate:
             noisy.attach(chosen_denoiser(config))
-        schedule = Schedule(**noisy.config["schedule"])
+        schedule = Schedule(**noisy.schedule)
         for level in config.eval.levels:
             integer("eval.levels", level, 0, schedule.T - 1)
-        data = instantiate(config.data)
+        data = chosen_data(config)
         data.setup("predict")
         count = min(integer("eval.images", config.eval.images, 2), len(data.held_out))
-        if noisy.resolution != config.data.resolution:
+        if noisy.resolution != data.resolution:
             raise UserError(
-                f"data.resolution={config.data.resolution}, but the encoder reads images of "
+                f"data.resolution={data.resolution}, but the encoder reads images of "
                 f"{noisy.resolution} pixels a side."
             )
         device = (
@@ -93,6 +91,21 @@ def evaluate_encoder(config: DictConfig) -> None:
         print(f"page: {encoder_page(folder, rows, explained, nats, figure, count)}")
 
 
+def noisy_and_clean(config: DictConfig) -> tuple[NoisyEncoder, CLIP]:
+    """The noise-aware encoder that the config chooses, and its CLIP.
+
+    Raises:
+        UserError: it chooses another encoder.
+    """
+    encoders = chosen_encoders(config)
+    if not encoders or not isinstance(encoders.image, NoisyEncoder):
+        raise UserError(
+            "eval=encoder measures a noise-aware encoder beside its clean one: use "
+            f"encoder=clip_noisy, not encoder={config.encoder_name}."
+        )
+    return encoders
+
+
 def gradients(
     config: DictConfig, noisy, clean, held_out, images: Tensor
 ) -> tuple[list[dict], dict[str, float]]:
@@ -104,11 +117,12 @@ def gradients(
         UserError: the denoiser draws other images.
     """
     count = min(integer("eval.gradients", config.eval.gradients, 0), len(images))
-    if not count or not hasattr(held_out, "caption"):
+    if not count or not held_out.has_captions:
         return [], {}
     denoiser = chosen_denoiser(config).to(images.device)
-    noisy.attach(denoiser)
-    side = denoiser.config["resolution"]
+    if isinstance(noisy, NoisyEncoder):
+        noisy.attach(denoiser)
+    side = denoiser.resolution
     if side != images.shape[-1]:
         raise UserError(
             f"the denoiser draws {side} pixels a side, the encoder sees {images.shape[-1]}; choose "
@@ -119,7 +133,7 @@ def gradients(
     bank = [held_out.caption(i, variant=1) for i in others]
     shown = images[:count], prompts, bank
     rows = explained_by_level(noisy, clean, denoiser, *shown, config.seed)
-    nats = information_by_encoder(rows, Schedule(**noisy.config["schedule"]))
+    nats = information_by_encoder(rows, Schedule(**noisy.schedule))
     return rows, nats | {"in the sentences": information_of(clean, *shown)}
 
 

@@ -1,9 +1,12 @@
 """A digest of everything that a run's samples follow from."""
 
 import hashlib
+import inspect
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from hydra.utils import get_object
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -16,20 +19,26 @@ __all__ = ["fingerprint"]
 
 
 def fingerprint(
-    config: DictConfig, requests: Sequence[Request], pictures: Mapping[str, Tensor], batch_size: int
+    config: DictConfig,
+    requests: Sequence[Request],
+    pictures: Mapping[str, Tensor],
+    batch_size: int,
+    guided: bool,
 ) -> str:
     """A digest of everything that a run's samples follow from.
 
-    That is settings, conditions and seeds, weights, pictures, and what shares a batch.
+    That is settings, conditions and seeds, weights, pictures, code of the user's own, and what
+    shares a batch.
 
     Arguments:
         config: of the run.
         pictures: {name: image} of references and of what samples start from.
         batch_size: how many requests really share a batch.
+        guided: whether an encoder has a say.
     """
     encoder = (
         ("weights", "clip" if config.encoder.get("name") is None else "pretrained")
-        if config.guidance.gamma
+        if guided
         else ()
     )
     weights = [denoiser_path(config), *(config.encoder.get(key) for key in encoder)]
@@ -43,4 +52,22 @@ def fingerprint(
             for name, image in pictures.items()
         },
     }
+    if code := own_code(told["settings"]):
+        told["code"] = code
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def own_code(settings) -> dict[str, str]:
+    """{target: a digest of its source file} of every `_target_` that is not the framework's."""
+    found: dict[str, str] = {}
+    for part in settings.values() if isinstance(settings, Mapping) else settings:
+        if isinstance(part, (Mapping, list)):
+            found |= own_code(part)
+    target = settings.get("_target_") if isinstance(settings, Mapping) else None
+    if target and not target.startswith("sdg."):
+        try:
+            source = Path(inspect.getsourcefile(get_object(target))).read_bytes()
+        except (TypeError, OSError):  # of what is not written in Python
+            return found
+        found[target] = hashlib.sha256(source).hexdigest()
+    return found

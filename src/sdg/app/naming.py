@@ -38,13 +38,13 @@ TRAINER = ("accelerator", "devices", "num_nodes", "precision")  # but for these 
 def chosen_similarities(config: DictConfig) -> list[str]:
     """The similarities of a run.
 
-    An experiment may set options of others too, for the runs that have those; they bring no group
-    with all its options.
+    An experiment may set options of others too, for the runs that have those; they bring no
+    `_target_`.
     """
     return [
         kind
         for kind, options in config.similarity.items()
-        if {"weight", {"text": "rivals", "class": "name"}.get(kind, "reference")} <= options.keys()
+        if isinstance(options, DictConfig) and "_target_" in options
     ]
 
 

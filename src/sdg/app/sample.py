@@ -1,26 +1,34 @@
 """`python sample.py`: from a composed config to images and their figures."""
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
+from sdg.app.data import chosen_data
 from sdg.app.denoiser import chosen_denoiser
+from sdg.app.encoders import chosen_encoders
 from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.app.fingerprint import fingerprint
-from sdg.app.naming import chosen_similarities
+from sdg.app.making import made
 from sdg.app.run import make_trainer, run
-from sdg.app.similarities import build_similarity, reference_images, requested_conditions
+from sdg.app.similarities import (
+    build_similarity,
+    chosen_terms,
+    reference_images,
+    requested_conditions,
+)
 from sdg.app.unguided import draw_unguided, finished, pictures_of, unguided_store
 from sdg.data.image import load_image
 from sdg.data.requests import Requests
-from sdg.diffusion.samplers import steps_taken
+from sdg.diffusion.samplers import Sampler, steps_taken
 from sdg.errors import UserError, choice, integer, number
 from sdg.evaluation.figures import report
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.measuring import Evaluation
 from sdg.evaluation.publish import publish
 from sdg.evaluation.store import SampleStore
+from sdg.guidance.method import Method
 from sdg.io.plain import numbers
+from sdg.metrics.sample_metric import SampleMetric
 from sdg.pipeline import Pipeline
 from sdg.report.pages import run_page
 
@@ -36,7 +44,8 @@ def sample(config: DictConfig) -> None:
         evaluate_encoder(config)
         return
     with run(config) as folder:
-        sampler, method = instantiate(config.sampler), instantiate(config.guidance)
+        sampler, method = made(config, "sampler", Sampler), made(config, "guidance", Method)
+        terms = chosen_terms(config)
         method.check(sampler)
         integer("batch_size", config.batch_size, 1)
         if str(config.trainer.precision) in ("16-true", "bf16-true"):
@@ -46,15 +55,16 @@ def sample(config: DictConfig) -> None:
             )
         integer("trajectory", config.trajectory, 0)
         denoiser = chosen_denoiser(config)
-        resolution = denoiser.config["resolution"]
-        if resolution != config.data.resolution:
+        data = chosen_data(config)
+        resolution = denoiser.resolution
+        if resolution != data.resolution:
             raise UserError(
-                f"data.resolution={config.data.resolution}, but the denoiser draws {resolution} "
+                f"data.resolution={data.resolution}, but the denoiser draws {resolution} "
                 f"pixels a side; set data.resolution={resolution}."
             )
-        data = instantiate(config.data)
         data.setup("predict")
-        conditions, each = requested_conditions(config, data.held_out, guided=bool(method.gamma))
+        guided = bool(method.gamma)
+        conditions, each = requested_conditions(config, terms, data.held_out, guided)
         requests = Requests(conditions, each, config.seed)
         integer("sampler.steps", sampler.steps, 1, denoiser.schedule.T)
         start = (
@@ -73,23 +83,34 @@ def sample(config: DictConfig) -> None:
                 f"trajectory={config.trajectory} samples are followed within one batch; "
                 f"batch_size={config.batch_size} is less."
             )
-        references = reference_images(
-            requests, chosen_similarities(config), data.held_out, resolution
-        )
+        references = reference_images(requests, terms, data.held_out, resolution)
         similarity = (
-            build_similarity(config, denoiser, requests, data.held_out, references, method.at_clean)
-            if method.gamma
+            build_similarity(
+                config,
+                terms,
+                chosen_encoders(config),
+                denoiser,
+                requests,
+                data.held_out,
+                references,
+                method.at_clean,
+            )
+            if guided
             else None
         )
         if similarity and rank_zero_only.rank == 0:
-            terms = [f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()]
-            encoder = next(filter(None, map(config.encoder.get, ("weights", "name", "clip"))))
-            print(f"similarity = {' + '.join(terms)}, γ = {method.gamma:g}, encoder {encoder}")
+            parts = [f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()]
+            names = map(config.encoder.get, ("weights", "name", "clip", "_target_"))
+            encoder = next(filter(None, names), "no encoder")
+            print(f"similarity = {' + '.join(parts)}, γ = {method.gamma:g}, encoder {encoder}")
 
         if config.compile:
             denoiser.compile()
+        own_metrics = {
+            name: made(config.eval.metrics, name, SampleMetric) for name in config.eval.metrics
+        }
         evaluation = Evaluation(
-            config.eval, requests, data, references, resolution, start, method.gamma
+            config.eval, requests, data, references, resolution, start, method.gamma, own_metrics
         )
         trainer = make_trainer(config, use_distributed_sampler=False)
         if len(requests) < trainer.world_size:
@@ -103,12 +124,11 @@ def sample(config: DictConfig) -> None:
             folder,
             len(requests),
             batch_size,
-            fingerprint(config, requests, pictures, batch_size),
+            fingerprint(config, requests, pictures, batch_size, guided),
             config.images,
         )
-        beside = (
-            unguided_store(config, folder, requests, pictures, batch_size) if method.gamma else None
-        )
+        beside = unguided_store(config, folder, requests, pictures, batch_size) if guided else None
+        measured = OmegaConf.to_container(config.eval, resolve=True)
         if rank_zero_only.rank == 0:
             drawn.begin(choice("rerun", config.rerun, (True, False)))
             if left := len(drawn.batches) - len(drawn.missing()):
@@ -123,7 +143,7 @@ def sample(config: DictConfig) -> None:
                 )
         unfinished = beside is not None and not finished(beside)
         # A process that is ahead of the first one must not see what that one will draw anew.
-        if not (config.rerun or unfinished) and (metrics := drawn.figures(config.eval)):
+        if not (config.rerun or unfinished) and (metrics := drawn.figures(measured)):
             if rank_zero_only.rank == 0:
                 report(metrics)
                 print(f"picture: {folder / 'grid.png'}")
@@ -147,13 +167,13 @@ def sample(config: DictConfig) -> None:
             if unfinished:
                 draw_unguided(config, trainer, denoiser, sampler, requests, beside, start)
             if trainer.is_global_zero:
-                drawn.archive_metrics(config.eval)
+                drawn.archive_metrics(measured)
             trainer.test(evaluation.of(drawn, pictures_of(beside)), verbose=False)
         finally:
             module.progress.stop()
             data.tell()
         if trainer.is_global_zero:
-            drawn.record_options(config.eval)
+            drawn.record_options(measured)
             if trainer.logger:
                 weights = (
                     [config.encoder.weights] if similarity and "weights" in config.encoder else []

@@ -56,7 +56,10 @@ class SweepReport(Jobs):
                 [json.loads((job["path"] / "metrics.json").read_text()) for job in drawing],
             )
             columns = attributes(found)
-            rows = [row(job, metrics, columns) for job, metrics in zip(drawing, found, strict=True)]
+            own = list(dict.fromkeys(name for each in found for name in each.get("metrics", {})))
+            rows = [
+                row(job, metrics, columns, own) for job, metrics in zip(drawing, found, strict=True)
+            ]
             with open(folder / "sweep.csv", "w", newline="") as file:
                 lines = csv.DictWriter(file, fieldnames=rows[0].keys())
                 lines.writeheader()
@@ -94,13 +97,14 @@ def attributes(found: list[dict]) -> list[str]:
     return [name for name in names if name != "all"] + ["all"]
 
 
-def row(job: dict, metrics: dict, columns: list[str]) -> dict:
+def row(job: dict, metrics: dict, columns: list[str], own: list[str]) -> dict:
     """A job's line of the table.
 
     It has what its command said beside the others, its figures and its folder.
 
     Arguments:
         columns: the attributes.
+        own: metrics of the user's own.
     """
     alignment, cost = metrics.get("alignment", {}), metrics.get("cost_per_sample", {})
     alike, overlap = (
@@ -112,6 +116,7 @@ def row(job: dict, metrics: dict, columns: list[str]) -> dict:
         | {f"same_{name}": (alike or {}).get(name) for name in columns[:-1]}
         | {"mask_iou": overlap}
         | {name: metrics.get(name) for name in FIGURES}
+        | {name: metrics.get("metrics", {}).get(name) for name in own}
         | {"gflops_per_sample": cost["flops"] / 1e9 if cost else None, "folder": job["folder"]}
     )
 

@@ -9,10 +9,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
+from sdg.app.data import chosen_data
 from sdg.app.denoiser import chosen_denoiser
 from sdg.app.resuming import checkpoint, lasting_settings, steps_of
 from sdg.app.run import make_trainer, run
 from sdg.data.captions import FACTORS
+from sdg.data.datamodule import Data
+from sdg.data.own_data import DatasetData, LoaderData
+from sdg.data.shapes_data import ShapesData
 from sdg.errors import UserError, choice, integer, number
 from sdg.io.plain import differences
 from sdg.io.shipped import program
@@ -41,11 +45,8 @@ def train(config: DictConfig) -> None:
         settings = lasting_settings(plain)
         resumed = checkpoint(config, settings, folder)
         trained = resumed and 0 < config.trainer.max_steps <= steps_of(resumed)
-        module, data, trainer = (
-            BUILDERS[config.kind](config, plain),
-            instantiate(config.data),
-            make_trainer(config),
-        )
+        data = chosen_data(config)
+        module, trainer = BUILDERS[config.kind](config, plain, data), make_trainer(config)
         module.settings = settings
         if config.init:
             start_from(module.model, config.init, config.kind)
@@ -88,7 +89,7 @@ def start_from(model, file: str, kind: str) -> None:
     config, tensors = read(file, kind)
     for key, theirs, ours in differences(config, model.config):
         print(f"init: {file} was trained with {key}={theirs}, this run has {ours}")
-    if getattr(model, "calibrated", False) and not config.get(
+    if model.config.get("calibrated") and not config.get(
         "calibrated"
     ):  # such weights know no length: it starts as the teacher's c
         own = model.state_dict()
@@ -114,7 +115,7 @@ def training_parts(config: DictConfig) -> dict:
     }
 
 
-def ddpm(config: DictConfig, plain: dict) -> pl.LightningModule:
+def ddpm(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
     if "network" not in plain["denoiser"]:  # it has one already, to fine-tune
         if said := [
             word
@@ -126,18 +127,18 @@ def ddpm(config: DictConfig, plain: dict) -> pl.LightningModule:
                 "that out."
             )
         denoiser = chosen_denoiser(config).requires_grad_(True).train()
-        if denoiser.config["resolution"] != config.data.resolution:
+        if denoiser.resolution != data.resolution:
             raise UserError(
-                f"data.resolution={config.data.resolution}, but this denoiser draws "
-                f"{denoiser.config['resolution']} pixels a side; set "
-                f"data.resolution={denoiser.config['resolution']}."
+                f"data.resolution={data.resolution}, but this denoiser draws "
+                f"{denoiser.resolution} pixels a side; set "
+                f"data.resolution={denoiser.resolution}."
             )
     else:
-        denoiser = build_denoiser(plain["denoiser"], plain["schedule"], config.data.resolution)
+        denoiser = build_denoiser(plain["denoiser"], plain["schedule"], data.resolution)
     return instantiate(config.module, denoiser=denoiser, **training_parts(config), _convert_="all")
 
 
-def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
+def clip(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
     if config.encoder.name is not None:  # one that somebody trained, to fine-tune
         return instantiate(
             config.module,
@@ -149,8 +150,7 @@ def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
         choice("encoder.tokenizer", config.encoder.tokenizer, ("words", "bpe")),
         plain["encoder"]["model"],
     )
-    data = instantiate(config.data)
-    captions = [] if tokenizer == "bpe" or data.words else getattr(data, "captions", [])
+    captions = [] if tokenizer == "bpe" or data.words else data.captions
     words = () if tokenizer == "bpe" else data.words or tuple(vocabulary(captions))
     if model["text_cfg"]["vocab_size"] is None:
         model["text_cfg"]["vocab_size"] = tokens(words)
@@ -159,14 +159,14 @@ def clip(config: DictConfig, plain: dict) -> pl.LightningModule:
     return instantiate(config.module, clip=encoder, **training_parts(config), _convert_="all")
 
 
-def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
+def clip_noisy(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
     rank_zero_only(print)(f"the clean CLIP: {config.encoder.name or config.encoder.clip}")
     module = config.module
     banks = [module.bank] if isinstance(module.bank, str) else module.bank
     if (
         (module.posterior_weight or module.score_weight)
         and {"captions", "neighbours"} & set(banks)
-        and not config.data.get("captions")
+        and not (config.data.get("captions") or isinstance(data, (DatasetData, LoaderData)))
     ):
         raise UserError(
             f"module.bank={','.join(banks)} takes the sentences from the data: set "
@@ -177,7 +177,7 @@ def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
     return instantiate(
         config.module,
         clip=chosen_clip(config.encoder),
-        resolution=config.data.resolution,
+        resolution=data.resolution,
         schedule=plain["schedule"],
         freeze=plain["encoder"]["freeze"],
         denoiser=denoiser,
@@ -187,26 +187,26 @@ def clip_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
     )
 
 
-def judge(config: DictConfig, plain: dict) -> pl.LightningModule:
-    if HydraConfig.get().runtime.choices.data != "shapes":
+def judge(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
+    if not isinstance(data, ShapesData):
         raise UserError("the judge learns to read the shapes' factors: train it with data=shapes.")
     model = Judge(
         config.encoder.model_name,
         {name: len(values) for name, values in FACTORS.items()},
-        resolution=config.data.resolution,
+        resolution=data.resolution,
     )
     return instantiate(config.module, judge=model, **training_parts(config), _convert_="all")
 
 
-def classifier_noisy(config: DictConfig, plain: dict) -> pl.LightningModule:
-    teacher, data = chosen_clip(config.encoder), instantiate(config.data)
+def classifier_noisy(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
+    teacher = chosen_clip(config.encoder)
     data.setup("validate")
-    if not getattr(data.held_out, "classes", None):
+    if not data.held_out.classes:
         raise UserError(
             "a classifier needs labels: use data=shapes, or data=folder with a sub-folder for each "
             "class and data.labels=folders."
         )
-    resized, tower = at_resolution(teacher.config["model"], teacher.tower, config.data.resolution)
+    resized, tower = at_resolution(teacher.config["model"], teacher.tower, data.resolution)
     told = teacher.config | {"model": resized}
     model = NoisyClassifier(
         told,

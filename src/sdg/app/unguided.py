@@ -49,7 +49,7 @@ def unguided_store(
     """
     asked = choice("unguided", config.unguided, (True, False))
     other = unguided_config(config)
-    mark = fingerprint(other, requests, pictures, batch_size)
+    mark = fingerprint(other, requests, pictures, batch_size, guided=False)
     name = name_of(other, HydraConfig.get().runtime.choices.guidance)
     places = [folder.parent / name, *([folder / FOLDER] if asked else [])]
     stores = [

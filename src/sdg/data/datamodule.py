@@ -4,8 +4,9 @@ from abc import abstractmethod
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
+from sdg.data.image_set import ImageSet, NoImages
 from sdg.data.loader import Order, Resumable
 from sdg.errors import UserError, integer
 
@@ -22,11 +23,18 @@ class Data(pl.LightningDataModule):
 
     words: tuple[str, ...] = ()  # all that its captions use, where that is known beforehand
 
+    @property
+    def captions(self) -> list[str]:
+        """All of them; none where images have none."""
+        return []
+
     def __init__(self, resolution: int, batch_size: int, num_workers: int):
         super().__init__()
         self.resolution = resolution
         self.batch_size = integer("data.batch_size", batch_size, 1)
         self.num_workers = integer("data.num_workers", num_workers, 0)
+        self.train: Dataset | None = None
+        self.held_out: ImageSet | None = None
 
     def setup(self, stage: str) -> None:
         # Not in train_dataloader: an error there leaves Lightning's changes to torch's DataLoader
@@ -92,7 +100,7 @@ class NoData(Data):
 
     def __init__(self, resolution: int):
         super().__init__(resolution, 1, 0)
-        self.held_out: list = []
+        self.held_out = NoImages()
 
     def setup(self, stage: str) -> None:
         if stage == "fit":

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
+from sdg.data.image_set import ImageSet
 from sdg.data.portrait_styles import portrait_style, print_credits
 from sdg.data.rendering import render_all
 from sdg.errors import UserError, choice, integer
@@ -28,7 +28,7 @@ def render_portraits(
     return portrait_style(style).render(choices, resolution)
 
 
-class Portraits(Dataset):
+class Portraits(ImageSet):
     """Portraits with their factors; rendered at first use, then memory-mapped from a cache.
 
     Items, fetched a batch at a time, are dictionaries: `image` float (B, 3, H, W) in [-1, 1],
@@ -54,6 +54,8 @@ class Portraits(Dataset):
     Raises:
         UserError: no such style, its options have no names, or an argument is out of range.
     """
+
+    has_captions = True
 
     def __init__(
         self,

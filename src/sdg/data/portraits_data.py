@@ -103,13 +103,13 @@ class PortraitsData(Data):
             _ = part.images  # renders once, on one process of each machine
 
     def setup(self, stage: str) -> None:
-        if not hasattr(self, "held_out"):
+        if self.held_out is None:
             sampling = stage in ("predict", "test")
             self.held_out = (
                 self.combinations
                 if sampling and self.split == "combinations"
                 else self.part(self.sizes[1], self.seed + 1)
             )
-        if stage == "fit" and not hasattr(self, "train"):
+        if stage == "fit" and self.train is None:
             self.train = self.part(self.sizes[0], self.seed)
         super().setup(stage)

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
 
 from sdg.data.captions import FACTORS, all_named, describe, zero_shot_caption
+from sdg.data.image_set import ImageSet
 from sdg.data.rendered import rendered
 from sdg.errors import integer
 
@@ -183,7 +183,7 @@ OUTLINES = {
 }
 
 
-class Shapes(Dataset):
+class Shapes(ImageSet):
     """Procedural images with their factors and captions.
 
     They are rendered once, then memory-mapped from a cache.
@@ -201,7 +201,7 @@ class Shapes(Dataset):
         masks: give `mask` with the images, booleans (B, H, W): where the object is.
     """
 
-    attributes = FACTORS
+    has_captions, attributes = True, FACTORS
     classes = {
         factor: {value: zero_shot_caption(factor, value) for value in values}
         for factor, values in FACTORS.items()

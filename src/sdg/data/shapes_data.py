@@ -51,11 +51,11 @@ class ShapesData(Data):
         self.setup("fit")  # renders once, on one process of each machine
 
     def setup(self, stage: str) -> None:
-        if not hasattr(self, "held_out"):
+        if self.held_out is None:
             self.held_out = Shapes(
                 self.sizes[1], self.seed + 1, self.resolution, self.cache, **self.extras
             )
-        if stage == "fit" and not hasattr(self, "train"):
+        if stage == "fit" and self.train is None:
             self.train = Shapes(
                 self.sizes[0], self.seed, self.resolution, self.cache, **self.extras
             )

@@ -7,6 +7,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from torch.utils.data import Subset
 
 from sdg.data.datamodule import Data
+from sdg.data.image_set import ImageSet
 from sdg.errors import UserError, number
 
 __all__ = ["CaptionedData", "SplitData", "SplitSubset"]
@@ -69,22 +70,18 @@ class SplitData(CaptionedData):
         self.train = SplitSubset(images, [i for i, out in enumerate(apart) if not out])
 
 
-class SplitSubset(Subset):
+class SplitSubset(Subset, ImageSet):
     """Some images, with what is known of them."""
 
     def __init__(self, images, indices: list[int]):
         images = copy.copy(images)
         images.among = indices
         super().__init__(images, indices)
-        self.classes = images.classes
-        if images.knows_captions:
-            self.caption = self.caption_of
-        if images.classes:
-            self.class_of = self.label_of
+        self.classes, self.has_captions = images.classes, images.knows_captions
 
-    def caption_of(self, index: int, variant: int = 0, named=None) -> str:
+    def caption(self, index: int, variant: int = 0, named=None) -> str:
         said = self.dataset.captions_of(self.indices[index])
         return said[variant % len(said)]
 
-    def label_of(self, index: int) -> str:
+    def class_of(self, index: int) -> str:
         return self.dataset.labels[self.indices[index]]

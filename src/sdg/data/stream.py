@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import Dataset, IterableDataset, get_worker_info
+from torch.utils.data import IterableDataset, get_worker_info
 
 from sdg.data.image import pixels
+from sdg.data.image_set import ImageSet
 from sdg.data.sources import Example, Source
 from sdg.errors import UserError, first_line, integer
 
@@ -40,6 +41,8 @@ class Stream(IterableDataset):
         buffer: among how many examples the order is drawn.
         seed: of the order.
     """
+
+    has_captions = False  # none that can be asked for by number
 
     def __init__(
         self,
@@ -204,7 +207,7 @@ def collated(read: list[tuple[torch.Tensor, list[str]]], captions: bool) -> dict
     )
 
 
-class InMemoryDataset(Dataset):
+class InMemoryDataset(ImageSet):
     """Examples that are held in memory, the centre of each, as 8-bit pixels.
 
     Arguments:
@@ -215,8 +218,6 @@ class InMemoryDataset(Dataset):
         UserError: none can be read, or more than allowed cannot.
     """
 
-    classes: dict = {}
-
     def __init__(self, examples: Sequence[Example], stream: Stream):
         kept = list(stream.plain().decoded(iter(examples)))
         if not kept:
@@ -226,23 +227,16 @@ class InMemoryDataset(Dataset):
         self.images = torch.stack(
             [((image + 1) * 127.5).round().to(torch.uint8) for image, _ in kept]
         )
-        self.said, self.knows_captions = [captions for _, captions in kept], stream.captions
-        if stream.captions:
-            self.caption = self.caption_of  # what has the attribute has captions
+        self.said, self.has_captions = [captions for _, captions in kept], stream.captions
 
-    def caption_of(self, index: int, variant: int = 0, named=None) -> str:
+    def caption(self, index: int, variant: int = 0, named=None) -> str:
         return self.said[index][variant % len(self.said[index])]
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> dict:
-        return {name: values[0] for name, values in self.__getitems__([index]).items()}
-
     def __getitems__(self, indices: Sequence[int]) -> dict:
         batch = {"image": self.images[list(indices)].float().div(127.5).sub(1)}
         return (
-            batch | {"caption": [self.said[i][0] for i in indices]}
-            if self.knows_captions
-            else batch
+            batch | {"caption": [self.said[i][0] for i in indices]} if self.has_captions else batch
         )

@@ -65,7 +65,7 @@ class Streamed(Data):
         )
 
     def setup(self, stage: str) -> None:
-        if not hasattr(self, "held_out"):
+        if self.held_out is None:
             source, apart = self.parts()
             self.train = Stream(source, self.size, self.resolution, self.batch_size, **self.options)
             self.held_out = InMemoryDataset(apart, self.train)

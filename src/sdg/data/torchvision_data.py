@@ -49,7 +49,7 @@ class TorchvisionData(CaptionedData):
             TorchvisionDataset(train=train, download=self.download, **self.options)
 
     def setup(self, stage: str) -> None:
-        if not hasattr(self, "held_out"):
+        if self.held_out is None:
             alone = {"download": self.download and self.trainer is None}
             train, held_out = (
                 TorchvisionDataset(train=True, **self.augmented, **alone, **self.options),

@@ -45,6 +45,11 @@ class Denoiser(nn.Module):
             classes.
         max_weight: w; a network that predicts x_0 learns it with weight min(1/(1−ᾱ_t), w). Below w
             that is the error of v.
+        resolution: side of its images in pixels; None where nobody says, as a network without
+            attention may take any.
+        config: plain JSON from which `sdg.models.registry.build_denoiser` makes this denoiser, and
+            which is stored beside its weights; None for one put together by hand, which samples
+            and trains but cannot be stored.
     """
 
     def __init__(
@@ -58,8 +63,11 @@ class Denoiser(nn.Module):
         max_weight: float = 1.0,
         time_scale: float = 1.0,
         label: int | None = None,
+        resolution: int | None = None,
+        config: dict | None = None,
     ):
         super().__init__()
+        self.resolution, self.config = resolution, config
         self.network, self.schedule, self.clip, self.patch, self.time_scale, self.label = (
             network,
             schedule,

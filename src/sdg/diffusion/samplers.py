@@ -4,26 +4,30 @@ There are two places where guidance enters.
 """
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction
+from sdg.diffusion.sampler import NoiseSource, PrevStep, Sampler, Step
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError, integer, number
+from sdg.errors import UserError, number
 
 __all__ = [
     "DDIM",
     "DDPM",
     "DPMSolver",
+    "GUIDANCE_STREAM",
     "Noise",
+    "NoiseSource",
     "PrevStep",
+    "Sampler",
     "Step",
     "ddim_step",
     "ddpm_step",
     "dpm_solver_step",
+    "guided_x0",
     "sample",
     "steps_taken",
 ]
@@ -61,22 +65,8 @@ class Noise:
         ).to(self.device)
 
 
-class PrevStep(NamedTuple):
-    """The step before: its level and its x̂_0."""
-
-    t: int
-    x0: Tensor
-
-
-class Step(NamedTuple):
-    """A step's result x_s and the x̂_0 that it was made from (of DPM-Solver++ before a shift)."""
-
-    x: Tensor
-    x0: Tensor
-
-
 def guided_prediction(
-    denoiser: Denoiser, x: Tensor, t: int, s: int, noise: Callable[[], Tensor], guide: Guide | None
+    denoiser: Denoiser, x: Tensor, t: int, s: int, noise: NoiseSource, guide: Guide | None
 ) -> GuidanceOutput:
     if guide is None or s < 0:
         return GuidanceOutput(denoiser.predict(x, t))
@@ -100,12 +90,26 @@ def apply_guidance(
     return x0, x0 if steering.shift is None else denoiser.bounded(x0 + steering.shift)
 
 
+def guided_x0(
+    denoiser: Denoiser, x: Tensor, t: int, s: int, noise: NoiseSource, guide: Guide | None
+) -> tuple[Tensor, Tensor]:
+    """x̂_0 of one call of the network, moved by guidance's score; and x̂_0 + shift.
+
+    The first is what ε̂ follows from, `denoiser.schedule.noise(x0, x, t)`; the second is what the
+    step goes to. Both are clipped as the denoiser says, shape (B, C, H, W).
+
+    Arguments:
+        as of `Sampler.step`.
+    """
+    return apply_guidance(denoiser, guided_prediction(denoiser, x, t, s, noise, guide), x, t)
+
+
 def ddpm_step(
     denoiser: Denoiser,
     x: Tensor,
     t: int,
     s: int,
-    noise: Callable[[], Tensor],
+    noise: NoiseSource,
     guide: Guide | None = None,
     past: PrevStep | None = None,
 ) -> Step:
@@ -149,7 +153,7 @@ def ddim_step(
     x: Tensor,
     t: int,
     s: int,
-    noise: Callable[[], Tensor],
+    noise: NoiseSource,
     guide: Guide | None = None,
     past: PrevStep | None = None,
     eta: float = 0.0,
@@ -165,7 +169,7 @@ def ddim_step(
         others, and what is returned: as of `ddpm_step`.
     """
     z = noise()
-    x0, shifted = apply_guidance(denoiser, guided_prediction(denoiser, x, t, s, noise, guide), x, t)
+    x0, shifted = guided_x0(denoiser, x, t, s, noise, guide)
     a = denoiser.schedule.alpha_bar(s, x.device)
     variance = eta**2 * denoiser.schedule.posterior_variance(t, s, x.device)
     x_s = (
@@ -181,7 +185,7 @@ def dpm_solver_step(
     x: Tensor,
     t: int,
     s: int,
-    noise: Callable[[], Tensor],
+    noise: NoiseSource,
     guide: Guide | None = None,
     past: PrevStep | None = None,
 ) -> Step:
@@ -203,7 +207,7 @@ def dpm_solver_step(
     Returns:
         x_s, and the x̂_0 to extrapolate from at the next step.
     """
-    x0, shifted = apply_guidance(denoiser, guided_prediction(denoiser, x, t, s, noise, guide), x, t)
+    x0, shifted = guided_x0(denoiser, x, t, s, noise, guide)
     if s < 0:
         return Step(x0, x0)
 
@@ -221,7 +225,7 @@ def dpm_solver_step(
     return Step(x_s + a_s.sqrt().to(x.dtype) * (shifted - x0), x0)
 
 
-class DDPM:
+class DDPM(Sampler):
     """Ancestral sampling on a respaced grid.
 
     Arguments:
@@ -232,12 +236,12 @@ class DDPM:
     has_variance = True
 
     def __init__(self, steps: int = 100, spacing: str = "linspace"):
-        self.steps, self.spacing = integer("sampler.steps", steps, 1), spacing
+        super().__init__(steps, spacing)
 
     step = staticmethod(ddpm_step)
 
 
-class DDIM:
+class DDIM(Sampler):
     """DDIM on a respaced grid.
 
     Arguments:
@@ -245,48 +249,43 @@ class DDIM:
         eta: η in [0, 1]; 0 is deterministic, 1 has DDPM's noise.
     """
 
-    has_variance = False
-
     def __init__(self, steps: int = 50, spacing: str = "linspace", eta: float = 0.0):
-        self.steps, self.spacing, self.eta = (
-            integer("sampler.steps", steps, 1),
-            spacing,
-            number("sampler.eta", eta, 0, 1),
-        )
+        super().__init__(steps, spacing)
+        self.eta = number("sampler.eta", eta, 0, 1)
 
     def step(self, denoiser, x, t, s, noise, guide=None, past=None):
         return ddim_step(denoiser, x, t, s, noise, guide, past, self.eta)
 
 
-class DPMSolver:
+class DPMSolver(Sampler):
     """DPM-Solver++(2M), deterministic; good from about 20 steps.
 
     Arguments:
         steps, spacing: as of `DDPM`.
     """
 
-    has_variance = False
-
     def __init__(self, steps: int = 25, spacing: str = "trailing"):
-        self.steps, self.spacing = integer("sampler.steps", steps, 1), spacing
+        super().__init__(steps, spacing)
 
     step = staticmethod(dpm_solver_step)
 
 
-def steps_taken(schedule: Schedule, sampler, strength: float = 1.0) -> list[tuple[int, int]]:
+def steps_taken(
+    schedule: Schedule, sampler: Sampler, strength: float = 1.0
+) -> list[tuple[int, int]]:
     """The steps (t, s) of a run.
 
     They are all of a sampler's, or the last share of them, at least one, for a start from an image.
     """
-    steps = schedule.steps(sampler.steps, sampler.spacing)
+    steps = sampler.grid(schedule)
     return steps[-max(1, round(strength * len(steps))) :]
 
 
 @torch.no_grad()
 def sample(
     denoiser: Denoiser,
-    sampler,
-    noise: Noise,
+    sampler: Sampler,
+    noise: NoiseSource,
     guide: Guide | None = None,
     start: Tensor | None = None,
     strength: float = 1.0,
@@ -295,7 +294,7 @@ def sample(
     """Runs the reverse process from x_T ~ N(0, I), or from noised images.
 
     Arguments:
-        sampler: one of this module's, with `steps`, `spacing` and `step`.
+        sampler: one of this module's, or of your own.
         noise: every sample's own source.
         guide: guidance, or None. Where it repeats a step, q(x_t | x_s) lies between (Lugmayr et al.
             2022, arXiv 2201.09865).

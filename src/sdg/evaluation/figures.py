@@ -101,6 +101,9 @@ def report(metrics: Mapping) -> None:
     """Prints the figures in words, a line each."""
     for sentence in sentences(metrics):
         print(sentence)
+    for name, value in metrics.get("metrics", {}).items():
+        if value is not None:
+            print(f"{name}: {value:.3f}")
 
 
 def write_table(file: Path, rows: Sequence[Mapping]) -> None:

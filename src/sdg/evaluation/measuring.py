@@ -35,7 +35,8 @@ from sdg.metrics.readers import reader_of
 from sdg.metrics.reading import shows
 from sdg.metrics.reference import of_real_images
 from sdg.metrics.retrieval import Retrieval
-from sdg.models.registry import load_clip, load_judge, scales
+from sdg.metrics.sample_metric import SampleMetric
+from sdg.models.registry import load_clip, load_judge
 from sdg.report.grid import labelled_grid, labelled_rows, to_uint8
 from sdg.report.pages import run_page
 
@@ -63,6 +64,7 @@ class Evaluation(pl.LightningModule):
         resolution: side of the samples in pixels.
         start: the image that the samples started from, to show beside them.
         gamma: γ, for the record.
+        metrics: {name: metric of one's own}, whose figures are `metrics` of `metrics.json`.
 
     Raises:
         UserError: weights are missing or take images of another size, or a condition names what the
@@ -78,6 +80,7 @@ class Evaluation(pl.LightningModule):
         resolution: int,
         start: Tensor | None = None,
         gamma: float = 0.0,
+        metrics: Mapping[str, SampleMetric] | None = None,
     ):
         super().__init__()
         integer("eval.grid", options.grid, 1)
@@ -101,7 +104,8 @@ class Evaluation(pl.LightningModule):
             )
         }
         self.group = torch.tensor([self.distinct[str(condition)] for condition in self.conditions])
-        self.attributes = getattr(self.held_out, "attributes", {})
+        self.own_metrics = torch.nn.ModuleDict(metrics or {})
+        self.attributes = self.held_out.attributes
         self.names = list(self.attributes)
         self.judge = load_judge(options.judge) if options.judge and self.attributes else None
         self.reader = (
@@ -121,7 +125,7 @@ class Evaluation(pl.LightningModule):
             if (
                 network is not None
                 and network.resolution != resolution
-                and not (name == "clip" and scales(network))
+                and not (name == "clip" and network.any_size)
             ):
                 raise UserError(
                     f"eval.{name} reads images of {network.resolution} pixels a side, the samples "
@@ -292,6 +296,8 @@ class Evaluation(pl.LightningModule):
                 )
                 for row, cosine in zip(rows, (z * own).sum(1).tolist(), strict=True):
                     row["similarity"] = round(cosine, 4)
+        for metric in self.own_metrics.values():
+            metric.update(images, [self.conditions[i] for i in index.tolist()])
         for name in self.readers().keys() - features.keys():
             features[name] = self.read(name, images)["features"]
         for name, of_samples in self.distances.items():
@@ -429,6 +435,9 @@ class Evaluation(pl.LightningModule):
             ].compute()
         if self.of_showing and self.reader:
             computed["shows_real"] = self.shown_real.compute().item()
+        if self.own_metrics:
+            own = self.own_metrics.items()
+            computed["metrics"] = {name: float(metric.compute()) for name, metric in own}
         write_whole(self.drawn.rank_results(self.trainer.global_rank), json.dumps(self.rows))
         self.trainer.strategy.barrier()
         self.metrics = self.finish(computed) if self.trainer.is_global_zero else None

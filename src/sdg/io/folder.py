@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from sdg.errors import UserError
 from sdg.io.pipeline import save_pipeline, unlike
 from sdg.io.weights import CONFIG, KEY, MODEL, UNET, save
 
@@ -25,6 +26,11 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
         kind: "denoiser", "clip", …
         half: as of `save`.
     """
+    if model.config is None:
+        raise UserError(
+            f"this {kind} was put together by hand and has no config that rebuilds it; "
+            "sdg.models.registry.build_denoiser makes one that has."
+        )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for former in ("model_index.json", MODEL):  # of an export in the other format

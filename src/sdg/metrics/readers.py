@@ -16,9 +16,8 @@ def reader_of(dataset) -> Reader | None:
 
     Nor is there one at other sizes than those at which the readers' r_0 was measured.
     """
-    side = getattr(dataset, "resolution", None)
-    if isinstance(dataset, Shapes) and side == SHAPES_SIDE:
-        return ShapeReader(side)
-    if isinstance(dataset, Portraits) and side == PORTRAITS_SIDE:
-        return PortraitReader(side) if dataset.style.name == "avataaars" else None
+    if isinstance(dataset, Shapes) and dataset.resolution == SHAPES_SIDE:
+        return ShapeReader(SHAPES_SIDE)
+    if isinstance(dataset, Portraits) and dataset.resolution == PORTRAITS_SIDE:
+        return PortraitReader(PORTRAITS_SIDE) if dataset.style.name == "avataaars" else None
     return None

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
+from sdg.models.encoder import ImageEncoder
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.stages import Encoded, feature_hooks
 from sdg.models.towers import image_tower
@@ -11,7 +12,7 @@ from sdg.models.towers import image_tower
 __all__ = ["NoisyClassifier"]
 
 
-class NoisyClassifier(nn.Module):
+class NoisyClassifier(ImageEncoder):
     """log p(y | x_t) (Dhariwal & Nichol 2021, arXiv 2105.05233).
 
     The head reads the tower's embedding, as long as it comes.
@@ -51,6 +52,10 @@ class NoisyClassifier(nn.Module):
     def tower(self) -> nn.Module:
         """The image tower."""
         return self.encoder.tower
+
+    @property
+    def schedule(self) -> dict:
+        return self.config["schedule"]
 
     @property
     def resolution(self) -> int:

@@ -11,6 +11,7 @@ from open_clip.tokenizer import HFTokenizer
 from torch import Tensor, nn
 
 from sdg.errors import UserError, first_line
+from sdg.models.encoder import ImageEncoder
 from sdg.models.stages import Encoded, feature_hooks
 from sdg.models.tokenizer import WordTokenizer
 from sdg.models.towers import image_tower, known, resized
@@ -60,7 +61,7 @@ def tokens(words: Sequence[str]) -> int:
     return len(words) + 3 if words else BPE_SIZE
 
 
-class CLIP(nn.Module):
+class CLIP(ImageEncoder):
     """An image tower and a text tower whose embeddings agree for an image and its caption.
 
     It is that of Radford et al. 2021 (arXiv 2103.00020).
@@ -143,6 +144,15 @@ class CLIP(nn.Module):
     def logit_scale(self) -> Tensor:
         """c of the logits c · cos(E(x), E(y)): learned, at most 100."""
         return self.towers.logit_scale.exp().clamp(max=100)
+
+    @property
+    def cosine_scale(self) -> float:
+        return float(self.logit_scale)
+
+    @property
+    def any_size(self) -> bool:
+        """One of few words knows its own data only."""
+        return not self.config["words"]
 
     @property
     def resolution(self) -> int:

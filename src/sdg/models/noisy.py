@@ -1,6 +1,6 @@
 """What every image encoder that is told t shares: its embeddings, their length, its stages."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
 
@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.models.clip import Normalise
+from sdg.models.encoder import ImageEncoder
 from sdg.models.recompute import recomputed
 from sdg.models.stages import Encoded, feature_hooks, stage_parameters
 
 __all__ = ["NoisyEncoder"]
 
 
-class NoisyEncoder(ABC, nn.Module):
+class NoisyEncoder(ImageEncoder):
     """An encoder E(x_t, t) of noisy images into the embedding space of a CLIP.
 
     With `checkpointing` a gradient takes a forward pass more, and much less memory.
@@ -61,6 +62,14 @@ class NoisyEncoder(ABC, nn.Module):
     def calibrated(self) -> bool:
         """Whether z · E_text(y) is a logit of p(y | x_t)."""
         return self.config.get("calibrated", False)
+
+    @property
+    def schedule(self) -> dict:
+        return self.config["schedule"]
+
+    @property
+    def cosine_scale(self) -> float:
+        return float(self.logit_scale)
 
     @property
     def resolution(self) -> int:

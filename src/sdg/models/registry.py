@@ -24,6 +24,7 @@ from sdg.io.sdg_code import from_sdg_code, is_sdg_code
 from sdg.io.weights import header, read
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
+from sdg.models.encoder import Encoders
 from sdg.models.judge import Judge
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
@@ -34,6 +35,8 @@ from sdg.models.unet import UNetEncoder
 __all__ = [
     "build_denoiser",
     "chosen_clip",
+    "classifier_encoders",
+    "clean_encoders",
     "denoiser_of",
     "fill",
     "from_pretrained",
@@ -43,8 +46,8 @@ __all__ = [
     "load_clip_noisy",
     "load_denoiser",
     "load_judge",
+    "noise_aware_encoders",
     "pair",
-    "scales",
 ]
 
 
@@ -69,13 +72,9 @@ def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
         embed_time(unet, denoiser["sinusoid"])
     if denoiser.get("heads"):
         set_heads(unet, denoiser["heads"])
-    model = Denoiser(unet, Schedule(**schedule), **options)
-    model.config = {
-        "denoiser": denoiser,
-        "schedule": model.schedule.config,
-        "resolution": resolution,
-    }
-    return model
+    process = Schedule(**schedule)
+    config = {"denoiser": denoiser, "schedule": process.config, "resolution": resolution}
+    return Denoiser(unet, process, **options, resolution=resolution, config=config)
 
 
 def embed_time(unet: UNet2DModel, width: int) -> None:
@@ -224,12 +223,35 @@ def pair(image: NoisyEncoder, clip: CLIP) -> tuple[NoisyEncoder, CLIP]:
     return image, clip
 
 
-def scales(encoder) -> bool:
-    """Whether an encoder may see images of another size than its own.
+def noise_aware_encoders(
+    weights: str,
+    clip: str,
+    name: str | None = None,
+    pretrained: str | None = None,
+    checkpointing: bool = False,
+) -> Encoders:
+    """A noise-aware encoder with the text tower of its CLIP.
 
-    A noise-aware one would see another noise, one of few words knows its own data only.
+    Arguments:
+        weights: its file or folder.
+        clip, name, pretrained: its CLIP, as of `chosen_clip`.
+        checkpointing: less memory for a gradient, and a forward pass more.
     """
-    return "schedule" not in encoder.config and not encoder.config["words"]
+    image = load_clip_noisy(weights)
+    image.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
+    chosen = {"clip": clip, "name": name, "pretrained": pretrained}
+    return Encoders(*pair(image, chosen_clip(chosen)))
+
+
+def clean_encoders(clip: str, name: str | None = None, pretrained: str | None = None) -> Encoders:
+    """Both towers of a clean CLIP, as of `chosen_clip`."""
+    both = chosen_clip({"clip": clip, "name": name, "pretrained": pretrained})
+    return Encoders(both, both)
+
+
+def classifier_encoders(weights: str, **teacher) -> Encoders:
+    """A noise-aware classifier; the CLIP that it was made from serves its training alone."""
+    return Encoders(load_classifier(weights))
 
 
 def is_noisy_clip(path: Path) -> bool:

@@ -145,14 +145,14 @@ class UNetEncoder(NoisyEncoder):
         self.beside: tuple[Denoiser, Tensor] | None = None
 
     @classmethod
-    def of(cls, denoiser: nn.Module, clip: dict, **options) -> "UNetEncoder":
+    def of(cls, denoiser: Denoiser, clip: dict, **options) -> "UNetEncoder":
         """The encoder that starts from a denoiser trained here; its weights are copied.
 
         Raises:
             UserError: the denoiser is another network, or has learned from other images than this
                 CLIP sees.
         """
-        config = getattr(denoiser, "config", {})
+        config = denoiser.config or {}
         own: Mapping = config.get("denoiser", {})
         if "network" not in own or own.get("heads") or own.get("sinusoid"):
             raise UserError(
@@ -185,6 +185,11 @@ class UNetEncoder(NoisyEncoder):
                 copy_widened(value, trained[theirs])
         return encoder
 
+    @property
+    def reads_estimate(self) -> bool:
+        """Whether it reads x̂_0 beside x_t."""
+        return self.config.get("estimate", False)
+
     def attach(self, denoiser: Denoiser) -> None:
         """Gives an encoder that reads x̂_0 the denoiser that estimates it.
 
@@ -192,19 +197,19 @@ class UNetEncoder(NoisyEncoder):
             UserError: the denoiser draws images of another size, or has no level like one of the
                 encoder's.
         """
-        if not self.config.get("estimate"):
+        if not self.reads_estimate:
             return
-        if denoiser.config["resolution"] != self.resolution:
+        if denoiser.resolution != self.resolution:
             raise UserError(
                 f"the encoder reads the denoiser's estimates at {self.resolution} pixels a side, "
-                f"the denoiser draws {denoiser.config['resolution']}."
+                f"the denoiser draws {denoiser.resolution}."
             )
         ours = Schedule(**self.config["schedule"])
         matched = denoiser.schedule.match(ours.alpha_bar(torch.arange(ours.T)).flatten())
         self.beside = denoiser, matched  # a tuple: its weights are not the encoder's
 
     def embed(self, x: Tensor, t: Tensor) -> Tensor:
-        if self.config.get("estimate"):
+        if self.reads_estimate:
             x = torch.cat([x, self.estimate(x, t).to(x.dtype)], 1)
         return super().embed(x, t)
 

@@ -5,9 +5,12 @@ from collections.abc import Mapping
 import torch
 
 from sdg.errors import UserError, choice, near, number
-from sdg.similarity.term import Term, is_calibrated
+from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.similarity.term import Term
 
 __all__ = ["Class"]
+
+FORMS = ("cosine", "contrastive", "classifier")
 
 
 class Class(Term):
@@ -27,23 +30,25 @@ class Class(Term):
             log-probabilities already.
     """
 
+    condition_option = "name"
+
     def __init__(
         self,
-        encoder,
-        text_encoder,
+        encoder: ImageEncoder,
+        text_encoder: TextEncoder | None,
         classes: Mapping[str, Mapping[str, str]],
         form: str = "contrastive",
         weight: float | None = None,
     ):
-        self.calibrated = is_calibrated(encoder)
-        scale = float(encoder.logit_scale) if form != "classifier" else 1.0
+        self.calibrated = encoder.calibrated
+        scale = encoder.cosine_scale if form != "classifier" else 1.0
         super().__init__(
             (scale if form == "cosine" else 1.0)
             if weight is None
             else number("similarity.class.weight", weight)
         )
         self.form, self.scale = (
-            choice("similarity.class.form", form, ("cosine", "contrastive", "classifier")),
+            choice("similarity.class.form", form, FORMS),
             scale,
         )
         self.order = [name for names in classes.values() for name in names]
@@ -55,6 +60,29 @@ class Class(Term):
                 self.embeddings = text_encoder.encode_text(
                     [caption for captions in classes.values() for caption in captions.values()]
                 )
+
+    @classmethod
+    def from_config(cls, run, form="contrastive", weight=None):
+        choice("similarity.class.form", form, FORMS)
+        if form == "classifier":
+            encoder = run.any_encoder
+            if not encoder.classes:
+                raise UserError(
+                    "similarity.class.form=classifier needs encoder=classifier_noisy, not "
+                    f"encoder={run.encoder_name}."
+                )
+            classes = {factor: dict.fromkeys(names) for factor, names in encoder.classes.items()}
+            term = cls(encoder, None, classes, form, weight)
+        else:
+            encoder, text_encoder = run.image_encoder, run.text_encoder
+            if not run.held_out.classes:
+                raise UserError(
+                    "this data has no classes; use similarity=[text], or data=folder with "
+                    "data.labels=folders."
+                )
+            term = cls(encoder, text_encoder, run.held_out.classes, form, weight)
+        term.targets(run.targets)  # says at once which class is unknown
+        return term
 
     def targets(self, conditions):
         for targets in conditions:

@@ -1,6 +1,7 @@
 """What a reference shows, wherever it is."""
 
 from sdg.errors import choice, number
+from sdg.models.encoder import ImageEncoder
 from sdg.similarity.term import Term
 
 __all__ = ["Content"]
@@ -21,15 +22,17 @@ class Content(Term):
         noised: the first, else the second.
     """
 
-    by_reference = True
+    condition_option, by_reference = "reference", True
 
-    def __init__(self, encoder, weight: float | None = None, noised: bool = True):
+    def __init__(self, encoder: ImageEncoder, weight: float | None = None, noised: bool = True):
         super().__init__(
-            float(encoder.logit_scale)
-            if weight is None
-            else number("similarity.content.weight", weight)
+            encoder.cosine_scale if weight is None else number("similarity.content.weight", weight)
         )
         self.noised = choice("similarity.content.noised", noised, (True, False))
+
+    @classmethod
+    def from_config(cls, run, weight=None, noised=True):
+        return cls(run.image_encoder, weight, noised)
 
     def compare(self, x, pairs, references):
         return (x.z[pairs.samples] * references.z[pairs.targets]).sum(-1)

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from sdg.errors import UserError, choice, number
-from sdg.models.stages import stages
 from sdg.similarity.term import Term
 
 __all__ = ["Maps"]
@@ -31,7 +30,7 @@ class Maps(Term):
         form: of the two.
     """
 
-    by_reference, name = True, ""
+    condition_option, by_reference, name = "reference", True, ""
     own_weight, own_form = 1.0, "log"
 
     def __init__(self, weight: float, stages: Sequence[str], form: str):
@@ -42,9 +41,17 @@ class Maps(Term):
     @classmethod
     def of_encoder(cls, encoder, weight: float | None = None) -> "Maps":
         """The term with its own weight and form, of one stage of this encoder."""
-        there = list(stages(encoder.tower))
+        there = encoder.stage_names
         weight = cls.own_weight if weight is None else weight
         return cls(weight, [cls.own_stage(there)], cls.own_form)
+
+    @classmethod
+    def from_config(cls, run, stages=None, **options):
+        there = run.image_encoder.stage_names
+        term = cls(stages=cls.own_stage(there) if stages is None else stages, **options)
+        for stage in term.stages:
+            choice(f"similarity.{cls.name}.stages", stage, there)
+        return term
 
     @classmethod
     def own_stage(cls, there: Sequence[str]) -> str:

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.schedule import Schedule
+from sdg.errors import UserError
+from sdg.models.encoder import ImageEncoder
 from sdg.models.stages import Encoded
+from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.references import References
 from sdg.similarity.term import Pairs, Targets, Term
 
@@ -25,7 +28,7 @@ class Similarity:
     It takes one pass of the encoder over the samples and one, shared, over the references.
 
     Arguments:
-        encoder: E, with `encode(x, t, stages)`.
+        encoder: E; None where no term reads anything that comes from one.
         terms: {name: term}.
         levels: the encoder's level for each of the denoiser's, integers (T,), matched by ᾱ.
         references: the images that terms refer to.
@@ -33,7 +36,7 @@ class Similarity:
 
     def __init__(
         self,
-        encoder,
+        encoder: ImageEncoder | None,
         terms: Mapping[str, Term],
         levels: Tensor,
         references: References | None = None,
@@ -49,6 +52,11 @@ class Similarity:
         )
 
     def encode(self, x: Tensor, level: int) -> Encoded:
+        if self.encoder is None:
+            raise UserError(
+                "a similarity of this run reads an embedding or a stage, and there is no encoder; "
+                "choose one, such as encoder=clip_noisy."
+            )
         t = (
             self.levels[max(level, 0)].to(x.device).expand(len(x))
         )  # a clean image is told the least noise there is
@@ -78,20 +86,22 @@ class Similarity:
             ).to(device)
             for name, term in self.terms.items()
         }
-        kept: dict[int, Encoded] = {}
+        kept: dict[int, NoisyImages] = {}
 
-        def references(level: int) -> Encoded:
+        def references(level: int) -> NoisyImages:
             if level not in kept:
                 for passed in kept.keys() - {
                     CLEAN
                 }:  # a repeated step has the same references, the next one others
                     del kept[passed]
-                with torch.no_grad():
-                    kept[level] = self.encode(self.references.at(images, level).to(device), level)
+                pixels = self.references.at(images, level).to(device)
+                kept[level] = NoisyImages(
+                    pixels, level, lambda: torch.no_grad()(self.encode)(pixels, level)
+                )
             return kept[level]
 
         def similarity(x: Tensor, level: int) -> Tensor:
-            seen = self.encode(x, level)
+            seen = NoisyImages(x, level, lambda: self.encode(x, level))
             return sum(
                 term.weight
                 * pairs[name].add_up(

@@ -1,16 +1,25 @@
 """One way of being alike, and which samples it compares with which targets."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from sdg.models.stages import Encoded
+from sdg.data.prompts import parse_weighted_prompt
+from sdg.errors import UserError
+from sdg.similarity.noisy_images import NoisyImages
 
-__all__ = ["Pairs", "Targets", "Term", "is_calibrated"]
+if TYPE_CHECKING:
+    from sdg.similarity.run_context import RunContext
+
+__all__ = ["UNCONDITIONAL", "Pairs", "Targets", "Term"]
 
 Targets = Sequence[tuple[str, float]]  # what one sample shall be like, each with its weight
+UNCONDITIONAL: Targets = (("", 1.0),)  # of a term that asks the same of every sample
 
 
 class Pairs:
@@ -18,10 +27,16 @@ class Pairs:
 
     Arguments:
         conditions: targets and weights of every sample of a batch.
-        order: the targets' places.
+        order: the targets, each at its place.
+
+    Attributes:
+        samples, targets: the place in the batch, and the place in `order`, of every pair, integers
+            (P,).
+        weights: of every pair, (P,).
     """
 
     def __init__(self, conditions: Sequence[Targets], order: Sequence[str]):
+        self.order = tuple(order)
         place = {target: k for k, target in enumerate(order)}
         flat = [
             (row, place[target], weight)
@@ -33,7 +48,7 @@ class Pairs:
         )
         self.weights, self.batch = torch.tensor([pair[2] for pair in flat]), len(conditions)
 
-    def to(self, device) -> "Pairs":
+    def to(self, device) -> Pairs:
         self.samples, self.targets, self.weights = (
             self.samples.to(device),
             self.targets.to(device),
@@ -49,31 +64,63 @@ class Pairs:
 
 
 class Term(ABC):
-    """One way of being alike.
+    """One way of being alike, sim_i: a value for every pair of a sample and a target.
 
     Arguments:
-        weight: w.
-        stages: whose maps the term reads, by name.
+        weight: w, by which its values are multiplied.
+        stages: names of the encoder's stages whose maps the term reads.
+
+    Attributes:
+        condition_option: the option of its config that says what samples shall be like, a word or
+            a list; it is no argument of the constructor. `prompt` takes held-out captions where
+            nothing is given, `reference` held-out images, `name` held-out classes. None for a term
+            that asks the same of every sample.
+        by_reference: whether its targets are images.
+        noised: whether it reads those at the noise level of x, or as they are.
     """
 
-    by_reference = False  # whether its targets are images
-    noised = True  # whether it reads them at the level of x, or as they are
+    condition_option: str | None = None
+    by_reference = False
+    noised = True
 
     def __init__(self, weight: float, stages: Sequence[str] = ()):
         self.weight, self.stages = weight, tuple(stages)
 
+    @classmethod
+    def from_config(cls, run: RunContext, **options) -> Term:
+        """The term of a config.
+
+        By default the constructor with the options; a term that needs an encoder or the data takes
+        them from `run`.
+        """
+        return cls(**options)
+
     @abstractmethod
-    def compare(self, x: Encoded, pairs: Pairs, references: Encoded | None) -> Tensor:
-        """sim_i of every pair, (P,)."""
+    def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
+        """sim_i of every pair, (P,), differentiable in x.
+
+        It is called once a guided step. A sample without condition is one pair.
+
+        Arguments:
+            x: the batch, B images at one noise level: μ_θ, x_t or x̂_0, as guidance asks.
+            pairs: P pairs; those of `value[pairs.samples]` for a value per sample, (B,).
+            references: with `by_reference` the R images that the batch refers to, in the order of
+                `pairs.order`; else None.
+        """
+
+    @classmethod
+    def targets_of(cls, condition: str | None) -> Targets:
+        """What one sample shall be like, from its condition as the user wrote it.
+
+        Raises:
+            UserError: there is none, and this term needs one.
+        """
+        if condition is not None:
+            return parse_weighted_prompt(condition)
+        if cls.condition_option or cls.by_reference:
+            raise UserError(f"{cls.__name__}: nothing says what samples shall be like.")
+        return UNCONDITIONAL
 
     def targets(self, conditions: Sequence[Targets]) -> list[str]:
         """The batch's distinct targets, in the order that `Pairs` numbers them."""
         return list(dict.fromkeys(target for targets in conditions for target, _ in targets))
-
-
-def is_calibrated(encoder) -> bool:
-    """Whether z · E_text(y) of this encoder is a logit of p(y | x_t).
-
-    `Encoded.scaled` is there then.
-    """
-    return getattr(encoder, "calibrated", False)

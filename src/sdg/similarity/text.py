@@ -2,13 +2,19 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 
-from sdg.errors import number
-from sdg.similarity.term import Term, is_calibrated
+from sdg.data.prompts import read_table
+from sdg.errors import UserError, number
+from sdg.io.shipped import on_this_machine
+from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.similarity.term import Term
 
-__all__ = ["Text"]
+__all__ = ["Text", "negative_captions"]
+
+RIVALS = 256  # held-out captions
 
 
 class Text(Term):
@@ -36,21 +42,30 @@ class Text(Term):
         rivals: other sentences y_k; none gives the bare cosine.
     """
 
+    condition_option = "prompt"
+
     def __init__(
         self,
-        encoder,
-        text_encoder,
+        encoder: ImageEncoder,
+        text_encoder: TextEncoder,
         sentences: Sequence[str],
         weight: float | None = None,
         rivals: Sequence[str] = (),
     ):
-        self.calibrated = is_calibrated(encoder)
-        self.scale = 1.0 if self.calibrated else float(encoder.logit_scale)
+        self.calibrated = encoder.calibrated
+        self.scale = 1.0 if self.calibrated else encoder.cosine_scale
         super().__init__(self.scale if weight is None else number("similarity.text.weight", weight))
         self.order = list(dict.fromkeys(sentences))
         with torch.no_grad():
             self.embeddings = text_encoder.encode_text(self.order)
             self.rivals = text_encoder.encode_text(list(rivals)) if rivals else None
+
+    @classmethod
+    def from_config(cls, run, weight=None, rivals=None):
+        encoder, text_encoder = run.image_encoder, run.text_encoder
+        sentences = [sentence for targets in run.targets for sentence, _ in targets]
+        rivals = negative_captions(rivals, run.held_out, encoder.calibrated)
+        return cls(encoder, text_encoder, sentences, weight, rivals)
 
     def targets(self, conditions):
         return self.order
@@ -62,3 +77,39 @@ class Text(Term):
             return value
         mean = (self.scale * z @ self.rivals.to(z).T).logsumexp(1) - math.log(len(self.rivals))
         return value - mean[pairs.samples] / self.scale
+
+
+def negative_captions(
+    said: str | Sequence[str] | None, held_out, calibrated: bool = False
+) -> list[str]:
+    """The sentences against which a prompt is weighed.
+
+    Where nothing is said, they are held-out captions for a calibrated encoder and none for others.
+
+    Arguments:
+        said: `held_out`, a file of sentences, or the sentences.
+        held_out: an `ImageSet`.
+    """
+    if said is not None and not isinstance(said, str):
+        return [str(sentence) for sentence in said]
+    if said is None and not calibrated:
+        return []
+    if said is None and not held_out.has_captions:
+        raise UserError(
+            "this encoder's log-probabilities are over a bank of captions, and this data has none: "
+            "set similarity.text.rivals=FILE, one sentence a line."
+        )
+    if said is None:
+        said = "held_out"
+    if said != "held_out":
+        key = "similarity.text.rivals"
+        found = read_table(on_this_machine(str(said)) or Path(str(said)).expanduser(), key)
+        if "text" not in found:
+            raise UserError(f"{key}: {said} has no column 'prompt'.")
+        return found["text"]
+    if not held_out.has_captions:
+        raise UserError(
+            "similarity.text.rivals=held_out: this data has no captions; give a file of sentences "
+            "instead."
+        )
+    return [held_out.caption(i, variant=1) for i in range(min(RIVALS, len(held_out)))]

@@ -74,7 +74,7 @@ class Captions(Bank):
     name = "captions"
 
     def __init__(self, train, held_out, size: int, encode: Encode):
-        if not hasattr(held_out, "caption"):
+        if not held_out.has_captions:
             raise UserError(
                 "module.bank=captions: this data has no captions; use module.bank=templates, "
                 "or a file of sentences."
@@ -83,7 +83,7 @@ class Captions(Bank):
 
     @cached_property
     def pool(self) -> Tensor | None:
-        if not hasattr(self.train, "caption"):
+        if self.train is None or not self.train.has_captions:
             return None
         count, total = min(POOL, len(self.train)), len(self.train)
         captions = [self.train.caption(k * total // count, variant=1 + k) for k in range(count)]
@@ -122,7 +122,7 @@ class Neighbours(Captions):
 
     def __init__(self, train, held_out, size: int, encode: Encode):
         super().__init__(train, held_out, size, encode)
-        if not hasattr(train, "caption"):
+        if train is None or not train.has_captions:
             raise UserError(
                 "module.bank=neighbours needs training images with captions, and no stream; "
                 "use module.bank=captions."
@@ -228,7 +228,7 @@ def banks_of(names: str | Sequence[str], size: int, train, held_out, encode: Enc
         elif name == "neighbours":
             banks.append(Neighbours(train, held_out, size, encode))
         elif name == "templates":
-            banks.append(Templates(getattr(held_out, "classes", None) or {}, encode))
+            banks.append(Templates(held_out.classes, encode))
         else:
             banks.append(SentenceFile(str(name), size, encode))
     if not banks:

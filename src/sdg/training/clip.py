@@ -79,7 +79,7 @@ class CLIPTraining(TrainingModule):
         Raises:
             UserError: the images have no labels.
         """
-        classes = getattr(self.trainer.datamodule.held_out, "classes", None)
+        classes = self.trainer.datamodule.held_out.classes
         if batch.get("factors") is None or not classes:
             raise UserError(
                 "module.class_weight needs labels, which this data has not: set "
@@ -98,7 +98,7 @@ class CLIPTraining(TrainingModule):
 
     def validation_step(self, batch: dict, index: int) -> None:
         image = self.model.encode_image(batch["image"])
-        classes = getattr(self.trainer.datamodule.held_out, "classes", None)
+        classes = self.trainer.datamodule.held_out.classes
         if batch.get("factors") is None or not classes:
             top1 = retrieval_top1(image, self.model.encode_text(batch["caption"]))
             self.log("val/top1", top1, prog_bar=True, sync_dist=True, batch_size=len(image))

@@ -63,7 +63,7 @@ class DDPM(TrainingModule):
 
         It does so during validation, when the averaged weights are in the model.
         """
-        shape = (3,) + (self.model.config["resolution"],) * 2
+        shape = (3,) + (self.model.resolution,) * 2
         images = sample(
             self.model,
             DDIM(steps=min(25, self.model.schedule.T)),

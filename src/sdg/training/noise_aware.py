@@ -163,7 +163,7 @@ class NoiseAwareFinetuning(TrainingModule):
             self.banks = banks_of(
                 self.bank_names,
                 self.bank_size,
-                getattr(data, "train", None),
+                data.train,
                 data.held_out,
                 self.encode_text,
             )
@@ -350,9 +350,9 @@ def levels_of(denoiser: Denoiser | None, schedule: Schedule, resolution: int) ->
             "module.score_weight needs a denoiser: set module.denoiser=FILE, or "
             "module.score_weight=0."
         )
-    if denoiser.config["resolution"] != resolution:
+    if denoiser.resolution != resolution:
         raise UserError(
-            f"module.denoiser draws {denoiser.config['resolution']} pixels a side, but "
+            f"module.denoiser draws {denoiser.resolution} pixels a side, but "
             f"data.resolution={resolution}; choose one of this resolution."
         )
     try:

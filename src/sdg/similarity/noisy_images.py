@@ -1,0 +1,44 @@
+"""What a similarity may read of images: pixels, noise level, embedding, stages."""
+
+from collections.abc import Callable
+from functools import cached_property
+
+from torch import Tensor
+
+from sdg.models.stages import Encoded
+
+__all__ = ["NoisyImages"]
+
+
+class NoisyImages:
+    """Images at one noise level.
+
+    The encoder is run when something that comes from it is first read, and once.
+
+    Arguments:
+        pixels: x, (B, 3, H, W), in [-1, 1] before noise.
+        level: of the denoiser's schedule, 0 … T−1; −1 for images without noise.
+        encode: gives the encoder's output for them.
+    """
+
+    def __init__(self, pixels: Tensor, level: int, encode: Callable[[], Encoded]):
+        self.pixels, self.level, self.encode = pixels, level, encode
+
+    @cached_property
+    def encoded(self) -> Encoded:
+        return self.encode()
+
+    @property
+    def z(self) -> Tensor:
+        """Unit embeddings E(x, t), (B, D); of a classifier its logits."""
+        return self.encoded.z
+
+    @property
+    def scaled(self) -> Tensor | None:
+        """A calibrated encoder's embeddings at their own length, (B, D); None of others."""
+        return self.encoded.scaled
+
+    @property
+    def maps(self) -> dict[str, Tensor]:
+        """{stage: (B, C, H, W) or (B, C, tokens)} of the stages that the run's terms name."""
+        return self.encoded.maps
