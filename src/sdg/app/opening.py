@@ -26,18 +26,19 @@ def opening(program: str, config: DictConfig) -> str | None:
     elif "levels" in config.eval:
         parts = [choices.data, "measuring the encoder, no samples"]
     else:
-        parts = [choices.data, *guided(config, choices), *steps(config.sampler.steps)]
+        parts = [choices.data, *guided(config, choices), *steps(config.sampler.get("steps"))]
     return f"{program}: {', '.join(parts)} …"
 
 
 def guided(config: DictConfig, choices) -> list[str]:
     """How samples are guided, in few words."""
-    if not config.guidance.gamma:
+    gamma = config.guidance.get("gamma")  # one of the user's own may have another word for it
+    if gamma == 0:
         return ["unguided"]
     method = [] if choices.guidance == "sdg" else [choices.guidance]
-    gamma = config.guidance.gamma
     shown = f"{gamma:g}" if isinstance(gamma, float) else gamma
-    return ["+".join(chosen_similarities(config)), *method, f"γ = {shown}"]
+    strength = [] if gamma is None else [f"γ = {shown}"]
+    return ["+".join(chosen_similarities(config)), *method, *strength]
 
 
 def steps(number) -> list[str]:

@@ -48,6 +48,8 @@ def unguided_store(
         batch_size: how many requests share a batch.
     """
     asked = choice("unguided", config.unguided, (True, False))
+    if "gamma" not in config.guidance:
+        return None
     other = unguided_config(config)
     mark = fingerprint(other, requests, pictures, batch_size, guided=False)
     name = name_of(other, HydraConfig.get().runtime.choices.guidance)
