@@ -16,7 +16,8 @@ from sdg.data.requests import Request, Requests
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import DDPM, Noise, Sampler, Step, sample, steps_taken
 from sdg.errors import UserError, choice, integer, number
-from sdg.guidance.method import Method
+from sdg.guidance.method import Bound, Method
+from sdg.guidance.selection import Selection, candidate_seeds
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.io.shipped import INDEX, shipped, shipped_names
 from sdg.models.encoder import ImageEncoder, TextEncoder
@@ -328,8 +329,26 @@ class Pipeline:
         functions: Sequence[SimilarityFunction],
         batch: Sequence[Request],
         sampler,
-    ):
-        """Guidance of one batch, None for none."""
+    ) -> Bound | Selection | None:
+        """Guidance of one batch, with several candidates for each sample their selection."""
+        if method.gamma and method.candidates > 1:
+            every = [request for request in batch for _ in range(method.candidates)]
+            rows = (every, batch)
+            bound = [self.bound(method, similar, functions, each, sampler) for each in rows]
+            if bound[0] is None:
+                return None
+            return Selection(*bound, method.candidates, method.select_at)
+        return self.bound(method, similar, functions, batch, sampler)
+
+    def bound(
+        self,
+        method: Method,
+        similar: Similarity | None,
+        functions: Sequence[SimilarityFunction],
+        batch: Sequence[Request],
+        sampler,
+    ) -> Bound | None:
+        """Guidance of these requests, None for none."""
         if not method.gamma or (similar is None and not functions):
             return None
         parts = list(functions)
@@ -352,11 +371,15 @@ class Pipeline:
         on_step: Callable[[int, Step], None] = lambda done, step: None,
     ) -> Tensor:
         """One batch: (B, 3, H, W) in [-1, 1]."""
-        noise = Noise([request.seed for request in batch], self.shape, self.device)
-        begin = None if start is None else start.to(self.device).expand(len(batch), *self.shape)
+        seeds, selection = [request.seed for request in batch], None
+        if isinstance(guide, Selection):
+            selection, guide = guide, guide.wide
+            seeds = candidate_seeds(seeds, selection.candidates)
+        noise = Noise(seeds, self.shape, self.device)
+        begin = None if start is None else start.to(self.device).expand(len(seeds), *self.shape)
         mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, self.dtype) if mixed else contextlib.nullcontext():
-            return sample(self.denoiser, sampler, noise, guide, begin, strength, on_step)
+            return sample(self.denoiser, sampler, noise, guide, begin, strength, on_step, selection)
 
 
 def as_pairs(similarity) -> list[tuple[Similar, Picture | str | None]]:

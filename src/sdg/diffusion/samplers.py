@@ -3,7 +3,7 @@
 There are two places where guidance enters.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -63,6 +63,15 @@ class Noise:
         return torch.stack(
             [torch.randn(self.shape, generator=g) for g in self.generators[stream]]
         ).to(self.device)
+
+    def rows(self, rows: Sequence[int]) -> "Noise":
+        """The sources of these samples, which go on where they are."""
+        chosen = Noise((), self.shape, self.device)
+        chosen.generators = {
+            stream: [generators[row] for row in rows]
+            for stream, generators in self.generators.items()
+        }
+        return chosen
 
 
 def guided_prediction(
@@ -290,6 +299,7 @@ def sample(
     start: Tensor | None = None,
     strength: float = 1.0,
     on_step: Callable[[int, Step], None] = lambda done, step: None,
+    selection=None,
 ) -> Tensor:
     """Runs the reverse process from x_T ~ N(0, I), or from noised images.
 
@@ -303,7 +313,9 @@ def sample(
         strength: with `start`, the share of the steps that are taken, in (0, 1]: how far it may be
             left. The level that these begin at depends on the sampler's spacing: with 10 steps and
             0.6 it is 555 of 0 … 999 by linspace, 599 by trailing.
-        on_step: told how many steps are done, and the last one.
+        on_step: told how many steps are done, and the last one; of several candidates the first.
+        selection: K candidates for each sample, as `sdg.guidance.selection.Selection`; `noise`,
+            `guide` and `start` are then of K · B rows. None is one for each.
 
     Returns:
         images in [-1, 1], shape (B, C, H, W).
@@ -330,5 +342,10 @@ def sample(
                 f"the samples overflowed at step {done} of {len(steps)}; "
                 + ("lower guidance.gamma." if guide else "are these the denoiser's weights?")
             )
-        on_step(done, step)
+        if selection is not None and s >= 0 and selection.due(s):
+            rows, noise, guide = selection(step, noise)
+            step, selection = Step(step.x[rows], step.x0[rows]), None
+            x, past = step.x, PrevStep(t, step.x0)
+        one = step if selection is None else Step(*(v[:: selection.candidates] for v in step))
+        on_step(done, one)
     return x.clamp(-1, 1)

@@ -54,6 +54,9 @@ class Method:
         max_norm: scale a longer gradient of a sample down to this Euclidean norm; None leaves it.
         recurrence: R; a guided step is taken R times with noise put back between.
         recurrence_interval: the levels whose steps are repeated, as in `interval`.
+        candidates: K for each sample, the likeliest of which goes on
+            (`sdg.guidance.selection.Selection`); 1 chooses nothing.
+        select_at: the place in the noise range where it is chosen, in (0, 1).
     """
 
     # Whether the similarity is asked about x̂_0, so that a clean encoder fits, or about x_t.
@@ -68,6 +71,8 @@ class Method:
         max_norm: float | None = None,
         recurrence: int = 1,
         recurrence_interval: Sequence[float] = (0.0, 1.0),
+        candidates: int = 1,
+        select_at: float = 0.6,
     ):
         self.gamma = number("guidance.gamma", gamma)
         self.share = GAMMA_SCHEDULES[
@@ -80,6 +85,8 @@ class Method:
         self.recurrence_interval = checked_interval(
             "guidance.recurrence_interval", recurrence_interval
         )
+        self.candidates = integer("guidance.candidates", candidates, 1)
+        self.select_at = number("guidance.select_at", select_at, 0, 1)
 
     def check(self, sampler) -> None:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
