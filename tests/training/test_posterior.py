@@ -10,7 +10,13 @@ import torch
 import torch.nn.functional as F
 
 from sdg.diffusion.schedule import Schedule
-from sdg.training.posterior import calibration_error, log_posterior, score_error, soft_cross_entropy
+from sdg.training.posterior import (
+    calibration_error,
+    log_posterior,
+    moved_uphill,
+    score_error,
+    soft_cross_entropy,
+)
 
 
 def normal(*shape, seed=0):
@@ -101,3 +107,13 @@ def test_calibration_error_weighs_the_gap_of_each_bin():
         calibration_error(confidence, accuracy), torch.tensor((0.05 + 2 * 0.15) / 4)
     )
     assert calibration_error(accuracy, accuracy) == 0
+
+
+def test_an_image_moves_uphill_by_its_distance_and_no_other_does():
+    x = torch.randn(3, 2, 4, 4, dtype=torch.float64, requires_grad=True)
+    slope = torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    distance = torch.tensor([0.0, 0.5, 2.0], dtype=torch.float64).view(3, 1, 1, 1)
+    moved = moved_uphill((slope * x).flatten(1).sum(1), x, distance)
+    length = slope.flatten(1).norm(dim=1).view(3, 1, 1, 1)
+    torch.testing.assert_close(moved, x.detach() + distance * slope / length)
+    assert not moved.requires_grad

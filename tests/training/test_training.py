@@ -416,6 +416,7 @@ def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
         "module.score_weight=0.01",
         "module.score_batch=4",
         f"module.estimate={estimate}",
+        "module.robust_radius=0.5",
         f"hydra.run.dir={tmp_path}/run",
     )
     encoder = load_clip_noisy(tmp_path / "run" / "clip_noisy")
@@ -437,6 +438,7 @@ def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
     [
         (["module.tower=denoiser"], "set module.denoiser=FILE"),
         (["module.estimate=true"], "own half: set module.tower=denoiser"),
+        (["module.robust_radius=1"], "needs module.posterior_weight or module.score_weight"),
         (["module.contrastive_weight=0", "module.cosine_weight=0"], "every objective has weight 0"),
         (["module.posterior_weight=1"], "set data.captions=true"),
         (

@@ -1,9 +1,16 @@
 """Beliefs over a bank of sentences: log-probabilities, their losses and their calibration."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["calibration_error", "log_posterior", "score_error", "soft_cross_entropy"]
+__all__ = [
+    "calibration_error",
+    "log_posterior",
+    "moved_uphill",
+    "score_error",
+    "soft_cross_entropy",
+]
 
 
 def log_posterior(z: Tensor, text: Tensor) -> Tensor:
@@ -22,6 +29,19 @@ def log_posterior(z: Tensor, text: Tensor) -> Tensor:
 def soft_cross_entropy(target: Tensor, answer: Tensor) -> Tensor:
     """−Σ_k p(k) log q(k) of each row, in nats, (B,), from log p and log q, (B, K)."""
     return -(target.exp() * answer).sum(1)
+
+
+def moved_uphill(log_q: Tensor, x: Tensor, distance: Tensor) -> Tensor:
+    """x + d ∇log q / ‖∇log q‖ of each image, without a gradient, shaped as x.
+
+    Arguments:
+        log_q: one number an image, (B,), made from `x`.
+        x: images that require a gradient, (B, C, H, W).
+        distance: d, Euclidean, (B, 1, 1, 1).
+    """
+    (gradient,) = torch.autograd.grad(log_q.sum(), x)
+    unit = F.normalize(gradient.flatten(1), dim=1).view_as(x)
+    return x.detach() + distance * unit
 
 
 def score_error(
