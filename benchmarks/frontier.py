@@ -30,7 +30,9 @@ from runs import ROOT, sample, within
 SETTINGS = {"data": "portraits", "named": 4}
 GAMMAS = (0, 1, 2, 3, 5, 10, 20, 40)
 CONTRASTIVE = "weights/portraits/clip_contrastive.safetensors"
-NEGATIVES = {"similarity__text__rivals": "held_out"}  # as the calibrated encoders have by default
+NEGATIVES = {
+    "similarity__text__negative_captions": "held_out"
+}  # as the calibrated encoders have by default
 LEVEL = 0.8  # of the share shown, that γ is to reach
 FRACTIONS = torch.tensor([0.2, 0.4, 0.6, 0.8, 1.0])  # of the range that two curves share, in log r
 COLUMNS = ("encoder", "γ", "shown", "95 %", "all read", "residual", "Fréchet", "same prompts", "s")

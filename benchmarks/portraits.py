@@ -25,7 +25,9 @@ NAMED = {
     "all": {"named": "all"},
     "combinations": {"data__split": "combinations"},
 }
-NEGATIVES = {"similarity__text__rivals": "held_out"}  # as the calibrated encoder has by default
+NEGATIVES = {
+    "similarity__text__negative_captions": "held_out"
+}  # as the calibrated encoder has by default
 METHODS = {
     "noise-aware": {},
     "contrastive encoder": {

@@ -37,7 +37,9 @@ LIGHT = {
     "similarity__style__stages": "[layer1]",
     "similarity__style__statistics": "energies",
 }
-BRIEF = {"prompt": {"similarity__text__rivals": "held_out"}}  # for a sentence that names little
+BRIEF = {
+    "prompt": {"similarity__text__negative_captions": "held_out"}
+}  # for a sentence that names little
 STYLED = BRIEF | {"style": {"similarity__style__weight": 3}}
 
 Reading = tuple[

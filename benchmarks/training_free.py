@@ -26,7 +26,7 @@ GAMMAS = {
 }
 SETTINGS = {"data": "portraits", "named": 4}
 SCORE_FORM = {"sampler": "ddim", "sampler__eta": 1}
-NEGATIVES = {"similarity__text__rivals": "held_out"}  # the same captions as for `sdg`
+NEGATIVES = {"similarity__text__negative_captions": "held_out"}  # the same captions as for `sdg`
 COLUMNS = ("method", "steps", "γ", "all shown", "95 %", "all read", "residual", "GFLOPs", "s")
 
 

@@ -54,8 +54,12 @@ from sdg.models.judge import Judge
         ),
         (["prompt=a ring:banana"], "the weight 'banana'"),
         (
-            ["similarity.text.rivals=/nowhere.txt"],
-            "similarity.text.rivals: cannot read /nowhere.txt",
+            ["similarity.text.rivals=held_out"],
+            "'similarity.text.rivals' is now called 'similarity.text.negative_captions'",
+        ),
+        (
+            ["similarity.text.negative_captions=/nowhere.txt"],
+            "similarity.text.negative_captions: cannot read /nowhere.txt",
         ),
         (["similarity.text.weight=banana"], "similarity.text.weight must be a finite number"),
         (

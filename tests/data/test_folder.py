@@ -134,7 +134,9 @@ def test_a_few_images_without_a_caption_are_left_out_and_told(tmp_path):
     assert folder.__getitems__([0])["caption"] == ["a house"] and [
         file.name for file in folder.files
     ] == ["b.png"]
-    assert folder.told() == "2 of 3 images have no caption and were left out: a.png, c.png."
+    assert (
+        folder.skipped_report() == "2 of 3 images have no caption and were left out: a.png, c.png."
+    )
     (tmp_path / "b.txt").unlink()
     (tmp_path / "metadata.csv").write_text("file_name,text\na.png,\nb.png,a house\n")
     assert ImageFolder(tmp_path, 16, captions=True, max_broken=2).captions == [["a house"]]
@@ -165,7 +167,7 @@ def test_a_name_that_is_no_unicode_is_taken(tmp_path, capfd):
     data = FolderData(tmp_path, 16, batch_size=2)
     assert len(data.images) == 4
     data.images.plain().__getitems__(range(4))
-    data.tell()
+    data.print_skipped()
     assert (
         "2 of 4 images could not be read and were skipped: c.png, d\\udce9.png"
         in capfd.readouterr().out
@@ -321,7 +323,9 @@ def test_broken_files_are_named_skipped_and_counted(tmp_path, workers, capfd):
         70,
         0,
     ]  # the next that can be read took their places
-    assert folder.told() == "2 of 9 images could not be read and were skipped: 3.png, 8.png."
+    assert (
+        folder.skipped_report() == "2 of 9 images could not be read and were skipped: 3.png, 8.png."
+    )
     said = capfd.readouterr().err
     assert said.count("skipped: cannot read the image") == 2 and "3.png" in said and "8.png" in said
 
@@ -352,4 +356,4 @@ def test_a_broken_file_is_replaced_by_one_of_its_own_part(tmp_path):
         (tmp_path / data.images.files[place].name).write_bytes(b"")
     for part in (data.train, data.held_out):
         assert torch.equal(part[0]["image"], load_image(data.images.files[part.indices[1]], 16))
-    assert "2 of 12 images" in data.images.told()
+    assert "2 of 12 images" in data.images.skipped_report()

@@ -151,7 +151,7 @@ def test_a_broken_image_of_a_database_is_named_skipped_and_counted(tmp_path, cap
     torch.testing.assert_close(batch, torch.tensor([0.0, 160.0, 160.0]) / 127.5 - 1)
     said = capsys.readouterr().err
     assert said.count("skipped: cannot read image key1 of lsun, training part: ") == 1
-    data.tell()
+    data.print_skipped()
     assert (
         capsys.readouterr().out
         == "lsun, training part: 1 of 3 images could not be read and were skipped: key1.\n"

@@ -142,7 +142,7 @@ def test_workers_share_the_limit_and_it_is_told_at_the_end(shards, workers, capf
     data = TarData(f"{shards}/*.tar", **options)
     data.setup("fit")
     assert len(data.held_out) == 4 and len(list(data.train_dataloader())) == 10
-    data.tell()
+    data.print_skipped()
     said = capfd.readouterr()
     assert [f"broken{k}" in said.err for k in range(3)] == [
         True

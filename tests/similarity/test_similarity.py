@@ -90,9 +90,9 @@ def test_gradient_of_a_cosine():
 
 
 @pytest.mark.parametrize("weight", [None, 1.0])
-def test_rivals_turn_the_cosine_into_a_log_probability(weight):
+def test_negative_captions_turn_the_cosine_into_a_log_probability(weight):
     # With the default weight c: c·cos − log mean_k exp c·cos_k, whose exponentials have mean 1 over
-    # the rivals themselves.
+    # the negative captions themselves.
     encoder, x, names = Encoder(logit_scale=4.0), normal(3, 3, 2, 2), ["a", "bb", "ccc", "dddd"]
     cosines = F.normalize(x.flatten(1) @ encoder.weight, dim=1) @ encoder.encode_text(names).T
     every = [
@@ -130,7 +130,7 @@ def test_text_of_a_calibrated_encoder_is_the_log_posterior_over_the_bank():
         normal(2, 3, 2, 2).requires_grad_(),
         ["a", "bb", "ccc", "dddd"],
     )
-    term = Text(encoder, encoder, ["a"], rivals=names)
+    term = Text(encoder, encoder, ["a"], negative_captions=names)
     value = bound({"text": term}, [{"text": like("a")}] * 2, encoder)(x, 40)
     text = F.normalize(torch.stack([normal(5, seed=len(name)) for name in names]), dim=1)
     logits = x.detach().flatten(1) @ encoder.weight @ text.T

@@ -36,6 +36,7 @@ from sdg.io.shipped import CONF
 
 __all__ = ["entry_point"]
 
+RENAMED = {"similarity.text.rivals": "similarity.text.negative_captions"}  # settings of old names
 MULTIRUN = ("-m", "--multirun")
 # What Hydra's parser says where a sentence met its grammar.
 GRAMMAR_SIGNS = (
@@ -203,6 +204,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
 def explain_override(text: str, conf: Path, config_name: str) -> str:
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
+        if key[1] in RENAMED:
+            return f"'{key[1]}' is now called '{RENAMED[key[1]]}'."
         group, _, option = key[1].partition(".")
         files = group_files(group, conf)
         known = config_keys(conf, config_name)

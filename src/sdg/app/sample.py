@@ -171,7 +171,7 @@ def sample(config: DictConfig) -> None:
             trainer.test(evaluation.of(drawn, pictures_of(beside)), verbose=False)
         finally:
             module.progress.stop()
-            data.tell()
+            data.print_skipped()
         if trainer.is_global_zero:
             drawn.record_options(measured)
             if trainer.logger:

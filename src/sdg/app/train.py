@@ -70,7 +70,7 @@ def train(config: DictConfig) -> None:
             module.validated < trainer.global_step
         ):  # the card's figures are those of the weights beside it
             trainer.validate(module, data, verbose=False)
-        data.tell()
+        data.print_skipped()
         if trainer.is_global_zero:
             command = " ".join([program("train"), *HydraConfig.get().overrides.task])
             figures = {

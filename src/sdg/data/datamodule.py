@@ -50,12 +50,12 @@ class Data(pl.LightningDataModule):
     def identity(self) -> dict:
         """What its held-out images follow from; other images have another."""
 
-    def tell(self) -> None:
+    def print_skipped(self) -> None:
         """Prints what was skipped; at the end of a run."""
-        for told in self.told():
+        for told in self.skipped_report():
             print(told)
 
-    def told(self) -> list[str]:
+    def skipped_report(self) -> list[str]:
         """What was skipped, a sentence for each part."""
         return []
 

@@ -109,7 +109,7 @@ class ImageFolder(Skipping):
         """
         return os.fsencode(self.files[index].relative_to(self.root).as_posix())
 
-    def told(self) -> str | None:
+    def skipped_report(self) -> str | None:
         """What was skipped or left out, in a sentence each; None for nothing."""
         names = ", ".join(shown(self.root, file) for file in self.silent)
         silent = (
@@ -118,7 +118,7 @@ class ImageFolder(Skipping):
             if names
             else None
         )
-        return " ".join(filter(None, (super().told(), silent))) or None
+        return " ".join(filter(None, (super().skipped_report(), silent))) or None
 
 
 def shown(root: Path, file: Path) -> str:

@@ -50,5 +50,5 @@ class FolderData(SplitData):
             "resolution": self.resolution,
         }
 
-    def told(self) -> list[str]:
-        return [told] if (told := self.images.told()) else []
+    def skipped_report(self) -> list[str]:
+        return [told] if (told := self.images.skipped_report()) else []

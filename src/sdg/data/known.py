@@ -95,8 +95,8 @@ class TorchvisionDataset(Skipping):
         found = index if names is None else names[index]
         return found.decode(errors="backslashreplace") if isinstance(found, bytes) else str(found)
 
-    def told(self) -> str | None:
-        return (said := super().told()) and f"{self.set}: {said}"
+    def skipped_report(self) -> str | None:
+        return (said := super().skipped_report()) and f"{self.set}: {said}"
 
     @property
     def knows_captions(self) -> bool:

@@ -95,7 +95,7 @@ class Skipping(Dataset):
         """What could not be read so far."""
         return [self.name(i) for i in self.broken.nonzero().flatten().tolist()]
 
-    def told(self) -> str | None:
+    def skipped_report(self) -> str | None:
         """What was skipped, in a sentence; None for nothing."""
         names = self.names()
         return (

@@ -70,7 +70,7 @@ class Streamed(Data):
             self.train = Stream(source, self.size, self.resolution, self.batch_size, **self.options)
             self.held_out = InMemoryDataset(apart, self.train)
 
-    def told(self) -> list[str]:
+    def skipped_report(self) -> list[str]:
         return (
             [f"{self.train.count} files could not be used and were skipped; they are named above."]
             if self.train.count

@@ -61,8 +61,10 @@ class TorchvisionData(CaptionedData):
             )
         super().setup(stage)
 
-    def told(self) -> list[str]:
-        return [told for part in (self.train, self.held_out) if (told := part.dataset.told())]
+    def skipped_report(self) -> list[str]:
+        return [
+            told for part in (self.train, self.held_out) if (told := part.dataset.skipped_report())
+        ]
 
     def identity(self) -> dict:
         return {

@@ -12,21 +12,21 @@ from sdg.io.shipped import on_this_machine
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.similarity.term import Term
 
-__all__ = ["Text", "negative_captions"]
+__all__ = ["Text", "read_negative_captions"]
 
-RIVALS = 256  # held-out captions
+NEGATIVES = 256  # held-out captions
 
 
 class Text(Term):
     """The seed's text guidance (Liu et al. 2022, arXiv 2112.05744, eq. 7).
 
-    It is cos(E(x, s), E_text(y)), or with rivals y_k
+    It is cos(E(x, s), E_text(y)), or with negative captions y_k
 
         cos(E(x, s), E_text(y)) − 1/c log mean_k exp(c · cos(E(x, s), E_text(y_k)))
 
     CLIP's training (van den Oord et al. 2018, arXiv 1807.03748, eq. 5) makes c · cos estimate
     log p(y | x) − log p(y) up to a term of x alone. That term says nothing of y, but its gradient
-    moves x; where the rivals are draws of p(y), what is subtracted is just it. A calibrated
+    moves x; where these captions are draws of p(y), what is subtracted is just it. A calibrated
     encoder's z, at its own length, takes the place of c · E, and the value is its estimate of
     log p(y | x_s) − log p(y):
 
@@ -39,7 +39,7 @@ class Text(Term):
         weight: w; None takes c, with which γ = 1 is roughly Bayes' rule and the same γ means the
             same for every encoder; for a calibrated one, which has no unit left, None takes 1, and
             γ = 1 is Bayes' rule.
-        rivals: other sentences y_k; none gives the bare cosine.
+        negative_captions: other sentences y_k; none gives the bare cosine.
     """
 
     condition_option = "prompt"
@@ -50,7 +50,7 @@ class Text(Term):
         text_encoder: TextEncoder,
         sentences: Sequence[str],
         weight: float | None = None,
-        rivals: Sequence[str] = (),
+        negative_captions: Sequence[str] = (),
     ):
         self.calibrated = encoder.calibrated
         self.scale = 1.0 if self.calibrated else encoder.cosine_scale
@@ -58,14 +58,16 @@ class Text(Term):
         self.order = list(dict.fromkeys(sentences))
         with torch.no_grad():
             self.embeddings = text_encoder.encode_text(self.order)
-            self.rivals = text_encoder.encode_text(list(rivals)) if rivals else None
+            self.negatives = (
+                text_encoder.encode_text(list(negative_captions)) if negative_captions else None
+            )
 
     @classmethod
-    def from_config(cls, run, weight=None, rivals=None):
+    def from_config(cls, run, weight=None, negative_captions=None):
         encoder, text_encoder = run.image_encoder, run.text_encoder
         sentences = [sentence for targets in run.targets for sentence, _ in targets]
-        rivals = negative_captions(rivals, run.held_out, encoder.calibrated)
-        return cls(encoder, text_encoder, sentences, weight, rivals)
+        captions = read_negative_captions(negative_captions, run.held_out, encoder.calibrated)
+        return cls(encoder, text_encoder, sentences, weight, captions)
 
     def targets(self, conditions):
         return self.order
@@ -73,13 +75,15 @@ class Text(Term):
     def compare(self, x, pairs, references):
         z = x.scaled if self.calibrated else x.z
         value = (z[pairs.samples] * self.embeddings.to(z)[pairs.targets]).sum(-1)
-        if self.rivals is None:
+        if self.negatives is None:
             return value
-        mean = (self.scale * z @ self.rivals.to(z).T).logsumexp(1) - math.log(len(self.rivals))
+        mean = (self.scale * z @ self.negatives.to(z).T).logsumexp(1) - math.log(
+            len(self.negatives)
+        )
         return value - mean[pairs.samples] / self.scale
 
 
-def negative_captions(
+def read_negative_captions(
     said: str | Sequence[str] | None, held_out, calibrated: bool = False
 ) -> list[str]:
     """The sentences against which a prompt is weighed.
@@ -97,19 +101,19 @@ def negative_captions(
     if said is None and not held_out.has_captions:
         raise UserError(
             "this encoder's log-probabilities are over a bank of captions, and this data has none: "
-            "set similarity.text.rivals=FILE, one sentence a line."
+            "set similarity.text.negative_captions=FILE, one sentence a line."
         )
     if said is None:
         said = "held_out"
     if said != "held_out":
-        key = "similarity.text.rivals"
+        key = "similarity.text.negative_captions"
         found = read_table(on_this_machine(str(said)) or Path(str(said)).expanduser(), key)
         if "text" not in found:
             raise UserError(f"{key}: {said} has no column 'prompt'.")
         return found["text"]
     if not held_out.has_captions:
         raise UserError(
-            "similarity.text.rivals=held_out: this data has no captions; give a file of sentences "
-            "instead."
+            "similarity.text.negative_captions=held_out: this data has no captions; give a file "
+            "of sentences instead."
         )
-    return [held_out.caption(i, variant=1) for i in range(min(RIVALS, len(held_out)))]
+    return [held_out.caption(i, variant=1) for i in range(min(NEGATIVES, len(held_out)))]
