@@ -152,6 +152,8 @@ class FreeDoM(TrainingFree):
         interval: Sequence[float] = (0.0, 1.0),
         recurrence: int = 2,
         recurrence_interval: Sequence[float] = (0.0, 1.0),
+        candidates: int = 1,
+        select_at: float = 0.6,
     ):
         super().__init__(
             gamma,
@@ -159,6 +161,8 @@ class FreeDoM(TrainingFree):
             interval=interval,
             recurrence=recurrence,
             recurrence_interval=recurrence_interval,
+            candidates=candidates,
+            select_at=select_at,
         )
 
     def sized(self, bound, g, x_t, x0, t):
