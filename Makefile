@@ -23,9 +23,10 @@ demo: setup      ## guided samples from the shipped weights
 test: setup      ## the tests, without the slow ones
 	$(RUN) -m pytest -m "not slow"
 
-lint: setup      ## formatting and lint, as CI checks them
+lint: setup      ## formatting, lint and types, as CI checks them
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
+	$(RUN) -m mypy
 
 docs: setup      ## the documentation, into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet

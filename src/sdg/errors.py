@@ -1,8 +1,12 @@
 """What the user can mend, said in one line."""
 
 import math
+from collections.abc import Collection, Iterable
+from typing import TypeVar
 
 __all__ = ["UserError", "choice", "first_line", "integer", "near", "number"]
+
+Option = TypeVar("Option")
 
 
 class UserError(ValueError):
@@ -12,7 +16,7 @@ class UserError(ValueError):
     """
 
 
-def integer(name: str, value, low: int, high: int | None = None) -> int:
+def integer(name: str, value: object, low: int, high: int | None = None) -> int:
     """`value` if it is an integer in [low, high], else a `UserError` that names the knob."""
     bounds = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
     if (
@@ -25,7 +29,7 @@ def integer(name: str, value, low: int, high: int | None = None) -> int:
     return value
 
 
-def number(name: str, value, low: float = -math.inf, high: float = math.inf) -> float:
+def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
     """`value` as a finite float in [low, high], else a `UserError` that names the knob."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise UserError(f"{name} must be a finite number, not {value!r}.")
@@ -35,7 +39,7 @@ def number(name: str, value, low: float = -math.inf, high: float = math.inf) -> 
     return float(value)
 
 
-def near(word: str, words) -> str:
+def near(word: object, words: Iterable[object]) -> str:
     """A hint such as ", did you mean 'circle'?", or an empty string.
 
     The hint is given when one of `words` is close to `word`.
@@ -46,7 +50,7 @@ def near(word: str, words) -> str:
     return f", did you mean '{match[0]}'?" if match else ""
 
 
-def choice(name: str, value, options) -> str:
+def choice(name: str, value: Option, options: Collection[Option]) -> Option:
     """`value`, if it is among `options`.
 
     Raises:

@@ -4,6 +4,8 @@ import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from pathlib import Path
 
 import torch
@@ -14,6 +16,7 @@ from sdg.data.image import load_image, pixels
 from sdg.data.prompts import escape_prompt, parse_weighted_prompt
 from sdg.data.requests import Request, Requests
 from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.guide import Guide
 from sdg.diffusion.samplers import DDPM, Noise, Sampler, Step, sample, steps_taken
 from sdg.errors import UserError, choice, integer, number
 from sdg.guidance.method import Bound, Method
@@ -27,6 +30,7 @@ from sdg.report.grid import to_uint8
 from sdg.report.progress import Bar
 from sdg.similarity import Content, Similarity, Structure, Style, Term, Text, matched_levels
 from sdg.similarity.references import References
+from sdg.similarity.term import Targets
 
 __all__ = ["Pipeline", "SampleOutput"]
 
@@ -92,7 +96,8 @@ class Pipeline:
             encoder.attach(denoiser)
         self.gamma, self.sampler = number("gamma", gamma), sampler or DDPM(100)
         self.negative_captions = list(negative_captions)
-        self.resolution = resolution or denoiser.resolution or (encoder and encoder.resolution)
+        own = None if encoder is None else encoder.resolution
+        self.resolution = resolution or denoiser.resolution or own
         self.device, self.dtype = torch.device("cpu"), torch.float32
 
     @classmethod
@@ -191,20 +196,23 @@ class Pipeline:
         Raises:
             UserError: a parameter is out of range, or the pipeline lacks what a condition needs.
         """
-        pictures = {"content": content, "structure": structure, "style": style}
-        pictures = {name: picture for name, picture in pictures.items() if picture is not None}
-        functions, own, words = [], {}, {}
+        asked = {"content": content, "structure": structure, "style": style}
+        pictures = {name: picture for name, picture in asked.items() if picture is not None}
+        functions: list[SimilarityFunction] = []
+        own: dict[str, Term] = {}
+        words: dict[str, str] = {}
         for one, condition in as_pairs(similarity):
             if not isinstance(one, Term):
                 functions.append(one)
                 continue
             name = f"{type(one).__name__} {len(own)}"
             own[name] = one
-            if one.by_reference and condition is None:
-                raise UserError(
-                    f"{type(one).__name__} compares with a picture: similarity={{term: picture}}."
-                )
             if one.by_reference:
+                if condition is None:
+                    raise UserError(
+                        f"{type(one).__name__} compares with a picture: "
+                        "similarity={term: picture}."
+                    )
                 pictures[name] = condition
             elif condition is not None:
                 words[name] = escape_prompt(str(condition))
@@ -222,7 +230,7 @@ class Pipeline:
         method.check_steps(steps, self.denoiser.schedule.T)
         conditions = [self.conditions(each, pictures) | words for each in prompts]
         each = integer("num_samples", num_samples, 1)
-        requests = list(Requests(conditions, each, integer("seed", seed, 0)))
+        requests = Requests(conditions, each, integer("seed", seed, 0)).requests
         similar = None
         if method.gamma:
             similar = self.similarity(
@@ -237,7 +245,9 @@ class Pipeline:
             for batch in batches:
                 taken: list[Step] = []
 
-                def on_step(count: int, step: Step, begun: int = done, taken: list = taken) -> None:
+                def on_step(
+                    count: int, step: Step, begun: int = done, taken: list[Step] = taken
+                ) -> None:
                     bar.reach(begun + count)
                     if trajectory:
                         taken.append(Step(step.x.cpu(), step.x0.cpu()))
@@ -328,16 +338,16 @@ class Pipeline:
         similar: Similarity | None,
         functions: Sequence[SimilarityFunction],
         batch: Sequence[Request],
-        sampler,
+        sampler: Sampler,
     ) -> Bound | Selection | None:
         """Guidance of one batch, with several candidates for each sample their selection."""
         if method.gamma and method.candidates > 1:
             every = [request for request in batch for _ in range(method.candidates)]
-            rows = (every, batch)
-            bound = [self.bound(method, similar, functions, each, sampler) for each in rows]
-            if bound[0] is None:
+            wide = self.bound(method, similar, functions, every, sampler)
+            narrow = self.bound(method, similar, functions, batch, sampler)
+            if wide is None or narrow is None:
                 return None
-            return Selection(*bound, method.candidates, method.select_at)
+            return Selection(wide, narrow, method.candidates, method.select_at)
         return self.bound(method, similar, functions, batch, sampler)
 
     def bound(
@@ -346,32 +356,35 @@ class Pipeline:
         similar: Similarity | None,
         functions: Sequence[SimilarityFunction],
         batch: Sequence[Request],
-        sampler,
+        sampler: Sampler,
     ) -> Bound | None:
         """Guidance of these requests, None for none."""
         if not method.gamma or (similar is None and not functions):
             return None
         parts = list(functions)
         if similar is not None:
-            asked = {}
+            asked: dict[str, list[Targets]] = {}
             for name, term in similar.terms.items():
                 asked[name] = [term.targets_of(request.conditions.get(name)) for request in batch]
             parts.append(similar.bind(asked, self.device))
-        return method.guide(
-            lambda x, level: sum(part(x, level) for part in parts), self.denoiser.schedule, sampler
-        )
+
+        def total(x: Tensor, level: int) -> Tensor:
+            return reduce(add, (part(x, level) for part in parts))
+
+        return method.guide(total, self.denoiser.schedule, sampler)
 
     def draw(
         self,
         batch: Sequence[Request],
-        guide,
-        sampler,
+        guide: Guide | Selection | None,
+        sampler: Sampler,
         start: Tensor | None = None,
         strength: float = 1.0,
         on_step: Callable[[int, Step], None] = lambda done, step: None,
     ) -> Tensor:
         """One batch: (B, 3, H, W) in [-1, 1]."""
-        seeds, selection = [request.seed for request in batch], None
+        seeds = [request.seed for request in batch]
+        selection: Selection | None = None
         if isinstance(guide, Selection):
             selection, guide = guide, guide.wide
             seeds = candidate_seeds(seeds, selection.candidates)
@@ -382,7 +395,9 @@ class Pipeline:
             return sample(self.denoiser, sampler, noise, guide, begin, strength, on_step, selection)
 
 
-def as_pairs(similarity) -> list[tuple[Similar, Picture | str | None]]:
+def as_pairs(
+    similarity: Similar | Sequence[Similar] | Mapping[Term, Picture | str | None],
+) -> list[tuple[Similar, Picture | str | None]]:
     """Each term or function with its condition."""
     if isinstance(similarity, Mapping):
         return list(similarity.items())

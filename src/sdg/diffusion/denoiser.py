@@ -1,7 +1,7 @@
 """A network and a schedule: what p_θ says about x_0, ε and the next, less noisy level."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +64,7 @@ class Denoiser(nn.Module):
         time_scale: float = 1.0,
         label: int | None = None,
         resolution: int | None = None,
-        config: dict | None = None,
+        config: dict[str, Any] | None = None,
     ):
         super().__init__()
         self.resolution, self.config = resolution, config
@@ -90,7 +90,10 @@ class Denoiser(nn.Module):
         labels = () if self.label is None else (torch.full((len(x),), self.label, device=x.device),)
         out = self.network(F.pixel_unshuffle(x, self.patch), levels, *labels)
         out = F.pixel_shuffle(getattr(out, "sample", out), self.patch).to(x.dtype)
-        return out.chunk(2, 1) if self.variance == "learned_range" else (out, None)
+        if self.variance != "learned_range":
+            return out, None
+        out, weight = out.chunk(2, 1)
+        return out, weight
 
     def predict(self, x: Tensor, t: int | Tensor) -> Prediction:
         """One call of the network for x_t, shape (B, C, H, W), at level t.
@@ -124,6 +127,7 @@ class Denoiser(nn.Module):
                 small,
                 self.schedule.posterior_variance(1, 0, x.device) if self.schedule.T > 1 else large,
             ).log()
+            assert weight is not None  # `forward` gives it with learned_range
             fraction = (weight + 1) / 2
             variance = (fraction * large.log().to(x.dtype) + (1 - fraction) * low.to(x.dtype)).exp()
         else:
@@ -154,7 +158,8 @@ class Denoiser(nn.Module):
             one loss per image, shape (B,).
         """
         x = self.schedule.q_sample(x0, t, noise)
-        out, weight = self(x, t)
+        output: tuple[Tensor, Tensor | None] = self(x, t)
+        out, weight = output
         a = self.schedule.alpha_bar(t, x.device)
         target = {
             "epsilon": noise,

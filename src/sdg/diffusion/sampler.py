@@ -1,7 +1,7 @@
 """What a sampler is: a grid of noise levels, and one reverse step."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -10,7 +10,7 @@ from sdg.diffusion.guide import Guide
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import integer
 
-__all__ = ["NoiseSource", "PrevStep", "Sampler", "Step"]
+__all__ = ["NoiseSource", "PrevStep", "Sampler", "Selector", "Step"]
 
 
 class NoiseSource(Protocol):
@@ -36,6 +36,21 @@ class Step(NamedTuple):
 
     x: Tensor
     x0: Tensor
+
+
+Source = TypeVar("Source", bound=NoiseSource)
+
+
+class Selector(Protocol[Source]):
+    """The choice among several candidates for each sample, as `sample` sees it."""
+
+    candidates: int
+
+    def due(self, s: int) -> bool:
+        """Whether the choice is made at level s, or has been made before."""
+
+    def __call__(self, step: Step, noise: Source) -> tuple[Tensor, Source, Guide | None]:
+        """The candidates' rows that stay, their noise and their guidance."""
 
 
 class Sampler(ABC):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction
-from sdg.diffusion.sampler import NoiseSource, PrevStep, Sampler, Step
+from sdg.diffusion.sampler import NoiseSource, PrevStep, Sampler, Selector, Source, Step
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, number
 
@@ -50,7 +50,12 @@ class Noise:
         shape: of one sample, (C, H, W).
     """
 
-    def __init__(self, seeds: Iterable[int], shape: tuple[int, ...], device="cpu"):
+    def __init__(
+        self,
+        seeds: Iterable[int],
+        shape: tuple[int, ...],
+        device: torch.device | str = "cpu",
+    ):
         seeds = list(seeds)
         self.generators = {
             stream: [torch.Generator().manual_seed(seed ^ stream) for seed in seeds]
@@ -220,7 +225,7 @@ def dpm_solver_step(
     if s < 0:
         return Step(x0, x0)
 
-    def half_log_snr(level):
+    def half_log_snr(level: int) -> Tensor:
         a = denoiser.schedule.alpha_bar(level, x.device)
         return (a.log() - (1 - a).log()) / 2
 
@@ -262,7 +267,16 @@ class DDIM(Sampler):
         super().__init__(steps, spacing)
         self.eta = number("sampler.eta", eta, 0, 1)
 
-    def step(self, denoiser, x, t, s, noise, guide=None, past=None):
+    def step(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        t: int,
+        s: int,
+        noise: NoiseSource,
+        guide: Guide | None = None,
+        past: PrevStep | None = None,
+    ) -> Step:
         return ddim_step(denoiser, x, t, s, noise, guide, past, self.eta)
 
 
@@ -294,12 +308,12 @@ def steps_taken(
 def sample(
     denoiser: Denoiser,
     sampler: Sampler,
-    noise: NoiseSource,
+    noise: Source,
     guide: Guide | None = None,
     start: Tensor | None = None,
     strength: float = 1.0,
     on_step: Callable[[int, Step], None] = lambda done, step: None,
-    selection=None,
+    selection: Selector[Source] | None = None,
 ) -> Tensor:
     """Runs the reverse process from x_T ~ N(0, I), or from noised images.
 

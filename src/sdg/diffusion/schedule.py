@@ -5,6 +5,7 @@ clean image is t = −1, ᾱ_{−1} = 1.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,11 +50,11 @@ class Schedule:
         self._tables = {torch.device("cpu"): alpha_bar}
 
     @property
-    def config(self) -> dict:
+    def config(self) -> dict[str, Any]:
         """What rebuilds this schedule; travels with every weight file."""
         return {"kind": self.kind, "T": self.T}
 
-    def alpha_bar(self, t: int | Tensor, device="cpu") -> Tensor:
+    def alpha_bar(self, t: int | Tensor, device: torch.device | str = "cpu") -> Tensor:
         """ᾱ_t in float64, shape () or (B, 1, 1, 1) to multiply images.
 
         t is an integer or integers of shape (B,); −1 gives 1.
@@ -80,7 +81,7 @@ class Schedule:
         ratio = self.alpha_bar(t, x_s.device) / self.alpha_bar(s, x_s.device)
         return ratio.sqrt().to(x_s.dtype) * x_s + (1 - ratio).sqrt().to(x_s.dtype) * noise
 
-    def beta(self, t: int | Tensor, s: int | Tensor, device="cpu") -> Tensor:
+    def beta(self, t: int | Tensor, s: int | Tensor, device: torch.device | str = "cpu") -> Tensor:
         """β_{t|s} = 1 − ᾱ_t/ᾱ_s, the variance of q(x_t | x_s)."""
         return 1 - self.alpha_bar(t, device) / self.alpha_bar(s, device)
 
@@ -89,7 +90,9 @@ class Schedule:
         a = self.alpha_bar(t, x_t.device)
         return (x_t - a.sqrt().to(x_t.dtype) * x0) / (1 - a).sqrt().to(x_t.dtype)
 
-    def posterior_variance(self, t: int | Tensor, s: int | Tensor, device="cpu") -> Tensor:
+    def posterior_variance(
+        self, t: int | Tensor, s: int | Tensor, device: torch.device | str = "cpu"
+    ) -> Tensor:
         """β̃ = β_{t|s} (1−ᾱ_s)/(1−ᾱ_t), the variance of q(x_s | x_t, x_0)."""
         return (
             self.beta(t, s, device)
@@ -157,7 +160,7 @@ class Schedule:
             UserError: a level has no counterpart here.
         """
 
-        def angle(a):
+        def angle(a: Tensor) -> Tensor:
             return torch.arccos(a.clamp(0, 1).sqrt())
 
         distance = (

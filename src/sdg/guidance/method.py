@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.guide import GuidanceOutput, Prediction
+from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
 
@@ -14,7 +15,8 @@ __all__ = ["SimilarityFn", "Bound", "Method", "gradient", "through_denoiser"]
 # sim(x, y) of x (B, C, H, W) at one of the denoiser's levels, −1 for a clean image: (B,),
 # differentiable in x.
 SimilarityFn = Callable[[Tensor, int], Tensor]
-GAMMA_SCHEDULES = {  # γ_t/γ over u = t/(T−1), from image to noise; each has mean 1
+# γ_t/γ over u = t/(T−1), from image to noise; each has mean 1
+GAMMA_SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda u: 1.0,
     "towards_noise": lambda u: 2 * u,
     "towards_image": lambda u: 2 * (1 - u),
@@ -28,7 +30,9 @@ def gradient(similarity: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return torch.autograd.grad(similarity(x).sum(), x)[0]
 
 
-def through_denoiser(similarity, predict, x_t: Tensor):
+def through_denoiser(
+    similarity: Callable[[Tensor], Tensor], predict: Callable[[Tensor], Prediction], x_t: Tensor
+) -> tuple[Prediction, Tensor]:
     """The prediction and ∇_{x_t} F(x̂_0(x_t)).
 
     They come from one forward and one backward pass of the denoiser.
@@ -38,7 +42,8 @@ def through_denoiser(similarity, predict, x_t: Tensor):
         prediction = predict(x)
         with torch.autocast(x.device.type, enabled=False):
             g = torch.autograd.grad(similarity(prediction.x0.float()).sum(), x)[0]
-    return type(prediction)(*(None if part is None else part.detach() for part in prediction)), g
+    weight = None if prediction.weight is None else prediction.weight.detach()
+    return prediction._replace(x0=prediction.x0.detach(), weight=weight), g
 
 
 class Method:
@@ -88,7 +93,7 @@ class Method:
         self.candidates = integer("guidance.candidates", candidates, 1)
         self.select_at = number("guidance.select_at", select_at, 0, 1)
 
-    def check(self, sampler) -> None:
+    def check(self, sampler: Sampler) -> None:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
 
     def check_steps(self, steps: Sequence[tuple[int, int]], T: int) -> None:
@@ -105,7 +110,9 @@ class Method:
                 "guidance.gamma=0."
             )
 
-    def guide(self, similarity: SimilarityFn, schedule: Schedule, sampler) -> "Bound | None":
+    def guide(
+        self, similarity: SimilarityFn, schedule: Schedule, sampler: Sampler
+    ) -> "Bound | None":
         """Guidance for a batch, or None for γ = 0."""
         self.check(sampler)
         return Bound(self, similarity, schedule, sampler.has_variance) if self.gamma else None
@@ -159,17 +166,24 @@ class Bound:
     def active(self, t: int) -> bool:
         return within(self.method.interval, t, self.schedule.T)
 
-    def guide_prediction(self, predict, x_t, t, s, noise):
+    def guide_prediction(
+        self,
+        predict: Callable[[Tensor], Prediction],
+        x_t: Tensor,
+        t: int,
+        s: int,
+        noise: Callable[[], Tensor],
+    ) -> GuidanceOutput:
         return (
             self.method.guide_prediction(self, predict, x_t, t, s, noise)
             if self.active(t)
             else GuidanceOutput(predict(x_t))
         )
 
-    def mean_gradient(self, mean, x_t, t, s):
+    def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
         return self.method.mean_gradient(self, mean, x_t, t, s) if self.active(t) else None
 
-    def recurrence_at(self, t):
+    def recurrence_at(self, t: int) -> int:
         return (
             self.method.recurrence
             if self.active(t) and within(self.method.recurrence_interval, t, self.schedule.T)

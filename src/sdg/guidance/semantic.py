@@ -1,10 +1,13 @@
 """HOW it steers: semantic diffusion guidance itself."""
 
+from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 from torch import Tensor
 
-from sdg.diffusion.guide import GuidanceOutput
+from sdg.diffusion.guide import GuidanceOutput, Prediction
+from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice
 from sdg.guidance.method import Bound, Method, gradient, through_denoiser
@@ -40,13 +43,13 @@ class SemanticGuidance(Method):
         options: `Method`'s.
     """
 
-    def __init__(self, gamma: float = 30.0, gradient_at: str | None = None, **options):
+    def __init__(self, gamma: float = 30.0, gradient_at: str | None = None, **options: Any):
         super().__init__(gamma, **options)
         self.gradient_at = (
             None if gradient_at is None else choice("guidance.gradient_at", gradient_at, PLACES)
         )
 
-    def check(self, sampler) -> None:
+    def check(self, sampler: Sampler) -> None:
         if self.gamma and self.gradient_at not in (None, "x_t", "x0") and not sampler.has_variance:
             raise UserError(
                 f"guidance.gradient_at={self.gradient_at} multiplies the gradient by the step's "
@@ -55,7 +58,15 @@ class SemanticGuidance(Method):
                 "differently) or sampler=ddpm."
             )
 
-    def guide_prediction(self, bound, predict, x_t, t, s, noise) -> GuidanceOutput:
+    def guide_prediction(
+        self,
+        bound: Bound,
+        predict: Callable[[Tensor], Prediction],
+        x_t: Tensor,
+        t: int,
+        s: int,
+        noise: Callable[[], Tensor],
+    ) -> GuidanceOutput:
         if self.gradient_at == "x0":
             return self.through_denoiser(bound, predict, x_t, t, noise())
         prediction = predict(x_t)
@@ -66,7 +77,12 @@ class SemanticGuidance(Method):
         )
 
     def through_denoiser(
-        self, bound: Bound, predict, x_t: Tensor, t: int, z: Tensor
+        self,
+        bound: Bound,
+        predict: Callable[[Tensor], Prediction],
+        x_t: Tensor,
+        t: int,
+        z: Tensor,
     ) -> GuidanceOutput:
         a = bound.schedule.alpha_bar(t, x_t.device)
         signal, sigma = a.sqrt().to(x_t.dtype), (1 - a).sqrt().to(x_t.dtype)
@@ -75,21 +91,17 @@ class SemanticGuidance(Method):
         )
         return GuidanceOutput(prediction, score=bound.gamma(t) * self.shaped(g))
 
-    def mean_gradient(self, bound, mean, x_t, t, s) -> Tensor | None:
+    def mean_gradient(
+        self, bound: Bound, mean: Tensor, x_t: Tensor, t: int, s: int
+    ) -> Tensor | None:
         if self.gradient_at == "x0":
             return None
         if self.gradient_at == "x_t":
             return self.at(bound, x_t, 1.0, t, t)
-        return self.at(
-            bound,
-            mean,
-            *(
-                own_level(bound.schedule, t, s)
-                if self.gradient_at == "mean_own_level"
-                else (1.0, s)
-            ),
-            t,
-        )
+        scale, level = 1.0, s
+        if self.gradient_at == "mean_own_level":
+            scale, level = own_level(bound.schedule, t, s)
+        return self.at(bound, mean, scale, level, t)
 
     def at(self, bound: Bound, x: Tensor, scale: float, level: int, t: int) -> Tensor:
         """γ_t ∇_x sim(scale · x, y), the encoder being told `level`."""

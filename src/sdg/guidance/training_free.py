@@ -3,12 +3,13 @@
 A clean one looks at x̂_0(x_t), which the denoiser predicts.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from sdg.diffusion.guide import GuidanceOutput
+from sdg.diffusion.guide import GuidanceOutput, Prediction
 from sdg.errors import integer, number
 from sdg.guidance.method import Bound, Method, gradient, through_denoiser
 
@@ -35,7 +36,7 @@ class TrainingFree(Method):
     at_clean = True
     rho, mu, iterations, smoothing, draws = 1.0, 0.0, 1, 0.0, 1
 
-    def set_knobs(self, **knobs) -> None:
+    def set_knobs(self, **knobs: float) -> None:
         """Those of the five that a method leaves to its user.
 
         Raises:
@@ -45,7 +46,9 @@ class TrainingFree(Method):
             check, low = (integer, 1) if name in ("iterations", "draws") else (number, 0)
             setattr(self, name, check(f"guidance.{name}", value, low))
 
-    def smoothed(self, bound: Bound, t: int, noise):
+    def smoothed(
+        self, bound: Bound, t: int, noise: Callable[[], Tensor]
+    ) -> Callable[[Tensor], Tensor]:
         """F, with its δ drawn once."""
         if not self.smoothing:
             return lambda x0: bound.similarity(x0, -1)
@@ -58,7 +61,15 @@ class TrainingFree(Method):
             - torch.tensor(self.draws).log()
         )
 
-    def guide_prediction(self, bound, predict, x_t, t, s, noise) -> GuidanceOutput:
+    def guide_prediction(
+        self,
+        bound: Bound,
+        predict: Callable[[Tensor], Prediction],
+        x_t: Tensor,
+        t: int,
+        s: int,
+        noise: Callable[[], Tensor],
+    ) -> GuidanceOutput:
         similarity, score, shift = self.smoothed(bound, t, noise), None, None
         if self.rho:
             prediction, g = through_denoiser(similarity, predict, x_t)
@@ -103,7 +114,7 @@ class TFG(TrainingFree):
         iterations: int = 1,
         smoothing: float = 0.0,
         draws: int = 1,
-        **options,
+        **options: Any,
     ):
         super().__init__(gamma, **options)
         self.set_knobs(rho=rho, mu=mu, iterations=iterations, smoothing=smoothing, draws=draws)
@@ -128,7 +139,7 @@ class LGD(TrainingFree):
     With σ_VE² = (1−ᾱ)/ᾱ the paper's r_t = σ_VE/√(1+σ_VE²) is √(1−ᾱ_t), here for σ = 1.
     """
 
-    def __init__(self, gamma: float = 1.0, draws: int = 4, smoothing: float = 1.0, **options):
+    def __init__(self, gamma: float = 1.0, draws: int = 4, smoothing: float = 1.0, **options: Any):
         super().__init__(gamma, **options)
         self.set_knobs(draws=draws, smoothing=smoothing)
 
@@ -165,7 +176,7 @@ class FreeDoM(TrainingFree):
             select_at=select_at,
         )
 
-    def sized(self, bound, g, x_t, x0, t):
+    def sized(self, bound: Bound, g: Tensor, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
         spread = (1 - bound.schedule.alpha_bar(t, x_t.device)).sqrt().to(x_t.dtype)
         return (
             bound.gamma(t)
@@ -198,14 +209,15 @@ class Universal(TrainingFree):
         mu: float = 1.0,
         iterations: int = 3,
         recurrence: int = 2,
-        **options,
+        **options: Any,
     ):
         super().__init__(gamma, recurrence=recurrence, **options)
         self.set_knobs(mu=mu, iterations=iterations)
 
-    def combined(self, bound, steering, t):
+    def combined(self, bound: Bound, steering: GuidanceOutput, t: int) -> GuidanceOutput:
         if steering.shift is None:
             return steering
+        assert steering.score is not None  # ρ is 1
         a = bound.schedule.alpha_bar(t, steering.shift.device)
         return GuidanceOutput(
             steering.prediction,

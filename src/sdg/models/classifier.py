@@ -1,7 +1,9 @@
 """A noise-aware classifier: an image tower that is told t, with a head for every set of classes."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from sdg.models.encoder import ImageEncoder
@@ -26,14 +28,14 @@ class NoisyClassifier(ImageEncoder):
 
     def __init__(
         self,
-        clip: dict,
-        schedule: dict,
+        clip: dict[str, Any],
+        schedule: dict[str, Any],
         classes: Mapping[str, Sequence[str]],
         width: int = 128,
         hidden: int = 512,
     ):
         super().__init__()
-        self.config = {
+        self.config: dict[str, Any] = {
             "clip": clip,
             "schedule": schedule,
             "classes": {factor: list(names) for factor, names in classes.items()},
@@ -46,19 +48,21 @@ class NoisyClassifier(ImageEncoder):
     @property
     def classes(self) -> dict[str, list[str]]:
         """{factor: names}, in the order of the logits."""
-        return self.config["classes"]
+        classes: dict[str, list[str]] = self.config["classes"]
+        return classes
 
     @property
-    def tower(self) -> nn.Module:
+    def tower(self) -> nn.Module:  # type: ignore[override]  # read alone
         """The image tower."""
         return self.encoder.tower
 
     @property
-    def schedule(self) -> dict:
-        return self.config["schedule"]
+    def schedule(self) -> dict[str, Any]:
+        schedule: dict[str, Any] = self.config["schedule"]
+        return schedule
 
     @property
-    def resolution(self) -> int:
+    def resolution(self) -> int:  # type: ignore[override]  # read alone
         """Side of the images that the tower was made for."""
         return self.encoder.resolution
 
@@ -72,9 +76,10 @@ class NoisyClassifier(ImageEncoder):
 
         They are at levels t, (B,), of the classifier's schedule.
         """
-        return self.head(self.encoder.embed(x, t))
+        logits: Tensor = self.head(self.encoder.embed(x, t))
+        return logits
 
     def by_factor(self, logits: Tensor) -> dict[str, Tensor]:
         """{factor: logits of its classes}."""
-        parts = logits.split([len(names) for names in self.classes.values()], 1)
+        parts = torch.split(logits, [len(names) for names in self.classes.values()], 1)
         return dict(zip(self.classes, parts, strict=True))

@@ -1,7 +1,8 @@
 """CLIP: E(x) for images and E(y) for sentences, on one unit sphere."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ TOKENIZER = (
     "strip_sep_token",
     "language",
 )  # what a config may say of a Hugging Face tokenizer; nothing that runs code
+Tokenizer = Callable[[Sequence[str]], Tensor]
 BPE_SIZE = 49408  # tokens of open_clip's BPE
 
 
@@ -32,6 +34,9 @@ class Normalise(nn.Module):
     It is inside the encoder, so that the gradient passes through.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(
         self, mean: Sequence[float] = OPENAI_DATASET_MEAN, std: Sequence[float] = OPENAI_DATASET_STD
     ):
@@ -40,7 +45,7 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     @classmethod
-    def of(cls, model: Mapping) -> "Normalise":
+    def of(cls, model: Mapping[str, Any]) -> "Normalise":
         """That of a CLIP's config."""
         return cls(**{name: model[name] for name in ("mean", "std") if name in model})
 
@@ -74,9 +79,11 @@ class CLIP(ImageEncoder):
             tokenizer that `text_cfg` names.
     """
 
-    def __init__(self, model: dict, words: list[str] = ()):
+    towers: Any  # an `ImageTower`, or open_clip's CustomTextCLIP, which has no types
+
+    def __init__(self, model: dict[str, Any], words: Sequence[str] = ()):
         super().__init__()
-        self.config = {"model": model, "words": list(words)}
+        self.config: dict[str, Any] = {"model": model, "words": list(words)}
         text = model["text_cfg"]
         if text is None:
             self.towers = ImageTower(image_tower(model))
@@ -103,7 +110,7 @@ class CLIP(ImageEncoder):
         self.normalise = Normalise.of(model)
 
     @cached_property
-    def tokenizer(self):
+    def tokenizer(self) -> Tokenizer:
         """From sentences to tokens; made when it is first asked for, because some come from a hub.
 
         Raises:
@@ -118,9 +125,10 @@ class CLIP(ImageEncoder):
         if self.config["words"]:
             return WordTokenizer(self.config["words"], self.towers.context_length)
         if not (name := text.get("hf_tokenizer_name")):
-            return SimpleTokenizer(context_length=self.towers.context_length)
+            bpe: Tokenizer = SimpleTokenizer(context_length=self.towers.context_length)
+            return bpe
         try:
-            return HFTokenizer(
+            published: Tokenizer = HFTokenizer(
                 name,
                 self.towers.context_length,
                 **{
@@ -129,6 +137,7 @@ class CLIP(ImageEncoder):
                     if key in TOKENIZER
                 },
             )
+            return published
         except ImportError as error:
             raise UserError(
                 f"the tokenizer of this CLIP, {name}, needs: pip install transformers "
@@ -143,7 +152,8 @@ class CLIP(ImageEncoder):
     @property
     def logit_scale(self) -> Tensor:
         """c of the logits c · cos(E(x), E(y)): learned, at most 100."""
-        return self.towers.logit_scale.exp().clamp(max=100)
+        scale: Tensor = self.towers.logit_scale
+        return scale.exp().clamp(max=100)
 
     @property
     def cosine_scale(self) -> float:
@@ -155,14 +165,16 @@ class CLIP(ImageEncoder):
         return not self.config["words"]
 
     @property
-    def resolution(self) -> int:
+    def resolution(self) -> int:  # type: ignore[override]  # read alone
         """Side of the images that the tower was made for."""
-        return self.config["model"]["vision_cfg"]["image_size"]
+        side: int = self.config["model"]["vision_cfg"]["image_size"]
+        return side
 
     @property
-    def tower(self) -> nn.Module:
+    def tower(self) -> nn.Module:  # type: ignore[override]  # read alone
         """The image tower."""
-        return self.towers.visual
+        visual: nn.Module = self.towers.visual
+        return visual
 
     def encode(self, x: Tensor, t: Tensor | None = None, stages: Sequence[str] = ()) -> Encoded:
         """Embeddings and the maps of `stages`, in one pass."""
@@ -179,11 +191,11 @@ class CLIP(ImageEncoder):
             x = F.interpolate(x, size=(self.resolution,) * 2, mode="bicubic", antialias=True)
         return F.normalize(self.towers.visual(self.normalise(x)), dim=-1)
 
-    def encode_text(self, sentences: list[str]) -> Tensor:
+    def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Unit embeddings, (N, D), of N sentences."""
         tokens = self.tokenizer(sentences)
         return F.normalize(self.towers.text(tokens.to(self.normalise.mean.device)), dim=-1)
 
-    def forward(self, x: Tensor, sentences: list[str]) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Both embeddings of pairs, (B, D) each."""
         return self.encode_image(x), self.encode_text(sentences)

@@ -2,8 +2,9 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from sdg.models.stages import Encoded, stages
@@ -38,7 +39,7 @@ class ImageEncoder(ABC, nn.Module):
         """
 
     @property
-    def schedule(self) -> dict | None:
+    def schedule(self) -> dict[str, Any] | None:
         """The schedule that t refers to, as arguments of `Schedule`; None for a clean encoder."""
         return None
 
@@ -73,6 +74,9 @@ class TextEncoder(Protocol):
 
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Unit embeddings (N, D) of N sentences."""
+
+    def to(self, device: torch.device, /) -> object:
+        """Moves its weights, as `nn.Module.to` does."""
 
 
 class Encoders(NamedTuple):

@@ -3,7 +3,9 @@
 It never guides, so that it can measure.
 """
 
-from typing import NamedTuple
+from functools import reduce
+from operator import add
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -58,14 +60,15 @@ class Judge(nn.Module):
         self, model_name: str, factors: dict[str, int], mask_width: int = 32, resolution: int = 32
     ):
         super().__init__()
-        self.config = {
+        self.config: dict[str, Any] = {
             "model_name": model_name,
             "factors": dict(factors),
             "mask_width": mask_width,
             "resolution": resolution,
         }
         self.resolution = resolution
-        self.tower = timm.create_model(model_name, num_classes=sum(factors.values()))
+        # timm's own methods, which `nn.Module` lacks, are called.
+        self.tower: Any = timm.create_model(model_name, num_classes=sum(factors.values()))
         self.num_features = self.tower.num_features
         there = stages(self.tower)
         self.read = list(there)
@@ -87,10 +90,11 @@ class Judge(nn.Module):
             features = self.tower.forward_head(self.tower.forward_features(x), pre_logits=True)
         logits = self.tower.get_classifier()(features)
         sizes = self.config["factors"]
-        context = sum(
+        lateral = (
             F.interpolate(self.lateral[name.replace(".", "_")](h), x.shape[-2:], mode="bilinear")
             for name, h in maps.items()
         )
+        context = reduce(add, lateral)
         return Reading(
             dict(zip(sizes, logits.split(list(sizes.values()), 1), strict=True)),
             self.fine(torch.cat([x, context], 1))[:, 0],

@@ -1,6 +1,7 @@
 """A clean image tower that is told t: the noise-aware encoder E(x_t, t)."""
 
 import copy
+from typing import Any
 
 from diffusers.models.embeddings import Timesteps
 from timm.layers import LayerNorm2d, LayerNormAct2d, RmsNorm
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from sdg.errors import UserError
 from sdg.models.noisy import NoisyEncoder
+from sdg.models.recompute import Modulated
 
 __all__ = ["NoiseAwareEncoder", "TimeConditionedNorm"]
 
@@ -16,7 +18,7 @@ SHORTCUTS = ("downsample", "shortcut")  # parts of names in timm
 NORMS_OF_TOKENS = (nn.LayerNorm, nn.RMSNorm, RmsNorm)  # channels last
 
 
-class TimeConditionedNorm(nn.Module):
+class TimeConditionedNorm(Modulated):
     """h ← norm(h) · (1 + a(t)) + b(t), a scale and a shift for each channel.
 
     An activation that timm fused with the norm comes after.
@@ -27,15 +29,17 @@ class TimeConditionedNorm(nn.Module):
         self.norm, self.act = norm, getattr(norm, "act", nn.Identity())
         if hasattr(norm, "act"):
             norm.act = nn.Identity()
-        self.channels = norm.weight.numel()
+        self.channels = norm.get_parameter("weight").numel()
         self.trailing = isinstance(norm, NORMS_OF_MAPS)  # the axes of space follow the channels
         self.modulation: Tensor | None = None  # (B, 2 · channels), there during a forward pass only
 
     def forward(self, h: Tensor) -> Tensor:
         h, space = self.norm(h), [1] * (h.ndim - 2)
         shape = (self.channels, *space) if self.trailing else (*space, self.channels)
+        assert self.modulation is not None  # `NoiseAwareEncoder.read` sets it
         scale, shift = self.modulation.view(len(h), 2, *shape).unbind(1)
-        return self.act(h * (1 + scale) + shift)
+        activated: Tensor = self.act(h * (1 + scale) + shift)
+        return activated
 
 
 class NoiseAwareEncoder(NoisyEncoder):
@@ -59,8 +63,8 @@ class NoiseAwareEncoder(NoisyEncoder):
     def __init__(
         self,
         tower: nn.Module,
-        clip: dict,
-        schedule: dict,
+        clip: dict[str, Any],
+        schedule: dict[str, Any],
         width: int = 128,
         hidden: int = 512,
         calibrated: bool = False,
@@ -84,17 +88,20 @@ class NoiseAwareEncoder(NoisyEncoder):
             nn.ReLU(),
             nn.Linear(hidden, sum(self.sizes)),
         )
-        nn.init.zeros_(self.time[-1].weight)
-        nn.init.zeros_(self.time[-1].bias)
+        last = self.time[-1]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
 
     def level_features(self, t: Tensor) -> Tensor:
-        return self.time[:-1](t)
+        features: Tensor = self.time[:-1](t)
+        return features
 
     def read(self, x: Tensor, features: Tensor) -> Tensor:
         modulations = self.time[-1](features).split(self.sizes, -1)
         for norm, modulation in zip(self.norms, modulations, strict=True):
             norm.modulation = modulation
-        r = self.tower(x)
+        r: Tensor = self.tower(x)
         for norm in self.norms:
             norm.modulation = (
                 None  # it holds the graph, with which no copy of this encoder could be made

@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from sdg.diffusion.denoiser import Denoiser
 from sdg.models.clip import Normalise
 from sdg.models.encoder import ImageEncoder
-from sdg.models.recompute import recomputed
+from sdg.models.recompute import Modulated, recomputed
 from sdg.models.stages import Encoded, feature_hooks, stage_parameters
 
 __all__ = ["NoisyEncoder"]
@@ -30,11 +31,12 @@ class NoisyEncoder(ImageEncoder):
         calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
     """
 
-    told: tuple[
-        type[nn.Module], ...
-    ] = ()  # modules of the tower that hold what they are told during a pass
+    # Modules of the tower that hold what they are told during a pass.
+    told: tuple[type[Modulated], ...] = ()
+    logit_scale: Tensor
+    normalise: nn.Module
 
-    def __init__(self, tower: nn.Module, config: dict, features: int, calibrated: bool):
+    def __init__(self, tower: nn.Module, config: dict[str, Any], features: int, calibrated: bool):
         super().__init__()
         self.config, self.checkpointing = config, False
         if calibrated:  # no key otherwise: the config of other encoders stays what it was
@@ -61,20 +63,22 @@ class NoisyEncoder(ImageEncoder):
     @property
     def calibrated(self) -> bool:
         """Whether z · E_text(y) is a logit of p(y | x_t)."""
-        return self.config.get("calibrated", False)
+        return bool(self.config.get("calibrated", False))
 
     @property
-    def schedule(self) -> dict:
-        return self.config["schedule"]
+    def schedule(self) -> dict[str, Any]:
+        schedule: dict[str, Any] = self.config["schedule"]
+        return schedule
 
     @property
     def cosine_scale(self) -> float:
         return float(self.logit_scale)
 
     @property
-    def resolution(self) -> int:
+    def resolution(self) -> int:  # type: ignore[override]  # read alone
         """Side of the images that the tower was made for."""
-        return self.config["clip"]["model"]["vision_cfg"]["image_size"]
+        side: int = self.config["clip"]["model"]["vision_cfg"]["image_size"]
+        return side
 
     def encode(self, x: Tensor, t: Tensor, stages: Sequence[str] = ()) -> Encoded:
         """Embeddings and the maps of `stages`, in one pass."""
@@ -121,7 +125,8 @@ class NoisyEncoder(ImageEncoder):
             r, features = r.to(self.length.weight.dtype), features.to(self.length.weight.dtype)
             norm = r.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(r.dtype).tiny)
             seen = F.normalize(r, dim=-1), F.normalize(features, dim=-1), norm.log()
-            return self.length(torch.cat(seen, -1))
+            length: Tensor = self.length(torch.cat(seen, -1))
+            return length
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         return self.embed(x, t)

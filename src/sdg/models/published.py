@@ -5,9 +5,11 @@ Their weights come from a file or, when asked for, from a hub.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import timm
+from timm.models import PretrainedCfg
 from timm.models import load_checkpoint as load_timm
 
 from sdg.errors import UserError, choice, first_line
@@ -41,11 +43,10 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
             f"encoder.name={name} needs weights: encoder.pretrained=FILE, or a tag, to fetch them "
             f"from the hub; {published}."
         )
-    like, at, rest = pretrained.partition("@")
-    if at and like in tags and not Path(pretrained).expanduser().is_file():
-        pretrained = rest
-    else:
-        like = None
+    before, at, rest = pretrained.partition("@")
+    like: str | None = None
+    if at and before in tags and not Path(pretrained).expanduser().is_file():
+        pretrained, like = rest, before
     file = Path(pretrained).expanduser()
     if not file.is_file() and pretrained not in tags:
         raise UserError(
@@ -54,7 +55,7 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
         )
     tag = None if file.is_file() else pretrained
     facts = {
-        each: timm.get_pretrained_cfg(f"{name}.{each}").to_dict()
+        each: timm_facts(f"{name}.{each}").to_dict()  # type: ignore[no-untyped-call]  # timm's
         if alone
         else open_clip.get_pretrained_cfg(name, each)
         for each in tags
@@ -75,7 +76,7 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
     try:
         if alone:
             load_timm(
-                clip.tower.trunk,
+                clip.tower.get_submodule("trunk"),
                 str(file if tag is None else fetched(f"timm/{name}.{tag}", told)),
                 weights_only=True,
             )
@@ -100,7 +101,7 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
     return clip.eval().requires_grad_(False)
 
 
-def open_clip_model(name: str, told: Mapping) -> dict:
+def open_clip_model(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
     """The config of one of open_clip's models, as `CLIP` takes it.
 
     Arguments:
@@ -113,12 +114,13 @@ def open_clip_model(name: str, told: Mapping) -> dict:
         )
     model.pop("custom_text", None)
     model["quick_gelu"] = bool(model.get("quick_gelu") or told.get("quick_gelu"))
-    return model | pixels(told)
+    config: dict[str, Any] = model | pixels(told)
+    return config
 
 
-def timm_model(name: str, told: Mapping) -> dict:
+def timm_model(name: str, told: Mapping[str, Any]) -> dict[str, Any]:
     """The config of one of timm's image towers, without a text tower."""
-    made = timm.create_model(name)
+    made: Any = timm.create_model(name)
     width = told.get("num_classes") or made.num_features
     return {
         "embed_dim": width,
@@ -131,7 +133,7 @@ def timm_model(name: str, told: Mapping) -> dict:
     } | pixels(told)
 
 
-def pixels(told: Mapping) -> dict:
+def pixels(told: Mapping[str, Any]) -> dict[str, Any]:
     """The mean and the deviation of its images, where they are known."""
     return {key: list(told[key]) for key in ("mean", "std") if key in told}
 
@@ -145,12 +147,18 @@ def clip_tags(name: str) -> list[str]:
     return [
         tag
         for tag in tags
-        if "_ft_" not in tag
-        and timm.get_pretrained_cfg(f"{name}.{tag}").num_classes not in (1000, 21841)
+        if "_ft_" not in tag and timm_facts(f"{name}.{tag}").num_classes not in (1000, 21841)
     ]
 
 
-def fetched(hub: str, told: Mapping) -> str:
+def timm_facts(name: str) -> PretrainedCfg:
+    """What timm knows of weights that it lists, `NAME.TAG`."""
+    facts = timm.get_pretrained_cfg(name)
+    assert facts is not None
+    return facts
+
+
+def fetched(hub: str, told: Mapping[str, Any]) -> str:
     from huggingface_hub import hf_hub_download
 
     return hf_hub_download(

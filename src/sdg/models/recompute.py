@@ -6,18 +6,25 @@ Their insides are computed again when the gradient needs them.
 import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from sdg.models.stages import blocks
 
-__all__ = ["recomputed"]
+__all__ = ["Modulated", "recomputed"]
+
+
+class Modulated(nn.Module):
+    """A layer that holds what it is told during a pass."""
+
+    modulation: Tensor | None
 
 
 @contextmanager
-def recomputed(tower: nn.Module, told: tuple[type[nn.Module], ...]) -> Iterator[None]:
+def recomputed(tower: nn.Module, told: tuple[type[Modulated], ...]) -> Iterator[None]:
     """Within it a forward pass of the tower keeps what stands between its blocks only.
 
     Arguments:
@@ -36,12 +43,12 @@ def recomputed(tower: nn.Module, told: tuple[type[nn.Module], ...]) -> Iterator[
             del block.forward  # the class's own is there again
 
 
-def run(block: nn.Module, told: list[nn.Module], *inputs, **options):
+def run(block: nn.Module, told: list[Modulated], *inputs: Any, **options: Any) -> Any:
     """The block's output, by way of torch's checkpoint."""
     statistics = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     momenta, passes = [norm.momentum for norm in statistics], 0
 
-    def forward(modulations, *inputs):
+    def forward(modulations: list[Tensor | None], *inputs: Any) -> Any:
         nonlocal passes
         for module, modulation in zip(told, modulations, strict=True):
             module.modulation = modulation
@@ -52,7 +59,7 @@ def run(block: nn.Module, told: list[nn.Module], *inputs, **options):
         finally:
             for norm, momentum in zip(statistics, momenta, strict=True):
                 norm.momentum = momentum
-                if passes and norm.training:
+                if passes and norm.training and norm.num_batches_tracked is not None:
                     norm.num_batches_tracked.sub_(1)
             passes += 1
             for module in told:

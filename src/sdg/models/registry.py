@@ -5,15 +5,16 @@ Configs name sizes and kinds, never classes, so a file cannot choose code to run
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import open_clip
 import timm
 import torch
-from diffusers import UNet2DModel
+from diffusers.models import UNet2DModel
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from safetensors import safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
@@ -50,8 +51,10 @@ __all__ = [
     "pair",
 ]
 
+Model = TypeVar("Model", bound=nn.Module)
 
-def build_denoiser(denoiser: dict, schedule: dict, resolution: int) -> Denoiser:
+
+def build_denoiser(denoiser: dict[str, Any], schedule: dict[str, Any], resolution: int) -> Denoiser:
     """A UNet2DModel of diffusers and a schedule, as `conf/denoiser` and `conf/schedule` say."""
     options = {
         key: value for key, value in denoiser.items() if key not in ("network", "heads", "sinusoid")
@@ -82,7 +85,9 @@ def embed_time(unet: UNet2DModel, width: int) -> None:
 
     Diffusers' arguments make it as wide as the first level.
     """
-    unet.time_proj = Timesteps(width, unet.config.flip_sin_to_cos, unet.config.freq_shift)
+    config: Any = unet.config  # a dictionary whose keys are attributes too
+    sinusoid = Timesteps(width, config.flip_sin_to_cos, config.freq_shift)
+    unet.time_proj = sinusoid  # type: ignore[assignment]  # diffusers types one kind of three
     unet.time_embedding = TimestepEmbedding(width, unet.time_embedding.linear_1.out_features)
 
 
@@ -112,7 +117,7 @@ def denoiser_of(found: Found) -> Denoiser:
 def load_denoiser(
     path: str | Path,
     label: int | None = None,
-    asked: Mapping | None = None,
+    asked: Mapping[str, Any] | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Denoiser:
     """The denoiser of a weight file, of this project or another.
@@ -129,7 +134,8 @@ def load_denoiser(
     for name, (value, source) in found.told.items():
         tell(f"denoiser: {name} = {value}   [{source}]")
     denoiser = denoiser_of(found)
-    if classes := denoiser.network.config.num_class_embeds:
+    network: Any = denoiser.network  # a UNet2DModel
+    if classes := network.config.num_class_embeds:
         denoiser.label = integer("denoiser.label", label, 0, classes - 1)
     elif label is not None:
         raise UserError(
@@ -138,7 +144,7 @@ def load_denoiser(
     return denoiser
 
 
-def chosen_clip(encoder: Mapping) -> CLIP:
+def chosen_clip(encoder: Mapping[str, Any]) -> CLIP:
     """The clean CLIP that `conf/encoder` names.
 
     It is open_clip's or timm's `name` with its `pretrained` weights, else the file `clip`.
@@ -180,7 +186,7 @@ def load_clip_noisy(file: str | Path) -> NoisyEncoder:
     return frozen(lambda: noisy_encoder(config), tensors, file)
 
 
-def noisy_encoder(config: dict) -> NoisyEncoder:
+def noisy_encoder(config: dict[str, Any]) -> NoisyEncoder:
     """The encoder of a config.
 
     With `network` it is a denoiser's contracting half, else a CLIP's tower.
@@ -197,7 +203,7 @@ def pair(image: NoisyEncoder, clip: CLIP) -> tuple[NoisyEncoder, CLIP]:
         UserError: it was made from another one.
     """
 
-    def towers(model: Mapping) -> dict:
+    def towers(model: Mapping[str, Any]) -> dict[str, Any]:
         text = model["text_cfg"] and {
             key: value
             for key, value in model["text_cfg"].items()
@@ -249,7 +255,7 @@ def clean_encoders(clip: str, name: str | None = None, pretrained: str | None = 
     return Encoders(both, both)
 
 
-def classifier_encoders(weights: str, **teacher) -> Encoders:
+def classifier_encoders(weights: str, **teacher: Any) -> Encoders:
     """A noise-aware classifier; the CLIP that it was made from serves its training alone."""
     return Encoders(load_classifier(weights))
 
@@ -277,7 +283,7 @@ def load_judge(file: str | Path) -> Judge:
 
 
 def from_pretrained(
-    path: str | Path, label: int | None = None, **asked
+    path: str | Path, label: int | None = None, **asked: Any
 ) -> Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge:
     """Any trained part, in eval mode, taking no gradient.
 
@@ -304,7 +310,7 @@ def from_pretrained(
             f"{', '.join(('label', *asked) if label is not None else asked)} can be said of a "
             "denoiser alone."
         )
-    loaders = {
+    loaders: dict[str, Callable[[Path], CLIP | NoisyEncoder | NoisyClassifier | Judge]] = {
         "clip": load_clip,
         "clip_noisy": load_clip_noisy,
         "classifier_noisy": load_classifier,
@@ -313,7 +319,7 @@ def from_pretrained(
     return loaders[choice(f"the kind of weights in {place}", kind, ("denoiser", *loaders))](place)
 
 
-def fill(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
+def fill(model: Model, tensors: Mapping[str, Tensor], file: str | Path) -> Model:
     """The model with the file's weights."""
     ours = model.state_dict()
     wrong = [
@@ -335,7 +341,7 @@ def fill(model: nn.Module, tensors: dict, file: str | Path) -> nn.Module:
     return model
 
 
-def frozen(build: Callable[[], nn.Module], tensors: dict, file: str | Path) -> nn.Module:
+def frozen(build: Callable[[], Model], tensors: Mapping[str, Tensor], file: str | Path) -> Model:
     """The model that a file's config builds, with the file's weights.
 
     It is in eval mode and takes no gradient.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn import Parameter
@@ -50,7 +50,7 @@ def stages(tower: nn.Module) -> dict[str, Stage]:
     They have timm's own names, or open_clip's stem, layer1 … layer4 and resblocks.0 …. A tower that
     is neither has none.
     """
-    trunk = getattr(tower, "trunk", tower)
+    trunk: Any = getattr(tower, "trunk", tower)
     if hasattr(trunk, "feature_info"):
         prefix = getattr(trunk, "num_prefix_tokens", 0)
         return {
@@ -113,7 +113,8 @@ def feature_hooks(tower: nn.Module, names: Sequence[str]) -> Iterator[dict[str, 
     Raises:
         UserError: a stage that the tower lacks; the message lists those it has.
     """
-    there, maps = stages(tower) if names else {}, {}
+    there = stages(tower) if names else {}
+    maps: dict[str, Tensor] = {}
     found = {name: there[choice("stages", name, list(there))] for name in names}
     hooks = [
         stage.module.register_forward_hook(

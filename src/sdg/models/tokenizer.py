@@ -1,7 +1,7 @@
 """Sentences to integers, for encoders that know a few words."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class WordTokenizer:
         context_length: tokens of the longest sentence, start and end included.
     """
 
-    def __init__(self, words: list[str], context_length: int):
+    def __init__(self, words: Sequence[str], context_length: int):
         self.index = {word: i for i, word in enumerate(words, 1)}
         self.context_length = context_length
 
@@ -46,7 +46,7 @@ class WordTokenizer:
             "weights lists them."
         )
 
-    def __call__(self, sentences: list[str]) -> Tensor:
+    def __call__(self, sentences: Sequence[str]) -> Tensor:
         """Tokens, int64, shape (N, context_length).
 
         Raises:

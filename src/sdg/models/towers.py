@@ -6,6 +6,7 @@ The small ones are in timm's registry.
 import math
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import timm
 import torch
@@ -39,10 +40,11 @@ class TimmTower(nn.Module):
         self.trunk = timm.create_model(name, num_classes=embed_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.trunk(x)
+        embeddings: Tensor = self.trunk(x)
+        return embeddings
 
 
-def image_tower(model: Mapping) -> nn.Module:
+def image_tower(model: Mapping[str, Any]) -> nn.Module:
     """The image tower of a CLIP's config, with untrained weights.
 
     It goes from normalised images to embeddings.
@@ -58,7 +60,7 @@ def image_tower(model: Mapping) -> nn.Module:
     return resized(tower, vision)
 
 
-def known(vision: Mapping) -> dict:
+def known(vision: Mapping[str, Any]) -> dict[str, Any]:
     """A tower's config, with which nothing is fetched and no code comes from elsewhere.
 
     That is so whatever file it stood in.
@@ -72,9 +74,10 @@ def known(vision: Mapping) -> dict:
     return dict(vision) | {"timm_model_pretrained": False}
 
 
-def resized(tower: nn.Module, vision: Mapping) -> nn.Module:
+def resized(tower: nn.Module, vision: Mapping[str, Any]) -> nn.Module:
     """A timm tower for images of `image_size`; any other is built for it."""
-    size, trunk = vision["image_size"], getattr(tower, "trunk", None)
+    size = vision["image_size"]
+    trunk: Any = getattr(tower, "trunk", None)
     if hasattr(trunk, "set_input_size") and trunk.default_cfg["input_size"][-1] != size:
         try:
             trunk.set_input_size(img_size=size)
@@ -86,7 +89,9 @@ def resized(tower: nn.Module, vision: Mapping) -> nn.Module:
     return tower
 
 
-def at_resolution(model: Mapping, tower: nn.Module, resolution: int) -> tuple[dict, nn.Module]:
+def at_resolution(
+    model: Mapping[str, Any], tower: nn.Module, resolution: int
+) -> tuple[dict[str, Any], nn.Module]:
     """A CLIP's config and image tower for images of another size.
 
     The weights are the same, the embeddings of positions interpolated (bicubic).
@@ -135,12 +140,13 @@ def interpolated(positions: Tensor, shape: torch.Size) -> Tensor:
             and positions.shape[-1] == shape[-1]
             and (old**2, new**2) == (positions.shape[-2] - prefix, shape[-2] - prefix)
         ):
-            return resample_abs_pos_embed(
+            moved: Tensor = resample_abs_pos_embed(
                 positions.reshape(1, *positions.shape[-2:]),
                 [new, new],
                 [old, old],
                 num_prefix_tokens=prefix,
             ).view(shape)
+            return moved
     raise ValueError(f"a tensor of shape {tuple(positions.shape)} cannot become {tuple(shape)}")
 
 
@@ -156,7 +162,12 @@ default_cfgs = generate_default_cfgs(
 
 
 def small_resnet(
-    name: str, layers: tuple, channels: tuple, stem_width: int, pretrained: bool, **options
+    name: str,
+    layers: tuple[int, ...],
+    channels: tuple[int, ...],
+    stem_width: int,
+    pretrained: bool,
+    **options: Any,
 ) -> ResNet:
     """A ResNet-D without the stem's pooling.
 
@@ -181,18 +192,18 @@ def small_resnet(
         act_layer=nn.SiLU,
         **options,
     )
-    model.maxpool = nn.Identity()
+    model.maxpool = nn.Identity()  # type: ignore[assignment]  # of any kind: it is called alone
     return model
 
 
 @register_model
-def resnet_tiny(pretrained: bool = False, **options) -> ResNet:
+def resnet_tiny(pretrained: bool = False, **options: Any) -> ResNet:
     """0.8 M parameters."""
     return small_resnet("resnet_tiny", (1, 1, 1, 1), (48, 96, 128, 128), 24, pretrained, **options)
 
 
 @register_model
-def resnet_small(pretrained: bool = False, **options) -> ResNet:
+def resnet_small(pretrained: bool = False, **options: Any) -> ResNet:
     """1.6 M parameters, most of them where they see whole objects.
 
     Noise averages out over space.
@@ -201,7 +212,7 @@ def resnet_small(pretrained: bool = False, **options) -> ResNet:
 
 
 @register_model
-def resnet_medium(pretrained: bool = False, **options) -> ResNet:
+def resnet_medium(pretrained: bool = False, **options: Any) -> ResNet:
     """2.9 M parameters, for images of 64 × 64."""
     return small_resnet(
         "resnet_medium", (1, 2, 2, 2), (32, 96, 160, 224), 16, pretrained, **options

@@ -4,10 +4,11 @@ It is the contracting half of its U-Net, read out as an embedding.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers import UNet2DModel
+from diffusers.models import UNet2DModel
 from torch import Tensor, nn
 
 from sdg.diffusion.denoiser import Denoiser
@@ -26,19 +27,23 @@ class Level(nn.Module):
         self.block = block
 
     def forward(self, h: Tensor, time: Tensor) -> Tensor:
-        return self.block(hidden_states=h, temb=time)[0]
+        maps: Tensor = self.block(hidden_states=h, temb=time)[0]
+        return maps
 
 
 class Middle(nn.Module):
     """The first residual block of a U-Net's middle, and the attention behind it if there is one."""
 
-    def __init__(self, middle: nn.Module):
+    def __init__(self, middle: Any):  # a block of diffusers, none of which say what they hold
         super().__init__()
-        self.resnet, self.attention = middle.resnets[0], middle.attentions[0]
+        self.resnet: nn.Module = middle.resnets[0]
+        self.attention: nn.Module | None = middle.attentions[0]
 
     def forward(self, h: Tensor, time: Tensor) -> Tensor:
         h = self.resnet(h, time)
-        return h if self.attention is None else self.attention(h, temb=time)
+        if self.attention is not None:
+            h = self.attention(h, temb=time)
+        return h
 
 
 class ContractingHalf(nn.Module):
@@ -64,10 +69,11 @@ class ContractingHalf(nn.Module):
         self.conv_in = unet.conv_in
         self.levels = nn.ModuleList(map(Level, unet.down_blocks))
         self.middle = Middle(unet.mid_block)
-        widths = list(unet.config.block_out_channels)
-        side = unet.config.sample_size // 2 ** (len(widths) - 1)
+        config: Any = unet.config  # a dictionary whose keys are attributes too
+        widths = list(config.block_out_channels)
+        side = config.sample_size // 2 ** (len(widths) - 1)
         self.features = self.time_embedding.linear_2.out_features
-        self.norm = nn.GroupNorm(unet.config.norm_num_groups, widths[-1])
+        self.norm = nn.GroupNorm(config.norm_num_groups, widths[-1])
         self.squeeze = nn.Conv2d(widths[-1], places, 1)
         seen = places * side**2 + widths[-1] + self.features
         self.head = nn.Sequential(nn.Linear(seen, hidden), nn.SiLU(), nn.Linear(hidden, embed_dim))
@@ -82,7 +88,9 @@ class ContractingHalf(nn.Module):
         for level in self.levels:
             h = level(h, time)
         h = F.silu(self.norm(self.middle(h, time)))
-        return self.head(torch.cat([self.squeeze(h).flatten(1), h.mean((2, 3)), time], 1))
+        seen = torch.cat([self.squeeze(h).flatten(1), h.mean((2, 3)), time], 1)
+        embeddings: Tensor = self.head(seen)
+        return embeddings
 
 
 class UNetEncoder(NoisyEncoder):
@@ -111,11 +119,13 @@ class UNetEncoder(NoisyEncoder):
         estimate: read x̂_0 too.
     """
 
+    tower: ContractingHalf
+
     def __init__(
         self,
-        clip: dict,
-        schedule: dict,
-        network: dict,
+        clip: dict[str, Any],
+        schedule: dict[str, Any],
+        network: dict[str, Any],
         patch: int = 1,
         places: int = 32,
         hidden: int = 256,
@@ -145,7 +155,7 @@ class UNetEncoder(NoisyEncoder):
         self.beside: tuple[Denoiser, Tensor] | None = None
 
     @classmethod
-    def of(cls, denoiser: Denoiser, clip: dict, **options) -> "UNetEncoder":
+    def of(cls, denoiser: Denoiser, clip: dict[str, Any], **options: Any) -> "UNetEncoder":
         """The encoder that starts from a denoiser trained here; its weights are copied.
 
         Raises:
@@ -153,7 +163,7 @@ class UNetEncoder(NoisyEncoder):
                 CLIP sees.
         """
         config = denoiser.config or {}
-        own: Mapping = config.get("denoiser", {})
+        own: Mapping[str, Any] = config.get("denoiser", {})
         if "network" not in own or own.get("heads") or own.get("sinusoid"):
             raise UserError(
                 "module.tower=denoiser takes a denoiser that was trained here; with another use "
@@ -188,7 +198,7 @@ class UNetEncoder(NoisyEncoder):
     @property
     def reads_estimate(self) -> bool:
         """Whether it reads x̂_0 beside x_t."""
-        return self.config.get("estimate", False)
+        return bool(self.config.get("estimate", False))
 
     def attach(self, denoiser: Denoiser) -> None:
         """Gives an encoder that reads x̂_0 the denoiser that estimates it.
@@ -229,10 +239,12 @@ class UNetEncoder(NoisyEncoder):
 
     def level_features(self, t: Tensor) -> Tensor:
         sinusoid = self.tower.time_proj(t).to(self.tower.conv_in.weight.dtype)
-        return self.tower.time_embedding(sinusoid)
+        features: Tensor = self.tower.time_embedding(sinusoid)
+        return features
 
     def read(self, x: Tensor, features: Tensor) -> Tensor:
-        return self.tower(x, features)
+        embeddings: Tensor = self.tower(x, features)
+        return embeddings
 
 
 def copy_widened(value: Tensor, trained: Tensor) -> None:

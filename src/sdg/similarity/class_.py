@@ -1,12 +1,15 @@
 """A class among those of its kind."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from sdg.errors import UserError, choice, near, number
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.similarity.term import Term
+from sdg.similarity.noisy_images import NoisyImages
+from sdg.similarity.run_context import RunContext
+from sdg.similarity.term import Pairs, Targets, Term
 
 __all__ = ["Class"]
 
@@ -56,13 +59,16 @@ class Class(Term):
         # Which factor each class belongs to: a class competes with those of its own factor only.
         self.factor = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
         if form != "classifier":
+            assert text_encoder is not None  # only a classifier does without
             with torch.no_grad():
                 self.embeddings = text_encoder.encode_text(
                     [caption for captions in classes.values() for caption in captions.values()]
                 )
 
     @classmethod
-    def from_config(cls, run, form="contrastive", weight=None):
+    def from_config(  # type: ignore[override]  # a term's own options
+        cls, run: RunContext, form: str = "contrastive", weight: float | None = None
+    ) -> "Class":
         choice("similarity.class.form", form, FORMS)
         if form == "classifier":
             encoder = run.any_encoder
@@ -71,7 +77,9 @@ class Class(Term):
                     "similarity.class.form=classifier needs encoder=classifier_noisy, not "
                     f"encoder={run.encoder_name}."
                 )
-            classes = {factor: dict.fromkeys(names) for factor, names in encoder.classes.items()}
+            classes = {
+                factor: dict.fromkeys(names, "") for factor, names in encoder.classes.items()
+            }
             term = cls(encoder, None, classes, form, weight)
         else:
             encoder, text_encoder = run.image_encoder, run.text_encoder
@@ -84,7 +92,7 @@ class Class(Term):
         term.targets(run.targets)  # says at once which class is unknown
         return term
 
-    def targets(self, conditions):
+    def targets(self, conditions: Sequence[Targets]) -> list[str]:
         for targets in conditions:
             for target, _ in targets:
                 if target not in self.order:
@@ -95,13 +103,14 @@ class Class(Term):
                     )
         return self.order
 
-    def compare(self, x, pairs, references):
+    def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
         if self.form == "cosine":
             return (x.z[pairs.samples] * self.embeddings.to(x.z)[pairs.targets]).sum(-1)
         if self.form == "classifier":
             logits = x.z
         else:
             z = x.scaled if self.calibrated else self.scale * x.z
+            assert z is not None  # a calibrated encoder gives it
             logits = z @ self.embeddings.to(z).T
         factor = self.factor.to(logits.device)
         rivals = torch.where(

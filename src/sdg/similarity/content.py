@@ -1,8 +1,12 @@
 """What a reference shows, wherever it is."""
 
+from torch import Tensor
+
 from sdg.errors import choice, number
 from sdg.models.encoder import ImageEncoder
-from sdg.similarity.term import Term
+from sdg.similarity.noisy_images import NoisyImages
+from sdg.similarity.run_context import RunContext
+from sdg.similarity.term import Pairs, Term
 
 __all__ = ["Content"]
 
@@ -31,8 +35,11 @@ class Content(Term):
         self.noised = choice("similarity.content.noised", noised, (True, False))
 
     @classmethod
-    def from_config(cls, run, weight=None, noised=True):
+    def from_config(  # type: ignore[override]  # a term's own options
+        cls, run: RunContext, weight: float | None = None, noised: bool = True
+    ) -> "Content":
         return cls(run.image_encoder, weight, noised)
 
-    def compare(self, x, pairs, references):
+    def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
+        assert references is not None  # by_reference
         return (x.z[pairs.samples] * references.z[pairs.targets]).sum(-1)

@@ -2,12 +2,16 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from sdg.errors import UserError, choice, number
-from sdg.similarity.term import Term
+from sdg.models.encoder import ImageEncoder
+from sdg.similarity.noisy_images import NoisyImages
+from sdg.similarity.run_context import RunContext
+from sdg.similarity.term import Pairs, Term
 
 __all__ = ["Maps"]
 
@@ -39,14 +43,16 @@ class Maps(Term):
         self.form = choice(f"{key}.form", form, ("squared", "log"))
 
     @classmethod
-    def of_encoder(cls, encoder, weight: float | None = None) -> "Maps":
+    def of_encoder(cls, encoder: ImageEncoder, weight: float | None = None) -> "Maps":
         """The term with its own weight and form, of one stage of this encoder."""
         there = encoder.stage_names
         weight = cls.own_weight if weight is None else weight
         return cls(weight, [cls.own_stage(there)], cls.own_form)
 
     @classmethod
-    def from_config(cls, run, stages=None, **options):
+    def from_config(
+        cls, run: RunContext, stages: str | Sequence[str] | None = None, **options: Any
+    ) -> "Maps":
         there = run.image_encoder.stage_names
         term = cls(stages=cls.own_stage(there) if stages is None else stages, **options)
         for stage in term.stages:
@@ -76,7 +82,8 @@ class Maps(Term):
     def read(self, maps: Tensor) -> Tensor:
         """What is compared of a stage's maps."""
 
-    def compare(self, x, pairs, references):
+    def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
+        assert references is not None  # by_reference
         d = torch.stack(
             [
                 (
@@ -92,7 +99,7 @@ class Maps(Term):
         return -(d.clamp(min=torch.finfo(d.dtype).tiny).log() if self.form == "log" else d).sum(0)
 
 
-def named(key: str, stages) -> tuple[str, ...]:
+def named(key: str, stages: str | Sequence[str] | None) -> tuple[str, ...]:
     """One stage or several."""
     names = (stages,) if isinstance(stages, str) else tuple(stages or ())
     if not names:

@@ -48,12 +48,13 @@ class RunContext:
         Raises:
             UserError: there is none, or it is a classifier.
         """
-        if self.any_encoder.classes:
+        encoder = self.any_encoder
+        if encoder.classes:
             raise UserError(
                 f"encoder={self.encoder_name} knows classes only: use similarity=class "
                 "similarity.class.form=classifier, or encoder=clip_noisy."
             )
-        return self.encoders.image
+        return encoder
 
     @property
     def text_encoder(self) -> TextEncoder:
@@ -62,9 +63,10 @@ class RunContext:
         Raises:
             UserError: there is none.
         """
-        if self.image_encoder and self.encoders.text is None:
+        text = self.encoders.text if self.image_encoder and self.encoders is not None else None
+        if text is None:
             raise UserError(
                 f"encoder={self.encoder_name} reads no sentence: use a similarity with images, "
                 "such as similarity=[content], or encoder=clip_noisy."
             )
-        return self.encoders.text
+        return text

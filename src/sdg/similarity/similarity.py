@@ -5,6 +5,9 @@ its own, negative ones too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
+from operator import add
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,7 +66,9 @@ class Similarity:
         return self.encoder.encode(x, t, self.stages)
 
     def bind(
-        self, conditions: Mapping[str, Sequence[Targets]], device="cpu"
+        self,
+        conditions: Mapping[str, Sequence[Targets]],
+        device: torch.device | str = "cpu",
     ) -> Callable[[Tensor, int], Tensor]:
         """sim(x, y) of a batch.
 
@@ -94,6 +99,7 @@ class Similarity:
                     CLEAN
                 }:  # a repeated step has the same references, the next one others
                     del kept[passed]
+                assert self.references is not None  # a term by reference has its images there
                 pixels = self.references.at(images, level).to(device)
                 kept[level] = NoisyImages(
                     pixels, level, lambda: torch.no_grad()(self.encode)(pixels, level)
@@ -102,7 +108,7 @@ class Similarity:
 
         def similarity(x: Tensor, level: int) -> Tensor:
             seen = NoisyImages(x, level, lambda: self.encode(x, level))
-            return sum(
+            values = (
                 term.weight
                 * pairs[name].add_up(
                     term.compare(
@@ -113,11 +119,12 @@ class Similarity:
                 )
                 for name, term in self.terms.items()
             )
+            return reduce(add, values)
 
         return similarity
 
 
-def matched_levels(denoiser: Schedule, encoder: Mapping | None) -> Tensor:
+def matched_levels(denoiser: Schedule, encoder: Mapping[str, Any] | None) -> Tensor:
     """The encoder's level with the same ᾱ, for each of the denoiser's T levels.
 
     Arguments:

@@ -1,5 +1,9 @@
 """The layout and pose of a reference."""
 
+from collections.abc import Sequence
+
+from torch import Tensor
+
 from sdg.similarity.maps import Maps
 
 __all__ = ["Structure"]
@@ -12,8 +16,8 @@ class Structure(Maps):
     own_weight, own_form = 100.0, "squared"
 
     @staticmethod
-    def stage_among(there):
+    def stage_among(there: Sequence[str]) -> str:
         return there[(len(there) - 1) // 2]  # about the middle
 
-    def read(self, maps):
+    def read(self, maps: Tensor) -> Tensor:
         return maps

@@ -34,10 +34,10 @@ class Style(Maps):
         self.statistics = choice("similarity.style.statistics", statistics, ("gram", "energies"))
 
     @staticmethod
-    def stage_among(there):
+    def stage_among(there: Sequence[str]) -> str:
         return there[0]
 
-    def read(self, maps):
+    def read(self, maps: Tensor) -> Tensor:
         return gram(maps) if self.statistics == "gram" else log_energies(maps)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ class Pairs:
         )
         self.weights, self.batch = torch.tensor([pair[2] for pair in flat]), len(conditions)
 
-    def to(self, device) -> Pairs:
+    def to(self, device: torch.device | str) -> Pairs:
         self.samples, self.targets, self.weights = (
             self.samples.to(device),
             self.targets.to(device),
@@ -87,7 +87,7 @@ class Term(ABC):
         self.weight, self.stages = weight, tuple(stages)
 
     @classmethod
-    def from_config(cls, run: RunContext, **options) -> Term:
+    def from_config(cls, run: RunContext, **options: Any) -> Term:
         """The term of a config.
 
         By default the constructor with the options; a term that needs an encoder or the data takes

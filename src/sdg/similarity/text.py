@@ -5,12 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from sdg.data.image_set import ImageSet
 from sdg.data.prompts import read_table
 from sdg.errors import UserError, number
 from sdg.io.shipped import on_this_machine
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.similarity.term import Term
+from sdg.similarity.noisy_images import NoisyImages
+from sdg.similarity.run_context import RunContext
+from sdg.similarity.term import Pairs, Targets, Term
 
 __all__ = ["Text", "read_negative_captions"]
 
@@ -63,17 +67,23 @@ class Text(Term):
             )
 
     @classmethod
-    def from_config(cls, run, weight=None, negative_captions=None):
+    def from_config(  # type: ignore[override]  # a term's own options
+        cls,
+        run: RunContext,
+        weight: float | None = None,
+        negative_captions: str | Sequence[str] | None = None,
+    ) -> "Text":
         encoder, text_encoder = run.image_encoder, run.text_encoder
         sentences = [sentence for targets in run.targets for sentence, _ in targets]
         captions = read_negative_captions(negative_captions, run.held_out, encoder.calibrated)
         return cls(encoder, text_encoder, sentences, weight, captions)
 
-    def targets(self, conditions):
+    def targets(self, conditions: Sequence[Targets]) -> list[str]:
         return self.order
 
-    def compare(self, x, pairs, references):
+    def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
         z = x.scaled if self.calibrated else x.z
+        assert z is not None  # a calibrated encoder gives it
         value = (z[pairs.samples] * self.embeddings.to(z)[pairs.targets]).sum(-1)
         if self.negatives is None:
             return value
@@ -84,7 +94,7 @@ class Text(Term):
 
 
 def read_negative_captions(
-    said: str | Sequence[str] | None, held_out, calibrated: bool = False
+    said: str | Sequence[str] | None, held_out: ImageSet, calibrated: bool = False
 ) -> list[str]:
     """The sentences against which a prompt is weighed.
 
