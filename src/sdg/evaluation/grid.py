@@ -1,0 +1,73 @@
+"""The picture of a run's first samples."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from sdg.data.prompts import parse_weighted_prompt
+from sdg.report.grid import labelled_grid, labelled_rows
+
+__all__ = ["draw_grid"]
+
+ROW = 10  # pictures in a row
+
+Labelled = tuple[Tensor, str]
+
+
+def draw_grid(
+    file: Path,
+    images: Tensor,
+    conditions: Sequence[Mapping[str, str]],
+    references: Mapping[str, Tensor],
+    title: str,
+    start: Tensor | None = None,
+) -> None:
+    """Writes the first samples behind what they started from.
+
+    With references there is a row for each condition, which starts with what it refers to.
+
+    Arguments:
+        images: the first samples, (M, 3, H, W) in [-1, 1].
+        conditions: {kind: prompt} of each sample, of M or more.
+        references: {name: image}.
+        start: the image that the samples started from.
+    """
+    first = [] if start is None else [(start, "start")]
+    if references:
+        rows = condition_rows(images, conditions, references, first)
+        labelled_rows(file, rows, title)
+        return
+    shown = list(first)
+    for image, condition in zip(images, conditions, strict=False):
+        shown.append((image, " + ".join(condition.values())))
+    labelled_grid(file, *zip(*shown, strict=True), title=title)
+
+
+def condition_rows(
+    images: Tensor,
+    conditions: Sequence[Mapping[str, str]],
+    references: Mapping[str, Tensor],
+    first: list[Labelled],
+) -> list[list[Labelled]]:
+    """A row for each distinct condition: its references, then its samples."""
+    rows: dict[str, list[Labelled]] = {}
+    for image, condition in zip(images, conditions, strict=False):
+        if str(condition) not in rows:
+            rows[str(condition)] = first + labelled_references(condition, references)
+        words = [prompt for kind, prompt in condition.items() if kind in ("text", "class")]
+        rows[str(condition)].append((image, " + ".join(words)))
+    return [row[:ROW] for row in rows.values()]
+
+
+def labelled_references(
+    condition: Mapping[str, str], references: Mapping[str, Tensor]
+) -> list[Labelled]:
+    """What a condition refers to, each with its kind, name and weight."""
+    labelled = []
+    for kind, prompt in condition.items():
+        for name, weight in parse_weighted_prompt(prompt):
+            if name in references:
+                factor = "" if weight == 1 else f" × {weight:g}"
+                labelled.append((references[name], f"{kind}: {Path(name).name}{factor}"))
+    return labelled
