@@ -24,7 +24,6 @@ from sdg.guidance.selection import Selection, candidate_seeds
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.io.shipped import INDEX, shipped, shipped_names
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
 from sdg.report.grid import to_uint8
 from sdg.report.progress import Bar
@@ -92,7 +91,7 @@ class Pipeline:
         resolution: int | None = None,
     ):
         self.denoiser, self.encoder, self.clip = denoiser, encoder, clip
-        if isinstance(encoder, NoisyEncoder):
+        if encoder is not None:
             encoder.attach(denoiser)
         self.gamma, self.sampler = number("gamma", gamma), sampler or DDPM(100)
         self.negative_captions = list(negative_captions)
@@ -343,14 +342,14 @@ class Pipeline:
         """Guidance of one batch, with several candidates for each sample their selection."""
         if method.gamma and method.candidates > 1:
             every = [request for request in batch for _ in range(method.candidates)]
-            wide = self.bound(method, similar, functions, every, sampler)
-            narrow = self.bound(method, similar, functions, batch, sampler)
+            wide = self.prepare(method, similar, functions, every, sampler)
+            narrow = self.prepare(method, similar, functions, batch, sampler)
             if wide is None or narrow is None:
                 return None
             return Selection(wide, narrow, method.candidates, method.select_at)
-        return self.bound(method, similar, functions, batch, sampler)
+        return self.prepare(method, similar, functions, batch, sampler)
 
-    def bound(
+    def prepare(
         self,
         method: Method,
         similar: Similarity | None,

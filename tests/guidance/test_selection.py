@@ -56,6 +56,12 @@ def test_one_candidate_is_the_sample_that_would_be_without(pipe):
     torch.testing.assert_close(chosen(pipe, candidates=1).tensors, plain.tensors, rtol=0, atol=0)
 
 
+def test_a_choice_that_no_step_reaches_is_refused(pipe):
+    with pytest.raises(UserError, match="no candidate would be chosen"):
+        guidance = SemanticGuidance(1.0, candidates=2, select_at=0.1)
+        pipe(similarity=brightness, guidance=guidance, sampler=DDPM(2, "trailing"), progress=False)
+
+
 def test_seeds_of_candidates_are_the_samples_own_and_new_ones():
     seeds = candidate_seeds([5, 9], 3)
     assert seeds[0] == 5 and seeds[3] == 9 and len(set(seeds)) == 6

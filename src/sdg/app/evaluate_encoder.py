@@ -24,7 +24,6 @@ from sdg.io.files import write_whole
 from sdg.metrics.retrieval import retrieval_top1
 from sdg.models.clip import CLIP
 from sdg.models.noisy import NoisyEncoder
-from sdg.models.unet import UNetEncoder
 from sdg.report.levels import levels_figure
 from sdg.report.page import Page
 
@@ -44,7 +43,7 @@ def evaluate_encoder(config: DictConfig) -> None:
     """
     with run(config) as folder:
         noisy, clean = noisy_and_clean(config)
-        if isinstance(noisy, UNetEncoder) and noisy.reads_estimate:
+        if noisy.reads_estimate:
             noisy.attach(chosen_denoiser(config))
         schedule = Schedule(**noisy.schedule)
         for level in config.eval.levels:
@@ -120,8 +119,7 @@ def gradients(
     if not count or not held_out.has_captions:
         return [], {}
     denoiser = chosen_denoiser(config).to(images.device)
-    if isinstance(noisy, NoisyEncoder):
-        noisy.attach(denoiser)
+    noisy.attach(denoiser)
     side = denoiser.resolution
     if side != images.shape[-1]:
         raise UserError(

@@ -17,7 +17,6 @@ from sdg.data.requests import Request
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.models.encoder import Encoders
-from sdg.models.noisy import NoisyEncoder
 from sdg.similarity import RunContext, Similarity, Term, matched_levels
 from sdg.similarity.references import References
 
@@ -213,8 +212,6 @@ def build_similarity(
         UserError: the encoder cannot give a similarity that the run names.
     """
     image, resolution = encoders and encoders.image, denoiser.resolution
-    if isinstance(image, NoisyEncoder):
-        image.attach(denoiser)
     if image and image.resolution != resolution and not image.any_size:
         raise UserError(
             f"the encoder takes {image.resolution} pixels a side, the denoiser draws "

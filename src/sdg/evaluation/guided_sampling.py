@@ -126,7 +126,7 @@ class GuidedSampling(pl.LightningModule):
                 lambda x: (
                     self.encoder.encode(x, torch.zeros(1, dtype=torch.long, device=x.device)).z
                 ),
-                "denoiser" if getattr(self.encoder, "beside", None) else None,
+                "denoiser" if self.encoder.reads_estimate else None,
             )
         return found
 

@@ -61,7 +61,7 @@ class Method:
         recurrence_interval: the levels whose steps are repeated, as in `interval`.
         candidates: K for each sample, the likeliest of which goes on
             (`sdg.guidance.selection.Selection`); 1 chooses nothing.
-        select_at: the place in the noise range where it is chosen, in (0, 1).
+        select_at: the place in the noise range where it is chosen, in [0, 1].
     """
 
     # Whether the similarity is asked about x̂_0, so that a clean encoder fits, or about x_t.
@@ -108,6 +108,13 @@ class Method:
                 f"guidance.interval=[{low:g},{high:g}] holds no other. "
                 "Take more sampler.steps, a larger strength or a wider interval, or "
                 "guidance.gamma=0."
+            )
+        if self.candidates > 1 and not any(
+            s >= 0 and fraction(s, T) <= self.select_at for _, s in steps
+        ):
+            raise UserError(
+                f"guidance.select_at={self.select_at:g}: no step reaches so little noise before "
+                "the last, so no candidate would be chosen; raise it, or take more sampler.steps."
             )
 
     def guide(

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
+from sdg.diffusion.denoiser import Denoiser
 from sdg.models.stages import Encoded, stages
 
 __all__ = ["Encoders", "ImageEncoder", "TextEncoder"]
@@ -37,6 +38,14 @@ class ImageEncoder(ABC, nn.Module):
         Returns:
             unit embeddings (B, D), and {stage: map (B, C, H, W) or (B, C, tokens)}.
         """
+
+    @property
+    def reads_estimate(self) -> bool:
+        """Whether it reads the denoiser's x̂_0 beside x_t; `attach` has to come first then."""
+        return False
+
+    def attach(self, denoiser: Denoiser) -> None:
+        """Gives the encoder the denoiser beside which it reads; most need none."""
 
     @property
     def schedule(self) -> dict[str, Any] | None:

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sdg.diffusion.denoiser import Denoiser
 from sdg.models.clip import Normalise
 from sdg.models.encoder import ImageEncoder
 from sdg.models.recompute import Modulated, recomputed
@@ -56,9 +55,6 @@ class NoisyEncoder(ImageEncoder):
     @abstractmethod
     def read(self, x: Tensor, features: Tensor) -> Tensor:
         """The tower's output for normalised noisy images, (B, D)."""
-
-    def attach(self, denoiser: Denoiser) -> None:
-        """Gives the encoder the denoiser beside which it reads; most need none."""
 
     @property
     def calibrated(self) -> bool:

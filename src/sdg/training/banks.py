@@ -13,9 +13,10 @@ from sdg.io.shipped import on_this_machine
 
 __all__ = ["Bank", "Captions", "Neighbours", "SentenceFile", "Templates", "banks_of"]
 
-POOL = 32768  # captions that are encoded once, beside those of each batch
+POOL = 4096  # captions that are encoded once, beside those of each batch
 PART = 256  # sentences encoded at once
 HELD_OUT = 256  # captions of held-out images, for validation
+NEIGHBOURS_POOL = 32768  # of them, for groups of neighbours: near ones are rare
 NEAREST = 64  # captions of a group of neighbours
 VALIDATED = 8  # groups of neighbours in validation
 
@@ -71,7 +72,7 @@ class Captions(Bank):
         UserError: the data has no captions.
     """
 
-    name = "captions"
+    name, pool_size = "captions", POOL
 
     def __init__(self, train, held_out, size: int, encode: Encode):
         if not held_out.has_captions:
@@ -85,7 +86,7 @@ class Captions(Bank):
     def pool(self) -> Tensor | None:
         if self.train is None or not self.train.has_captions:
             return None
-        count, total = min(POOL, len(self.train)), len(self.train)
+        count, total = min(self.pool_size, len(self.train)), len(self.train)
         captions = [self.train.caption(k * total // count, variant=1 + k) for k in range(count)]
         return encoded(captions, self.encode)
 
@@ -118,7 +119,7 @@ class Neighbours(Captions):
         UserError: the data has no captions, or is a stream.
     """
 
-    name = "neighbours"
+    name, pool_size = "neighbours", NEIGHBOURS_POOL
 
     def __init__(self, train, held_out, size: int, encode: Encode):
         super().__init__(train, held_out, size, encode)
