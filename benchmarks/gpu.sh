@@ -12,7 +12,10 @@
 #   OUT=FOLDER       what comes of it (outputs/gpu), weights in pieces of at most 15 MiB:
 #                    cat denoiser.tar.* | tar x
 #   SECONDS_ALL=500  of the whole of `train`; the learning rates fall to zero by the clock
-#   DENOISER, CLIP, NOISY   further overrides of the three trainings
+#   FROM=FOLDER      weights to go on with: the denoiser is then trained beside the two encoders.
+#                    None: from nothing, one after another
+#   DENOISER, CLIP, NOISY, ON_POLICY   further overrides of the trainings; the last goes on with
+#                    the noise-aware encoder on what guidance makes
 #   TINY=1           a rehearsal: a few steps of small networks, on any machine
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,6 +24,7 @@ PYTHON=${PYTHON:-python3}
 OUT=${OUT:-outputs/gpu}
 SITE=${SITE:-/tmp/site}
 TINY=${TINY:-}
+FROM=${FROM:-}
 SECONDS_ALL=${SECONDS_ALL:-500}
 BATCH=256
 # Patches of 2 for the recipe's 4, at half the widths: 13 M parameters, 1.4 times its FLOPs.
@@ -90,34 +94,24 @@ PY
 say() { echo "[$((SECONDS - began)) s] $*"; }
 left() { echo $((SECONDS_ALL - (SECONDS - began))); }
 
-fit() {  # NAME SECONDS OVERRIDES...: trains one part by the clock, exports it in half precision
-  local name=$1 seconds=$2 time
-  shift 2
+fit() {  # NAME KIND SECONDS OVERRIDES...: trains one part by the clock, exports it in half precision
+  local name=$1 kind=$2 seconds=$3 time
+  shift 3
   time=$(printf '00:%02d:%02d:%02d' $((seconds / 3600)) $((seconds / 60 % 60)) $((seconds % 60)))
   say "$name: $seconds s"
   [ "$seconds" -ge 5 ] || { say "no time is left for it: raise SECONDS_ALL"; return 1; }
   "$PYTHON" train.py data=portraits "${data[@]}" trainer="$trainer" trainer.precision=bf16-mixed \
     lr_schedule._target_=sdg.training.module.timed_cosine +lr_schedule.seconds="$seconds" \
-    trainer.max_steps="$most" "+trainer.max_time='$time'" \
-    +trainer.enable_checkpointing=false callbacks.checkpoint=null half=true \
-    hydra.run.dir="$work/$name" "$@" 2>&1 | tee "$work/$name.log" | grep -v Warning || return 1
+    trainer.max_steps="$most" "+trainer.max_time='$time'" +trainer.limit_val_batches="$validated" \
+    trainer.val_check_interval=100000 +trainer.enable_checkpointing=false \
+    callbacks.checkpoint=null half=true "${more[@]}" \
+    hydra.run.dir="$work/$name" "$@" > "$work/$name.log" 2>&1 \
+    || { say "$name failed: $(tail -n 3 "$work/$name.log")"; return 1; }
   mkdir -p "$work/weights"
-  rm -f "$work/weights/$name.safetensors"
-  "$PYTHON" -m sdg.app.checkpoints convert --half "$work/$name/$name" "$work/weights/$name.safetensors"
-}
-
-picture() {  # NAME OVERRIDES...: 64 samples
-  local name=$1
-  shift
-  if "$PYTHON" sample.py data=portraits "${data[@]}" trainer="$trainer" batch_size=64 \
-    denoiser.weights="$work/weights/denoiser.safetensors" sampler=ddim sampler.steps="$steps" \
-    eval.judge=null eval.clip=null ++eval.reading=false ++eval.imagenet=false eval.real=2 \
-    eval.grid=64 num_samples="$samples" rerun=true hydra.run.dir="$work/$name" "$@" \
-    > "$work/$name.log" 2>&1; then
-    cp "$work/$name/grid.png" "$OUT/$name.png"
-  else
-    say "$name failed: $(tail -n 1 "$work/$name.log")"
-  fi
+  "$PYTHON" -m sdg.app.checkpoints convert --half "$work/$name/$kind" \
+    "$work/weights/$name.safetensors" || return 1
+  cp "$work/$name/$kind/README.md" "$work/weights/$name.md"
+  say "$name: done, $(tail -n 1 "$work/$name/metrics.csv" | cut -d, -f 1-4)"
 }
 
 pack() {  # NAME FILES...: $OUT/NAME.tar.aa, .ab, ...
@@ -127,23 +121,32 @@ pack() {  # NAME FILES...: $OUT/NAME.tar.aa, .ab, ...
   tar c -C "$work" "$@" | split -b 15m - "$OUT/$name.tar."
 }
 
+packed() {  # NAME PATTERNS...: what there is of it
+  local name=$1 files
+  shift
+  # shellcheck disable=SC2068
+  files=$(cd "$work" && ls $@ 2> /dev/null || true)
+  # shellcheck disable=SC2086
+  [ -z "$files" ] || pack "$name" $files
+}
+
 train() {
   install
   work=${WORK:-/tmp/sdg_gpu}
   rm -rf "$work"
   mkdir -p "$work" "$OUT"
-  trainer=auto workers=0
+  trainer=auto most=10000000 validated=1.0 more=()
+  local size=100000 held_out=2000 workers=0 network=$NETWORK start=25
   if "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
-    trainer=gpu workers=10
+    trainer=gpu workers=6 more=(+optimizer.fused=true)
   fi
-  local size=100000 held_out=2000 network=$NETWORK compile=true more=()
-  steps=50 samples=64 most=10000000  # steps of a training: the clock ends it
-  [ $trainer = gpu ] && more=(+optimizer.fused=true)
   if [ -n "$TINY" ]; then
-    size=200 held_out=100 network=$SMALL_NETWORK compile=false
-    steps=2 samples=4 most=4 BATCH=16 SECONDS_ALL=10000
+    size=200 held_out=100 network=$SMALL_NETWORK most=4 BATCH=16 SECONDS_ALL=10000 start=10
+    validated=1
+    more+=(callbacks.ema.decay=0.5)
   fi
-  data=(data.size=$size data.held_out=$held_out data.cache="$work/data" data.num_workers=$workers)
+  data=(data.size=$size data.held_out=$held_out data.cache="$work/data" data.num_workers=$workers
+    data.batch_size=$BATCH)
   say "rendering $size portraits"
   "$PYTHON" -c "
 import sys
@@ -151,35 +154,35 @@ from sdg.data.portraits_data import PortraitsData
 if __name__ == '__main__':
     data = PortraitsData(size=$size, held_out=$held_out, cache='$work/data', batch_size=1)
     data.prepare_data()"
-  # Each part spends some 25 s outside its training: imports, compiling, export.
-  local out=25
-  [ -z "$TINY" ] || out=10
+  # Where there are weights to go on with, the denoiser is trained beside the two encoders.
+  local denoiser=$work/weights/denoiser.safetensors clip=$work/weights/clip.safetensors
+  local first=$(($(left) * 45 / 100)) go_on=() until
+  until=$((SECONDS + first))
   say "training"
-  denoiser() {  # COMPILE
-    # shellcheck disable=SC2086
-    fit denoiser $(($(left) * 62 / 100 - out)) $network compile="$1" \
-      +trainer.limit_val_batches=0 data.batch_size=$BATCH optimizer.lr=1e-3 \
-      "${more[@]}" ${DENOISER:-}
-  }
-  denoiser $compile || denoiser false  # a machine may lack a compiler
-  pack denoiser weights/denoiser.safetensors weights/denoiser.md
-  picture preview guidance.gamma=0
-  if [ "$(left)" -gt $((out * 3)) ]; then
-    # shellcheck disable=SC2086
-    if fit clip $(($(left) * 45 / 100 - out)) encoder=clip data.batch_size=$BATCH \
-      "${more[@]}" ${CLIP:-}; then
-      pack encoders weights/clip.safetensors weights/clip.md
-    fi
+  # shellcheck disable=SC2086
+  if [ -n "$FROM" ]; then
+    fit denoiser denoiser $((first - start)) init="$FROM/denoiser.safetensors" ${DENOISER:-} &
+    go_on=(init="$FROM/clip_noisy.safetensors" module.denoiser="$FROM/denoiser.safetensors")
+    fit clip clip $((first * 40 / 100 - start)) encoder=clip init="$FROM/clip.safetensors" ${CLIP:-} \
+      || clip=$FROM/clip.safetensors
+  else
+    first=$(($(left) * 75 / 100))
+    fit denoiser denoiser $((first * 60 / 100 - start)) $network ${DENOISER:-}
+    fit clip clip $((first * 20 / 100 - start)) encoder=clip ${CLIP:-}
+    go_on=(module.denoiser="$denoiser") until=$((SECONDS + first * 20 / 100))
   fi
-  local clip=$work/weights/clip.safetensors
-  if [ -f "$clip" ] && [ "$(left)" -gt $((out * 2)) ]; then
-    # shellcheck disable=SC2086
-    if fit clip_noisy $(($(left) - out - out / 2)) encoder=clip_noisy encoder.clip="$clip" \
-      module.denoiser="$work/weights/denoiser.safetensors" data.batch_size=$BATCH "${more[@]}" ${NOISY:-}; then
-      pack encoders weights/clip.{safetensors,md} weights/clip_noisy.{safetensors,md}
-      picture guided encoder.weights="$work/weights/clip_noisy.safetensors" encoder.clip="$clip"
-    fi
-  fi
+  # shellcheck disable=SC2086
+  fit clip_noisy clip_noisy $((until - SECONDS - start)) encoder=clip_noisy encoder.clip="$clip" \
+    "${go_on[@]}" ${NOISY:-} || cp "$FROM/clip_noisy.safetensors" "$work/weights"
+  wait
+  [ -f "$denoiser" ] || denoiser=$FROM/denoiser.safetensors
+  # shellcheck disable=SC2086
+  fit on_policy clip_noisy $(($(left) - start)) encoder=clip_noisy encoder.clip="$clip" \
+    module.denoiser="$denoiser" init="$work/weights/clip_noisy.safetensors" \
+    module.on_policy_share=0.5 ${ON_POLICY:-} || true
+  wait
+  packed denoiser "weights/denoiser.*"
+  packed encoders "weights/clip*" "weights/on_policy*"
   local logs
   logs=$(cd "$work" && ls ./*.log ./*/metrics.csv ./*/config.yaml 2> /dev/null || true)
   # shellcheck disable=SC2086

@@ -172,7 +172,7 @@ def clip_noisy(config: DictConfig, plain: dict, data: Data) -> pl.LightningModul
             f"module.bank={','.join(banks)} takes the sentences from the data: set "
             "data.captions=true, or module.bank=templates or a file of sentences."
         )
-    needed = module.score_weight or module.tower == "denoiser"
+    needed = module.score_weight or module.on_policy_share or module.tower == "denoiser"
     denoiser = load_denoiser(module.denoiser) if needed and module.denoiser else None
     return instantiate(
         config.module,

@@ -1,6 +1,6 @@
 """Cartoon portraits of DiceBear's styles, every attribute known; by default avataaars."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,8 @@ class Portraits(ImageSet):
 
     Items, fetched a batch at a time, are dictionaries: `image` float (B, 3, H, W) in [-1, 1],
     `factors` integers (B, F), −1 for what is not there, and with `captions` a list of B sentences,
-    `caption`, worded anew each time.
+    `caption`, worded anew each time. With `hard_negatives` they also hold `negatives`, B lists of
+    so many captions that are wrong in one value.
 
     Arguments:
         size: number of images.
@@ -41,6 +42,7 @@ class Portraits(ImageSet):
         resolution: side in pixels.
         cache: folder for rendered images; None renders in memory.
         captions: give captions with the images.
+        hard_negatives: captions that are nearly right, given with each.
         combinations: only images that show a pair of values that is held out, instead of only
             images that show none.
         style: of DiceBear, or several; several have a factor `artist`.
@@ -66,10 +68,12 @@ class Portraits(ImageSet):
         captions: bool = False,
         combinations: bool = False,
         style: str | Sequence[str] = "avataaars",
+        hard_negatives: int = 0,
     ):
         self.resolution, self.cache = integer("data.resolution", resolution, 16, 1024), cache
         self.size, self.seed = integer("data.size", size, 1), seed
         self.captions, self.combinations = captions, combinations
+        self.hard_negatives = integer("data.hard_negatives", hard_negatives, 0)
         self.style = portrait_style(style)
         self.attributes: dict[str, tuple[str, ...]] = self.style.factors
         self.classes = {factor: self.zero_shot_captions(factor) for factor in self.attributes}
@@ -202,7 +206,34 @@ class Portraits(ImageSet):
         if self.captions:
             variants = torch.randint(1 << 30, (len(indices),)).tolist()
             batch["caption"] = [self.caption(i, k) for i, k in zip(indices, variants, strict=True)]
+            if self.hard_negatives:
+                pairs = zip(indices, batch["caption"], variants, strict=True)
+                batch["negatives"] = [self.negatives(i, told, k) for i, told, k in pairs]
         return batch
+
+    def negatives(self, index: int, caption: str, variant: int) -> list[str]:
+        """Captions of an image that name what its `caption` names, one value of it wrong."""
+        rng = np.random.default_rng([self.seed, 1 + index, variant, 1])
+        names = [factor for factor in self.attributes if factor in self.all_named(caption)]
+        wrong = []
+        for _ in range(self.hard_negatives):
+            row = with_one_changed(self.factors[index], names, self.attributes, rng)
+            wrong.append(self.style.describe(row, rng, names))
+        return wrong
 
     def __getitem__(self, index: int) -> dict:
         return {key: value[0] for key, value in self.__getitems__([index]).items()}
+
+
+def with_one_changed(
+    factors: np.ndarray,
+    names: Sequence[str],
+    attributes: Mapping[str, Sequence[str]],
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Factors, (F,), one of those in `names` with another of its values."""
+    changed = factors.copy()
+    column = list(attributes).index(names[rng.integers(len(names))])
+    count = len(attributes[list(attributes)[column]])
+    changed[column] = (changed[column] + rng.integers(1, count)) % count
+    return changed

@@ -28,6 +28,7 @@ class PortraitsData(Data):
             `held_out`, or `combinations`: images that show a pair of values that no other part has.
         cache: folder of rendered images.
         captions: give captions with the images.
+        hard_negatives: captions that are wrong in one value, given with each training image's.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class PortraitsData(Data):
         split: str = "held_out",
         cache: str | None = None,
         captions: bool = False,
+        hard_negatives: int = 0,
         batch_size: int = 32,
         num_workers: int = 0,
     ):
@@ -50,6 +52,7 @@ class PortraitsData(Data):
             integer("data.seed", seed, 0),
         )
         self.extras = {"cache": cache, "captions": captions, "style": style}
+        self.hard_negatives = hard_negatives
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -74,8 +77,8 @@ class PortraitsData(Data):
             every += [self.train.caption(k % count, k, names), self.train.caption(k % count, k)]
         return every
 
-    def part(self, size: int, seed: int, combinations: bool = False) -> Portraits:
-        return Portraits(size, seed, self.resolution, combinations=combinations, **self.extras)
+    def part(self, size: int, seed: int, **options) -> Portraits:
+        return Portraits(size, seed, self.resolution, **self.extras, **options)
 
     @cached_property
     def combinations(self) -> Portraits:
@@ -111,5 +114,5 @@ class PortraitsData(Data):
                 else self.part(self.sizes[1], self.seed + 1)
             )
         if stage == "fit" and self.train is None:
-            self.train = self.part(self.sizes[0], self.seed)
+            self.train = self.part(self.sizes[0], self.seed, hard_negatives=self.hard_negatives)
         super().setup(stage)

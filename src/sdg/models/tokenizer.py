@@ -52,8 +52,8 @@ class WordTokenizer:
         Raises:
             UserError: an empty sentence, an unknown word, or too many words.
         """
-        tokens = torch.zeros(len(sentences), self.context_length, dtype=torch.long)
-        for row, sentence in zip(tokens, sentences, strict=True):
+        rows = []
+        for sentence in sentences:
             words = words_of(sentence)
             if not words:
                 raise UserError(
@@ -72,6 +72,6 @@ class WordTokenizer:
                     f"the prompt {sentence!r} has {len(words)} words; the encoder takes at most "
                     f"{self.context_length - 2}."
                 )
-            ids = [len(self.index) + 1, *(self.index[word] for word in words), len(self.index) + 2]
-            row[: len(ids)] = torch.tensor(ids)
-        return tokens
+            ids = [len(self.index) + 1, *map(self.index.get, words), len(self.index) + 2]
+            rows.append(ids + [0] * (self.context_length - len(ids)))
+        return torch.tensor(rows, dtype=torch.long).view(-1, self.context_length)

@@ -25,6 +25,11 @@ class CLIPTraining(TrainingModule):
 
         v Σ_factors CE(softmax_k c · cos(E(x), E_text(caption of class k)), class of x)
 
+    and, where the data gives captions that are wrong in one word (`data.hard_negatives`), a fourth
+    (after Yuksekgonul et al. 2023, arXiv 2210.01936), over an image's own caption and those
+
+        u CE(softmax_k c · cos(E(x), E_text(y_k)), own)
+
     A batch's captions can mostly be told apart by what is largest in an image; that term asks for
     every factor of each. Captions alone make an encoder forget what they never say, such as where
     the object is: two images with one caption become nearly one point, and a fine-tune can hardly
@@ -36,6 +41,7 @@ class CLIPTraining(TrainingModule):
         clip: the two towers.
         instance_weight: w; 0 is plain CLIP.
         class_weight: v; 0 leaves labels unused.
+        negative_weight: u.
         instance_noise: σ, in units of [-1, 1].
         instance_scale: c'.
     """
@@ -47,11 +53,13 @@ class CLIPTraining(TrainingModule):
         instance_noise: float = 0.3,
         instance_scale: float = 50.0,
         class_weight: float = 0.0,
+        negative_weight: float = 0.0,
         **training,
     ):
         super().__init__("clip", clip, **training)
         self.weight, self.noise, self.scale = instance_weight, instance_noise, instance_scale
         self.class_weight = number("module.class_weight", class_weight, 0)
+        self.negative_weight = number("module.negative_weight", negative_weight, 0)
 
     def training_step(self, batch: dict, index: int) -> Tensor:
         image, text = self.model(batch["image"], batch["caption"])
@@ -64,6 +72,10 @@ class CLIPTraining(TrainingModule):
             classified = self.classification(image, batch)
             self.log("train/class_loss", classified, prog_bar=True)
             loss = loss + self.class_weight * classified
+        if self.negative_weight:
+            told_apart = self.telling_apart(image, text, batch)
+            self.log("train/negative_loss", told_apart, prog_bar=True)
+            loss = loss + self.negative_weight * told_apart
         if self.weight:
             view = self.model.encode_image(
                 batch["image"] + self.noise * torch.randn_like(batch["image"])
@@ -95,6 +107,22 @@ class CLIPTraining(TrainingModule):
             if (labels >= 0).any()
         ]
         return torch.stack(losses).mean()
+
+    def telling_apart(self, image: Tensor, text: Tensor, batch: dict) -> Tensor:
+        """Cross-entropy of an image's caption among captions that are nearly right, the mean.
+
+        Raises:
+            UserError: the data gives none.
+        """
+        if batch.get("negatives") is None:
+            raise UserError(
+                "module.negative_weight needs captions that are nearly right, which data=portraits "
+                "gives: set data.hard_negatives=4, or module.negative_weight=0."
+            )
+        wrong = self.model.encode_text(sum(batch["negatives"], []))
+        every = torch.cat([text[:, None], wrong.view(len(text), -1, text.shape[1])], 1)
+        logits = self.model.logit_scale * torch.einsum("bd,bkd->bk", image, every)
+        return F.cross_entropy(logits.float(), logits.new_zeros(len(logits), dtype=torch.long))
 
     def validation_step(self, batch: dict, index: int) -> None:
         image = self.model.encode_image(batch["image"])

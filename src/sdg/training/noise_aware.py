@@ -20,6 +20,7 @@ from sdg.models.unet import UNetEncoder
 from sdg.training.banks import banks_of
 from sdg.training.contrastive import contrastive_loss
 from sdg.training.module import TrainingModule
+from sdg.training.on_policy import OnPolicy
 from sdg.training.posterior import (
     calibration_error,
     log_posterior,
@@ -90,10 +91,12 @@ class NoiseAwareFinetuning(TrainingModule):
         robust_radius: ρ, how far images are moved towards a sentence at random before they are
             read, in units of the noise; for a calibrated encoder.
         estimate: with `tower=denoiser`, read the denoiser's x̂_0(x_t) beside x_t.
+        on_policy_share: of a batch, how much is made by guidance, as `OnPolicy` says.
+        on_policy_steps, on_policy_gamma: its n, and its largest γ.
 
     Raises:
-        UserError: no objective has a weight; `tower=denoiser` has no denoiser; score matching has
-            no denoiser, or one of other images or noise levels.
+        UserError: no objective has a weight; `tower=denoiser` has no denoiser; score matching or
+            `on_policy_share` has no denoiser, or one of other images or noise levels.
     """
 
     def __init__(
@@ -119,6 +122,9 @@ class NoiseAwareFinetuning(TrainingModule):
         level_power: float = 1.0,
         estimate: bool = False,
         robust_radius: float = 0.0,
+        on_policy_share: float = 0.0,
+        on_policy_steps: int = 8,
+        on_policy_gamma: float = 15.0,
         **training,
     ):
         weights = {
@@ -170,7 +176,13 @@ class NoiseAwareFinetuning(TrainingModule):
             self.denoiser = denoiser
             encoder.attach(denoiser)
         if weights["score"]:
-            self.denoiser, self.matching = denoiser, levels_of(denoiser, self.schedule, resolution)
+            levels = levels_of("module.score_weight", denoiser, self.schedule, resolution)
+            self.denoiser, self.matching = denoiser, levels
+        self.on_policy_share, self.on_policy = number("module.on_policy_share", on_policy_share, 0, 1), None
+        if on_policy_share:
+            levels = levels_of("module.on_policy_share", denoiser, self.schedule, resolution)
+            self.denoiser = denoiser
+            self.on_policy = OnPolicy(denoiser, self.schedule, levels, on_policy_steps, on_policy_gamma)
 
     def setup(self, stage: str) -> None:
         if self.model.calibrated and self.banks is None:
@@ -191,8 +203,11 @@ class NoiseAwareFinetuning(TrainingModule):
         groups = [bank.sample(batch) for bank in self.banks or ()]
         if self.robust_radius:
             x_t = self.perturbed(x_t, t, one_of(one_of(groups)))
+        drawn = len(x0) - round(self.on_policy_share * len(x0))
+        if drawn < len(x0):
+            x_t, x0 = self.with_guided(x_t, x0, t, drawn, one_of(one_of(groups)))
         if self.weights["score"]:
-            first = x_t[: self.score_batch].requires_grad_()
+            first = x_t[: min(self.score_batch, drawn)].requires_grad_()
             # Neither the compiled forward nor a fused attention can be differentiated twice.
             with sdpa_kernel(SDPBackend.MATH):
                 z = self.model.embed(first, t[: len(first)])
@@ -246,6 +261,21 @@ class NoiseAwareFinetuning(TrainingModule):
         log_q = log_posterior(self.model(x, t), text).gather(1, k)[:, 0]
         sigma = (1 - self.schedule.alpha_bar(t, x.device)).sqrt().to(x.dtype)
         return moved_uphill(log_q, x, self.robust_radius * share * sigma)
+
+    def with_guided(
+        self, x_t: Tensor, x0: Tensor, t: Tensor, drawn: int, text: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The batch's images, noisy and clean, those from `drawn` on made by guidance.
+
+        Each is guided by a sentence at random, its belief taken over `text`, (K, D).
+        """
+        k = torch.randint(len(text), (len(x0) - drawn, 1), device=x0.device)
+
+        def log_belief(x: Tensor, level: Tensor) -> Tensor:
+            return log_posterior(self.model(x, level), text).gather(1, k)[:, 0]
+
+        guided, finished = self.on_policy(x0[drawn:], t[drawn:], log_belief)
+        return torch.cat([x_t[:drawn], guided]), torch.cat([x0[:drawn], finished])
 
     def score_matching(
         self, z: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, clean: Tensor, text: Tensor
@@ -372,7 +402,9 @@ def encoder_from(
     )
 
 
-def levels_of(denoiser: Denoiser | None, schedule: Schedule, resolution: int) -> Tensor:
+def levels_of(
+    key: str, denoiser: Denoiser | None, schedule: Schedule, resolution: int
+) -> Tensor:
     """The denoiser's level with the same ᾱ, for each of the encoder's T levels; integers, (T,).
 
     Raises:
@@ -380,8 +412,7 @@ def levels_of(denoiser: Denoiser | None, schedule: Schedule, resolution: int) ->
     """
     if denoiser is None:
         raise UserError(
-            "module.score_weight needs a denoiser: set module.denoiser=FILE, or "
-            "module.score_weight=0."
+            f"{key} needs a denoiser: set module.denoiser=FILE, or {key}=0."
         )
     if denoiser.resolution != resolution:
         raise UserError(
