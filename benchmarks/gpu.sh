@@ -107,7 +107,6 @@ fit() {  # NAME KIND SECONDS OVERRIDES...: trains one part by the clock, exports
     callbacks.checkpoint=null half=true "${more[@]}" \
     hydra.run.dir="$work/$name" "$@" > "$work/$name.log" 2>&1 \
     || { say "$name failed: $(tail -n 3 "$work/$name.log")"; return 1; }
-  mkdir -p "$work/weights"
   "$PYTHON" -m sdg.app.checkpoints convert --half "$work/$name/$kind" \
     "$work/weights/$name.safetensors" || return 1
   cp "$work/$name/$kind/README.md" "$work/weights/$name.md"
@@ -133,12 +132,11 @@ packed() {  # NAME PATTERNS...: what there is of it
 train() {
   install
   work=${WORK:-/tmp/sdg_gpu}
-  rm -rf "$work"
-  mkdir -p "$work" "$OUT"
+  mkdir -p "$work/weights" "$OUT"
   trainer=auto most=10000000 validated=1.0 more=()
   local size=100000 held_out=2000 workers=0 network=$NETWORK start=25
   if "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
-    trainer=gpu workers=6 more=(+optimizer.fused=true)
+    trainer=gpu workers=6
   fi
   if [ -n "$TINY" ]; then
     size=200 held_out=100 network=$SMALL_NETWORK most=4 BATCH=16 SECONDS_ALL=10000 start=10

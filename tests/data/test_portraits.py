@@ -344,6 +344,20 @@ def test_items_are_images_factors_and_captions():
         data.caption(0, 0, ["shape"])
 
 
+def test_hard_negatives_are_wrong_in_one_value_of_what_the_caption_names():
+    data = Portraits(50, 0, 16, captions=True, hard_negatives=4)
+    data._images = np.zeros((50, 16, 16, 3), np.uint8)
+    batch = data.__getitems__(list(range(50)))
+    for caption, negatives in zip(batch["caption"], batch["negatives"], strict=True):
+        named = data.all_named(caption)
+        assert len(negatives) == 4
+        for negative in negatives:
+            said = data.all_named(negative)
+            wrong = [factor for factor in named if factor in said and said[factor] != named[factor]]
+            unsaid = set(named) - set(said)  # no beard has no colour
+            assert len(wrong) == 1 and unsaid <= {"hair_colour"}, (caption, negative)
+
+
 def test_the_split_decides_what_sampling_asks_for():
     for split, seed, size in (("held_out", 1, 8), ("combinations", 2, 2)):
         data = PortraitsData(16, size=4, held_out=8, split=split)

@@ -417,6 +417,8 @@ def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
         "module.score_batch=4",
         f"module.estimate={estimate}",
         "module.robust_radius=0.5",
+        "module.on_policy_share=0.5",
+        "module.on_policy_steps=2",
         f"hydra.run.dir={tmp_path}/run",
     )
     encoder = load_clip_noisy(tmp_path / "run" / "clip_noisy")
@@ -439,6 +441,11 @@ def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
         (["module.tower=denoiser"], "set module.denoiser=FILE"),
         (["module.estimate=true"], "own half: set module.tower=denoiser"),
         (["module.robust_radius=1"], "needs module.posterior_weight or module.score_weight"),
+        (["module.on_policy_share=0.5"], "needs module.posterior_weight or module.score_weight"),
+        (
+            ["module.posterior_weight=1", "module.bank=templates", "module.on_policy_share=0.5"],
+            "module.on_policy_share needs a denoiser: set module.denoiser=FILE",
+        ),
         (["module.contrastive_weight=0", "module.cosine_weight=0"], "every objective has weight 0"),
         (["module.posterior_weight=1"], "set data.captions=true"),
         (
@@ -458,6 +465,39 @@ def test_an_objective_that_lacks_something_says_what(run, weights, tmp_path, ove
             f"encoder.clip={weights}/clip.safetensors",
             "trainer.max_steps=1",
             *overrides,
+            f"hydra.run.dir={tmp_path}/run",
+        )
+
+
+def test_a_clip_learns_from_captions_that_are_wrong_in_one_value(run, tmp_path):
+    folder = tmp_path / "run"
+    run(
+        "train.py",
+        "data=portraits",
+        "encoder=clip",
+        *SMALL,
+        "data.resolution=32",
+        "encoder.model.vision_cfg.timm_model_name=resnet_small",
+        "trainer.max_steps=2",
+        "data.hard_negatives=3",
+        "module.negative_weight=1",
+        f"hydra.run.dir={folder}",
+    )
+    with open(folder / "metrics.csv") as file:
+        told = [row["train/negative_loss"] for row in csv.DictReader(file)]
+    # Before it has learned anything one of four captions is as good as another.
+    assert abs(float(next(filter(None, told))) - np.log(4)) < 0.3
+
+
+def test_a_clip_without_such_captions_says_where_they_come_from(run, tmp_path):
+    with pytest.raises(SystemExit, match=r"set data\.hard_negatives=4"):
+        run(
+            "train.py",
+            "data=shapes",
+            "encoder=clip",
+            *SMALL,
+            "trainer.max_steps=1",
+            "module.negative_weight=1",
             f"hydra.run.dir={tmp_path}/run",
         )
 

@@ -166,11 +166,15 @@ class NoiseAwareFinetuning(TrainingModule):
         self.bank_names, self.bank_size, self.banks = bank, bank_size, None
         self.level_power = number("module.level_power", level_power, 0.1, 10)
         self.robust_radius = number("module.robust_radius", robust_radius, 0)
-        if self.robust_radius and not calibrated:
-            raise UserError(
-                "module.robust_radius moves images by an encoder's belief, which needs "
-                "module.posterior_weight or module.score_weight above 0."
-            )
+        for key, value in {
+            "robust_radius": robust_radius,
+            "on_policy_share": on_policy_share,
+        }.items():
+            if value and not calibrated:
+                raise UserError(
+                    f"module.{key} moves images by an encoder's belief, which needs "
+                    "module.posterior_weight or module.score_weight above 0."
+                )
         self.score_batch, self.denoiser = integer("module.score_batch", score_batch, 1), None
         if estimate:
             self.denoiser = denoiser
@@ -178,11 +182,14 @@ class NoiseAwareFinetuning(TrainingModule):
         if weights["score"]:
             levels = levels_of("module.score_weight", denoiser, self.schedule, resolution)
             self.denoiser, self.matching = denoiser, levels
-        self.on_policy_share, self.on_policy = number("module.on_policy_share", on_policy_share, 0, 1), None
+        self.on_policy_share = number("module.on_policy_share", on_policy_share, 0, 1)
+        self.on_policy: OnPolicy | None = None
         if on_policy_share:
             levels = levels_of("module.on_policy_share", denoiser, self.schedule, resolution)
             self.denoiser = denoiser
-            self.on_policy = OnPolicy(denoiser, self.schedule, levels, on_policy_steps, on_policy_gamma)
+            self.on_policy = OnPolicy(
+                denoiser, self.schedule, levels, on_policy_steps, on_policy_gamma
+            )
 
     def setup(self, stage: str) -> None:
         if self.model.calibrated and self.banks is None:
@@ -198,12 +205,14 @@ class NoiseAwareFinetuning(TrainingModule):
     def training_step(self, batch: dict, index: int) -> Tensor:
         x0 = batch["image"]
         t = self.draw_levels(len(x0)).to(x0.device)
+        drawn = len(x0) - round(self.on_policy_share * len(x0))
+        if self.on_policy:
+            t[drawn:] = self.on_policy.lowered(t[drawn:])
         noise = torch.randn_like(x0)
         x_t = self.schedule.q_sample(x0, t, noise)
         groups = [bank.sample(batch) for bank in self.banks or ()]
         if self.robust_radius:
             x_t = self.perturbed(x_t, t, one_of(one_of(groups)))
-        drawn = len(x0) - round(self.on_policy_share * len(x0))
         if drawn < len(x0):
             x_t, x0 = self.with_guided(x_t, x0, t, drawn, one_of(one_of(groups)))
         if self.weights["score"]:
@@ -402,18 +411,14 @@ def encoder_from(
     )
 
 
-def levels_of(
-    key: str, denoiser: Denoiser | None, schedule: Schedule, resolution: int
-) -> Tensor:
+def levels_of(key: str, denoiser: Denoiser | None, schedule: Schedule, resolution: int) -> Tensor:
     """The denoiser's level with the same ᾱ, for each of the encoder's T levels; integers, (T,).
 
     Raises:
         UserError: there is no denoiser, or one of other images or levels.
     """
     if denoiser is None:
-        raise UserError(
-            f"{key} needs a denoiser: set module.denoiser=FILE, or {key}=0."
-        )
+        raise UserError(f"{key} needs a denoiser: set module.denoiser=FILE, or {key}=0.")
     if denoiser.resolution != resolution:
         raise UserError(
             f"module.denoiser draws {denoiser.resolution} pixels a side, but "
