@@ -74,6 +74,7 @@ class Pipeline:
             None for a pipeline that knows no sentence and no reference.
         clip: reads sentences, into the space of `encoder`.
         gamma: γ, where a call names none.
+        interval: of the noise range, in which a call that names no guidance is guided.
         sampler: where a call names none; None is DDPM with 100 steps.
         negative_captions: beside which a sentence is weighed: draws of what images show.
         resolution: side of a sample in pixels; None takes the denoiser's own, else the encoder's.
@@ -86,6 +87,7 @@ class Pipeline:
         clip: TextEncoder | None = None,
         *,
         gamma: float = 1.0,
+        interval: Sequence[float] = (0.0, 1.0),
         sampler: Sampler | None = None,
         negative_captions: Sequence[str] = (),
         resolution: int | None = None,
@@ -93,7 +95,8 @@ class Pipeline:
         self.denoiser, self.encoder, self.clip = denoiser, encoder, clip
         if encoder is not None:
             encoder.attach(denoiser)
-        self.gamma, self.sampler = number("gamma", gamma), sampler or DDPM(100)
+        self.gamma, self.interval = number("gamma", gamma), interval
+        self.sampler = sampler or DDPM(100)
         self.negative_captions = list(negative_captions)
         own = None if encoder is None else encoder.resolution
         self.resolution = resolution or denoiser.resolution or own
@@ -118,7 +121,8 @@ class Pipeline:
             load_clip_noisy(folder / index["encoder"]),
             load_clip(folder / index["clip"]),
             gamma=index["gamma"],
-            sampler=DDPM(index["steps"]),
+            interval=index.get("interval", (0.0, 1.0)),
+            sampler=DDPM(index["steps"], index.get("spacing", "linspace")),
             negative_captions=(folder / captions).read_text().splitlines() if captions else (),
         )
 
@@ -219,7 +223,9 @@ class Pipeline:
         if not prompts:
             raise UserError("prompt is an empty list; name at least one sentence, or leave it out.")
         sampler = sampler or self.sampler
-        method = guidance or SemanticGuidance(self.gamma if gamma is None else gamma)
+        method = guidance or SemanticGuidance(
+            self.gamma if gamma is None else gamma, interval=self.interval
+        )
         if guidance is not None and gamma is not None:
             raise UserError("gamma belongs to a guidance of one's own: give it there, not here.")
         method.check(sampler)

@@ -14,7 +14,7 @@ from sdg.errors import UserError, choice, integer
 
 __all__ = ["KINDS", "Schedule"]
 
-SPACINGS = ("linspace", "leading", "trailing")
+SPACINGS = ("linspace", "leading", "trailing", "towards_noise")
 
 KINDS = ("linear", "cosine")
 
@@ -126,7 +126,10 @@ class Schedule:
         """The respaced grid as pairs (t, s) from noise to image; the last s is −1.
 
         `linspace` takes both ends of the range, `leading` starts at t = 0, `trailing` ends at
-        t = T−1 (Lin et al. 2023, arXiv 2305.08891, table 2).
+        t = T−1 (Lin et al. 2023, arXiv 2305.08891, table 2). `towards_noise`, ours, takes
+        both ends and is densest near the noise, where guided samples decide what they show:
+
+            t_i = min((T−1)(1 − (i/(N−1))²), t_{i−1} − 1),   i = 0 … N−1
         """
         integer("sampler.steps", count, 1, self.T)
         choice("sampler.spacing", spacing, SPACINGS)
@@ -137,12 +140,26 @@ class Schedule:
                 if count > 1
                 else torch.tensor([self.T - 1.0])
             )
+        elif spacing == "towards_noise":
+            return self.pairs(self.towards_noise(count))
         elif spacing == "leading":
             levels = index * (self.T // count)
         else:
             levels = ((index + 1) * (self.T / count)).round() - 1
-        descending = levels.round().long().flip(0).tolist()
-        return list(zip(descending, [*descending[1:], -1], strict=True))
+        return self.pairs(levels.round().long().flip(0).tolist())
+
+    def towards_noise(self, count: int) -> list[int]:
+        """`count` levels from T−1 down to 0, dense near T−1."""
+        levels = [self.T - 1]
+        for i in range(1, count):
+            level = round((self.T - 1) * (1 - (i / (count - 1)) ** 2))
+            levels.append(max(min(level, levels[-1] - 1), count - 1 - i))
+        return levels
+
+    @staticmethod
+    def pairs(levels: list[int]) -> list[tuple[int, int]]:
+        """Each of these falling levels with the next, the last with −1."""
+        return list(zip(levels, [*levels[1:], -1], strict=True))
 
     def match(self, alpha_bar: Tensor, tolerance: float = 0.05) -> Tensor:
         """The levels of this schedule whose ᾱ is nearest, compared by the angle arctan(√(1−ᾱ)/√ᾱ).
