@@ -1,5 +1,7 @@
 """q(x_t | x_0), its grids and its posterior, against Bayes' rule and diffusers."""
 
+import itertools
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
@@ -139,6 +141,18 @@ def test_grid_equals_diffusers(spacing, count):
     grid = Schedule("linear", 1000).steps(count, spacing)
     assert [t for t, _ in grid] == theirs
     assert [s for _, s in grid] == [*theirs[1:], -1]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 40, 999, 1000])
+def test_the_grid_towards_noise_is_quadratic_as_far_as_levels_are_whole_and_distinct(count):
+    grid = Schedule("cosine", 1000).steps(count, "towards_noise")
+    levels = [t for t, _ in grid]
+    assert [s for _, s in grid] == [*levels[1:], -1]
+    assert levels[0] == 999 and levels[-1] == (0 if count > 1 else 999)
+    assert all(later < level for level, later in itertools.pairwise(levels))
+    if count <= 40:  # with more, the noisiest levels are taken one by one
+        ideal = [999 * (1 - (i / max(1, count - 1)) ** 2) for i in range(count)]
+        assert max(abs(a - b) for a, b in zip(levels, ideal, strict=True)) < 1
 
 
 @pytest.mark.parametrize(
