@@ -11,33 +11,27 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
-from sdg.metrics.retrieval import retrieval_top1
 from sdg.models.clip import CLIP
-from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.models.noisy import NoisyEncoder
-from sdg.models.towers import at_resolution
-from sdg.models.unet import UNetEncoder
 from sdg.training.banks import banks_of
 from sdg.training.contrastive import contrastive_loss
-from sdg.training.module import TrainingModule
+from sdg.training.encoder_validation import EncoderValidation
 from sdg.training.on_policy import OnPolicy
 from sdg.training.posterior import (
-    calibration_error,
     log_posterior,
     moved_uphill,
     score_error,
     soft_cross_entropy,
 )
+from sdg.training.starting_encoder import denoiser_levels, starting_encoder
 
 __all__ = ["NoiseAwareFinetuning"]
 
-RETRIEVED = 500  # images among which validation finds each
 MAX_SNR = (
     5  # above it the weight of score matching falls, so that small t does not outweigh the rest
 )
 
 
-class NoiseAwareFinetuning(TrainingModule):
+class NoiseAwareFinetuning(EncoderValidation):
     """Pulls E(x_t, t) to the clean E(x_0) of the same image and away from those of others.
 
     After Liu et al. 2022 (arXiv 2112.05744),
@@ -61,9 +55,6 @@ class NoiseAwareFinetuning(TrainingModule):
     twice; each step takes one bank at random, and one of its groups of sentences.
 
     The teacher sees x_0 at its own resolution, the copy x_t at the denoiser's.
-
-    Validation is retrieval: is z' of its own image the nearest to z among the first 500 held-out
-    ones of a process? Over t, beside the clean encoder.
 
     Arguments:
         clip: the clean teacher; it is frozen.
@@ -141,7 +132,7 @@ class NoiseAwareFinetuning(TrainingModule):
                 "posterior_weight or score_weight."
             )
         calibrated = weights["posterior"] + weights["score"] > 0
-        encoder = encoder_from(
+        encoder = starting_encoder(
             choice("module.tower", tower, ("clip", "denoiser")),
             clip,
             denoiser,
@@ -180,12 +171,12 @@ class NoiseAwareFinetuning(TrainingModule):
             self.denoiser = denoiser
             encoder.attach(denoiser)
         if weights["score"]:
-            levels = levels_of("module.score_weight", denoiser, self.schedule, resolution)
+            levels = denoiser_levels("module.score_weight", denoiser, self.schedule, resolution)
             self.denoiser, self.matching = denoiser, levels
         self.on_policy_share = number("module.on_policy_share", on_policy_share, 0, 1)
         self.on_policy: OnPolicy | None = None
         if on_policy_share:
-            levels = levels_of("module.on_policy_share", denoiser, self.schedule, resolution)
+            levels = denoiser_levels("module.on_policy_share", denoiser, self.schedule, resolution)
             self.denoiser = denoiser
             self.on_policy = OnPolicy(
                 denoiser, self.schedule, levels, on_policy_steps, on_policy_gamma
@@ -315,120 +306,7 @@ class NoiseAwareFinetuning(TrainingModule):
         """log p_c(k | x_0), (B, K)."""
         return log_posterior(self.teacher.logit_scale.detach() * clean, text)
 
-    def on_validation_epoch_start(self) -> None:
-        self.keys: list[Tensor] = []
-        self.queries: dict[str, list[Tensor]] = {}
-        # By bank and level: confidence, and how likely the answer is true.
-        self.answers: dict[str, list[Tensor]] = {}
-
-    def validation_step(self, batch: dict, index: int) -> None:
-        # Encoded here and only compared at the end: by then the averaged weights have left the
-        # model again.
-        x0 = batch["image"][: max(0, RETRIEVED - sum(map(len, self.keys)))]
-        if not len(x0):
-            return
-        self.keys.append(self.clean(x0))
-        noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(index)).to(x0.device)
-        for level in self.levels:
-            t = torch.full((len(x0),), level, device=x0.device)
-            x_t = self.schedule.q_sample(x0, t, noise)
-            z = self.model.embed(x_t, t)
-            if self.model.calibrated:
-                self.validate_posterior(z, self.keys[-1], level)
-            z = F.normalize(z, dim=-1)
-            self.log(
-                f"val/cosine_t{level}",
-                (z * self.keys[-1]).sum(-1).mean(),
-                sync_dist=True,
-                batch_size=len(x0),
-            )
-            self.queries.setdefault(f"val/top1_t{level}", []).append(z)
-            self.queries.setdefault(f"val/clean_top1_t{level}", []).append(self.clean(x_t))
-
-    def validate_posterior(self, z: Tensor, clean: Tensor, level: int) -> None:
-        loss = 0.0
-        for bank in self.banks:
-            for text in bank.held_out():
-                belief, answer = self.belief(clean, text), log_posterior(z, text)
-                loss = loss + soft_cross_entropy(belief, answer).mean()
-                confidence, first = answer.exp().max(1)
-                likely = belief.exp().gather(1, first[:, None])[:, 0]
-                answers = self.answers.setdefault(f"{bank.name}_t{level}", [])
-                answers.append(torch.stack([confidence, likely]))
-        self.log(f"val/posterior_t{level}", loss, sync_dist=True, batch_size=len(z))
-
-    def on_validation_epoch_end(self) -> None:
-        for name, answers in self.answers.items():
-            error = calibration_error(*torch.cat(answers, 1))
-            self.log(f"val/calibration_{name}", error, sync_dist=True)
-        keys = torch.cat(self.keys)
-        for name, queries in self.queries.items():
-            self.log(
-                name,
-                retrieval_top1(torch.cat(queries), keys),
-                prog_bar="clean" not in name,
-                sync_dist=True,
-            )
-
 
 def one_of(things: Sequence):
     """One at random, from torch's generator."""
     return things[int(torch.randint(len(things), ()))]
-
-
-def encoder_from(
-    tower: str,
-    clip: CLIP,
-    denoiser: Denoiser | None,
-    resolution: int,
-    schedule: dict,
-    width: int,
-    hidden: int,
-    calibrated: bool,
-    estimate: bool,
-) -> NoisyEncoder:
-    """The encoder that training starts with.
-
-    Raises:
-        UserError: there is no denoiser to start from.
-    """
-    model, copied = at_resolution(clip.config["model"], clip.tower, resolution)
-    told = clip.config | {"model": model}
-    if tower == "clip" and estimate:
-        raise UserError(
-            "module.estimate=true reads the denoiser's estimate with the denoiser's own half: set "
-            "module.tower=denoiser."
-        )
-    if tower == "clip":
-        return NoiseAwareEncoder(copied, told, schedule, width, hidden, calibrated=calibrated)
-    if denoiser is None:
-        raise UserError(
-            "module.tower=denoiser starts from a denoiser: set module.denoiser=FILE, or "
-            "module.tower=clip."
-        )
-    return UNetEncoder.of(
-        denoiser, told, schedule=schedule, hidden=hidden, calibrated=calibrated, estimate=estimate
-    )
-
-
-def levels_of(key: str, denoiser: Denoiser | None, schedule: Schedule, resolution: int) -> Tensor:
-    """The denoiser's level with the same ᾱ, for each of the encoder's T levels; integers, (T,).
-
-    Raises:
-        UserError: there is no denoiser, or one of other images or levels.
-    """
-    if denoiser is None:
-        raise UserError(f"{key} needs a denoiser: set module.denoiser=FILE, or {key}=0.")
-    if denoiser.resolution != resolution:
-        raise UserError(
-            f"module.denoiser draws {denoiser.resolution} pixels a side, but "
-            f"data.resolution={resolution}; choose one of this resolution."
-        )
-    try:
-        return denoiser.schedule.match(schedule.alpha_bar(torch.arange(schedule.T)).flatten())
-    except UserError as error:
-        theirs = denoiser.schedule
-        raise UserError(
-            f"module.denoiser was trained with another schedule ({theirs.kind}, T={theirs.T}) than "
-            f"this encoder is to have; set schedule={theirs.kind}."
-        ) from error

@@ -1,0 +1,75 @@
+"""What the training of a noise-aware encoder starts with, and the denoiser that it goes by."""
+
+import torch
+from torch import Tensor
+
+from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.schedule import Schedule
+from sdg.errors import UserError
+from sdg.models.clip import CLIP
+from sdg.models.noise_aware import NoiseAwareEncoder
+from sdg.models.noisy import NoisyEncoder
+from sdg.models.towers import at_resolution
+from sdg.models.unet import UNetEncoder
+
+__all__ = ["denoiser_levels", "starting_encoder"]
+
+
+def starting_encoder(
+    tower: str,
+    clip: CLIP,
+    denoiser: Denoiser | None,
+    resolution: int,
+    schedule: dict,
+    width: int,
+    hidden: int,
+    calibrated: bool,
+    estimate: bool,
+) -> NoisyEncoder:
+    """The encoder that training starts with.
+
+    Raises:
+        UserError: there is no denoiser to start from.
+    """
+    model, copied = at_resolution(clip.config["model"], clip.tower, resolution)
+    told = clip.config | {"model": model}
+    if tower == "clip" and estimate:
+        raise UserError(
+            "module.estimate=true reads the denoiser's estimate with the denoiser's own half: set "
+            "module.tower=denoiser."
+        )
+    if tower == "clip":
+        return NoiseAwareEncoder(copied, told, schedule, width, hidden, calibrated=calibrated)
+    if denoiser is None:
+        raise UserError(
+            "module.tower=denoiser starts from a denoiser: set module.denoiser=FILE, or "
+            "module.tower=clip."
+        )
+    return UNetEncoder.of(
+        denoiser, told, schedule=schedule, hidden=hidden, calibrated=calibrated, estimate=estimate
+    )
+
+
+def denoiser_levels(
+    key: str, denoiser: Denoiser | None, schedule: Schedule, resolution: int
+) -> Tensor:
+    """The denoiser's level with the same ᾱ, for each of the encoder's T levels; integers, (T,).
+
+    Raises:
+        UserError: there is no denoiser, or one of other images or levels.
+    """
+    if denoiser is None:
+        raise UserError(f"{key} needs a denoiser: set module.denoiser=FILE, or {key}=0.")
+    if denoiser.resolution != resolution:
+        raise UserError(
+            f"module.denoiser draws {denoiser.resolution} pixels a side, but "
+            f"data.resolution={resolution}; choose one of this resolution."
+        )
+    try:
+        return denoiser.schedule.match(schedule.alpha_bar(torch.arange(schedule.T)).flatten())
+    except UserError as error:
+        theirs = denoiser.schedule
+        raise UserError(
+            f"module.denoiser was trained with another schedule ({theirs.kind}, T={theirs.T}) than "
+            f"this encoder is to have; set schedule={theirs.kind}."
+        ) from error
