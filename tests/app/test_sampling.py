@@ -152,16 +152,11 @@ def test_every_job_of_a_sweep_has_a_wandb_run_of_its_own(run, tiny, tmp_path, mo
         f"hydra.sweep.dir={tmp_path}/sweep",
     )
     wandb.finish()
-    runs = [
-        next((folder / "wandb").glob("offline-run-*"))
-        for folder in (tmp_path / "sweep", *(job["path"] for job in Jobs.jobs(tmp_path / "sweep")))
-    ]
+    folders = [tmp_path / "sweep", *(job["path"] for job in Jobs.jobs(tmp_path / "sweep"))]
+    runs = [next((folder / "wandb").glob("offline-run-*")) for folder in folders]
     assert len({run.name.rpartition("-")[2] for run in runs}) == 3
-    assert [len(list(run.glob("files/media/images/*.png"))) for run in runs] == [
-        2,
-        1,
-        1,
-    ]  # sweep.png and curves.png; a grid each
+    pictures = [len(list(run.glob("files/media/images/*.png"))) for run in runs]
+    assert pictures == [2, 1, 1]  # sweep.png and curves.png; a grid each
 
 
 def test_a_sweep_by_reference_names_the_references(run, tiny, tmp_path):
