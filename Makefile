@@ -20,8 +20,8 @@ $(VENV)/installed: pyproject.toml
 demo: setup      ## guided samples from the shipped weights
 	$(RUN) sample.py
 
-test: setup      ## the tests, without the slow ones
-	$(RUN) -m pytest -m "not slow"
+test: setup      ## the tests, without the slow ones, a file to a core
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 lint: setup      ## formatting, lint and types, as CI checks them
 	$(RUN) -m ruff format --check .

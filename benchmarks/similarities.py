@@ -37,14 +37,12 @@ LIGHT = {
     "similarity__style__stages": "[layer1]",
     "similarity__style__statistics": "energies",
 }
-BRIEF = {
-    "prompt": {"similarity__text__negative_captions": "held_out"}
-}  # for a sentence that names little
+# For a sentence that names little.
+BRIEF = {"prompt": {"similarity__text__negative_captions": "held_out"}}
 STYLED = BRIEF | {"style": {"similarity__style__weight": 3}}
 
-Reading = tuple[
-    str, list[tuple[str, list[str]]]
-]  # a label, and which factors shall have which values, one for each condition
+# A label, and which factors shall have which values, one for each condition.
+Reading = tuple[str, list[tuple[str, list[str]]]]
 
 
 class Conditions:
@@ -54,21 +52,13 @@ class Conditions:
     """
 
     def __init__(self, count: int, offset: int):
-        data, differ, free = (
-            Shapes(2000, HELD_OUT_SEED),
-            [NAMES.index(name) for name in ("shape", "colour", "pattern", "background")],
-            set(range(offset + count, 2000)),
-        )
-        self.factors, self.a, self.b = data.factors, list(range(offset, offset + count)), []
+        self.factors = Shapes(2000, HELD_OUT_SEED).factors
+        self.a, self.b = list(range(offset, offset + count)), []
+        differ = [NAMES.index(name) for name in ("shape", "colour", "pattern", "background")]
+        free = list(range(offset + count, 2000))
         for i in self.a:
-            self.b.append(
-                next(
-                    j
-                    for j in sorted(free)
-                    if all(data.factors[i][k] != data.factors[j][k] for k in differ)
-                )
-            )
-            free.remove(self.b[-1])
+            unlike = (self.factors[free][:, differ] != self.factors[i][differ]).all(1)
+            self.b.append(free.pop(np.flatnonzero(unlike)[0]))
 
     def image(self, which: str) -> list[str]:
         return [f"held-out {i}" for i in getattr(self, which)]
@@ -80,13 +70,11 @@ class Conditions:
         ]
 
     def value(self, which: str, *names: str) -> list[tuple[str, list[str]]]:
-        return [
-            (
-                name,
-                [FACTORS[name][self.factors[i][NAMES.index(name)]] for i in getattr(self, which)],
-            )
-            for name in names
-        ]
+        return [(name, self.values(which, name)) for name in names]
+
+    def values(self, which: str, name: str) -> list[str]:
+        numbers = self.factors[getattr(self, which), NAMES.index(name)]
+        return [FACTORS[name][number] for number in numbers]
 
 
 class Table:
@@ -117,11 +105,14 @@ class Table:
             "prompts": folder / "conditions.csv",
             "samples_per_prompt": self.each,
         } | options
-        figures = sample(
-            folder / "run", **{key: value for key, value in settings.items() if value is not None}
-        )
+        given = {key: value for key, value in settings.items() if value is not None}
+        figures = sample(folder / "run", **given)
         with open(folder / "run" / "samples.csv") as file:
             return list(csv.DictReader(file)), figures
+
+    def right(self, row: dict, i: int, wanted: list[tuple[str, list[str]]]) -> float:
+        """1 where sample i has every value that its condition wants, else 0."""
+        return float(all(row[factor] == values[i // self.each] for factor, values in wanted))
 
     def add(
         self, name: str, drawn: tuple[list[dict], dict], columns: Sequence[str], *readings: Reading
@@ -135,14 +126,9 @@ class Table:
             f"{overlap} | {m['position_spread']:.3f} | {m['frechet_judge']:.1f} | "
             f"{m['diversity_judge']:.2f} | {m['seconds_per_sample']:.2f}"
         )
-        groups = [str([row[column] for column in columns]) for row in rows]
+        groups = [str(list(map(row.get, columns))) for row in rows]
         for k, (label, wanted) in enumerate(readings):
-            right = torch.tensor(
-                [
-                    float(all(row[factor] == values[i // self.each] for factor, values in wanted))
-                    for i, row in enumerate(rows)
-                ]
-            )
+            right = torch.tensor([self.right(rows[i], i, wanted) for i in range(len(rows))])
             low, high = bootstrap_interval(right, groups)
             self.lines.append(
                 f"| {'' if k else name} | {label} | {right.mean():.2f} ({low:.2f}–{high:.2f}) | "
@@ -175,9 +161,9 @@ def main(folder: str, conditions: int = 32, each: int = 16, offset: int = 0) -> 
             (name, together),
         ):
             if columns:
-                options = {
-                    key: value for kind in columns for key, value in settings.get(kind, {}).items()
-                }
+                options = {}
+                for kind in columns:
+                    options |= settings.get(kind, {})
                 table.add(label, table.run(label, columns, **options), list(columns), *readings)
 
     like_a = [

@@ -102,11 +102,11 @@ def random_weights(net: Net, seed: int = 0, dtype=torch.float64) -> dict[str, to
 
     def value(name, shape):
         draw = torch.randn(shape, generator=generator, dtype=torch.float64)
-        norm = len(shape) == 1 and name.endswith("weight")
-        fan_in = math.prod(shape[1:])
-        return (
-            1 + 0.2 * draw if norm else draw / fan_in**0.5 if len(shape) > 1 else 0.2 * draw
-        ).to(dtype)
+        if len(shape) > 1:
+            fan_in = math.prod(shape[1:])
+            return (draw / fan_in**0.5).to(dtype)
+        centre = 1 if name.endswith("weight") else 0  # a norm's weight, else a bias
+        return (centre + 0.2 * draw).to(dtype)
 
     return {name: value(name, shape) for name, shape in shapes(net).items()}
 

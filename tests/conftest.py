@@ -92,8 +92,8 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-@pytest.fixture
-def tiny(weights, tmp_path) -> list[str]:
+@pytest.fixture(scope="session")
+def quick(weights) -> list[str]:
     """Overrides that make `sample.py` quick: tiny weights, few steps, little data."""
     return [
         f"denoiser.weights={weights}/denoiser.safetensors",
@@ -105,8 +105,13 @@ def tiny(weights, tmp_path) -> list[str]:
         "num_samples=4",
         "data.held_out=32",
         "data.cache=null",
-        f"hydra.run.dir={tmp_path}/run",
     ]
+
+
+@pytest.fixture
+def tiny(quick, tmp_path) -> list[str]:
+    """The same, and a folder for the run behind them."""
+    return [*quick, f"hydra.run.dir={tmp_path}/run"]
 
 
 def on_shapes(arguments) -> list[str]:

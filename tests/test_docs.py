@@ -3,7 +3,6 @@
 import ast
 import re
 import shlex
-from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -75,8 +74,9 @@ def jobs(words: list[str]) -> list[list[str]]:
             columns.append([f"{override.get_key_element()}={override.value().start}"])
         else:
             columns.append([override.input_line])
-    rows = zip_longest(*columns)
-    return [[row[k] or columns[k][0] for k in range(len(columns))] for row in rows] or [[]]
+    longest = max(map(len, columns), default=1)
+    filled = [column + column[:1] * (longest - len(column)) for column in columns]
+    return list(map(list, zip(*filled, strict=True))) or [[]]
 
 
 def composed(script: str, words: list[str]) -> None:

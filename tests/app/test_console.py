@@ -17,11 +17,17 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def helps():
-    """{program: the text of its `--help`}."""
+    """{program: the text of its `--help`, and whether it imported torch}."""
     texts = {}
     for program in ("sample", "train"):
-        command = [sys.executable, f"{program}.py", "--help"]
+        code = (
+            "import atexit, runpy, sys; atexit.register(lambda: print('torch' in sys.modules)); "
+            f"sys.argv = ['{program}.py', '--help']; "
+            f"runpy.run_path('{program}.py', run_name='__main__')"
+        )
+        command = [sys.executable, "-c", code]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
         texts[program] = done.stdout
     return texts
 
@@ -42,6 +48,13 @@ def test_help_shows_the_groups_of_its_program_and_together_every_option(helps):
         options = [listed(text).get(group, []) for text in helps.values()]
         files = {file.stem for file in (ROOT / "conf" / group).glob("*.yaml")}
         assert set().union(*options) == files, group
+
+
+@pytest.mark.parametrize(
+    "program, says", [("sample", "guidance.gamma=5"), ("train", "encoder=clip_noisy")]
+)
+def test_help_needs_no_heavy_library(helps, program, says):
+    assert says in helps[program] and helps[program].rstrip().endswith("False")
 
 
 def test_help_lists_an_experiment_with_the_program_that_it_names(helps):

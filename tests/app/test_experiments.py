@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from adm import Net, random_weights
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
@@ -73,18 +74,35 @@ def theirs(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("name", ["ffhq", "lsun_bedroom", "lsun_cat", "lsun_horse"])
+PAPER = ("ffhq", "lsun_bedroom", "lsun_cat", "lsun_horse")
+CONDITIONS = {
+    "text": ("prompt=a red heart", "similarity = 160 · text, γ = 1"),
+    "content": ("similarity.content.reference={}/a.png", "similarity = 100 · content, γ = 1"),
+    "style": ("similarity.style.reference={}/a.png", "similarity = 1e+10 · style, γ = 1"),
+}
+
+
+def test_the_papers_experiments_differ_in_their_files_alone():
+    settings = []
+    for name in PAPER:
+        file = ROOT / "conf" / "experiment" / f"paper_{name}.yaml"
+        config = yaml.safe_load(file.read_text())
+        assert config["denoiser"].pop("path").startswith(f"weights/paper/{name}")
+        assert config["encoder"].pop("weights") == f"weights/paper/clip_{name}.pt"
+        settings.append(config)
+    assert settings == settings[:1] * len(PAPER)
+
+
+# So one of them stands for all; each is tried once.
 @pytest.mark.parametrize(
-    "similarity, condition, told",
+    "name, similarity",
     [
-        ("text", "prompt=a red heart", "similarity = 160 · text, γ = 1"),
-        ("content", "similarity.content.reference={}/a.png", "similarity = 100 · content, γ = 1"),
-        ("style", "similarity.style.reference={}/a.png", "similarity = 1e+10 · style, γ = 1"),
+        *(("ffhq", similarity) for similarity in CONDITIONS),
+        *zip(PAPER[1:], CONDITIONS, strict=True),
     ],
 )
-def test_the_papers_experiments_sample(
-    run, theirs, tmp_path, capsys, name, similarity, condition, told
-):
+def test_the_papers_experiments_sample(run, theirs, tmp_path, capsys, name, similarity):
+    condition, told = CONDITIONS[similarity]
     Image.new("RGB", (80, 80), "red").save(tmp_path / "a.png")
     torch.save(
         random_weights(LAYOUTS[name.partition("_")[0]], dtype=torch.float32), tmp_path / "adm.pt"

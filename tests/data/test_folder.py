@@ -224,11 +224,10 @@ def test_a_random_crop_lies_within_the_image_and_shows_most_of_its_shorter_side(
     x, y = np.meshgrid(np.arange(100), np.arange(60))
     Image.fromarray(np.stack([x, y, 0 * x], 2).astype(np.uint8)).save(tmp_path / "a.png")
     torch.manual_seed(0)
-    seen = [(load_image(tmp_path / "a.png", 32, "random") + 1) * 127.5 for _ in range(40)]
-    left, right, top, bottom = (
-        torch.tensor([image[c, i, j].item() for image in seen])
-        for c, i, j in ((0, 0, 0), (0, 0, -1), (1, 0, 0), (1, -1, 0))
-    )
+    crops = [load_image(tmp_path / "a.png", 32, "random") for _ in range(40)]
+    seen = (torch.stack(crops) + 1) * 127.5
+    left, right = seen[:, 0, 0, 0], seen[:, 0, 0, -1]
+    top, bottom = seen[:, 1, 0, 0], seen[:, 1, -1, 0]
     side = (right - left) * 32 / 31
     torch.testing.assert_close(
         side, (bottom - top) * 32 / 31, rtol=0, atol=2.5

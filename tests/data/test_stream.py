@@ -76,11 +76,13 @@ def test_readers_share_the_examples_of_an_epoch(parts, world, workers):
 
 def test_each_epoch_has_an_order_of_its_own_and_the_same_again():
     source = Numbers(48, 6)
-    orders = [
-        [values(batch) for batch in loader(stream(source), epoch=epoch)] for epoch in (0, 1, 0)
-    ]
-    assert orders[0] == orders[2] != orders[1]
-    assert [values(batch) for batch in loader(stream(source, seed=1))] != orders[0]
+
+    def order(epoch=0, **options):
+        return [values(batch) for batch in loader(stream(source, **options), epoch=epoch)]
+
+    first = order(0)
+    assert order(1) != first == order(0)
+    assert order(seed=1) != first
 
 
 @pytest.mark.parametrize("workers", [0, 2, 3])

@@ -81,18 +81,13 @@ def test_shares_and_retrieval_are_those_of_the_table(run, tiny, weights, tmp_pat
     )
     images = Pictures(tmp_path / "run", "folder").read([row["file"] for row in rows])
     guesses = reader_of(Shapes(1, 0)).read(images).factors
-    assert [[row[factor] for factor in FACTORS] for row in rows] == [
-        [FACTORS[factor][value] for factor, value in zip(FACTORS, guess, strict=True)]
-        for guess in guesses.tolist()
-    ]
-    assert found["alignment_judge"]["shape"] == pytest.approx(
-        np.mean(
-            [
-                guess[0] in all_named(row["prompt"])["shape"]
-                for guess, row in zip(judge(images).guesses().tolist(), rows, strict=True)
-            ]
-        )
-    )
+    for row, guess in zip(rows, guesses.tolist(), strict=True):
+        for factor, value in zip(FACTORS, guess, strict=True):
+            assert row[factor] == FACTORS[factor][value]
+    shapes = judge(images).guesses()[:, 0].tolist()
+    prompts = [all_named(row["prompt"])["shape"] for row in rows]
+    right = [guess in named for guess, named in zip(shapes, prompts, strict=True)]
+    assert found["alignment_judge"]["shape"] == pytest.approx(np.mean(right))
     assert found["residual"] == pytest.approx(np.median([float(row["residual"]) for row in rows]))
     assert found["shows"] == pytest.approx(np.mean([int(row["shows"]) for row in rows]))
     assert found["alignment"]["all"] == pytest.approx(np.mean([int(row["all"]) for row in rows]))

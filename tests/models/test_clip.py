@@ -30,12 +30,8 @@ def clip():
 
 def test_normalisation_is_clips_own_from_minus_one_to_one():
     x = torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1).expand(2, 3, 1, 1)
-    expected = torch.tensor(
-        [
-            [(value - m) / s for m, s in zip(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD, strict=True)]
-            for value in (0.0, 1.0)
-        ]
-    )
+    mean, std = torch.tensor(OPENAI_DATASET_MEAN), torch.tensor(OPENAI_DATASET_STD)
+    expected = torch.stack([(0.0 - mean) / std, (1.0 - mean) / std])
     torch.testing.assert_close(Normalise()(x).flatten(1), expected)
 
 

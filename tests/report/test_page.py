@@ -195,10 +195,12 @@ def test_misses_are_marked_and_chosen_and_arrow_keys_turn(browser, tmp_path):
 
 
 def lines(axis):
-    return {
-        line.get_label(): [list(map(float, part)) for part in line.get_data()]
-        for line in axis.lines
-    }
+    """{label: its xs and its ys}."""
+    found = {}
+    for line in axis.lines:
+        xs, ys = line.get_data()
+        found[line.get_label()] = [list(map(float, xs)), list(map(float, ys))]
+    return found
 
 
 def test_curves_run_over_gamma_in_order_with_a_line_for_each_other_setting():

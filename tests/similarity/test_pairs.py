@@ -53,13 +53,11 @@ def parts():
     images = dict(zip("ab", drawn, strict=True))
 
     def similarity(kinds, encoder=noisy, rows=(0, 1)):
-        conditions = {
-            kind: [parse_weighted_prompt(CONDITIONS[kind][row]) for row in rows] for kind in kinds
-        }
-        classes = {
-            name: {value: zero_shot_caption(name, value) for value in values}
-            for name, values in FACTORS.items()
-        }
+        conditions, classes = {}, {}
+        for kind in kinds:
+            conditions[kind] = [parse_weighted_prompt(CONDITIONS[kind][row]) for row in rows]
+        for name, values in FACTORS.items():
+            classes[name] = {value: zero_shot_caption(name, value) for value in values}
         terms = {
             "text": lambda: Text(
                 encoder,

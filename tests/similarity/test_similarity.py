@@ -48,7 +48,9 @@ class Encoder:
 
 def bound(terms, conditions, encoder=None, references=None):
     """sim of a batch; `conditions` gives each sample's targets as {term: [(target, weight), …]}."""
-    per_term = {name: [condition[name] for condition in conditions] for name in terms}
+    per_term = {}
+    for name in terms:
+        per_term[name] = [condition[name] for condition in conditions]
     return Similarity(encoder or Encoder(), terms, torch.arange(100), references).bind(per_term)
 
 
@@ -333,10 +335,12 @@ def test_gradient_of_style_by_energies():
         torch.einsum("dc,bchw->bdhw", encoder.mix, image)
         for image in (x.detach(), others.at(["a", "b"], 60))
     )
-    raised, other = (
-        e + 0.01 * e.mean(1, keepdim=True)
-        for e in (maps.square().sum((2, 3)) / 4 for maps in (f, theirs))
-    )
+
+    def raised_energies(maps):
+        energies = maps.square().sum((2, 3)) / 4
+        return energies + 0.01 * energies.mean(1, keepdim=True)
+
+    raised, other = raised_energies(f), raised_energies(theirs)
     difference = raised.log() - other.log()
     torch.testing.assert_close(value.detach(), -5 * difference.square().mean(1))
     share = torch.einsum(

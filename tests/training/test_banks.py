@@ -24,7 +24,7 @@ class Images:
 
 def encode(sentences):
     """Unit vectors (cos, sin) ⊕ 1 of each number, by which near numbers are near."""
-    numbers = torch.tensor([[int(word) for word in sentence.split()] for sentence in sentences])
+    numbers = torch.tensor([list(map(int, sentence.split())) for sentence in sentences])
     angles = numbers / SIDE
     return F.normalize(torch.cat([angles.cos(), angles.sin()], 1), dim=1)
 

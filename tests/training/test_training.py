@@ -185,15 +185,13 @@ def test_a_run_that_was_killed_before_it_wrote_its_weights_gives_them_when_resum
         for folder in (denoiser_run, tmp_path / "run")
     )
     assert all(torch.equal(value, found[name]) for name, value in expected.items())
-    figures, again = (
-        [
-            line
-            for line in (folder / "denoiser" / "README.md").read_text().splitlines()
-            if line.startswith("| val/loss")
-        ]
-        for folder in (denoiser_run, tmp_path / "run")
-    )
-    assert len(figures) == 6 and figures == again
+
+    def figures(folder):
+        lines = (folder / "denoiser" / "README.md").read_text().splitlines()
+        return [line for line in lines if line.startswith("| val/loss")]
+
+    assert len(figures(denoiser_run)) == 6
+    assert figures(denoiser_run) == figures(tmp_path / "run")
 
 
 def test_a_card_names_no_folder_of_its_owner(denoiser_run):
