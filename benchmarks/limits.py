@@ -23,7 +23,9 @@ from sdg.data.captions import FACTORS, named_factors, zero_shot_caption  # noqa:
 from sdg.data.requests import Requests  # noqa: E402
 from sdg.data.shapes import Shapes  # noqa: E402
 from sdg.diffusion.denoiser import Denoiser  # noqa: E402
-from sdg.diffusion.samplers import DDPM, Noise, sample  # noqa: E402
+from sdg.diffusion.noise import Noise  # noqa: E402
+from sdg.diffusion.samplers import DDPM  # noqa: E402
+from sdg.diffusion.sampling import sample  # noqa: E402
 from sdg.diffusion.schedule import Schedule  # noqa: E402
 from sdg.guidance.semantic import SemanticGuidance  # noqa: E402
 from sdg.metrics.alignment import Alignment  # noqa: E402
@@ -138,7 +140,7 @@ def encoders_by_level(
 
 
 def by_text(image, text, sentences, levels):
-    return Similarity(image, {"text": Text(image, text, sentences)}, levels).bind(
+    return Similarity(image, {"text": Text(image, text, sentences)}, levels).condition(
         {"text": [((sentence, 1.0),) for sentence in sentences]}
     )
 
@@ -186,7 +188,9 @@ def main(prompts: int = 32, each: int = 2, images: int = 10_000) -> None:
     )
     for denoiser, similarity, gamma in runs:
         began = time.perf_counter()
-        guide = SemanticGuidance(gamma).guide(similarities[similarity], trained.schedule, DDPM(100))
+        guide = SemanticGuidance(gamma).prepare(
+            similarities[similarity], trained.schedule, DDPM(100)
+        )
         drawn = sample(
             {"trained": trained, "exact": exact}[denoiser],
             DDPM(100),

@@ -406,7 +406,7 @@ def encoder_from(
             "module.tower=denoiser starts from a denoiser: set module.denoiser=FILE, or "
             "module.tower=clip."
         )
-    return UNetEncoder.of(
+    return UNetEncoder.from_denoiser(
         denoiser, told, schedule=schedule, hidden=hidden, calibrated=calibrated, estimate=estimate
     )
 
