@@ -10,9 +10,9 @@ from omegaconf import OmegaConf
 
 from sdg.app.naming import register
 from sdg.data.portrait_captions import WORDS
+from sdg.models.build import build_denoiser
 from sdg.models.clip import CLIP, tokens
 from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.models.registry import build_denoiser
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 STEPS = 50  # of a sample

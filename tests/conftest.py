@@ -11,11 +11,11 @@ from hydra.core.global_hydra import GlobalHydra
 
 from sdg.data.captions import FACTORS, WORDS
 from sdg.io.weights import save
+from sdg.models.build import build_denoiser
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.judge import Judge
 from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.models.registry import build_denoiser
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -18,6 +18,7 @@ ALLOWED = {
     "metrics": {"data"},
     "report": {"io"},
     "training": {"data", "diffusion", "io", "metrics", "models", "report"},
+    "pipeline": {"data", "diffusion", "guidance", "io", "models", "report", "similarity"},
     "evaluation": {
         "pipeline",
         "data",

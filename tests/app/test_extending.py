@@ -232,7 +232,7 @@ def test_edited_code_is_another_run(sampled, folder, refusal, tiny):
         (["similarity=[text,sampler]"], "is no sdg.similarity.term.Term"),
         (["similarity=[text,wamth]"], "did you mean 'warmth'"),
         (["similarity=[warmth]"], "no similarity of this run reads a sentence"),
-        (["guidance=flow_"], "makes a Flow, but a sdg.guidance.method.Method is needed"),
+        (["guidance=flow_"], "makes a Flow, but a sdg.guidance.guidance.Guidance is needed"),
         (["sampler=warm"], "makes a Warmth, but a sdg.diffusion.sampler.Sampler is needed"),
         (["+eval.metrics.contrast=3"], "contrast: its config names no _target_"),
         (["+data.colour=red", "data=stripes"], "has no such option"),

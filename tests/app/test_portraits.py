@@ -9,9 +9,9 @@ import torch
 from sdg.data.portrait_captions import WORDS, all_named
 from sdg.data.portrait_factors import FACTORS, HELD_OUT_PAIRS
 from sdg.io.weights import save
+from sdg.models.build import build_denoiser
 from sdg.models.clip import CLIP, tokens
 from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.models.registry import build_denoiser
 
 NETWORK = {
     "block_out_channels": [16, 16],

@@ -9,17 +9,10 @@ from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import GuidanceOutput
-from sdg.diffusion.samplers import (
-    DDIM,
-    DDPM,
-    DPMSolver,
-    Noise,
-    PrevStep,
-    ddim_step,
-    ddpm_step,
-    dpm_solver_step,
-    sample,
-)
+from sdg.diffusion.noise import Noise
+from sdg.diffusion.sampler import PrevStep
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, ddim_step, ddpm_step, dpm_solver_step
+from sdg.diffusion.sampling import sample
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.semantic import SemanticGuidance
@@ -319,7 +312,7 @@ def test_constant_gradient_moves_a_ddpm_step_by_variance_times_gradient(variance
     x, z, g = normal(3, 2, *SHAPE)
     g = g.float()  # as guidance gives it
     similarity = lambda x, t: (x * g).flatten(1).sum(1)  # noqa: E731
-    guide = SemanticGuidance(gamma=3.0).guide(similarity, denoiser.schedule, DDPM())
+    guide = SemanticGuidance(gamma=3.0).prepare(similarity, denoiser.schedule, DDPM())
     with torch.no_grad():
         moved = (
             ddpm_step(denoiser, x, 50, 40, lambda: z, guide).x
@@ -479,7 +472,7 @@ def test_draws_are_standard_normal():
 def test_images_do_not_depend_on_the_batch_size(sampler):
     denoiser, seeds = tiny_unet(), [11, 12, 13, 14, 15]
     similarity = lambda x, t: x.flatten(1).tanh().sum(1)  # noqa: E731
-    guide = SemanticGuidance(0.5).guide(similarity, denoiser.schedule, sampler)
+    guide = SemanticGuidance(0.5).prepare(similarity, denoiser.schedule, sampler)
 
     def images(size):
         parts = [seeds[i : i + size] for i in range(0, 5, size)]
@@ -497,10 +490,10 @@ def test_gamma_zero_is_the_unguided_sampler_bit_for_bit_without_an_encoder_call(
         raise AssertionError("the encoder was called")
 
     denoiser = tiny_unet()
-    guide = SemanticGuidance(gamma=0, recurrence=3).guide(encoder, denoiser.schedule, sampler)
+    guide = SemanticGuidance(gamma=0, recurrence=3).prepare(encoder, denoiser.schedule, sampler)
     assert guide is None
     # And where the similarity says nothing, guidance does nothing to the noise either.
-    silent = SemanticGuidance(gamma=1.0).guide(
+    silent = SemanticGuidance(gamma=1.0).prepare(
         lambda x, t: 0 * x.flatten(1).sum(1), denoiser.schedule, sampler
     )
     torch.testing.assert_close(

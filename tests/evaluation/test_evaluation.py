@@ -20,7 +20,7 @@ from sdg.data.shapes import Shapes
 from sdg.evaluation import measuring as evaluation
 from sdg.metrics import features, perceptual
 from sdg.metrics.features import Frechet
-from sdg.metrics.readers import reader_of
+from sdg.metrics.readers import choose_reader
 from sdg.models.registry import load_judge
 from sdg.report.curves import curves
 from sdg.report.pictures import Pictures, open_picture
@@ -80,7 +80,7 @@ def test_shares_and_retrieval_are_those_of_the_table(run, tiny, weights, tmp_pat
         load_judge(weights / "judge.safetensors"),
     )
     images = Pictures(tmp_path / "run", "folder").read([row["file"] for row in rows])
-    guesses = reader_of(Shapes(1, 0)).read(images).factors
+    guesses = choose_reader(Shapes(1, 0)).infer(images).factors
     for row, guess in zip(rows, guesses.tolist(), strict=True):
         for factor, value in zip(FACTORS, guess, strict=True):
             assert row[factor] == FACTORS[factor][value]

@@ -10,7 +10,8 @@ import torch
 from gaussian import MEAN, R2, VARIANCE, M, Perfect, V, Y, log_normal, moments
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, PrevStep, ddim_step, ddpm_step
+from sdg.diffusion.sampler import PrevStep
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, ddim_step, ddpm_step
 from sdg.diffusion.schedule import Schedule
 from sdg.guidance.semantic import SemanticGuidance
 
@@ -34,7 +35,7 @@ def clean(x, s):
 
 
 def guide(schedule, step, similarity, gradient_at):
-    return SemanticGuidance(gamma=1.0, gradient_at=gradient_at).guide(
+    return SemanticGuidance(gamma=1.0, gradient_at=gradient_at).prepare(
         similarity, schedule, DDIM(1) if step is ddim_step else DDPM(1)
     )
 
@@ -93,7 +94,7 @@ def deterministic(sampler):
     """
     schedule = Schedule("linear", 1000)
     denoiser = Denoiser(Perfect(schedule), schedule, prediction="x0", clip=False)
-    steering = SemanticGuidance(1.0).guide(noise_aware(schedule), schedule, sampler)
+    steering = SemanticGuidance(1.0).prepare(noise_aware(schedule), schedule, sampler)
     x, past = torch.tensor([8.0, -8.0, 0.0], dtype=torch.float64).view(3, 1, 1, 1), None
     with torch.no_grad():
         for t, s in schedule.steps(sampler.steps, sampler.spacing):

@@ -7,12 +7,16 @@ import math
 
 import pytest
 import torch
+from gaussian import Perfect
 
+from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import Prediction
+from sdg.diffusion.noise import Noise
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
+from sdg.diffusion.sampling import sample
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
-from sdg.guidance.method import gradient
+from sdg.guidance.guidance import gradient
 from sdg.guidance.semantic import SemanticGuidance, own_level
 
 SCHEDULE = Schedule("cosine", 100)
@@ -60,7 +64,7 @@ def asked(guide, x_t, mean, t=50, s=40):
 def test_gradient_is_taken_at_the_point_and_told_its_level(gradient_at, sampler, where, level):
     seen, points = [], {"x_t": normal(3, 1, 2, 2), "mean": normal(3, 1, 2, 2, seed=1)}
     score, push = asked(
-        SemanticGuidance(2.5, gradient_at).guide(recording(seen), SCHEDULE, sampler),
+        SemanticGuidance(2.5, gradient_at).prepare(recording(seen), SCHEDULE, sampler),
         points["x_t"],
         points["mean"],
     )
@@ -88,7 +92,7 @@ def test_the_means_own_level_is_the_one_at_which_it_is_a_draw():
 
 def test_gradient_at_the_means_own_level_is_that_of_the_scaled_mean():
     seen, mean = [], normal(3, 1, 2, 2)
-    guide = SemanticGuidance(2.0, "mean_own_level").guide(recording(seen), SCHEDULE, DDPM())
+    guide = SemanticGuidance(2.0, "mean_own_level").prepare(recording(seen), SCHEDULE, DDPM())
     scale, level = own_level(SCHEDULE, 50, 40)
     torch.testing.assert_close(guide.mean_gradient(mean, None, 50, 40), -2.0 * scale**2 * mean)
     assert seen[0][1] == level
@@ -140,7 +144,8 @@ def test_gradient_does_not_reach_behind_what_it_is_given():
 )
 def test_gamma_over_the_noise_range(kind, share):
     x = normal(1, 1, 2, 2)
-    guide = SemanticGuidance(3.0, "x_t", gamma_schedule=kind).guide(recording([]), SCHEDULE, DDPM())
+    guidance = SemanticGuidance(3.0, "x_t", gamma_schedule=kind)
+    guide = guidance.prepare(recording([]), SCHEDULE, DDPM())
     for t in (0, 33, 99):
         torch.testing.assert_close(asked(guide, x, x, t, t - 1)[1], -3.0 * share(t / 99) * x)
     assert sum(share(t / 99) for t in range(100)) == pytest.approx(
@@ -150,25 +155,37 @@ def test_gamma_over_the_noise_range(kind, share):
 
 @pytest.mark.parametrize("gradient_at", ["mean", "x_t"])
 def test_outside_of_the_interval_nothing_is_guided_and_no_encoder_called(gradient_at):
-    seen, x = [], normal(1, 1, 2, 2)
-    guide = SemanticGuidance(1.0, gradient_at, interval=[0.25, 0.75], recurrence=3).guide(
-        recording(seen), SCHEDULE, DDPM()
-    )
-    for t in (10, 24, 75, 99):
-        assert asked(guide, x, x, t, t - 1) == (None, None) and guide.recurrence_at(t) == 1
-    assert not seen
-    for t in (25, 50, 74):
-        assert (
-            any(part is not None for part in asked(guide, x, x, t, t - 1))
-            and guide.recurrence_at(t) == 3
-        )
+    seen, sampler = [], DDPM(34)
+    denoiser = Denoiser(Perfect(SCHEDULE), SCHEDULE, prediction="x0")
+    guidance = SemanticGuidance(0.1, gradient_at, interval=[0.25, 0.75], recurrence=3)
+    guide = guidance.prepare(recording(seen), SCHEDULE, sampler)
+    assert [guide.recurrence_at(t) for t in (10, 24, 25, 50, 74, 75, 99)] == [0, 0, 3, 3, 3, 0, 0]
+    sample(denoiser, sampler, Noise([0], (1, 2, 2)), guide)
+    inside = [(t, s) for t, s in sampler.grid(SCHEDULE) if 0.25 <= t / 99 <= 0.75]
+    levels = [s if gradient_at == "mean" else t for t, s in inside]
+    assert [level for _, level in seen] == [level for level in levels for _ in range(3)]
+
+
+@pytest.mark.parametrize("sampler", [DDPM(20), DDIM(20), DPMSolver(20)])
+def test_steps_outside_of_the_interval_are_those_of_the_unguided_sampler(sampler):
+    denoiser = Denoiser(Perfect(SCHEDULE), SCHEDULE, prediction="x0")
+    guidance = SemanticGuidance(1.0, interval=[0.0, 0.5], recurrence=2)
+    guide = guidance.prepare(recording([]), SCHEDULE, sampler)
+    runs = []
+    for one in (None, guide):
+        runs.append([])
+        keep = runs[-1].append
+        sample(denoiser, sampler, Noise([5], (3, 2, 2)), one, on_step=lambda k, step: keep(step.x))  # noqa: B023
+    first = sum(t > 0.5 * 99 for t, _ in sampler.grid(SCHEDULE))
+    assert all(map(torch.equal, runs[0][:first], runs[1][:first]))
+    assert not torch.equal(runs[0][first], runs[1][first])
 
 
 def test_normalised_gradients_have_root_mean_square_one():
     x = normal(3, 1, 4, 4) * torch.tensor([1e-3, 1.0, 50.0]).view(3, 1, 1, 1)
     found = (
         SemanticGuidance(2.0, normalize=True)
-        .guide(recording([]), SCHEDULE, DDPM())
+        .prepare(recording([]), SCHEDULE, DDPM())
         .mean_gradient(x, None, 50, 40)
     )
     torch.testing.assert_close(
@@ -180,7 +197,7 @@ def test_long_gradients_are_cut_and_short_ones_left():
     x = torch.tensor([[3.0, 4.0], [0.3, 0.4]]).view(2, 1, 1, 2)
     found = (
         SemanticGuidance(2.0, max_norm=1.0)
-        .guide(recording([]), SCHEDULE, DDPM())
+        .prepare(recording([]), SCHEDULE, DDPM())
         .mean_gradient(x, None, 50, 40)
     )
     torch.testing.assert_close(found.flatten(1), -2 * torch.tensor([[0.6, 0.8], [0.3, 0.4]]))
@@ -193,7 +210,7 @@ def test_long_gradients_are_cut_and_short_ones_left():
 @pytest.mark.parametrize("gradient_at", ["mean", "mean_own_level"])
 def test_gradient_at_the_mean_is_refused_where_the_sampler_has_no_variance(sampler, gradient_at):
     with pytest.raises(UserError, match=r"gradient_at=x_t.*sampler=ddpm"):
-        SemanticGuidance(1.0, gradient_at).guide(None, SCHEDULE, sampler)
+        SemanticGuidance(1.0, gradient_at).prepare(None, SCHEDULE, sampler)
     SemanticGuidance(1.0, gradient_at).check(DDPM(10))
     for allowed in (
         SemanticGuidance(1.0),

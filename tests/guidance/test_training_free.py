@@ -9,7 +9,9 @@ from gaussian import R2, VARIANCE, M, Perfect, V, Y, log_normal, moments
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import Prediction
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, ddpm_step, sample
+from sdg.diffusion.noise import Noise
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, ddpm_step
+from sdg.diffusion.sampling import sample
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.semantic import SemanticGuidance
@@ -39,7 +41,7 @@ def points(n=5):
 
 
 def steering(method, x, noise=None):
-    guide = method.guide(at_clean, SCHEDULE, DDIM(10))
+    guide = method.prepare(at_clean, SCHEDULE, DDIM(10))
     return guide.guide_prediction(predict, x, T, S, noise or (lambda: torch.zeros_like(x)))
 
 
@@ -57,7 +59,7 @@ def test_sdg_at_x0_is_the_chain_rule_through_the_denoiser_and_the_noise_put_back
         return log_normal(Y, x.double(), R2).flatten(1).sum(1)
 
     x, z = points(), torch.full((5, 1, 1, 1), 0.3, dtype=torch.float64)
-    guide = SemanticGuidance(3.0, "x0").guide(at_level, SCHEDULE, DDIM(10))
+    guide = SemanticGuidance(3.0, "x0").prepare(at_level, SCHEDULE, DDIM(10))
     found = guide.guide_prediction(predict, x, T, S, lambda: z)
     noised = A**0.5 * x0_of(x) + (1 - A) ** 0.5 * z
     torch.testing.assert_close(
@@ -76,7 +78,7 @@ def test_mpgd_moves_x0_by_bayes_rule_and_never_differentiates_the_denoiser():
     with torch.no_grad():
         found = (
             MPGD(gamma=0.5)
-            .guide(at_clean, SCHEDULE, DDIM(10))
+            .prepare(at_clean, SCHEDULE, DDIM(10))
             .guide_prediction(no_gradient, x, T, S, None)
         )
     torch.testing.assert_close(
@@ -165,7 +167,7 @@ def test_dps_takes_the_prediction_for_the_image_and_so_is_too_sure():
             slope * mean + c0 * ((1 - k) * M * (1 - g * a**0.5) + k * Y),
             slope**2 * variance + (small if s >= 0 else 0.0),
         )
-    found = moments(SCHEDULE, ddpm_step, DPS(1.0).guide(at_clean, SCHEDULE, DDPM(1)))
+    found = moments(SCHEDULE, ddpm_step, DPS(1.0).prepare(at_clean, SCHEDULE, DDPM(1)))
     assert found == pytest.approx((mean, variance), rel=1e-4)
     # A point estimate of x_0 leaves Var[x_0 | x_t] out of p(y | x_t), so the result is narrower
     # than the posterior.
@@ -200,7 +202,7 @@ def test_gamma_zero_is_unguided_bit_for_bit_and_no_sample_depends_on_its_batch(m
         return x.flatten(1).tanh().sum(1)
 
     def images(gamma, size):
-        guide = method(gamma).guide(similarity, SCHEDULE, sampler)
+        guide = method(gamma).prepare(similarity, SCHEDULE, sampler)
         return torch.cat(
             [
                 sample(denoiser, sampler, Noise(seeds[i : i + size], (3, 4, 4)), guide)
@@ -209,7 +211,7 @@ def test_gamma_zero_is_unguided_bit_for_bit_and_no_sample_depends_on_its_batch(m
         )
 
     unguided = sample(denoiser, sampler, Noise(seeds, (3, 4, 4)))
-    assert method(0).guide(similarity, SCHEDULE, sampler) is None and torch.equal(
+    assert method(0).prepare(similarity, SCHEDULE, sampler) is None and torch.equal(
         images(0, 3), unguided
     )
     guided = images(0.5, 3)
@@ -219,7 +221,7 @@ def test_gamma_zero_is_unguided_bit_for_bit_and_no_sample_depends_on_its_batch(m
 
 def test_draws_of_a_method_are_not_those_of_the_sampler():
     denoiser, sampler = Denoiser(Perfect(SCHEDULE), SCHEDULE, prediction="x0"), DDPM(6)
-    guide = LGD(1.0).guide(
+    guide = LGD(1.0).prepare(
         lambda x, level: 0 * x.flatten(1).sum(1), SCHEDULE, sampler
     )  # it draws, and moves nothing
     assert torch.equal(
@@ -229,14 +231,18 @@ def test_draws_of_a_method_are_not_those_of_the_sampler():
 
 
 def test_outside_of_the_interval_no_method_looks_at_x0():
-    guide = DPS(1.0, interval=[0.5, 1.0], recurrence=3, recurrence_interval=[0.7, 0.8]).guide(
-        at_clean, SCHEDULE, DDIM(10)
-    )
-    outside, inside = (
-        guide.guide_prediction(predict, points(), t, t - 10, None) for t in (400, 600)
-    )
-    assert outside.score is None and outside.shift is None and inside.score.any()
-    assert [guide.recurrence_at(t) for t in (400, 600, 750)] == [1, 1, 3]
+    asked, sampler = [], DDIM(10)
+    denoiser = Denoiser(Perfect(SCHEDULE), SCHEDULE, prediction="x0")
+
+    def similarity(x, level):
+        asked.append(level)
+        return at_clean(x, level)
+
+    guidance = DPS(1e-3, interval=[0.5, 1.0], recurrence=3, recurrence_interval=[0.7, 0.8])
+    guide = guidance.prepare(similarity, SCHEDULE, sampler)
+    assert [guide.recurrence_at(t) for t in (400, 600, 750)] == [0, 1, 3]
+    sample(denoiser, sampler, Noise([3], (3, 4, 4)), guide)
+    assert asked == [-1] * sum(guide.recurrence_at(t) for t, s in sampler.grid(SCHEDULE) if s >= 0)
 
 
 @pytest.mark.parametrize("method", [DPS(3.0), MPGD(3.0)])
@@ -247,7 +253,7 @@ def test_sim_is_read_in_fp32_whatever_surrounds_it(method):
         return -product.square().sum(1)
 
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        found = method.guide(similarity, SCHEDULE, DDIM(10)).guide_prediction(
+        found = method.prepare(similarity, SCHEDULE, DDIM(10)).guide_prediction(
             lambda x: Prediction((2 * x).bfloat16(), None), points().float(), T, S, None
         )
     assert (found.score if found.shift is None else found.shift).any()

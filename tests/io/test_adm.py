@@ -10,7 +10,7 @@ from adm import Net, forward, random_weights, shapes
 from sdg.errors import UserError
 from sdg.io.adm import FAMILIES, family_of, layout_of
 from sdg.io.adm_file import from_adm
-from sdg.models.registry import build_denoiser
+from sdg.models.build import build_denoiser
 
 
 def small(family, channels=32):

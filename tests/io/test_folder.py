@@ -21,11 +21,12 @@ from sdg.diffusion.samplers import ddpm_step
 from sdg.errors import UserError
 from sdg.io.folder import save_folder
 from sdg.io.weights import save
+from sdg.models.build import build_denoiser
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.judge import Judge
 from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.models.registry import build_denoiser, load_clip, load_denoiser
+from sdg.models.registry import load_clip, load_denoiser
 from sdg.report.card import CARD, heading, write_card
 
 KINDS = {

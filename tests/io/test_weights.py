@@ -10,12 +10,12 @@ from torch import nn
 
 from sdg.errors import UserError
 from sdg.io.weights import read, save
+from sdg.models.build import build_denoiser
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.judge import Judge
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.registry import (
-    build_denoiser,
     load_classifier,
     load_clip,
     load_clip_noisy,

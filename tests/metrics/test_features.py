@@ -14,7 +14,7 @@ from sdg.errors import UserError
 from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, SamePrompts
 from sdg.metrics.inception import Inception
 from sdg.metrics.perceptual import FILE, Perceptual, pairs_within
-from sdg.metrics.reference import of_real_images
+from sdg.metrics.reference import real_features
 from sdg.metrics.retrieval import Retrieval, chance_within
 
 
@@ -238,7 +238,7 @@ def test_real_images_are_read_once_until_data_network_or_number_change(tmp_path)
     images = Images()
 
     def read(**key):
-        return of_real_images(
+        return real_features(
             images, key.pop("count", 550), lambda x: {"features": 2 * x.flatten(1)}, tmp_path, **key
         )["features"]
 

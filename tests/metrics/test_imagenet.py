@@ -15,7 +15,7 @@ from sdg.errors import UserError
 from sdg.evaluation import networks
 from sdg.metrics import imagenet
 from sdg.metrics.features import Frechet
-from sdg.metrics.reference import of_real_images
+from sdg.metrics.reference import real_features
 from sdg.report.pictures import Pictures
 
 needs_weights = pytest.mark.skipif(imagenet.weights_file() is None, reason="no " + imagenet.PACKAGE)
@@ -145,9 +145,7 @@ def test_a_run_is_measured_beside_real_images_of_its_prompts(run, tiny, tmp_path
     figures = json.loads((folder / "metrics.json").read_text())
     files = [f"images/{file.name}" for file in sorted((folder / "images").glob("*.png"))]
     samples = Coarse()(Pictures(folder, "folder").read(files))
-    real = of_real_images(Shapes(100, 1), 100, lambda x: {"features": Coarse()(x)}, None)[
-        "features"
-    ]
+    real = real_features(Shapes(100, 1), 100, lambda x: {"features": Coarse()(x)}, None)["features"]
     distance = Frechet(real)
     distance.update(samples, torch.arange(100), torch.arange(100) // 2)
     assert figures["frechet_imagenet"] == pytest.approx(distance.compute(), rel=1e-3)

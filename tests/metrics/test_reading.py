@@ -28,9 +28,9 @@ def portraits():
 
 @pytest.fixture(scope="module")
 def portrait_reader(portraits):
-    from sdg.metrics.readers import reader_of
+    from sdg.metrics.readers import choose_reader
 
-    return reader_of(portraits)
+    return choose_reader(portraits)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def drawn():
 
 @pytest.fixture(scope="module")
 def shapes_read(drawn):
-    return ShapeReader().read(images_of(drawn))
+    return ShapeReader().infer(images_of(drawn))
 
 
 def images_of(dataset) -> torch.Tensor:
@@ -55,14 +55,14 @@ def smooth_errors(n: int, side: int, generator: torch.Generator) -> torch.Tensor
 
 
 def test_layers_compose_to_what_the_renderer_draws(portraits, portrait_reader):
-    reading = portrait_reader.read(images_of(portraits))
+    reading = portrait_reader.infer(images_of(portraits))
     composed = (portrait_reader.rendered(reading.choices) + 1).mul(127.5).round()
     rendered = torch.from_numpy(portraits.images).permute(0, 3, 1, 2)
     assert (composed - rendered).abs().max() <= 2
 
 
 def test_a_rendered_portrait_is_read_without_error(portraits, portrait_reader):
-    reading = portrait_reader.read(images_of(portraits))
+    reading = portrait_reader.infer(images_of(portraits))
     assert (reading.factors == torch.from_numpy(portraits.factors)).all()
     assert reading.residual.max() < 0.001
     named = torch.from_numpy(portraits.choices)
@@ -86,13 +86,13 @@ def test_descent_finds_what_trying_everything_finds(portraits, portrait_reader):
     errors = 0.1 * smooth_errors(12, 64, generator).flatten(1)
     x = (everything[some] + errors).clamp(0, 1)
     best = torch.stack([(row - everything).square().mean(1).min().sqrt() for row in x])
-    reading = PortraitReader(layers=few).read(x.unflatten(1, (3, 64, 64)) * 2 - 1)
+    reading = PortraitReader(layers=few).infer(x.unflatten(1, (3, 64, 64)) * 2 - 1)
     torch.testing.assert_close(reading.residual, best, rtol=1e-4, atol=1e-5)
 
 
 def test_noise_that_is_plain_to_see_changes_no_reading(portraits, portrait_reader):
     grain = torch.randn(FEW, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    reading = portrait_reader.read(images_of(portraits) + 2 * 0.05 * grain)
+    reading = portrait_reader.infer(images_of(portraits) + 2 * 0.05 * grain)
     assert (reading.factors == torch.from_numpy(portraits.factors)).float().mean() > 0.998
     # Pixels at 0 and 1 lose half of their noise.
     assert 0.04 < reading.residual.median() < 0.051
@@ -102,14 +102,14 @@ def test_no_truth_is_nearer_than_what_is_read(portraits, portrait_reader):
     images = images_of(portraits)
     degraded = barely_degraded(images, blur=0.9, noise=0.05)
     to_truth = (unit_pixels(degraded) - unit_pixels(images)).square().mean(1).sqrt()
-    assert (portrait_reader.read(degraded).residual <= to_truth + 1e-4).all()
+    assert (portrait_reader.infer(degraded).residual <= to_truth + 1e-4).all()
 
 
 def test_the_blurrier_the_larger_the_residual(portraits, portrait_reader):
     images = images_of(portraits)[:16]
     residuals = torch.stack(
         [
-            portrait_reader.read(gaussian_blur(images, 13, sigma)).residual
+            portrait_reader.infer(gaussian_blur(images, 13, sigma)).residual
             for sigma in (0.3, 0.6, 1.2, 2.4)
         ]
     )
@@ -118,9 +118,9 @@ def test_the_blurrier_the_larger_the_residual(portraits, portrait_reader):
 
 def test_a_reading_hangs_on_nothing_but_the_image(portraits, portrait_reader):
     images = gaussian_blur(images_of(portraits)[:6], 7, 1.0)
-    together, again = portrait_reader.read(images), portrait_reader.read(images)
+    together, again = portrait_reader.infer(images), portrait_reader.infer(images)
     assert all(torch.equal(one, other) for one, other in zip(together, again, strict=True))
-    alone = torch.cat([portrait_reader.read(image[None]).factors for image in images])
+    alone = torch.cat([portrait_reader.infer(image[None]).factors for image in images])
     assert torch.equal(alone, together.factors)
 
 
@@ -190,6 +190,6 @@ def test_an_image_shows_its_prompt_if_all_is_read_and_the_residual_is_small():
 
 
 def test_data_without_a_renderer_has_no_reader():
-    from sdg.metrics.readers import reader_of
+    from sdg.metrics.readers import choose_reader
 
-    assert reader_of(object()) is None
+    assert choose_reader(object()) is None

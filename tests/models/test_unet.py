@@ -5,7 +5,8 @@ import torch
 
 from sdg.errors import UserError
 from sdg.io.weights import save
-from sdg.models.registry import build_denoiser, load_clip_noisy
+from sdg.models.build import build_denoiser
+from sdg.models.registry import load_clip_noisy
 from sdg.models.stages import stages
 from sdg.models.unet import UNetEncoder
 from tests.models.test_noise_aware import TOWERS, clip_of
@@ -31,7 +32,9 @@ def denoiser_of(resolution: int = 32):
 def encoder_of(**options) -> UNetEncoder:
     torch.manual_seed(1)
     clip = clip_of(TOWERS["GroupNorm"])
-    return UNetEncoder.of(denoiser_of(), clip.config, schedule=SCHEDULE, **options).eval()
+    return UNetEncoder.from_denoiser(
+        denoiser_of(), clip.config, schedule=SCHEDULE, **options
+    ).eval()
 
 
 def images(count: int, side: int = 32) -> torch.Tensor:
@@ -90,20 +93,22 @@ def test_a_denoiser_of_other_images_is_refused():
     with pytest.raises(
         UserError, match="module.denoiser draws 64 pixels a side, this encoder sees 32"
     ):
-        UNetEncoder.of(denoiser_of(64), clip.config, schedule=SCHEDULE)
+        UNetEncoder.from_denoiser(denoiser_of(64), clip.config, schedule=SCHEDULE)
 
 
 def test_a_denoiser_of_other_noise_levels_is_refused():
     clip = clip_of(TOWERS["GroupNorm"])
     with pytest.raises(UserError, match="module.denoiser was trained with the schedule"):
-        UNetEncoder.of(denoiser_of(), clip.config, schedule={"kind": "linear", "T": 1000})
+        UNetEncoder.from_denoiser(
+            denoiser_of(), clip.config, schedule={"kind": "linear", "T": 1000}
+        )
 
 
 def test_a_foreign_denoiser_is_refused():
     denoiser = denoiser_of()
     denoiser.config = {"resolution": 32, "schedule": SCHEDULE}
     with pytest.raises(UserError, match="module.tower=clip"):
-        UNetEncoder.of(denoiser, clip_of(TOWERS["GroupNorm"]).config, schedule=SCHEDULE)
+        UNetEncoder.from_denoiser(denoiser, clip_of(TOWERS["GroupNorm"]).config, schedule=SCHEDULE)
 
 
 def estimating(**options) -> tuple[UNetEncoder, torch.nn.Module]:

@@ -10,8 +10,10 @@ import torch
 
 from sdg.data.captions import FACTORS, zero_shot_caption
 from sdg.data.prompts import parse_weighted_prompt
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Noise, sample
-from sdg.guidance.method import gradient
+from sdg.diffusion.noise import Noise
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
+from sdg.diffusion.sampling import sample
+from sdg.guidance.guidance import gradient
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.guidance.training_free import DPS, LGD, MPGD, TFG, FreeDoM, Universal
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
@@ -75,7 +77,7 @@ def parts():
             {kind: terms[kind]() for kind in kinds},
             levels,
             References(images, denoiser.schedule, 0),
-        ).bind(conditions)
+        ).condition(conditions)
 
     return denoiser, clip, noisy, similarity
 
@@ -93,7 +95,7 @@ def test_every_pair_moves_a_step_and_none_depends_on_its_batch(parts, name, kind
     @torch.no_grad()
     def stepped(sampler, rows, method=method):
         guide = (
-            method.guide(similarity([kind], encoder, rows), denoiser.schedule, sampler)
+            method.prepare(similarity([kind], encoder, rows), denoiser.schedule, sampler)
             if method
             else None
         )
@@ -121,7 +123,7 @@ def test_images_do_not_depend_on_the_batch(parts, sampler, gamma):
     denoiser, _, noisy, similarity = parts
 
     def images(rows):
-        guide = SemanticGuidance(gamma).guide(
+        guide = SemanticGuidance(gamma).prepare(
             similarity(["text"], noisy, rows), denoiser.schedule, sampler
         )
         return sample(denoiser, sampler, Noise([SEEDS[row] for row in rows], (3, 32, 32)), guide)

@@ -51,7 +51,8 @@ def bound(terms, conditions, encoder=None, references=None):
     per_term = {}
     for name in terms:
         per_term[name] = [condition[name] for condition in conditions]
-    return Similarity(encoder or Encoder(), terms, torch.arange(100), references).bind(per_term)
+    similarity = Similarity(encoder or Encoder(), terms, torch.arange(100), references)
+    return similarity.condition(per_term)
 
 
 def references(**images):
@@ -514,7 +515,7 @@ def test_impossible_terms_are_refused_by_name(make):
 def test_the_encoder_is_told_its_own_level_for_the_denoisers():
     encoder = Encoder()
     terms = {"text": Text(encoder, encoder, ["a"]), "content": Content(encoder)}
-    similarity = Similarity(encoder, terms, torch.arange(100).flip(0), references()).bind(
+    similarity = Similarity(encoder, terms, torch.arange(100).flip(0), references()).condition(
         {"text": [like("a")] * 2, "content": [like("b")] * 2}
     )
     for level in (40, 3):

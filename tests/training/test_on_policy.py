@@ -59,7 +59,7 @@ def test_guided_states_are_those_of_the_guided_ancestral_sampler():
 
     torch.manual_seed(7)
     torch.rand(SHAPE[0], 1, 1, 1)  # of γ, which is 1 here
-    guide = SemanticGuidance(gamma=1.0).guide(nearness, policy.schedule, Ancestral())
+    guide = SemanticGuidance(gamma=1.0).prepare(nearness, policy.schedule, Ancestral())
     for t, s in itertools.pairwise([90, 75, 60, 45, 30]):
         x = ddpm_step(policy.denoiser, x, t, s, Sampling(), guide).x
     torch.testing.assert_close(ours, x)

@@ -19,7 +19,9 @@ import pytest
 import torch
 from PIL import Image
 
-from sdg.diffusion.samplers import DDIM, Noise, sample
+from sdg.diffusion.noise import Noise
+from sdg.diffusion.samplers import DDIM
+from sdg.diffusion.sampling import sample
 from sdg.io.weights import read
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser, load_judge
 from sdg.models.unet import UNetEncoder

@@ -18,7 +18,7 @@ from sdg.io.hub import located, push
 from sdg.io.pipeline import unlike
 from sdg.io.pretrained import ASKED, Found, Unsettled, open_denoiser
 from sdg.io.weights import header, safetensors_of, save
-from sdg.models.registry import denoiser_of, from_pretrained, is_noisy_clip, load_clip_noisy
+from sdg.models.registry import denoiser_from, from_pretrained, is_noisy_clip, load_clip_noisy
 from sdg.models.stages import stages
 from sdg.report.card import CARD, below_heading, heading
 
@@ -144,7 +144,7 @@ def noisy_clip(path: Path) -> list[tuple[str, object, str]] | None:
 def foreign(found: Found) -> list[tuple[str, object, str]]:
     """Rows about another denoiser, and how it would be written."""
     sizes = [value.shape for value in found.tensors.values()]
-    reason = unlike(denoiser_of(found))
+    reason = unlike(denoiser_from(found))
     return [
         ("file", found.kind, ""),
         ("parameters", f"{count(sizes):,}", ""),
@@ -181,7 +181,7 @@ def convert(path: str, out: str, asked: dict, half: bool) -> None:
         found = open_denoiser(place, asked)
         for name, (value, source) in found.told.items():
             print(f"{name} = {value}   [{source}]")
-        model = denoiser_of(found)
+        model = denoiser_from(found)
     else:
         model = from_pretrained(place)
     card = place / CARD if place.is_dir() else place.with_suffix(".md")

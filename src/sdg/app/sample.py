@@ -19,14 +19,15 @@ from sdg.app.similarities import (
 from sdg.app.unguided import draw_unguided, finished, pictures_of, unguided_store
 from sdg.data.image import load_image
 from sdg.data.requests import Requests
-from sdg.diffusion.samplers import Sampler, steps_taken
+from sdg.diffusion.sampler import Sampler
+from sdg.diffusion.sampling import steps_taken
 from sdg.errors import UserError, choice, integer, number
 from sdg.evaluation.figures import report
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.measuring import Evaluation
 from sdg.evaluation.publish import publish
 from sdg.evaluation.store import SampleStore
-from sdg.guidance.method import Method
+from sdg.guidance.guidance import Guidance
 from sdg.io.plain import numbers
 from sdg.metrics.sample_metric import SampleMetric
 from sdg.pipeline import Pipeline
@@ -44,9 +45,9 @@ def sample(config: DictConfig) -> None:
         evaluate_encoder(config)
         return
     with run(config) as folder:
-        sampler, method = made(config, "sampler", Sampler), made(config, "guidance", Method)
+        sampler, guidance = made(config, "sampler", Sampler), made(config, "guidance", Guidance)
         terms = chosen_terms(config)
-        method.check(sampler)
+        guidance.check(sampler)
         integer("batch_size", config.batch_size, 1)
         if str(config.trainer.precision) in ("16-true", "bf16-true"):
             raise UserError(
@@ -63,7 +64,7 @@ def sample(config: DictConfig) -> None:
                 f"pixels a side; set data.resolution={resolution}."
             )
         data.setup("predict")
-        guided = bool(method.gamma)
+        guided = bool(guidance.gamma)
         conditions, each = requested_conditions(config, terms, data.held_out, guided)
         requests = Requests(conditions, each, config.seed)
         integer("sampler.steps", sampler.steps, 1, denoiser.schedule.T)
@@ -74,7 +75,7 @@ def sample(config: DictConfig) -> None:
         )
         if start is not None and not 0 < number("strength", config.strength) <= 1:
             raise UserError(f"strength must be above 0 and at most 1, not {config.strength!r}.")
-        method.check_steps(
+        guidance.check_steps(
             steps_taken(denoiser.schedule, sampler, 1.0 if start is None else config.strength),
             denoiser.schedule.T,
         )
@@ -93,7 +94,7 @@ def sample(config: DictConfig) -> None:
                 requests,
                 data.held_out,
                 references,
-                method.at_clean,
+                guidance.at_clean,
             )
             if guided
             else None
@@ -102,7 +103,7 @@ def sample(config: DictConfig) -> None:
             parts = [f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()]
             names = map(config.encoder.get, ("weights", "name", "clip", "_target_"))
             encoder = next(filter(None, names), "no encoder")
-            print(f"similarity = {' + '.join(parts)}, γ = {method.gamma:g}, encoder {encoder}")
+            print(f"similarity = {' + '.join(parts)}, γ = {guidance.gamma:g}, encoder {encoder}")
 
         if config.compile:
             denoiser.compile()
@@ -110,7 +111,7 @@ def sample(config: DictConfig) -> None:
             name: made(config.eval.metrics, name, SampleMetric) for name in config.eval.metrics
         }
         evaluation = Evaluation(
-            config.eval, requests, data, references, resolution, start, method.gamma, own_metrics
+            config.eval, requests, data, references, resolution, start, guidance.gamma, own_metrics
         )
         trainer = make_trainer(config, use_distributed_sampler=False)
         if len(requests) < trainer.world_size:
@@ -153,7 +154,7 @@ def sample(config: DictConfig) -> None:
         module = GuidedSampling(
             pipeline,
             sampler,
-            method,
+            guidance,
             similarity,
             requests,
             drawn,

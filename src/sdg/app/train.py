@@ -21,11 +21,12 @@ from sdg.errors import UserError, choice, integer, number
 from sdg.io.plain import differences
 from sdg.io.shipped import program
 from sdg.io.weights import read
+from sdg.models.build import build_denoiser, fill
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP, tokens
 from sdg.models.judge import Judge
 from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.models.registry import build_denoiser, chosen_clip, fill, load_denoiser
+from sdg.models.registry import chosen_clip, load_denoiser
 from sdg.models.tokenizer import vocabulary
 from sdg.models.towers import at_resolution
 from sdg.report.card import processor, write_card

@@ -41,13 +41,12 @@ class Denoiser(nn.Module):
             patch² th of the positions.
         time_scale: what a level is multiplied by before the network sees it; improved-diffusion's
             models of 4000 levels see t/4.
-        label: the class that a class-conditional network is told; None for a network without
-            classes.
+        label: the class of a class-conditional network; None for a network without classes.
         max_weight: w; a network that predicts x_0 learns it with weight min(1/(1−ᾱ_t), w). Below w
             that is the error of v.
         resolution: side of its images in pixels; None where nobody says, as a network without
             attention may take any.
-        config: plain JSON from which `sdg.models.registry.build_denoiser` makes this denoiser, and
+        config: plain JSON from which `sdg.models.build.build_denoiser` makes this denoiser, and
             which is stored beside its weights; None for one put together by hand, which samples
             and trains but cannot be stored.
     """
@@ -68,14 +67,8 @@ class Denoiser(nn.Module):
     ):
         super().__init__()
         self.resolution, self.config = resolution, config
-        self.network, self.schedule, self.clip, self.patch, self.time_scale, self.label = (
-            network,
-            schedule,
-            clip,
-            patch,
-            time_scale,
-            label,
-        )
+        self.network, self.schedule, self.clip = network, schedule, clip
+        self.patch, self.time_scale, self.label = patch, time_scale, label
         self.max_weight = number("denoiser.max_weight", max_weight, 1)
         self.prediction = choice("denoiser.prediction", prediction, PREDICTIONS)
         self.variance = choice("denoiser.variance", variance, VARIANCES)
@@ -118,23 +111,21 @@ class Denoiser(nn.Module):
         """
         x0, weight = prediction
         mean, small = self.schedule.posterior(x0, x, t, s)
+        if self.variance == "fixed_small":
+            return Reverse(mean, small.to(x.dtype).expand_as(mean))
         large = self.schedule.beta(t, s, x.device)
-        if self.variance == "learned_range":
-            # At s = −1 the posterior's variance is 0 and has no logarithm; the next level's stands
-            # in, as in the paper's code.
-            low = torch.where(
-                small > 0,
-                small,
-                self.schedule.posterior_variance(1, 0, x.device) if self.schedule.T > 1 else large,
-            ).log()
-            assert weight is not None  # `forward` gives it with learned_range
-            fraction = (weight + 1) / 2
-            variance = (fraction * large.log().to(x.dtype) + (1 - fraction) * low.to(x.dtype)).exp()
-        else:
-            variance = (
-                (small if self.variance == "fixed_small" else large).to(x.dtype).expand_as(mean)
-            )
-        return Reverse(mean, variance)
+        if self.variance == "fixed_large":
+            return Reverse(mean, large.to(x.dtype).expand_as(mean))
+        # At s = −1 the posterior's variance is 0 and has no logarithm; the next level's stands in,
+        # as in the paper's code.
+        next_small = large
+        if self.schedule.T > 1:
+            next_small = self.schedule.posterior_variance(1, 0, x.device)
+        low = torch.where(small > 0, small, next_small).log()
+        assert weight is not None  # `forward` gives it with learned_range
+        v = (weight + 1) / 2
+        log_variance = v * large.log().to(x.dtype) + (1 - v) * low.to(x.dtype)
+        return Reverse(mean, log_variance.exp())
 
     def _x0(self, x: Tensor, t: int | Tensor, out: Tensor) -> Tensor:
         a = self.schedule.alpha_bar(t, x.device)

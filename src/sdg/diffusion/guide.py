@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-__all__ = ["Guide", "Prediction", "GuidanceOutput"]
+__all__ = ["GuidanceOutput", "Guide", "Predict", "Prediction"]
 
 
 class Prediction(NamedTuple):
@@ -17,6 +17,10 @@ class Prediction(NamedTuple):
 
     x0: Tensor
     weight: Tensor | None
+
+
+# the denoiser at one level: from x_t to its prediction
+Predict = Callable[[Tensor], Prediction]
 
 
 class GuidanceOutput(NamedTuple):
@@ -37,17 +41,22 @@ class GuidanceOutput(NamedTuple):
 class Guide(Protocol):
     """Guidance as the samplers see it. The step to the clean image is never guided."""
 
+    def recurrence_at(self, t: int) -> int:
+        """How often the step from level t is taken guided, with noise put back between.
+
+        0 is a step that is not guided.
+        """
+
     def guide_prediction(
-        self,
-        predict: Callable[[Tensor], Prediction],
-        x_t: Tensor,
-        t: int,
-        s: int,
-        noise: Callable[[], Tensor],
+        self, predict: Predict, x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]
     ) -> GuidanceOutput:
         """Moves the prediction.
 
-        `predict` is the denoiser at level t, `noise` each sample's own source.
+        Arguments:
+            predict: the denoiser at level t.
+            x_t: the samples, (B, C, H, W).
+            t, s: the levels that the step goes from and to.
+            noise: gives guidance's own noise, shape of x_t.
         """
 
     def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
@@ -55,6 +64,3 @@ class Guide(Protocol):
 
         It is None where this guidance does not act so.
         """
-
-    def recurrence_at(self, t: int) -> int:
-        """How often the step from level t is taken, with noise put back between."""

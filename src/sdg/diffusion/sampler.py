@@ -1,27 +1,18 @@
 """What a sampler is: a grid of noise levels, and one reverse step."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple, Protocol, TypeVar
+from functools import partial
+from typing import NamedTuple
 
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import Guide
+from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction
+from sdg.diffusion.noise import GUIDANCE_STREAM, NoiseSource
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import integer
 
-__all__ = ["NoiseSource", "PrevStep", "Sampler", "Selector", "Step"]
-
-
-class NoiseSource(Protocol):
-    """Standard normal draws of one batch, every sample from a stream of its own."""
-
-    def __call__(self, stream: int = 0) -> Tensor:
-        """The next draw of a stream, shape (B, C, H, W).
-
-        Stream 0 is the sampler's, `GUIDANCE_STREAM` is guidance's: what guidance draws changes
-        nothing in what the sampler draws.
-        """
+__all__ = ["PrevStep", "Sampler", "Step", "guided_prediction"]
 
 
 class PrevStep(NamedTuple):
@@ -36,21 +27,6 @@ class Step(NamedTuple):
 
     x: Tensor
     x0: Tensor
-
-
-Source = TypeVar("Source", bound=NoiseSource)
-
-
-class Selector(Protocol[Source]):
-    """The choice among several candidates for each sample, as `sample` sees it."""
-
-    candidates: int
-
-    def due(self, s: int) -> bool:
-        """Whether the choice is made at level s, or has been made before."""
-
-    def __call__(self, step: Step, noise: Source) -> tuple[Tensor, Source, Guide | None]:
-        """The candidates' rows that stay, their noise and their guidance."""
 
 
 class Sampler(ABC):
@@ -85,15 +61,42 @@ class Sampler(ABC):
     ) -> Step:
         """The step from level t to level s < t; s = −1 gives the image.
 
-        `sdg.diffusion.samplers.guided_x0` calls the network and lets guidance act.
+        `guided_prediction` calls the network and lets guidance act.
 
         Arguments:
             x: x_t, shape (B, C, H, W).
             t, s: levels of the denoiser's schedule.
             noise: gives z ~ N(0, I), shape of `x`.
-            guide: guidance; None is the unguided sampler.
+            guide: guidance of this step; None is an unguided one. `sample` asks guidance which
+                steps are guided, and how often each.
             past: the step before; None at the first one.
 
         Returns:
             x_s, and the x̂_0 that it was made from, both shaped as `x`.
         """
+
+
+def guided_prediction(
+    denoiser: Denoiser, x: Tensor, t: int, s: int, noise: NoiseSource, guide: Guide | None
+) -> tuple[Prediction, Tensor]:
+    """One call of the network, moved by guidance's score; and its x̂_0 + shift.
+
+    The first is what ε̂ follows from, `denoiser.schedule.noise(prediction.x0, x, t)`; the second is
+    what the step goes to, shape (B, C, H, W). Both are clipped as the denoiser says. The score
+    moves ε̂ as in Dhariwal & Nichol 2021, alg. 2: ε̂ = ε_θ − √(1−ᾱ_t) · score.
+
+    Arguments:
+        as of `Sampler.step`.
+    """
+    if guide is None or s < 0:
+        output = GuidanceOutput(denoiser.predict(x, t))
+    else:
+        own_noise = partial(noise, GUIDANCE_STREAM)
+        output = guide.guide_prediction(partial(denoiser.predict, t=t), x, t, s, own_noise)
+    x0, weight = output.prediction
+    if output.score is not None:
+        a = denoiser.schedule.alpha_bar(t, x.device)
+        x0 = x0 + ((1 - a) / a.sqrt()).to(x.dtype) * output.score
+    x0 = denoiser.bounded(x0)
+    shifted = x0 if output.shift is None else denoiser.bounded(x0 + output.shift)
+    return Prediction(x0, weight), shifted

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from sdg.errors import UserError, choice, integer
 
-__all__ = ["KINDS", "Schedule"]
+__all__ = ["CLEAN", "KINDS", "Schedule"]
 
+CLEAN = -1  # the level of an image without noise
 SPACINGS = ("linspace", "leading", "trailing", "towards_noise")
-
 KINDS = ("linear", "cosine")
 
 
@@ -36,12 +36,8 @@ class Schedule:
         if kind == "linear":
             beta = torch.linspace(1e-4, 0.02, T, dtype=torch.float64) * (1000 / T)
         else:
-            f = (
-                torch.cos(
-                    (torch.arange(T + 1, dtype=torch.float64) / T + 0.008) / 1.008 * math.pi / 2
-                )
-                ** 2
-            )
+            u = torch.arange(T + 1, dtype=torch.float64) / T
+            f = torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
             beta = 1 - f[1:] / f[:-1]
         # Index t + 1, so that the clean image t = −1 needs no special case.
         alpha_bar = torch.cat(
@@ -111,16 +107,12 @@ class Schedule:
         Returns:
             μ̃, shape (B, C, H, W), and β̃, float64, shape () or (B, 1, 1, 1).
         """
-        a_t, a_s, beta = (
-            self.alpha_bar(t, x_t.device),
-            self.alpha_bar(s, x_t.device),
-            self.beta(t, s, x_t.device),
-        )
+        a_t, a_s = self.alpha_bar(t, x_t.device), self.alpha_bar(s, x_t.device)
+        beta = 1 - a_t / a_s
         from_x0 = a_s.sqrt() * beta / (1 - a_t)
         from_xt = (a_t / a_s).sqrt() * (1 - a_s) / (1 - a_t)
-        return from_x0.to(x0.dtype) * x0 + from_xt.to(x_t.dtype) * x_t, self.posterior_variance(
-            t, s, x_t.device
-        )
+        mean = from_x0.to(x0.dtype) * x0 + from_xt.to(x_t.dtype) * x_t
+        return mean, beta * (1 - a_s) / (1 - a_t)
 
     def steps(self, count: int, spacing: str = "linspace") -> list[tuple[int, int]]:
         """The respaced grid as pairs (t, s) from noise to image; the last s is −1.
@@ -134,14 +126,12 @@ class Schedule:
         integer("sampler.steps", count, 1, self.T)
         choice("sampler.spacing", spacing, SPACINGS)
         index = torch.arange(count, dtype=torch.float64)
-        if spacing == "linspace":
-            levels = (
-                torch.linspace(0, self.T - 1, count, dtype=torch.float64)
-                if count > 1
-                else torch.tensor([self.T - 1.0])
-            )
-        elif spacing == "towards_noise":
+        if spacing == "towards_noise":
             return self.pairs(self.towards_noise(count))
+        if spacing == "linspace" and count == 1:
+            levels = torch.tensor([self.T - 1.0])
+        elif spacing == "linspace":
+            levels = torch.linspace(0, self.T - 1, count, dtype=torch.float64)
         elif spacing == "leading":
             levels = index * (self.T // count)
         else:
@@ -180,15 +170,13 @@ class Schedule:
         def angle(a: Tensor) -> Tensor:
             return torch.arccos(a.clamp(0, 1).sqrt())
 
-        distance = (
-            angle(alpha_bar.double())[:, None]
-            - angle(self._tables[torch.device("cpu")][1:])[None, :]
-        ).abs()
-        gap, level = distance.min(1)
+        own = angle(self._tables[torch.device("cpu")][1:])
+        gap, level = (angle(alpha_bar.double())[:, None] - own).abs().min(1)
         if gap.max() > tolerance:
-            lost = alpha_bar[gap.argmax()].item()
+            unmatched = alpha_bar[gap.argmax()].item()
             raise UserError(
                 f"the encoder's schedule ({self.kind}, T={self.T}) has no level with the "
-                f"denoiser's ᾱ = {lost:.4g}; fine-tune the encoder with the denoiser's schedule."
+                f"denoiser's ᾱ = {unmatched:.4g}; fine-tune the encoder with the denoiser's "
+                "schedule."
             )
         return level

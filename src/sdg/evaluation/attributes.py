@@ -60,7 +60,7 @@ class Attributes(torch.nn.Module):
         """
         if self.reader is None:
             return judgement.guesses(), None
-        reading = self.reader.read(images)
+        reading = self.reader.infer(images)
         return reading.factors, reading
 
     def update(

@@ -9,7 +9,7 @@ from torchmetrics import MetricCollection
 from sdg.evaluation.networks import Networks
 from sdg.io.digest import content
 from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, enough
-from sdg.metrics.reference import of_real_images
+from sdg.metrics.reference import real_features
 
 __all__ = ["FeatureDistances", "figure_names"]
 
@@ -42,7 +42,7 @@ class FeatureDistances(torch.nn.Module):
             def outputs(images: Tensor, name: str = name) -> dict[str, Tensor]:
                 return self.networks.outputs(name, images.to(device))
 
-            self.real[name] = of_real_images(
+            self.real[name] = real_features(
                 self.data.held_out,
                 self.options.real,
                 outputs,

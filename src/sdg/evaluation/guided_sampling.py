@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sdg.data.requests import Request
-from sdg.diffusion.samplers import Step, steps_taken
+from sdg.diffusion.sampler import Step
+from sdg.diffusion.sampling import steps_taken
 from sdg.evaluation.store import SampleStore
-from sdg.guidance.method import Method
+from sdg.guidance.guidance import Guidance
 from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
 from sdg.pipeline import Pipeline
 from sdg.report.grid import to_uint8
@@ -32,8 +33,8 @@ class GuidedSampling(pl.LightningModule):
     Arguments:
         pipeline: that draws them.
         sampler: one of `sdg.diffusion.samplers`.
-        method: how the similarity steers.
-        similarity: what alike means; None for an unguided run.
+        guidance: how the similarity steers.
+        similarity: of the whole run; None for an unguided one.
         requests: of the run.
         drawn: the run's folder, which gets the images and knows what is there.
         start: an image (3, H, W) that every sample starts from; None is pure noise.
@@ -45,7 +46,7 @@ class GuidedSampling(pl.LightningModule):
         self,
         pipeline: Pipeline,
         sampler,
-        method: Method,
+        guidance: Guidance,
         similarity: Similarity | None,
         requests: Sequence[Request],
         drawn: SampleStore,
@@ -54,12 +55,8 @@ class GuidedSampling(pl.LightningModule):
         trajectory: int = 0,
     ):
         super().__init__()
-        self.pipeline, self.sampler, self.method, self.similarity = (
-            pipeline,
-            sampler,
-            method,
-            similarity,
-        )
+        self.pipeline, self.sampler = pipeline, sampler
+        self.guidance, self.similarity = guidance, similarity
         # Named here, they move to the device with this module.
         self.denoiser, self.encoder = pipeline.denoiser, pipeline.encoder
         self.requests, self.drawn = requests, drawn
@@ -88,7 +85,7 @@ class GuidedSampling(pl.LightningModule):
         reset_peak_memory(self.device)
         meter = Meter(self.networks())
         self.pipeline.device = self.device
-        guide = self.pipeline.guide(self.method, self.similarity, (), batch, self.sampler)
+        guide = self.pipeline.guide(self.guidance, self.similarity, (), batch, self.sampler)
         followed = (
             Trajectory(self.drawn.folder) if self.trajectory and batch[0].index == 0 else None
         )

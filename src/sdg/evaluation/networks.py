@@ -11,7 +11,7 @@ from sdg.io.shipped import program
 from sdg.metrics.features import enough
 from sdg.metrics.imagenet import ImageNet, weights_file
 from sdg.metrics.inception import Inception
-from sdg.metrics.readers import reader_of
+from sdg.metrics.readers import choose_reader
 from sdg.models.registry import load_clip, load_judge
 
 __all__ = ["Networks", "uses_imagenet"]
@@ -40,7 +40,7 @@ class Networks(torch.nn.Module):
         if options.judge and held_out.attributes:
             self.judge = load_judge(options.judge)
         if choice("eval.reading", options.reading, (True, False)):
-            self.reader = reader_of(held_out)
+            self.reader = choose_reader(held_out)
         if options.clip and (conditions[0].get("text") or not self.judge):
             self.clip = load_clip(options.clip)
         if options.inception:

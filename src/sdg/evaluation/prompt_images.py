@@ -62,7 +62,7 @@ class PromptImages(torch.nn.Module):
         reader = self.networks.reader
         if reader:
             wanted = wanted.to(device)
-            shown = shows(reader.read(images), wanted, reader.threshold)
+            shown = shows(reader.infer(images), wanted, reader.threshold)
             self.shown.update(shown.float(), weight=(wanted >= 0).any(1).float())
         for name, metrics in self.distances.items():
             real = self.networks.features(name, images)

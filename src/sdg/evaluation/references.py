@@ -39,7 +39,7 @@ class References:
         images = torch.stack(list(self.images.values())).to(device)
         judgement = networks.judge(images) if networks.judge else None
         reader = networks.reader
-        factors = reader.read(images).factors if reader else judgement.guesses()
+        factors = reader.infer(images).factors if reader else judgement.guesses()
         self.factors = dict(zip(self.images, factors, strict=True))
         if judgement:
             self.masks = dict(zip(self.images, judgement.mask > 0, strict=True))

@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdg.diffusion.samplers import Noise, Step
-from sdg.guidance.method import Bound, fraction
+from sdg.diffusion.noise import Noise
+from sdg.diffusion.sampler import Step
+from sdg.diffusion.schedule import CLEAN
+from sdg.guidance.guidance import Guidance, noise_fraction
 
 __all__ = ["Selection", "candidate_seeds"]
-
-CLEAN = -1  # the level of an image without noise
 
 
 class Narrowed(NamedTuple):
@@ -20,7 +20,7 @@ class Narrowed(NamedTuple):
 
     rows: Tensor
     noise: Noise
-    guide: Bound
+    guide: Guidance
 
 
 class Selection:
@@ -45,12 +45,12 @@ class Selection:
         level: u, the place in the noise range where the choice is made, in [0, 1).
     """
 
-    def __init__(self, wide: Bound, narrow: Bound, candidates: int, level: float):
+    def __init__(self, wide: Guidance, narrow: Guidance, candidates: int, level: float):
         self.wide, self.narrow, self.candidates, self.level = wide, narrow, candidates, level
 
     def due(self, s: int) -> bool:
         """Whether the choice is made at level s, or has been made before."""
-        return fraction(s, self.wide.schedule.T) <= self.level
+        return noise_fraction(s, self.wide.schedule.T) <= self.level
 
     @torch.no_grad()
     def __call__(self, step: Step, noise: Noise) -> Narrowed:

@@ -6,11 +6,11 @@ from typing import Any
 
 from torch import Tensor
 
-from sdg.diffusion.guide import GuidanceOutput, Prediction
+from sdg.diffusion.guide import GuidanceOutput, Predict
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice
-from sdg.guidance.method import Bound, Method, gradient, through_denoiser
+from sdg.guidance.guidance import Guidance, gradient, through_denoiser
 
 __all__ = ["SemanticGuidance"]
 
@@ -18,7 +18,7 @@ __all__ = ["SemanticGuidance"]
 PLACES = ("mean", "mean_own_level", "x_t", "x0")
 
 
-class SemanticGuidance(Method):
+class SemanticGuidance(Guidance):
     """The paper's equation (Liu et al. 2022, arXiv 2112.05744, alg. 1).
 
     From p(x_s | x_t, y) ∝ p_θ(x_s | x_t) exp(γ sim(x_s, y)) follows
@@ -30,17 +30,17 @@ class SemanticGuidance(Method):
 
     Arguments:
         gamma: γ.
-        gradient_at: `mean`, at μ_θ and told s; `mean_own_level`, at μ_θ and told the level of μ_θ's
-            own noise, which is less than that of s; `x_t`, at x_t and told t, as guided-diffusion
-            does; `x0`, at a new draw of q(x_t | x̂_0(x_t)) and told t, through the denoiser, as a
-            score:
+        gradient_at: where the similarity is asked, and at which noise level: `mean`, at μ_θ and
+            level s; `mean_own_level`, at μ_θ and the level of μ_θ's own noise, which is less than
+            that of s; `x_t`, at x_t and level t, as guided-diffusion does; `x0`, at a new draw of
+            q(x_t | x̂_0(x_t)) and level t, through the denoiser, as a score:
 
                 score = γ_t ∇_{x_t} sim(√ᾱ_t x̂_0(x_t) + √(1−ᾱ_t) z, y),   z ~ N(0, I)
 
             The denoiser's Jacobian, which is ᾱ_t^½/(1−ᾱ_t) Cov(x_0 | x_t), leaves of the encoder's
             gradient what images can do; it costs the denoiser's backward pass. None is `mean` where
             the sampler has a Σ, else `x_t`.
-        options: `Method`'s.
+        options: `Guidance`'s.
     """
 
     def __init__(self, gamma: float = 30.0, gradient_at: str | None = None, **options: Any):
@@ -59,55 +59,36 @@ class SemanticGuidance(Method):
             )
 
     def guide_prediction(
-        self,
-        bound: Bound,
-        predict: Callable[[Tensor], Prediction],
-        x_t: Tensor,
-        t: int,
-        s: int,
-        noise: Callable[[], Tensor],
+        self, predict: Predict, x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]
     ) -> GuidanceOutput:
         if self.gradient_at == "x0":
-            return self.through_denoiser(bound, predict, x_t, t, noise())
+            return self.guide_estimate(predict, x_t, t, noise())
         prediction = predict(x_t)
-        return (
-            GuidanceOutput(prediction)
-            if bound.has_variance
-            else GuidanceOutput(prediction, score=self.at(bound, x_t, 1.0, t, t))
-        )
+        if self.has_variance:
+            return GuidanceOutput(prediction)
+        g = gradient(self.similarity, x_t, t)
+        return GuidanceOutput(prediction, score=self.gammas[t] * self.shaped(g))
 
-    def through_denoiser(
-        self,
-        bound: Bound,
-        predict: Callable[[Tensor], Prediction],
-        x_t: Tensor,
-        t: int,
-        z: Tensor,
-    ) -> GuidanceOutput:
-        a = bound.schedule.alpha_bar(t, x_t.device)
+    def guide_estimate(self, predict: Predict, x_t: Tensor, t: int, z: Tensor) -> GuidanceOutput:
+        """γ_t ∇_{x_t} sim(√ᾱ_t x̂_0(x_t) + √(1−ᾱ_t) z, y) as a score."""
+        a = self.schedule.alpha_bar(t, x_t.device)
         signal, sigma = a.sqrt().to(x_t.dtype), (1 - a).sqrt().to(x_t.dtype)
         prediction, g = through_denoiser(
-            lambda x0: bound.similarity(signal * x0 + sigma * z, t), predict, x_t
+            lambda x0: self.similarity(signal * x0 + sigma * z, t), predict, x_t
         )
-        return GuidanceOutput(prediction, score=bound.gamma(t) * self.shaped(g))
+        return GuidanceOutput(prediction, score=self.gammas[t] * self.shaped(g))
 
-    def mean_gradient(
-        self, bound: Bound, mean: Tensor, x_t: Tensor, t: int, s: int
-    ) -> Tensor | None:
+    def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
         if self.gradient_at == "x0":
             return None
         if self.gradient_at == "x_t":
-            return self.at(bound, x_t, 1.0, t, t)
-        scale, level = 1.0, s
-        if self.gradient_at == "mean_own_level":
-            scale, level = own_level(bound.schedule, t, s)
-        return self.at(bound, mean, scale, level, t)
-
-    def at(self, bound: Bound, x: Tensor, scale: float, level: int, t: int) -> Tensor:
-        """γ_t ∇_x sim(scale · x, y), the encoder being told `level`."""
-        return bound.gamma(t) * self.shaped(
-            gradient(lambda x: bound.similarity(x * scale, level), x)
-        )
+            g = gradient(self.similarity, x_t, t)
+        elif self.gradient_at == "mean_own_level":
+            scale, level = own_level(self.schedule, t, s)
+            g = gradient(lambda x: self.similarity(x * scale, level), mean)
+        else:
+            g = gradient(self.similarity, mean, s)
+        return self.gammas[t] * self.shaped(g)
 
 
 @lru_cache(4096)  # of a run's steps

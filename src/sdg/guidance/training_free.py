@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdg.diffusion.guide import GuidanceOutput, Prediction
+from sdg.diffusion.guide import GuidanceOutput, Predict
+from sdg.diffusion.schedule import CLEAN
 from sdg.errors import integer, number
-from sdg.guidance.method import Bound, Method, gradient, through_denoiser
+from sdg.guidance.guidance import Guidance, gradient, through_denoiser
 
 __all__ = ["DPS", "FreeDoM", "LGD", "MPGD", "TFG", "Universal"]
 
 
-class TrainingFree(Method):
+class TrainingFree(Guidance):
     """What they share.
 
     Training-free guidance unites them so (Ye et al. 2024, arXiv 2409.15761, alg. 1):
@@ -46,49 +47,42 @@ class TrainingFree(Method):
             check, low = (integer, 1) if name in ("iterations", "draws") else (number, 0)
             setattr(self, name, check(f"guidance.{name}", value, low))
 
-    def smoothed(
-        self, bound: Bound, t: int, noise: Callable[[], Tensor]
-    ) -> Callable[[Tensor], Tensor]:
+    def smoothed(self, t: int, noise: Callable[[], Tensor]) -> Callable[[Tensor], Tensor]:
         """F, with its δ drawn once."""
         if not self.smoothing:
-            return lambda x0: bound.similarity(x0, -1)
-        deltas = [
-            self.smoothing * float(1 - bound.schedule.alpha_bar(t)) ** 0.5 * noise()
-            for _ in range(self.draws)
-        ]
-        return lambda x0: (
-            torch.logsumexp(torch.stack([bound.similarity(x0 + delta, -1) for delta in deltas]), 0)
-            - torch.tensor(self.draws).log()
-        )
+            return lambda x0: self.similarity(x0, CLEAN)
+        sigma = self.smoothing * float(1 - self.schedule.alpha_bar(t)) ** 0.5
+        deltas = [sigma * noise() for _ in range(self.draws)]
+
+        def log_mean_exp(x0: Tensor) -> Tensor:
+            values = torch.stack([self.similarity(x0 + delta, CLEAN) for delta in deltas])
+            return torch.logsumexp(values, 0) - torch.tensor(self.draws).log()
+
+        return log_mean_exp
 
     def guide_prediction(
-        self,
-        bound: Bound,
-        predict: Callable[[Tensor], Prediction],
-        x_t: Tensor,
-        t: int,
-        s: int,
-        noise: Callable[[], Tensor],
+        self, predict: Predict, x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]
     ) -> GuidanceOutput:
-        similarity, score, shift = self.smoothed(bound, t, noise), None, None
+        similarity, score, shift = self.smoothed(t, noise), None, None
         if self.rho:
             prediction, g = through_denoiser(similarity, predict, x_t)
-            score = self.sized(bound, self.rho * self.shaped(g), x_t, prediction.x0, t)
+            score = self.sized(self.rho * self.shaped(g), x_t, prediction.x0, t)
         else:
             prediction = predict(x_t)
         if self.mu:
-            spread, shift = float(1 - bound.schedule.alpha_bar(t)), torch.zeros_like(x_t)
+            size = self.gammas[t] * self.mu * float(1 - self.schedule.alpha_bar(t))
+            shift = torch.zeros_like(x_t)
             for _ in range(self.iterations):
-                shift = shift + bound.gamma(t) * self.mu * spread * self.shaped(
-                    gradient(similarity, prediction.x0 + shift)
-                )
-        return self.combined(bound, GuidanceOutput(prediction, score, shift), t)
+                shift = shift + size * self.shaped(gradient(similarity, prediction.x0 + shift))
+        return self.combined(GuidanceOutput(prediction, score, shift), t)
 
-    def sized(self, bound: Bound, g: Tensor, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
-        return bound.gamma(t) * g
+    def sized(self, g: Tensor, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
+        """The score of the gradient g."""
+        return self.gammas[t] * g
 
-    def combined(self, bound: Bound, steering: GuidanceOutput, t: int) -> GuidanceOutput:
-        return steering
+    def combined(self, output: GuidanceOutput, t: int) -> GuidanceOutput:
+        """What score and shift become together."""
+        return output
 
 
 class TFG(TrainingFree):
@@ -103,7 +97,7 @@ class TFG(TrainingFree):
         iterations: m.
         smoothing: σ; 0 is no smoothing.
         draws: n, of δ.
-        options: `Method`'s.
+        options: `Guidance`'s.
     """
 
     def __init__(
@@ -176,15 +170,10 @@ class FreeDoM(TrainingFree):
             select_at=select_at,
         )
 
-    def sized(self, bound: Bound, g: Tensor, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
-        spread = (1 - bound.schedule.alpha_bar(t, x_t.device)).sqrt().to(x_t.dtype)
-        return (
-            bound.gamma(t)
-            * rms(bound.schedule.noise(x0, x_t, t))
-            / spread
-            * g
-            / rms(g).clamp(min=1e-12)
-        )
+    def sized(self, g: Tensor, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
+        sigma = (1 - self.schedule.alpha_bar(t, x_t.device)).sqrt().to(x_t.dtype)
+        size = self.gammas[t] * rms(self.schedule.noise(x0, x_t, t)) / sigma
+        return size * g / rms(g).clamp(min=1e-12)
 
 
 def rms(x: Tensor) -> Tensor:
@@ -214,15 +203,13 @@ class Universal(TrainingFree):
         super().__init__(gamma, recurrence=recurrence, **options)
         self.set_knobs(mu=mu, iterations=iterations)
 
-    def combined(self, bound: Bound, steering: GuidanceOutput, t: int) -> GuidanceOutput:
-        if steering.shift is None:
-            return steering
-        assert steering.score is not None  # ρ is 1
-        a = bound.schedule.alpha_bar(t, steering.shift.device)
-        return GuidanceOutput(
-            steering.prediction,
-            steering.score + (a.sqrt() / (1 - a)).to(steering.shift.dtype) * steering.shift,
-        )
+    def combined(self, output: GuidanceOutput, t: int) -> GuidanceOutput:
+        prediction, score, shift = output
+        if shift is None:
+            return output
+        assert score is not None  # ρ is 1
+        a = self.schedule.alpha_bar(t, shift.device)
+        return GuidanceOutput(prediction, score + (a.sqrt() / (1 - a)).to(shift.dtype) * shift)
 
 
 class MPGD(TrainingFree):

@@ -29,7 +29,7 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
     if model.config is None:
         raise UserError(
             f"this {kind} was put together by hand and has no config that rebuilds it; "
-            "sdg.models.registry.build_denoiser makes one that has."
+            "sdg.models.build.build_denoiser makes one that has."
         )
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)

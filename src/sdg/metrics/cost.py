@@ -69,9 +69,9 @@ class Meter:
         counts, flops = {}, 0
         for name, network in self.networks.items():
             for k, way in enumerate(("forwards", "backwards")):
-                within = each[network.inside][k] if network.inside else 0
+                inside = each[network.inside][k] if network.inside else 0
                 counts[f"{name}_{way}"] = count = self.counts[f"{name}_{way}"]
-                flops += count * (each[name][k] - within)
+                flops += count * (each[name][k] - inside)
         return counts | {"flops": flops}
 
 
@@ -86,7 +86,7 @@ def flops_of_one(call: Callable[[Tensor], Tensor], image: Tensor) -> tuple[int, 
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Starts anew what `peak_memory` tells of a GPU.
+    """Starts anew what `peak_memory` gives of a GPU.
 
     Of a process on the CPU, no system forgets it.
     """

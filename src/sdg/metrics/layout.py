@@ -23,12 +23,9 @@ def centres(masks: Tensor) -> Tensor:
     side = torch.arange(masks.shape[-1], device=masks.device) + 0.5
     m = masks.float()
     mass = m.flatten(1).sum(1).clamp(min=1e-9)
-    found = (
-        torch.stack([(m.sum(1) * side).sum(1), (m.sum(2) * side).sum(1)], 1)
-        / mass[:, None]
-        / masks.shape[-1]
-    )
-    return torch.where(masks.flatten(1).any(1)[:, None], found, 0.5)
+    moments = torch.stack([(m.sum(1) * side).sum(1), (m.sum(2) * side).sum(1)], 1)
+    centre = moments / mass[:, None] / masks.shape[-1]
+    return torch.where(masks.flatten(1).any(1)[:, None], centre, 0.5)
 
 
 def spread_within(points: Tensor, groups: list[str]) -> float | None:
@@ -39,8 +36,6 @@ def spread_within(points: Tensor, groups: list[str]) -> float | None:
     squares, degrees = 0.0, 0
     for group in dict.fromkeys(groups):
         rows = points[torch.tensor([g == group for g in groups], device=points.device)]
-        squares, degrees = (
-            squares + (rows - rows.mean(0)).square().sum().item(),
-            degrees + len(rows) - 1,
-        )
+        squares += (rows - rows.mean(0)).square().sum().item()
+        degrees += len(rows) - 1
     return (squares / degrees) ** 0.5 if degrees else None

@@ -28,7 +28,7 @@ class Perceptual(Metric):
     def __init__(self):
         super().__init__()
         try:
-            self.of_pair = LearnedPerceptualImagePatchSimilarity(
+            self.distance = LearnedPerceptualImagePatchSimilarity(
                 net_type="alex", reduction="sum", sync_on_compute=False
             )
         except OSError as error:
@@ -42,7 +42,7 @@ class Perceptual(Metric):
     @torch.no_grad()
     def update(self, one: Tensor, other: Tensor) -> None:
         """Adds pairs, (B, 3, H, W) in [-1, 1] each."""
-        self.total += self.of_pair(one, other).double()
+        self.total += self.distance(one, other).double()
         self.pairs += len(one)
 
     def compute(self) -> float | None:
@@ -51,5 +51,5 @@ class Perceptual(Metric):
 
 def pairs_within(group: Tensor) -> Tensor:
     """Every pair of places with the same group, (P, 2)."""
-    found = [torch.combinations((group == g).nonzero()[:, 0]) for g in group.unique()]
-    return torch.cat(found) if found else torch.empty(0, 2, dtype=torch.long)
+    pairs = [torch.combinations((group == g).nonzero()[:, 0]) for g in group.unique()]
+    return torch.cat(pairs) if pairs else torch.empty(0, 2, dtype=torch.long)

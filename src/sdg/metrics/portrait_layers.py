@@ -93,8 +93,8 @@ def painted(elements: Sequence[int], names: Sequence[str], resolution: int) -> P
         for column, value in zip(columns, row, strict=True):
             options |= CHOICES[column].values[value].options
         if elements:
-            unseen = [{"skinColor": hex, "backgroundColor": hex} for hex in GROUNDS]  # the body
-            black, white = (pixels(layer, ground | options, resolution) for ground in unseen)
+            grounds = [{"skinColor": hex, "backgroundColor": hex} for hex in GROUNDS]  # the body
+            black, white = (pixels(layer, ground | options, resolution) for ground in grounds)
         else:
             hidden = {"skinColor": options["backgroundColor"]}
             black = white = pixels(layer, options | hidden, resolution)

@@ -40,15 +40,13 @@ class PortraitReader:
         self.starts = starts
         self.layers = [Coordinate(layer) for layer in layers or portrait_layers(resolution)]
         generator = torch.Generator().manual_seed(0)
-        self.prototypes = torch.stack(
-            [
-                torch.randint(len(layer.rows), (starts, PROTOTYPES), generator=generator)
-                for layer in self.layers
-            ],
-            2,
-        )
+        shape = (starts, PROTOTYPES)
+        values = [
+            torch.randint(len(layer.rows), shape, generator=generator) for layer in self.layers
+        ]
+        self.prototypes = torch.stack(values, 2)
 
-    def read(self, images: Tensor) -> Reading:
+    def infer(self, images: Tensor) -> Reading:
         """Reads images (B, 3, H, W) in [-1, 1]: choices (B, 10), factors (B, 11), r (B,)."""
         parts = [self.nearest(unit_pixels(part).cpu()) for part in images.split(BATCH)]
         places = torch.cat([places for places, _ in parts])
@@ -73,10 +71,10 @@ class PortraitReader:
 
     def nearest(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The layers' values, (B, layers), and r, (B,), of pixels (B, 3·H·W) in [0, 1]."""
-        found = [self.descend(x, self.begin(x, prototypes)) for prototypes in self.prototypes]
-        errors = [(x - compose(self.layers, places)).square().mean(1) for places in found]
+        ends = [self.descend(x, self.begin(x, prototypes)) for prototypes in self.prototypes]
+        errors = [(x - compose(self.layers, places)).square().mean(1) for places in ends]
         residual, start = torch.stack(errors).sqrt().min(0)
-        return torch.stack(found)[start, torch.arange(len(x))], residual
+        return torch.stack(ends)[start, torch.arange(len(x))], residual
 
     def begin(self, x: Tensor, prototypes: Tensor) -> Tensor:
         """The nearest prototype of each image, (B, layers)."""

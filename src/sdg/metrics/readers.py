@@ -6,12 +6,12 @@ from sdg.metrics.portrait_reader import PortraitReader
 from sdg.metrics.reading import Reader
 from sdg.metrics.shape_reader import ShapeReader
 
-__all__ = ["reader_of"]
+__all__ = ["choose_reader"]
 
 SHAPES_SIDE, PORTRAITS_SIDE = 32, 64
 
 
-def reader_of(dataset) -> Reader | None:
+def choose_reader(dataset) -> Reader | None:
     """What reads the images of a data set; None where there is no renderer.
 
     Nor is there one at other sizes than those at which the readers' r_0 was measured.

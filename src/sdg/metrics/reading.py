@@ -1,4 +1,4 @@
-"""Reading a sample by rendering it: its attributes, and how far the nearest rendered image is.
+"""Reading a sample by rendering: its attributes, and how far the nearest rendered image is.
 
     ô(x) = argmin_o ‖x − R(o)‖²,   r(x) = √(mean over pixels and channels of (x − R(ô))²),
 
@@ -56,8 +56,8 @@ class Reader(Protocol):
     factors: Mapping[str, tuple[str, ...]]
     threshold: float
 
-    def read(self, images: Tensor) -> Reading:
-        """Reads images (B, 3, H, W) in [-1, 1]."""
+    def infer(self, images: Tensor) -> Reading:
+        """What images (B, 3, H, W) in [-1, 1] show."""
 
 
 def unit_pixels(images: Tensor) -> Tensor:
@@ -99,4 +99,4 @@ def visible_residual(reader: Reader, images: Tensor) -> float:
     Arguments:
         images: real ones, (B, 3, H, W) in [-1, 1]; a few hundred.
     """
-    return reader.read(barely_degraded(images)).residual.quantile(QUANTILE).item()
+    return reader.infer(barely_degraded(images)).residual.quantile(QUANTILE).item()

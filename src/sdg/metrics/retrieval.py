@@ -21,7 +21,7 @@ class Retrieval(Metric):
     def __init__(self, ks: tuple[int, ...] = (1, 5)):
         super().__init__()
         self.ks = ks
-        self.add_state("found", torch.zeros(len(ks), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("hits", torch.zeros(len(ks), dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("seen", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, own: Tensor) -> None:
@@ -31,14 +31,13 @@ class Retrieval(Metric):
             scores: how well each sentence fits, (B, N).
             own: the place of each sample's own, integers (B,).
         """
-        self.found += torch.stack([chance_within(scores, own, k).double().sum() for k in self.ks])
+        self.hits += torch.stack([chance_within(scores, own, k).double().sum() for k in self.ks])
         self.seen += len(own)
 
     def compute(self) -> dict[str, float]:
         """{"top1": share, "top5": share}."""
         return {
-            f"top{k}": (found / self.seen).item()
-            for k, found in zip(self.ks, self.found, strict=True)
+            f"top{k}": (hits / self.seen).item() for k, hits in zip(self.ks, self.hits, strict=True)
         }
 
 
@@ -55,5 +54,5 @@ def chance_within(scores: Tensor, own: Tensor, k: int) -> Tensor:
 def retrieval_top1(queries: Tensor, keys: Tensor) -> Tensor:
     """Share of queries (N, D) whose most similar key, among N, is their own."""
     # In mixed precision one side may be in half.
-    found = (queries.float() @ keys.float().T).argmax(1)
-    return (found == torch.arange(len(keys), device=keys.device)).float().mean()
+    nearest = (queries.float() @ keys.float().T).argmax(1)
+    return (nearest == torch.arange(len(keys), device=keys.device)).float().mean()

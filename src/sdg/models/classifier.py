@@ -1,4 +1,4 @@
-"""A noise-aware classifier: an image tower that is told t, with a head for every set of classes."""
+"""A noise-aware classifier: an image tower modulated by t, with a head for each set of classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

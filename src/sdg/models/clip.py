@@ -45,7 +45,7 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
 
     @classmethod
-    def of(cls, model: Mapping[str, Any]) -> "Normalise":
+    def from_config(cls, model: Mapping[str, Any]) -> "Normalise":
         """That of a CLIP's config."""
         return cls(**{name: model[name] for name in ("mean", "std") if name in model})
 
@@ -107,7 +107,7 @@ class CLIP(ImageEncoder):
                 init_logit_bias=model.get("init_logit_bias"),
             )
             resized(self.towers.visual, model["vision_cfg"])
-        self.normalise = Normalise.of(model)
+        self.normalise = Normalise.from_config(model)
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
@@ -184,8 +184,7 @@ class CLIP(ImageEncoder):
     def encode_image(self, x: Tensor, t: Tensor | None = None) -> Tensor:
         """Unit embeddings, (B, D), of images (B, 3, H, W) in [-1, 1].
 
-        Images are scaled to the tower's own size. A clean encoder is told no level: `t` changes
-        nothing.
+        Images are scaled to the tower's own size. A clean encoder does not read `t`.
         """
         if x.shape[-1] != self.resolution:
             x = F.interpolate(x, size=(self.resolution,) * 2, mode="bicubic", antialias=True)

@@ -70,12 +70,12 @@ class Judge(nn.Module):
         # timm's own methods, which `nn.Module` lacks, are called.
         self.tower: Any = timm.create_model(model_name, num_classes=sum(factors.values()))
         self.num_features = self.tower.num_features
-        there = stages(self.tower)
-        self.read = list(there)
+        by_name = stages(self.tower)
+        self.stage_names = list(by_name)
         self.lateral = nn.ModuleDict(
             {
                 name.replace(".", "_"): nn.Conv2d(stage.channels, mask_width, 1)
-                for name, stage in there.items()
+                for name, stage in by_name.items()
             }
         )
         self.fine = nn.Sequential(
@@ -86,7 +86,7 @@ class Judge(nn.Module):
 
     def forward(self, x: Tensor) -> Reading:
         """Reads images (B, 3, H, W) in [-1, 1]; the features are what the last layer sees."""
-        with feature_hooks(self.tower, self.read) as maps:
+        with feature_hooks(self.tower, self.stage_names) as maps:
             features = self.tower.forward_head(self.tower.forward_features(x), pre_logits=True)
         logits = self.tower.get_classifier()(features)
         sizes = self.config["factors"]

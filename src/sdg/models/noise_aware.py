@@ -1,4 +1,4 @@
-"""A clean image tower that is told t: the noise-aware encoder E(x_t, t)."""
+"""A clean image tower that is modulated by t: the noise-aware encoder E(x_t, t)."""
 
 import copy
 from typing import Any
@@ -36,7 +36,7 @@ class TimeConditionedNorm(Modulated):
     def forward(self, h: Tensor) -> Tensor:
         h, space = self.norm(h), [1] * (h.ndim - 2)
         shape = (self.channels, *space) if self.trailing else (*space, self.channels)
-        assert self.modulation is not None  # `NoiseAwareEncoder.read` sets it
+        assert self.modulation is not None  # `NoiseAwareEncoder.run_tower` sets it
         scale, shift = self.modulation.view(len(h), 2, *shape).unbind(1)
         activated: Tensor = self.act(h * (1 + scale) + shift)
         return activated
@@ -58,7 +58,7 @@ class NoiseAwareEncoder(NoisyEncoder):
         calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
     """
 
-    told = (TimeConditionedNorm,)
+    modulated = (TimeConditionedNorm,)
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class NoiseAwareEncoder(NoisyEncoder):
         if not self.norms:
             raise UserError(
                 "this image tower has no BatchNorm2d, GroupNorm, LayerNorm or RMSNorm that could "
-                "be told t; choose another tower."
+                "be modulated by t; choose another tower."
             )
         self.sizes = [2 * norm.channels for norm in self.norms]
         self.time = nn.Sequential(
@@ -97,7 +97,7 @@ class NoiseAwareEncoder(NoisyEncoder):
         features: Tensor = self.time[:-1](t)
         return features
 
-    def read(self, x: Tensor, features: Tensor) -> Tensor:
+    def run_tower(self, x: Tensor, features: Tensor) -> Tensor:
         modulations = self.time[-1](features).split(self.sizes, -1)
         for norm, modulation in zip(self.norms, modulations, strict=True):
             norm.modulation = modulation
@@ -110,14 +110,14 @@ class NoiseAwareEncoder(NoisyEncoder):
 
 
 def modulated_norms(tower: nn.Module) -> list[str]:
-    """Names of the normalisation layers that are told t."""
-    return [
-        name
-        for name, module in tower.named_modules()
-        if isinstance(module, NORMS_OF_MAPS + NORMS_OF_TOKENS)
-        and module.weight is not None
-        and not any(shortcut in name for shortcut in SHORTCUTS)
-    ]
+    """Names of the normalisation layers that are modulated by t."""
+    names = []
+    for name, module in tower.named_modules():
+        is_norm = isinstance(module, NORMS_OF_MAPS + NORMS_OF_TOKENS) and module.weight is not None
+        on_shortcut = any(shortcut in name for shortcut in SHORTCUTS)
+        if is_norm and not on_shortcut:
+            names.append(name)
+    return names
 
 
 def wrap(tower: nn.Module, name: str) -> TimeConditionedNorm:

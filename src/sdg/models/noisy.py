@@ -1,4 +1,4 @@
-"""What every image encoder that is told t shares: its embeddings, their length, its stages."""
+"""What image encoders of noisy images share: embeddings, their length, stages."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -30,8 +30,8 @@ class NoisyEncoder(ImageEncoder):
         calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
     """
 
-    # Modules of the tower that hold what they are told during a pass.
-    told: tuple[type[Modulated], ...] = ()
+    # Modules of the tower that hold a modulation during a pass.
+    modulated: tuple[type[Modulated], ...] = ()
     logit_scale: Tensor
     normalise: nn.Module
 
@@ -40,7 +40,7 @@ class NoisyEncoder(ImageEncoder):
         self.config, self.checkpointing = config, False
         if calibrated:  # no key otherwise: the config of other encoders stays what it was
             self.config["calibrated"] = True
-        self.tower, self.normalise = tower, Normalise.of(config["clip"]["model"])
+        self.tower, self.normalise = tower, Normalise.from_config(config["clip"]["model"])
         # c of the CLIP it belongs to: its temperature travels along.
         self.register_buffer("logit_scale", torch.ones(()))
         if calibrated:
@@ -53,7 +53,7 @@ class NoisyEncoder(ImageEncoder):
         """What is known of levels t (B,), (B, F)."""
 
     @abstractmethod
-    def read(self, x: Tensor, features: Tensor) -> Tensor:
+    def run_tower(self, x: Tensor, features: Tensor) -> Tensor:
         """The tower's output for normalised noisy images, (B, D)."""
 
     @property
@@ -104,8 +104,8 @@ class NoisyEncoder(ImageEncoder):
         """
         features = self.level_features(t)
         saved = self.checkpointing and torch.is_grad_enabled()
-        with recomputed(self.tower, self.told) if saved else nullcontext():
-            r = self.read(self.normalise(x), features)
+        with recomputed(self.tower, self.modulated) if saved else nullcontext():
+            r = self.run_tower(self.normalise(x), features)
         if not self.calibrated:
             return r
         scale = self.logit_scale * self.log_length(r, features).exp()

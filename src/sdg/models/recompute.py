@@ -18,24 +18,23 @@ __all__ = ["Modulated", "recomputed"]
 
 
 class Modulated(nn.Module):
-    """A layer that holds what it is told during a pass."""
+    """A layer that holds a modulation during a pass."""
 
     modulation: Tensor | None
 
 
 @contextmanager
-def recomputed(tower: nn.Module, told: tuple[type[Modulated], ...]) -> Iterator[None]:
+def recomputed(tower: nn.Module, modulated: tuple[type[Modulated], ...]) -> Iterator[None]:
     """Within it a forward pass of the tower keeps what stands between its blocks only.
 
     Arguments:
-        told: modules that hold a `modulation` during a pass, which a block gets again when it is
-            computed again.
+        modulated: modules that hold a `modulation` during a pass, which a block gets again when it
+            is computed again.
     """
-    wrapped = [block for block in blocks(tower) if any(True for _ in block.parameters())]
+    wrapped = [block for block in blocks(tower) if next(block.parameters(), None) is not None]
     for block in wrapped:
-        block.forward = functools.partial(
-            run, block, [module for module in block.modules() if isinstance(module, told)]
-        )
+        layers = [module for module in block.modules() if isinstance(module, modulated)]
+        block.forward = functools.partial(run, block, layers)
     try:
         yield
     finally:
@@ -43,14 +42,14 @@ def recomputed(tower: nn.Module, told: tuple[type[Modulated], ...]) -> Iterator[
             del block.forward  # the class's own is there again
 
 
-def run(block: nn.Module, told: list[Modulated], *inputs: Any, **options: Any) -> Any:
+def run(block: nn.Module, layers: list[Modulated], *inputs: Any, **options: Any) -> Any:
     """The block's output, by way of torch's checkpoint."""
     statistics = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     momenta, passes = [norm.momentum for norm in statistics], 0
 
     def forward(modulations: list[Tensor | None], *inputs: Any) -> Any:
         nonlocal passes
-        for module, modulation in zip(told, modulations, strict=True):
+        for module, modulation in zip(layers, modulations, strict=True):
             module.modulation = modulation
         for norm, momentum in zip(statistics, momenta, strict=True):
             norm.momentum = 0.0 if passes else momentum  # running statistics take each batch once
@@ -62,7 +61,9 @@ def run(block: nn.Module, told: list[Modulated], *inputs: Any, **options: Any) -
                 if passes and norm.training and norm.num_batches_tracked is not None:
                     norm.num_batches_tracked.sub_(1)
             passes += 1
-            for module in told:
+            for module in layers:
                 module.modulation = None
 
-    return checkpoint(forward, [module.modulation for module in told], *inputs, use_reentrant=False)
+    return checkpoint(
+        forward, [module.modulation for module in layers], *inputs, use_reentrant=False
+    )

@@ -1,45 +1,32 @@
-"""From a plain config, or a weight file, to a model.
+"""From a weight file, or a name, to a model."""
 
-Configs name sizes and kinds, never classes, so a file cannot choose code to run.
-"""
-
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import open_clip
 import timm
-import torch
-from diffusers.models import UNet2DModel
-from diffusers.models.attention_processor import Attention
-from diffusers.models.embeddings import TimestepEmbedding, Timesteps
 from safetensors import safe_open
-from torch import Tensor, nn
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer
 from sdg.io.hub import located
 from sdg.io.pretrained import ASKED, Found, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
 from sdg.io.weights import header, read
+from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.encoder import Encoders
 from sdg.models.judge import Judge
-from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.published import clip_by_name
-from sdg.models.towers import image_tower
-from sdg.models.unet import UNetEncoder
 
 __all__ = [
-    "build_denoiser",
     "chosen_clip",
     "classifier_encoders",
     "clean_encoders",
-    "denoiser_of",
-    "fill",
+    "denoiser_from",
     "from_pretrained",
     "is_noisy_clip",
     "load_classifier",
@@ -51,67 +38,10 @@ __all__ = [
     "pair",
 ]
 
-Model = TypeVar("Model", bound=nn.Module)
 
-
-def build_denoiser(denoiser: dict[str, Any], schedule: dict[str, Any], resolution: int) -> Denoiser:
-    """A UNet2DModel of diffusers and a schedule, as `conf/denoiser` and `conf/schedule` say."""
-    options = {
-        key: value for key, value in denoiser.items() if key not in ("network", "heads", "sinusoid")
-    }
-    patch, network = options.get("patch", 1), denoiser["network"]
-    halvings = len(network["block_out_channels"]) - 1
-    if resolution % (patch * 2**halvings):
-        raise UserError(
-            f"data.resolution={resolution} must be a multiple of {patch * 2**halvings}: the "
-            f"network halves it {halvings} times after patches of {patch}."
-        )
-    channels = 3 * patch**2
-    outputs = channels * (2 if options.get("variance") == "learned_range" else 1)
-    unet = UNet2DModel(
-        sample_size=resolution // patch, in_channels=channels, out_channels=outputs, **network
-    )
-    if denoiser.get("sinusoid"):
-        embed_time(unet, denoiser["sinusoid"])
-    if denoiser.get("heads"):
-        set_heads(unet, denoiser["heads"])
-    process = Schedule(**schedule)
-    config = {"denoiser": denoiser, "schedule": process.config, "resolution": resolution}
-    return Denoiser(unet, process, **options, resolution=resolution, config=config)
-
-
-def embed_time(unet: UNet2DModel, width: int) -> None:
-    """Makes the sinusoid of t this wide.
-
-    Diffusers' arguments make it as wide as the first level.
-    """
-    config: Any = unet.config  # a dictionary whose keys are attributes too
-    sinusoid = Timesteps(width, config.flip_sin_to_cos, config.freq_shift)
-    unet.time_proj = sinusoid  # type: ignore[assignment]  # diffusers types one kind of three
-    unet.time_embedding = TimestepEmbedding(width, unet.time_embedding.linear_1.out_features)
-
-
-def set_heads(unet: UNet2DModel, heads: int) -> None:
-    """Gives every attention this many heads, whatever its width.
-
-    Diffusers' arguments fix their width instead.
-    """
-    for module in unet.modules():
-        if isinstance(module, Attention):
-            if module.inner_dim % heads:
-                raise UserError(
-                    f"{heads} attention heads do not divide {module.inner_dim} channels."
-                )
-            module.heads, module.sliceable_head_dim, module.scale = (
-                heads,
-                heads,
-                (module.inner_dim // heads) ** -0.5,
-            )
-
-
-def denoiser_of(found: Found) -> Denoiser:
+def denoiser_from(file: Found) -> Denoiser:
     """A denoiser as some file has it, in eval mode, taking no gradient."""
-    return frozen(lambda: build_denoiser(**found.config), found.tensors, found.path)
+    return frozen(lambda: build_denoiser(**file.config), file.tensors, file.path)
 
 
 def load_denoiser(
@@ -125,15 +55,15 @@ def load_denoiser(
     Arguments:
         path, asked: as of `open_denoiser`.
         label: the class, of a class-conditional one.
-        tell: is told, a line each, what was settled and who says so.
+        tell: is given a line for each setting: its value and where that comes from.
 
     Raises:
         UserError: it cannot be opened, or its class is missing, or there are none, or not so many.
     """
-    found = open_denoiser(path, asked)
-    for name, (value, source) in found.told.items():
+    file = open_denoiser(path, asked)
+    for name, (value, source) in file.told.items():
         tell(f"denoiser: {name} = {value}   [{source}]")
-    denoiser = denoiser_of(found)
+    denoiser = denoiser_from(file)
     network: Any = denoiser.network  # a UNet2DModel
     if classes := network.config.num_class_embeds:
         denoiser.label = integer("denoiser.label", label, 0, classes - 1)
@@ -167,11 +97,8 @@ def load_clip(file: str | Path) -> CLIP:
     Such a name is ViT-B-32:openai, as `clip_by_name` takes it.
     """
     name, colon, pretrained = str(file).partition(":")
-    if (
-        colon
-        and not Path(file).exists()
-        and (name in open_clip.list_models() or timm.is_model(name))
-    ):
+    is_name = bool(colon) and (name in open_clip.list_models() or timm.is_model(name))
+    if is_name and not Path(file).exists():
         return clip_by_name(name, pretrained)
     config, tensors = read(file, "clip")
     return frozen(lambda: CLIP(**config), tensors, file)
@@ -183,17 +110,7 @@ def load_clip_noisy(file: str | Path) -> NoisyEncoder:
     config, tensors = (
         from_sdg_code(tensors_of(place)) if is_noisy_clip(place) else read(place, "clip_noisy")
     )
-    return frozen(lambda: noisy_encoder(config), tensors, file)
-
-
-def noisy_encoder(config: dict[str, Any]) -> NoisyEncoder:
-    """The encoder of a config.
-
-    With `network` it is a denoiser's contracting half, else a CLIP's tower.
-    """
-    if "network" in config:
-        return UNetEncoder(**config)
-    return NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config)
+    return frozen(lambda: build_noisy_encoder(config), tensors, file)
 
 
 def pair(image: NoisyEncoder, clip: CLIP) -> tuple[NoisyEncoder, CLIP]:
@@ -203,23 +120,7 @@ def pair(image: NoisyEncoder, clip: CLIP) -> tuple[NoisyEncoder, CLIP]:
         UserError: it was made from another one.
     """
 
-    def towers(model: Mapping[str, Any]) -> dict[str, Any]:
-        text = model["text_cfg"] and {
-            key: value
-            for key, value in model["text_cfg"].items()
-            if key in ("width", "layers", "vocab_size")
-        }
-        return {
-            "embed_dim": model["embed_dim"],
-            "text": text,
-            "vision": {
-                key: value
-                for key, value in model["vision_cfg"].items()
-                if key in ("layers", "width", "patch_size", "timm_model_name")
-            },
-        }
-
-    ours, theirs = towers(image.config["clip"]["model"]), towers(clip.config["model"])
+    ours, theirs = tower_sizes(image.config["clip"]["model"]), tower_sizes(clip.config["model"])
     if ours != theirs:
         raise UserError(
             f"the noise-aware encoder was made from another CLIP ({ours}) than the clean one "
@@ -227,6 +128,20 @@ def pair(image: NoisyEncoder, clip: CLIP) -> tuple[NoisyEncoder, CLIP]:
             "own."
         )
     return image, clip
+
+
+def tower_sizes(model: Mapping[str, Any]) -> dict[str, Any]:
+    """What must agree between an encoder's CLIP and the one beside it."""
+    text, vision = model["text_cfg"], model["vision_cfg"]
+    return {
+        "embed_dim": model["embed_dim"],
+        "text": text and picked(text, ("width", "layers", "vocab_size")),
+        "vision": picked(vision, ("layers", "width", "patch_size", "timm_model_name")),
+    }
+
+
+def picked(config: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key in keys}
 
 
 def noise_aware_encoders(
@@ -295,20 +210,20 @@ def from_pretrained(
             published family cannot tell, such as `qkv="heads_first"`.
 
     Raises:
-        UserError: nothing is there, it is damaged, it is none of these, or what was said of it is
-            not known.
+        UserError: nothing is there, it is damaged, it is none of these, or a setting given for it
+            is not known.
     """
     place = located(path)
     for name in asked:
         choice("a setting of a denoiser", name, ("label", *ASKED))
-    kind = "clip_noisy" if is_noisy_clip(place) else (header(place) or {"kind": "denoiser"})["kind"]
+    described = {"kind": "clip_noisy"} if is_noisy_clip(place) else header(place)
+    kind = described["kind"] if described else "denoiser"
     if kind == "denoiser":
         return load_denoiser(place, label, asked)
-    if label is not None or asked:
+    options = list(asked) if label is None else ["label", *asked]
+    if options:
         raise UserError(
-            f"{path} holds a {kind}; "
-            f"{', '.join(('label', *asked) if label is not None else asked)} can be said of a "
-            "denoiser alone."
+            f"{path} holds a {kind}; {', '.join(options)} can be said of a denoiser alone."
         )
     loaders: dict[str, Callable[[Path], CLIP | NoisyEncoder | NoisyClassifier | Judge]] = {
         "clip": load_clip,
@@ -317,47 +232,3 @@ def from_pretrained(
         "judge": load_judge,
     }
     return loaders[choice(f"the kind of weights in {place}", kind, ("denoiser", *loaders))](place)
-
-
-def fill(model: Model, tensors: Mapping[str, Tensor], file: str | Path) -> Model:
-    """The model with the file's weights."""
-    ours = model.state_dict()
-    wrong = [
-        name
-        for name in ours.keys() | tensors.keys()
-        if name not in ours or name not in tensors or ours[name].shape != tensors[name].shape
-    ]
-    if wrong:
-        name = min(wrong)
-        theirs, here = (
-            f"of shape {tuple(found[name].shape)}" if name in found else "missing"
-            for found in (tensors, ours)
-        )
-        raise UserError(
-            f"the weights {file} do not fit this model: {len(wrong)} tensors differ, such as "
-            f"{name}, {theirs} there and {here} here."
-        )
-    model.load_state_dict(tensors)
-    return model
-
-
-def frozen(build: Callable[[], Model], tensors: Mapping[str, Tensor], file: str | Path) -> Model:
-    """The model that a file's config builds, with the file's weights.
-
-    It is in eval mode and takes no gradient.
-    """
-    try:
-        model = build()
-    except UserError:
-        raise
-    except Exception as error:  # of the libraries' constructors, which take much for granted
-        raise UserError(
-            f"the config of {file} builds no model ({type(error).__name__}: {error}); it is "
-            "damaged, or of another version."
-        ) from error
-    return (
-        fill(model, tensors, file)
-        .to(memory_format=torch.channels_last)
-        .eval()
-        .requires_grad_(False)
-    )

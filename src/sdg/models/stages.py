@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -37,8 +38,8 @@ class Stage(NamedTuple):
     channels: int
     prefix: int = 0
 
-    def read(self, output: Tensor) -> Tensor:
-        """The output with its channels on axis 1 and nothing but places behind."""
+    def map_from(self, output: Tensor) -> Tensor:
+        """The module's output with its channels on axis 1 and nothing but places behind."""
         if output.ndim == 3:
             return output[:, self.prefix :].transpose(1, 2)
         return output if output.shape[1] == self.channels else output.movedim(-1, 1)
@@ -51,27 +52,23 @@ def stages(tower: nn.Module) -> dict[str, Stage]:
     is neither has none.
     """
     trunk: Any = getattr(tower, "trunk", tower)
+    by_name: dict[str, Stage] = {}
     if hasattr(trunk, "feature_info"):
         prefix = getattr(trunk, "num_prefix_tokens", 0)
-        return {
-            info["module"]: Stage(trunk.get_submodule(info["module"]), info["num_chs"], prefix)
-            for info in trunk.feature_info
-        }
+        for info in trunk.feature_info:
+            name = info["module"]
+            by_name[name] = Stage(trunk.get_submodule(name), info["num_chs"], prefix)
+        return by_name
     if hasattr(trunk, "transformer"):
-        return {
-            f"resblocks.{i}": Stage(block, block.attn.embed_dim, 1)
-            for i, block in enumerate(trunk.transformer.resblocks)
-        }
-    stem = (
-        {"stem": Stage(trunk.avgpool, trunk.conv3.out_channels)}
-        if hasattr(trunk, "attnpool")
-        else {}
-    )
-    return stem | {
-        name: Stage(layer, layer[-1].conv3.out_channels)
-        for name, layer in trunk.named_children()
-        if name.startswith("layer")
-    }
+        for i, block in enumerate(trunk.transformer.resblocks):
+            by_name[f"resblocks.{i}"] = Stage(block, block.attn.embed_dim, 1)
+        return by_name
+    if hasattr(trunk, "attnpool"):
+        by_name["stem"] = Stage(trunk.avgpool, trunk.conv3.out_channels)
+    for name, layer in trunk.named_children():
+        if name.startswith("layer"):
+            by_name[name] = Stage(layer, layer[-1].conv3.out_channels)
+    return by_name
 
 
 def stage_parameters(tower: nn.Module, names: Sequence[str]) -> list[Parameter]:
@@ -82,16 +79,17 @@ def stage_parameters(tower: nn.Module, names: Sequence[str]) -> list[Parameter]:
     Raises:
         UserError: a stage that the tower lacks.
     """
-    there, found = stages(tower), []
+    available = stages(tower)
+    parameters: list[Parameter] = []
     for name in names:
-        module = there[choice("encoder.freeze", name, list(there))].module
+        module = available[choice("encoder.freeze", name, list(available))].module
         own = list(module.parameters())
         for passed in () if own else getattr(tower, "trunk", tower).modules():
             if passed is module:
                 break
             own.extend(passed.parameters(recurse=False))
-        found.extend(own)
-    return found
+        parameters.extend(own)
+    return parameters
 
 
 def blocks(tower: nn.Module) -> list[nn.Module]:
@@ -99,11 +97,10 @@ def blocks(tower: nn.Module) -> list[nn.Module]:
 
     That is residual blocks, or a stage as a whole where it is no sequence.
     """
-    return [
-        block
-        for stage in stages(tower).values()
-        for block in (stage.module if isinstance(stage.module, nn.Sequential) else [stage.module])
-    ]
+    parts: list[nn.Module] = []
+    for stage in stages(tower).values():
+        parts += stage.module if isinstance(stage.module, nn.Sequential) else [stage.module]
+    return parts
 
 
 @contextmanager
@@ -113,16 +110,15 @@ def feature_hooks(tower: nn.Module, names: Sequence[str]) -> Iterator[dict[str, 
     Raises:
         UserError: a stage that the tower lacks; the message lists those it has.
     """
-    there = stages(tower) if names else {}
+    available = stages(tower) if names else {}
+    chosen = {name: available[choice("stages", name, list(available))] for name in names}
     maps: dict[str, Tensor] = {}
-    found = {name: there[choice("stages", name, list(there))] for name in names}
+
+    def keep(name: str, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        maps[name] = chosen[name].map_from(output)
+
     hooks = [
-        stage.module.register_forward_hook(
-            lambda module, inputs, output, name=name, stage=stage: maps.__setitem__(
-                name, stage.read(output)
-            )
-        )
-        for name, stage in found.items()
+        stage.module.register_forward_hook(partial(keep, name)) for name, stage in chosen.items()
     ]
     try:
         yield maps

@@ -109,15 +109,11 @@ def at_resolution(
         return other, tower
     try:
         larger = image_tower(other)
-        there = larger.state_dict()
-        larger.load_state_dict(
-            {
-                name: value
-                if value.shape == there[name].shape
-                else interpolated(value, there[name].shape)
-                for name, value in tower.state_dict().items()
-            }
-        )
+        weights = tower.state_dict()
+        for name, value in larger.state_dict().items():
+            if weights[name].shape != value.shape:
+                weights[name] = interpolated(weights[name], value.shape)
+        larger.load_state_dict(weights)
         with torch.no_grad():
             larger.eval()(torch.zeros(1, 3, resolution, resolution))
     except (AssertionError, KeyError, RuntimeError, ValueError) as error:

@@ -7,90 +7,23 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from diffusers.models import UNet2DModel
 from torch import Tensor, nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
+from sdg.models.contracting_half import ContractingHalf
 from sdg.models.noisy import NoisyEncoder
 
-__all__ = ["ContractingHalf", "UNetEncoder"]
+__all__ = ["UNetEncoder"]
 
-
-class Level(nn.Module):
-    """A level of a U-Net's contracting half, with its down-sampling; from maps to maps."""
-
-    def __init__(self, block: nn.Module):
-        super().__init__()
-        self.block = block
-
-    def forward(self, h: Tensor, time: Tensor) -> Tensor:
-        maps: Tensor = self.block(hidden_states=h, temb=time)[0]
-        return maps
-
-
-class Middle(nn.Module):
-    """The first residual block of a U-Net's middle, and the attention behind it if there is one."""
-
-    def __init__(self, middle: Any):  # a block of diffusers, none of which say what they hold
-        super().__init__()
-        self.resnet: nn.Module = middle.resnets[0]
-        self.attention: nn.Module | None = middle.attentions[0]
-
-    def forward(self, h: Tensor, time: Tensor) -> Tensor:
-        h = self.resnet(h, time)
-        if self.attention is not None:
-            h = self.attention(h, temb=time)
-        return h
-
-
-class ContractingHalf(nn.Module):
-    """The contracting half of a UNet2DModel, and a head.
-
-    The head reads the maps in its middle as an embedding:
-
-        h = middle(levels(conv_in(x)))
-        r = W_2 silu(W_1 [W_0 silu(GroupNorm(h)), mean over places of h, f(t)])
-
-    Arguments:
-        unet: whose first half it is; its modules are taken, not copied.
-        patch: the network sees blocks of patch × patch pixels as channels.
-        places: channels of W_0, whose output keeps its places.
-        hidden: width of the head.
-        embed_dim: D.
-    """
-
-    def __init__(self, unet: UNet2DModel, patch: int, places: int, hidden: int, embed_dim: int):
-        super().__init__()
-        self.patch = patch
-        self.time_proj, self.time_embedding = unet.time_proj, unet.time_embedding
-        self.conv_in = unet.conv_in
-        self.levels = nn.ModuleList(map(Level, unet.down_blocks))
-        self.middle = Middle(unet.mid_block)
-        config: Any = unet.config  # a dictionary whose keys are attributes too
-        widths = list(config.block_out_channels)
-        side = config.sample_size // 2 ** (len(widths) - 1)
-        self.features = self.time_embedding.linear_2.out_features
-        self.norm = nn.GroupNorm(config.norm_num_groups, widths[-1])
-        self.squeeze = nn.Conv2d(widths[-1], places, 1)
-        seen = places * side**2 + widths[-1] + self.features
-        self.head = nn.Sequential(nn.Linear(seen, hidden), nn.SiLU(), nn.Linear(hidden, embed_dim))
-        names = [f"levels.{i}" for i in range(len(widths))] + ["middle"]
-        self.feature_info = [
-            {"module": name, "num_chs": width}
-            for name, width in zip(names, [*widths, widths[-1]], strict=True)
-        ]
-
-    def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        h = self.conv_in(F.pixel_unshuffle(x, self.patch))
-        for level in self.levels:
-            h = level(h, time)
-        h = F.silu(self.norm(self.middle(h, time)))
-        seen = torch.cat([self.squeeze(h).flatten(1), h.mean((2, 3)), time], 1)
-        embeddings: Tensor = self.head(seen)
-        return embeddings
+# beginnings of names in the contracting half and in the U-Net
+UNET_NAMES = {
+    "levels.": "down_blocks.",
+    "middle.resnet.": "mid_block.resnets.0.",
+    "middle.attention.": "mid_block.attentions.0.",
+}
 
 
 class UNetEncoder(NoisyEncoder):
@@ -155,7 +88,9 @@ class UNetEncoder(NoisyEncoder):
         self.beside: tuple[Denoiser, Tensor] | None = None
 
     @classmethod
-    def of(cls, denoiser: Denoiser, clip: dict[str, Any], **options: Any) -> "UNetEncoder":
+    def from_denoiser(
+        cls, denoiser: Denoiser, clip: dict[str, Any], **options: Any
+    ) -> "UNetEncoder":
         """The encoder that starts from a denoiser trained here; its weights are copied.
 
         Raises:
@@ -173,24 +108,17 @@ class UNetEncoder(NoisyEncoder):
         if config["resolution"] != side:
             raise UserError(
                 f"module.denoiser draws {config['resolution']} pixels a side, this encoder sees "
-                f"{side}; set "
-                f"data.resolution={config['resolution']}."
+                f"{side}; set data.resolution={config['resolution']}."
             )
         if options["schedule"] != config["schedule"]:
             raise UserError(
                 f"module.denoiser was trained with the schedule {config['schedule']}, this encoder "
-                "is to have "
-                f"{options['schedule']}; with another use module.tower=clip."
+                f"is to have {options['schedule']}; with another use module.tower=clip."
             )
         encoder = cls(clip, network=own["network"], patch=own.get("patch", 1), **options)
         trained = dict(denoiser.network.state_dict())
-        names = {
-            "levels.": "down_blocks.",
-            "middle.resnet.": "mid_block.resnets.0.",
-            "middle.attention.": "mid_block.attentions.0.",
-        }
         for name, value in encoder.tower.state_dict().items():
-            theirs = renamed(name, names)
+            theirs = name_in_unet(name)
             if theirs in trained:
                 copy_widened(value, trained[theirs])
         return encoder
@@ -242,7 +170,7 @@ class UNetEncoder(NoisyEncoder):
         features: Tensor = self.tower.time_embedding(sinusoid)
         return features
 
-    def read(self, x: Tensor, features: Tensor) -> Tensor:
+    def run_tower(self, x: Tensor, features: Tensor) -> Tensor:
         embeddings: Tensor = self.tower(x, features)
         return embeddings
 
@@ -256,9 +184,9 @@ def copy_widened(value: Tensor, trained: Tensor) -> None:
     value[:, : trained.shape[1]] = trained
 
 
-def renamed(name: str, names: Mapping[str, str]) -> str:
-    """A weight's name in the U-Net."""
-    for ours, theirs in names.items():
+def name_in_unet(name: str) -> str:
+    """The name in the U-Net of a weight of its contracting half."""
+    for ours, theirs in UNET_NAMES.items():
         if name.startswith(ours):
             return name.replace(ours, theirs, 1).replace(".block.", ".", 1)
     return name

@@ -44,15 +44,11 @@ class Class(Term):
         weight: float | None = None,
     ):
         self.calibrated = encoder.calibrated
-        scale = encoder.cosine_scale if form != "classifier" else 1.0
+        self.form = choice("similarity.class.form", form, FORMS)
+        self.scale = 1.0 if form == "classifier" else encoder.cosine_scale
+        own_weight = self.scale if form == "cosine" else 1.0
         super().__init__(
-            (scale if form == "cosine" else 1.0)
-            if weight is None
-            else number("similarity.class.weight", weight)
-        )
-        self.form, self.scale = (
-            choice("similarity.class.form", form, FORMS),
-            scale,
+            own_weight if weight is None else number("similarity.class.weight", weight)
         )
         self.order = [name for names in classes.values() for name in names]
         sizes = [len(names) for names in classes.values()]
@@ -60,10 +56,9 @@ class Class(Term):
         self.factor = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
         if form != "classifier":
             assert text_encoder is not None  # only a classifier does without
+            captions = [caption for names in classes.values() for caption in names.values()]
             with torch.no_grad():
-                self.embeddings = text_encoder.encode_text(
-                    [caption for captions in classes.values() for caption in captions.values()]
-                )
+                self.embeddings = text_encoder.encode_text(captions)
 
     @classmethod
     def from_config(  # type: ignore[override]  # a term's own options
@@ -113,7 +108,6 @@ class Class(Term):
             assert z is not None  # a calibrated encoder gives it
             logits = z @ self.embeddings.to(z).T
         factor = self.factor.to(logits.device)
-        rivals = torch.where(
-            factor == factor[pairs.targets, None], logits[pairs.samples], -torch.inf
-        )
-        return logits[pairs.samples, pairs.targets] - rivals.logsumexp(1)
+        same_factor = factor == factor[pairs.targets, None]
+        competing = torch.where(same_factor, logits[pairs.samples], -torch.inf)
+        return logits[pairs.samples, pairs.targets] - competing.logsumexp(1)

@@ -17,11 +17,11 @@ __all__ = ["Maps"]
 
 
 class Maps(Term):
-    """Minus how far what is read off the maps of chosen stages j is from the reference's.
+    """Minus the distance of features of chosen stages' maps from those of the reference.
 
-    It has one of two forms:
+    It has one of two forms, with f the term's `features` of the maps of stage j:
 
-        squared   −Σ_j d_j,   d_j = mean of (read(E(x, s)_j) − read(E(x'_s, s)_j))²   (the paper's)
+        squared   −Σ_j d_j,   d_j = mean of (f(E(x, s)_j) − f(E(x'_s, s)_j))²   (the paper's)
         log       −Σ_j log d_j
 
     The second is, up to a factor, the log-likelihood of a Gaussian around the reference, maximised
@@ -39,68 +39,67 @@ class Maps(Term):
 
     def __init__(self, weight: float, stages: Sequence[str], form: str):
         key = f"similarity.{self.name}"
-        super().__init__(number(f"{key}.weight", weight), named(f"{key}.stages", stages))
+        super().__init__(number(f"{key}.weight", weight), checked_stages(f"{key}.stages", stages))
         self.form = choice(f"{key}.form", form, ("squared", "log"))
 
     @classmethod
-    def of_encoder(cls, encoder: ImageEncoder, weight: float | None = None) -> "Maps":
+    def from_encoder(cls, encoder: ImageEncoder, weight: float | None = None) -> "Maps":
         """The term with its own weight and form, of one stage of this encoder."""
-        there = encoder.stage_names
         weight = cls.own_weight if weight is None else weight
-        return cls(weight, [cls.own_stage(there)], cls.own_form)
+        return cls(weight, [cls.own_stage(encoder.stage_names)], cls.own_form)
 
     @classmethod
     def from_config(
         cls, run: RunContext, stages: str | Sequence[str] | None = None, **options: Any
     ) -> "Maps":
-        there = run.image_encoder.stage_names
-        term = cls(stages=cls.own_stage(there) if stages is None else stages, **options)
+        available = run.image_encoder.stage_names
+        term = cls(stages=cls.own_stage(available) if stages is None else stages, **options)
         for stage in term.stages:
-            choice(f"similarity.{cls.name}.stages", stage, there)
+            choice(f"similarity.{cls.name}.stages", stage, available)
         return term
 
     @classmethod
-    def own_stage(cls, there: Sequence[str]) -> str:
+    def own_stage(cls, available: Sequence[str]) -> str:
         """The stage that the term reads where none is named, of those that an encoder has.
 
         Raises:
             UserError: it has none.
         """
-        if not there:
+        if not available:
             raise UserError(
                 f"similarity={cls.name} compares an encoder's stages, and this one has none; "
                 "choose another encoder."
             )
-        return cls.stage_among(there)
+        return cls.default_stage(available)
 
     @staticmethod
     @abstractmethod
-    def stage_among(there: Sequence[str]) -> str:
-        """Of one or more."""
+    def default_stage(available: Sequence[str]) -> str:
+        """One of these stages, of which there is at least one."""
 
     @abstractmethod
-    def read(self, maps: Tensor) -> Tensor:
+    def features(self, maps: Tensor) -> Tensor:
         """What is compared of a stage's maps."""
 
     def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
         assert references is not None  # by_reference
-        d = torch.stack(
-            [
-                (
-                    self.read(x.maps[name])[pairs.samples]
-                    - self.read(references.maps[name])[pairs.targets]
-                )
-                .square()
-                .flatten(1)
-                .mean(1)
-                for name in self.stages
-            ]
-        )
-        return -(d.clamp(min=torch.finfo(d.dtype).tiny).log() if self.form == "log" else d).sum(0)
+        distances = []
+        for name in self.stages:
+            ours = self.features(x.maps[name])[pairs.samples]
+            theirs = self.features(references.maps[name])[pairs.targets]
+            distances.append((ours - theirs).square().flatten(1).mean(1))
+        d = torch.stack(distances)
+        if self.form == "log":
+            d = d.clamp(min=torch.finfo(d.dtype).tiny).log()
+        return -d.sum(0)
 
 
-def named(key: str, stages: str | Sequence[str] | None) -> tuple[str, ...]:
-    """One stage or several."""
+def checked_stages(key: str, stages: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One stage or several.
+
+    Raises:
+        UserError: there is none.
+    """
     names = (stages,) if isinstance(stages, str) else tuple(stages or ())
     if not names:
         raise UserError(f"{key} is empty; name at least one stage of the encoder.")

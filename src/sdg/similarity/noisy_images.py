@@ -1,6 +1,7 @@
 """What a similarity may read of images: pixels, noise level, embedding, stages."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from sdg.models.stages import Encoded
 __all__ = ["NoisyImages"]
 
 
+@dataclass(eq=False)
 class NoisyImages:
     """Images at one noise level.
 
@@ -21,11 +23,13 @@ class NoisyImages:
         encode: gives the encoder's output for them.
     """
 
-    def __init__(self, pixels: Tensor, level: int, encode: Callable[[], Encoded]):
-        self.pixels, self.level, self.encode = pixels, level, encode
+    pixels: Tensor
+    level: int
+    encode: Callable[[], Encoded]
 
     @cached_property
     def encoded(self) -> Encoded:
+        """Embeddings and maps, in one pass of the encoder."""
         return self.encode()
 
     @property

@@ -39,14 +39,11 @@ class References:
         images = torch.stack([self.images[name] for name in names])
         if level < 0:
             return images
-        return self.schedule.q_sample(
-            images, level, torch.stack([self.noise(name, level) for name in names])
-        )
+        noise = torch.stack([self.noise(name, level) for name in names])
+        return self.schedule.q_sample(images, level, noise)
 
     def noise(self, name: str, level: int) -> Tensor:
-        state = np.random.SeedSequence([self.seed, self.keys[name], level]).generate_state(
-            1, np.uint64
-        )[0]
-        return torch.randn(
-            self.images[name].shape, generator=torch.Generator().manual_seed(int(state >> 1))
-        )
+        """ε of one reference at one level, (3, H, W)."""
+        sequence = np.random.SeedSequence([self.seed, self.keys[name], level])
+        seed = int(sequence.generate_state(1, np.uint64)[0] >> 1)
+        return torch.randn(self.images[name].shape, generator=torch.Generator().manual_seed(seed))

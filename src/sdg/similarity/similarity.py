@@ -1,18 +1,19 @@
-"""WHAT is alike: sim(x, y) = Σ_i w_i sim_i(x, y_i), one value per sample, differentiable in x.
+"""What is alike: sim(x, y) = Σ_i w_i sim_i(x, y_i), one value per sample, differentiable in x.
 
 Every term compares pairs: a sample may have several sentences or references, each with a weight of
 its own, negative ones too.
 """
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from sdg.diffusion.schedule import Schedule
+from sdg.diffusion.schedule import CLEAN, Schedule
 from sdg.errors import UserError
 from sdg.models.encoder import ImageEncoder
 from sdg.models.stages import Encoded
@@ -21,8 +22,6 @@ from sdg.similarity.references import References
 from sdg.similarity.term import Pairs, Targets, Term
 
 __all__ = ["Similarity", "matched_levels"]
-
-CLEAN = -1  # the level of an image without noise
 
 
 class Similarity:
@@ -44,28 +43,22 @@ class Similarity:
         levels: Tensor,
         references: References | None = None,
     ):
-        self.encoder, self.terms, self.levels, self.references = (
-            encoder,
-            dict(terms),
-            levels,
-            references,
-        )
-        self.stages = tuple(
-            dict.fromkeys(stage for term in self.terms.values() for stage in term.stages)
-        )
+        self.encoder, self.terms = encoder, dict(terms)
+        self.levels, self.references = levels, references
+        stages = [stage for term in self.terms.values() for stage in term.stages]
+        self.stages = tuple(dict.fromkeys(stages))
 
     def encode(self, x: Tensor, level: int) -> Encoded:
+        """The encoder's output for images at one of the denoiser's levels."""
         if self.encoder is None:
             raise UserError(
                 "a similarity of this run reads an embedding or a stage, and there is no encoder; "
                 "choose one, such as encoder=clip_noisy."
             )
-        t = (
-            self.levels[max(level, 0)].to(x.device).expand(len(x))
-        )  # a clean image is told the least noise there is
-        return self.encoder.encode(x, t, self.stages)
+        least = max(level, 0)  # a clean image gets the level of least noise
+        return self.encoder.encode(x, self.levels[least].to(x.device).expand(len(x)), self.stages)
 
-    def bind(
+    def condition(
         self,
         conditions: Mapping[str, Sequence[Targets]],
         device: torch.device | str = "cpu",
@@ -77,48 +70,34 @@ class Similarity:
         Arguments:
             conditions: {term: what each sample shall be like}.
         """
-        images = list(
-            dict.fromkeys(
-                target
-                for name, term in self.terms.items()
-                if term.by_reference
-                for target in term.targets(conditions[name])
-            )
-        )
-        pairs = {
-            name: Pairs(
-                conditions[name], images if term.by_reference else term.targets(conditions[name])
-            ).to(device)
-            for name, term in self.terms.items()
-        }
-        kept: dict[int, NoisyImages] = {}
+        targets = {name: term.targets(conditions[name]) for name, term in self.terms.items()}
+        with_references = [name for name, term in self.terms.items() if term.by_reference]
+        images = list(dict.fromkeys(itertools.chain(*(targets[name] for name in with_references))))
+        targets |= dict.fromkeys(with_references, images)
+        pairs = {name: Pairs(conditions[name], targets[name]).to(device) for name in self.terms}
+        encoded: dict[int, NoisyImages] = {}
 
         def references(level: int) -> NoisyImages:
-            if level not in kept:
-                for passed in kept.keys() - {
-                    CLEAN
-                }:  # a repeated step has the same references, the next one others
-                    del kept[passed]
-                assert self.references is not None  # a term by reference has its images there
-                pixels = self.references.at(images, level).to(device)
-                kept[level] = NoisyImages(
-                    pixels, level, lambda: torch.no_grad()(self.encode)(pixels, level)
-                )
-            return kept[level]
+            if level in encoded:
+                return encoded[level]
+            # A repeated step has the same references, the next one others.
+            for passed in encoded.keys() - {CLEAN}:
+                del encoded[passed]
+            assert self.references is not None  # a term by reference has its images there
+            pixels = self.references.at(images, level).to(device)
+            encode = partial(torch.no_grad()(self.encode), pixels, level)
+            encoded[level] = NoisyImages(pixels, level, encode)
+            return encoded[level]
 
         def similarity(x: Tensor, level: int) -> Tensor:
-            seen = NoisyImages(x, level, lambda: self.encode(x, level))
-            values = (
-                term.weight
-                * pairs[name].add_up(
-                    term.compare(
-                        seen,
-                        pairs[name],
-                        references(level if term.noised else CLEAN) if term.by_reference else None,
-                    )
-                )
-                for name, term in self.terms.items()
-            )
+            samples = NoisyImages(x, level, partial(self.encode, x, level))
+            values = []
+            for name, term in self.terms.items():
+                beside = None
+                if term.by_reference:
+                    beside = references(level if term.noised else CLEAN)
+                value = term.compare(samples, pairs[name], beside)
+                values.append(term.weight * pairs[name].weighted_sum(value))
             return reduce(add, values)
 
         return similarity
@@ -132,7 +111,7 @@ def matched_levels(denoiser: Schedule, encoder: Mapping[str, Any] | None) -> Ten
         encoder: config of the encoder's schedule, or None for a clean encoder, which ignores its
             level.
     """
-    every = torch.arange(denoiser.T)
-    return (
-        every if encoder is None else Schedule(**encoder).match(denoiser.alpha_bar(every).flatten())
-    )
+    levels = torch.arange(denoiser.T)
+    if encoder is None:
+        return levels
+    return Schedule(**encoder).match(denoiser.alpha_bar(levels).flatten())

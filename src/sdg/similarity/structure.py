@@ -10,14 +10,14 @@ __all__ = ["Structure"]
 
 
 class Structure(Maps):
-    """read = the maps themselves, mean over C, H, W (ibid., eq. 10): keeps layout and pose."""
+    """f = the maps themselves, mean over C, H, W (ibid., eq. 10): keeps layout and pose."""
 
     name = "structure"
     own_weight, own_form = 100.0, "squared"
 
     @staticmethod
-    def stage_among(there: Sequence[str]) -> str:
-        return there[(len(there) - 1) // 2]  # about the middle
+    def default_stage(available: Sequence[str]) -> str:
+        return available[(len(available) - 1) // 2]  # about the middle
 
-    def read(self, maps: Tensor) -> Tensor:
+    def features(self, maps: Tensor) -> Tensor:
         return maps

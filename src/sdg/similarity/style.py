@@ -15,8 +15,8 @@ FLOOR = 0.01  # ε of `log_energies`
 class Style(Maps):
     """Keeps texture and colour, frees layout, by one of two statistics of the maps F.
 
-        gram       read = G(F), mean over C² (ibid., eq. 11)
-        energies   read = log(e + ε ē), mean over C, of each channel's energy
+        gram       f = G(F), mean over C² (ibid., eq. 11)
+        energies   f = log(e + ε ē), mean over C, of each channel's energy
                    e_c = mean of F_c² over H, W;   ē = mean_c e_c,   ε = 0.01
 
     In the Gram matrix a few strong channels outweigh the others; with the logarithm every channel
@@ -34,10 +34,10 @@ class Style(Maps):
         self.statistics = choice("similarity.style.statistics", statistics, ("gram", "energies"))
 
     @staticmethod
-    def stage_among(there: Sequence[str]) -> str:
-        return there[0]
+    def default_stage(available: Sequence[str]) -> str:
+        return available[0]
 
-    def read(self, maps: Tensor) -> Tensor:
+    def features(self, maps: Tensor) -> Tensor:
         return gram(maps) if self.statistics == "gram" else log_energies(maps)
 
 

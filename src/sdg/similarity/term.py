@@ -38,29 +38,26 @@ class Pairs:
     def __init__(self, conditions: Sequence[Targets], order: Sequence[str]):
         self.order = tuple(order)
         place = {target: k for k, target in enumerate(order)}
-        flat = [
-            (row, place[target], weight)
-            for row, targets in enumerate(conditions)
-            for target, weight in targets
-        ]
-        self.samples, self.targets = (
-            torch.tensor([pair[k] for pair in flat], dtype=torch.long) for k in (0, 1)
-        )
-        self.weights, self.batch = torch.tensor([pair[2] for pair in flat]), len(conditions)
+        samples, places, weights = [], [], []
+        for sample, targets in enumerate(conditions):
+            for target, weight in targets:
+                samples.append(sample)
+                places.append(place[target])
+                weights.append(weight)
+        self.samples = torch.tensor(samples, dtype=torch.long)
+        self.targets = torch.tensor(places, dtype=torch.long)
+        self.weights, self.batch = torch.tensor(weights), len(conditions)
 
     def to(self, device: torch.device | str) -> Pairs:
-        self.samples, self.targets, self.weights = (
-            self.samples.to(device),
-            self.targets.to(device),
-            self.weights.to(device),
-        )
+        self.samples, self.targets = self.samples.to(device), self.targets.to(device)
+        self.weights = self.weights.to(device)
         return self
 
-    def add_up(self, values: Tensor) -> Tensor:
+    def weighted_sum(self, values: Tensor) -> Tensor:
         """Σ of weight · value over the pairs of each sample, (B,), from one value a pair."""
-        return torch.zeros(self.batch, device=values.device, dtype=values.dtype).index_add(
-            0, self.samples, self.weights.to(values.dtype) * values
-        )
+        weighted = self.weights.to(values.dtype) * values
+        zeros = torch.zeros(self.batch, device=values.device, dtype=values.dtype)
+        return zeros.index_add(0, self.samples, weighted)
 
 
 class Term(ABC):

@@ -22,7 +22,7 @@ NEGATIVES = 256  # held-out captions
 
 
 class Text(Term):
-    """The seed's text guidance (Liu et al. 2022, arXiv 2112.05744, eq. 7).
+    """The paper's text guidance (Liu et al. 2022, arXiv 2112.05744, eq. 7).
 
     It is cos(E(x, s), E_text(y)), or with negative captions y_k
 
@@ -82,48 +82,45 @@ class Text(Term):
         return self.order
 
     def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
-        z = x.scaled if self.calibrated else x.z
+        z = x.encoded.scaled if self.calibrated else x.encoded.z
         assert z is not None  # a calibrated encoder gives it
         value = (z[pairs.samples] * self.embeddings.to(z)[pairs.targets]).sum(-1)
         if self.negatives is None:
             return value
-        mean = (self.scale * z @ self.negatives.to(z).T).logsumexp(1) - math.log(
-            len(self.negatives)
-        )
-        return value - mean[pairs.samples] / self.scale
+        logits = self.scale * z @ self.negatives.to(z).T
+        log_mean = logits.logsumexp(1) - math.log(len(self.negatives))
+        return value - log_mean[pairs.samples] / self.scale
 
 
 def read_negative_captions(
-    said: str | Sequence[str] | None, held_out: ImageSet, calibrated: bool = False
+    given: str | Sequence[str] | None, held_out: ImageSet, calibrated: bool = False
 ) -> list[str]:
     """The sentences against which a prompt is weighed.
 
-    Where nothing is said, they are held-out captions for a calibrated encoder and none for others.
+    By default they are held-out captions for a calibrated encoder and none for others.
 
     Arguments:
-        said: `held_out`, a file of sentences, or the sentences.
-        held_out: an `ImageSet`.
+        given: `held_out`, a file of sentences, or the sentences; None is the default.
+        held_out: the held-out part of the data.
+        calibrated: whether the encoder is.
     """
-    if said is not None and not isinstance(said, str):
-        return [str(sentence) for sentence in said]
-    if said is None and not calibrated:
+    key = "similarity.text.negative_captions"
+    if given is None and not calibrated:
         return []
-    if said is None and not held_out.has_captions:
+    if given is None and not held_out.has_captions:
         raise UserError(
             "this encoder's log-probabilities are over a bank of captions, and this data has none: "
-            "set similarity.text.negative_captions=FILE, one sentence a line."
+            f"set {key}=FILE, one sentence a line."
         )
-    if said is None:
-        said = "held_out"
-    if said != "held_out":
-        key = "similarity.text.negative_captions"
-        found = read_table(on_this_machine(str(said)) or Path(str(said)).expanduser(), key)
-        if "text" not in found:
-            raise UserError(f"{key}: {said} has no column 'prompt'.")
-        return found["text"]
+    if given is not None and not isinstance(given, str):
+        return [str(sentence) for sentence in given]
+    if given not in (None, "held_out"):
+        table = read_table(on_this_machine(given) or Path(given).expanduser(), key)
+        if "text" not in table:
+            raise UserError(f"{key}: {given} has no column 'prompt'.")
+        return table["text"]
     if not held_out.has_captions:
         raise UserError(
-            "similarity.text.negative_captions=held_out: this data has no captions; give a file "
-            "of sentences instead."
+            f"{key}=held_out: this data has no captions; give a file of sentences instead."
         )
     return [held_out.caption(i, variant=1) for i in range(min(NEGATIVES, len(held_out)))]

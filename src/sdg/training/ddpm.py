@@ -7,7 +7,9 @@ from PIL import Image
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import DDIM, Noise, sample
+from sdg.diffusion.noise import Noise
+from sdg.diffusion.samplers import DDIM
+from sdg.diffusion.sampling import sample
 from sdg.report.grid import plain_grid
 from sdg.training.module import TrainingModule
 

@@ -32,21 +32,21 @@ def starting_encoder(
         UserError: there is no denoiser to start from.
     """
     model, copied = at_resolution(clip.config["model"], clip.tower, resolution)
-    told = clip.config | {"model": model}
+    config = clip.config | {"model": model}
     if tower == "clip" and estimate:
         raise UserError(
             "module.estimate=true reads the denoiser's estimate with the denoiser's own half: set "
             "module.tower=denoiser."
         )
     if tower == "clip":
-        return NoiseAwareEncoder(copied, told, schedule, width, hidden, calibrated=calibrated)
+        return NoiseAwareEncoder(copied, config, schedule, width, hidden, calibrated=calibrated)
     if denoiser is None:
         raise UserError(
             "module.tower=denoiser starts from a denoiser: set module.denoiser=FILE, or "
             "module.tower=clip."
         )
-    return UNetEncoder.of(
-        denoiser, told, schedule=schedule, hidden=hidden, calibrated=calibrated, estimate=estimate
+    return UNetEncoder.from_denoiser(
+        denoiser, config, schedule=schedule, hidden=hidden, calibrated=calibrated, estimate=estimate
     )
 
 

@@ -1,37 +1,37 @@
 """What every way of steering shares: how strong, at which noise levels, how often."""
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from sdg.diffusion.guide import GuidanceOutput, Prediction
+from sdg.diffusion.guide import GuidanceOutput, Predict, Prediction
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
 
-__all__ = ["SimilarityFn", "Bound", "Method", "gradient", "through_denoiser"]
+__all__ = ["Guidance", "SimilarityFn", "gradient", "noise_fraction", "through_denoiser"]
 
 # sim(x, y) of x (B, C, H, W) at one of the denoiser's levels, −1 for a clean image: (B,),
 # differentiable in x.
 SimilarityFn = Callable[[Tensor, int], Tensor]
-# γ_t/γ over u = t/(T−1), from image to noise; each has mean 1
-GAMMA_SCHEDULES: dict[str, Callable[[float], float]] = {
-    "constant": lambda u: 1.0,
-    "towards_noise": lambda u: 2 * u,
-    "towards_image": lambda u: 2 * (1 - u),
-}
+# a and b of γ_t/γ = a + b u over u = t/(T−1), from image to noise; each has mean 1
+GAMMA_SCHEDULES = {"constant": (1, 0), "towards_noise": (0, 2), "towards_image": (2, -2)}
 
 
-def gradient(similarity: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """∇_x sim, of every sample by itself, in fp32 whatever precision the networks run in."""
+def gradient(similarity: Callable[..., Tensor], x: Tensor, *level: int) -> Tensor:
+    """∇_x sim(x) or ∇_x sim(x, level), of every sample by itself.
+
+    It is taken in fp32 whatever precision the networks run in.
+    """
     with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
         x = x.detach().float().requires_grad_()
-        return torch.autograd.grad(similarity(x).sum(), x)[0]
+        return torch.autograd.grad(similarity(x, *level).sum(), x)[0]
 
 
 def through_denoiser(
-    similarity: Callable[[Tensor], Tensor], predict: Callable[[Tensor], Prediction], x_t: Tensor
+    similarity: Callable[[Tensor], Tensor], predict: Predict, x_t: Tensor
 ) -> tuple[Prediction, Tensor]:
     """The prediction and ∇_{x_t} F(x̂_0(x_t)).
 
@@ -46,8 +46,12 @@ def through_denoiser(
     return prediction._replace(x0=prediction.x0.detach(), weight=weight), g
 
 
-class Method:
+class Guidance:
     """How a similarity steers.
+
+    A config or a user makes one from its options. `prepare` gives it a batch's similarity, and so
+    makes it the `sdg.diffusion.guide.Guide` that a sampler calls. A method of one's own overrides
+    `guide_prediction`, or `mean_gradient`, or both.
 
     Arguments:
         gamma: γ; 0 is the unguided sampler, bit for bit, and no encoder is called.
@@ -62,10 +66,22 @@ class Method:
         candidates: K for each sample, the likeliest of which goes on
             (`sdg.guidance.selection.Selection`); 1 chooses nothing.
         select_at: the place in the noise range where it is chosen, in [0, 1].
+
+    Attributes:
+        at_clean: whether the similarity is asked about x̂_0, so that a clean encoder fits, or about
+            x_t.
+        similarity: sim of a batch, (x, level) → (B,); `prepare` sets it.
+        schedule: the denoiser's; `prepare` sets it.
+        gammas: γ_t of every level t; `prepare` sets them.
+        has_variance: whether the sampler has a Σ, and so asks for `mean_gradient`; `prepare` sets
+            it.
     """
 
-    # Whether the similarity is asked about x̂_0, so that a clean encoder fits, or about x_t.
     at_clean = False
+    similarity: SimilarityFn
+    schedule: Schedule
+    gammas: Sequence[float]
+    has_variance: bool
 
     def __init__(
         self,
@@ -80,9 +96,7 @@ class Method:
         select_at: float = 0.6,
     ):
         self.gamma = number("guidance.gamma", gamma)
-        self.share = GAMMA_SCHEDULES[
-            choice("guidance.gamma_schedule", gamma_schedule, GAMMA_SCHEDULES)
-        ]
+        self.gamma_schedule = choice("guidance.gamma_schedule", gamma_schedule, GAMMA_SCHEDULES)
         self.interval = checked_interval("guidance.interval", interval)
         self.normalize = choice("guidance.normalize", normalize, (False, True))
         self.max_norm = None if max_norm is None else number("guidance.max_norm", max_norm, 0)
@@ -101,113 +115,86 @@ class Method:
 
         One to the image itself never is.
         """
-        if self.gamma and not any(s >= 0 and within(self.interval, t, T) for t, s in steps):
-            low, high = self.interval
+        low, high = self.interval
+        guided = [t for t, s in steps if s >= 0 and low <= noise_fraction(t, T) <= high]
+        if self.gamma and not guided:
             raise UserError(
                 f"none of the {len(steps)} steps would be guided: the last one never is, and "
                 f"guidance.interval=[{low:g},{high:g}] holds no other. "
                 "Take more sampler.steps, a larger strength or a wider interval, or "
                 "guidance.gamma=0."
             )
-        if self.candidates > 1 and not any(
-            s >= 0 and fraction(s, T) <= self.select_at for _, s in steps
-        ):
+        choosing = [s for _, s in steps if s >= 0 and noise_fraction(s, T) <= self.select_at]
+        if self.candidates > 1 and not choosing:
             raise UserError(
                 f"guidance.select_at={self.select_at:g}: no step reaches so little noise before "
                 "the last, so no candidate would be chosen; raise it, or take more sampler.steps."
             )
 
-    def guide(
+    def prepare(
         self, similarity: SimilarityFn, schedule: Schedule, sampler: Sampler
-    ) -> "Bound | None":
-        """Guidance for a batch, or None for γ = 0."""
-        self.check(sampler)
-        return Bound(self, similarity, schedule, sampler.has_variance) if self.gamma else None
+    ) -> "Guidance | None":
+        """This guidance with what it steers by, as a sampler calls it; None for γ = 0.
 
-    def shaped(self, g: Tensor) -> Tensor:
-        """∇sim, normalised or cut as asked; each sample by itself."""
-        if self.normalize:
-            g = g / g.square().flatten(1).mean(1).sqrt().clamp(min=1e-12).view(-1, 1, 1, 1)
-        if self.max_norm is not None:
-            g = g * (self.max_norm / g.flatten(1).norm(dim=1).clamp(min=1e-12)).clamp(max=1).view(
-                -1, 1, 1, 1
-            )
-        return g
+        Arguments:
+            similarity: sim(x, y) of a batch, (x, level) → (B,), differentiable in x.
+            schedule: the denoiser's.
+            sampler: that will call it.
+
+        Raises:
+            UserError: this method cannot steer this sampler.
+        """
+        self.check(sampler)
+        if not self.gamma:
+            return None
+        constant, slope = GAMMA_SCHEDULES[self.gamma_schedule]
+        shares = [constant + slope * noise_fraction(t, schedule.T) for t in range(schedule.T)]
+        prepared = copy.copy(self)
+        prepared.similarity, prepared.schedule = similarity, schedule
+        prepared.gammas = [self.gamma * share for share in shares]
+        prepared.has_variance = sampler.has_variance
+        return prepared
+
+    def recurrence_at(self, t: int) -> int:
+        """How often the step from level t is taken guided; 0 outside of the interval."""
+        u = noise_fraction(t, self.schedule.T)
+        low, high = self.interval
+        if not low <= u <= high:
+            return 0
+        low, high = self.recurrence_interval
+        return self.recurrence if low <= u <= high else 1
 
     def guide_prediction(
-        self,
-        bound: "Bound",
-        predict: Callable[[Tensor], Prediction],
-        x_t: Tensor,
-        t: int,
-        s: int,
-        noise: Callable[[], Tensor],
+        self, predict: Predict, x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]
     ) -> GuidanceOutput:
         """The prediction, moved; by default it is not."""
         return GuidanceOutput(predict(x_t))
 
-    def mean_gradient(
-        self, bound: "Bound", mean: Tensor, x_t: Tensor, t: int, s: int
-    ) -> Tensor | None:
+    def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
         """γ∇sim for a sampler to multiply by its Σ; None by default."""
         return None
 
-
-class Bound:
-    """A method with what it steers by: `sdg.diffusion.guide.Guide`."""
-
-    def __init__(
-        self, method: Method, similarity: SimilarityFn, schedule: Schedule, has_variance: bool
-    ):
-        self.method, self.similarity, self.schedule, self.has_variance = (
-            method,
-            similarity,
-            schedule,
-            has_variance,
-        )
-
-    def gamma(self, t: int) -> float:
-        """γ_t."""
-        return self.method.gamma * self.method.share(fraction(t, self.schedule.T))
-
-    def active(self, t: int) -> bool:
-        return within(self.method.interval, t, self.schedule.T)
-
-    def guide_prediction(
-        self,
-        predict: Callable[[Tensor], Prediction],
-        x_t: Tensor,
-        t: int,
-        s: int,
-        noise: Callable[[], Tensor],
-    ) -> GuidanceOutput:
-        return (
-            self.method.guide_prediction(self, predict, x_t, t, s, noise)
-            if self.active(t)
-            else GuidanceOutput(predict(x_t))
-        )
-
-    def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
-        return self.method.mean_gradient(self, mean, x_t, t, s) if self.active(t) else None
-
-    def recurrence_at(self, t: int) -> int:
-        return (
-            self.method.recurrence
-            if self.active(t) and within(self.method.recurrence_interval, t, self.schedule.T)
-            else 1
-        )
+    def shaped(self, g: Tensor) -> Tensor:
+        """∇sim, normalised or cut as `normalize` and `max_norm` say; each sample by itself."""
+        if self.normalize:
+            g = g / g.square().flatten(1).mean(1).sqrt().clamp(min=1e-12).view(-1, 1, 1, 1)
+        if self.max_norm is not None:
+            norm = g.flatten(1).norm(dim=1).clamp(min=1e-12)
+            g = g * (self.max_norm / norm).clamp(max=1).view(-1, 1, 1, 1)
+        return g
 
 
-def fraction(t: int, T: int) -> float:
+def noise_fraction(t: int, T: int) -> float:
     """u = t/(T−1), the place of a level in the noise range."""
     return t / max(1, T - 1)
 
 
-def within(interval: tuple[float, float], t: int, T: int) -> bool:
-    return interval[0] <= fraction(t, T) <= interval[1]
-
-
 def checked_interval(key: str, interval: Sequence[float]) -> tuple[float, float]:
+    """An interval of the noise range, from the setting `key`.
+
+    Raises:
+        UserError: it is none.
+    """
     try:
         low, high = interval
     except (TypeError, ValueError):

@@ -1,0 +1,99 @@
+"""The reverse process from noise to image, step by step."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.guide import Guide
+from sdg.diffusion.noise import NoiseSource
+from sdg.diffusion.sampler import PrevStep, Sampler, Step
+from sdg.diffusion.schedule import Schedule
+from sdg.errors import UserError
+
+__all__ = ["Selector", "sample", "steps_taken"]
+
+Source = TypeVar("Source", bound=NoiseSource)
+
+
+class Selector(Protocol[Source]):
+    """The choice among several candidates for each sample, as `sample` sees it."""
+
+    candidates: int
+
+    def due(self, s: int) -> bool:
+        """Whether the choice is made at level s, or has been made before."""
+
+    def __call__(self, step: Step, noise: Source) -> tuple[Tensor, Source, Guide | None]:
+        """The candidates' rows that stay, their noise and their guidance."""
+
+
+def steps_taken(
+    schedule: Schedule, sampler: Sampler, strength: float = 1.0
+) -> list[tuple[int, int]]:
+    """The steps (t, s) of a run.
+
+    They are all of a sampler's, or the last share of them, at least one, for a start from an image.
+    """
+    steps = sampler.grid(schedule)
+    return steps[-max(1, round(strength * len(steps))) :]
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    sampler: Sampler,
+    noise: Source,
+    guide: Guide | None = None,
+    start: Tensor | None = None,
+    strength: float = 1.0,
+    on_step: Callable[[int, Step], None] = lambda done, step: None,
+    selection: Selector[Source] | None = None,
+) -> Tensor:
+    """Runs the reverse process from x_T ~ N(0, I), or from noised images.
+
+    Arguments:
+        sampler: one of `sdg.diffusion.samplers`, or of your own.
+        noise: every sample's own source.
+        guide: guidance, or None. Where it repeats a step, q(x_t | x_s) lies between (Lugmayr et al.
+            2022, arXiv 2201.09865).
+        start: images in [-1, 1], shape (B, C, H, W), to start from, noised by q (SDEdit: Meng et
+            al. 2022, arXiv 2108.01073).
+        strength: with `start`, the share of the steps that are taken, in (0, 1]: how far it may be
+            left. The level that these begin at depends on the sampler's spacing: with 10 steps and
+            0.6 it is 555 of 0 … 999 by linspace, 599 by trailing.
+        on_step: is given how many steps are done, and the last one; of several candidates the
+            first.
+        selection: K candidates for each sample, as `sdg.guidance.selection.Selection`; `noise`,
+            `guide` and `start` are then of K · B rows. None is one for each.
+
+    Returns:
+        images in [-1, 1], shape (B, C, H, W).
+
+    Raises:
+        UserError: the samples are no longer finite, as with a γ that is far too large.
+    """
+    steps = steps_taken(denoiser.schedule, sampler, 1.0 if start is None else strength)
+    x, past = noise(), None
+    if start is not None:
+        x = denoiser.schedule.q_sample(start, steps[0][0], x)
+    for done, (t, s) in enumerate(steps, 1):
+        times = guide.recurrence_at(t) if guide is not None and s >= 0 else 0
+        acting = guide if times else None
+        step = sampler.step(denoiser, x, t, s, noise, acting, past)
+        for _ in range(times - 1):
+            x = denoiser.schedule.renoise(step.x, s, t, noise())
+            step = sampler.step(denoiser, x, t, s, noise, acting, past)
+        x, past = step.x, PrevStep(t, step.x0)
+        if not x.isfinite().all():
+            advice = "lower guidance.gamma." if guide else "are these the denoiser's weights?"
+            raise UserError(f"the samples overflowed at step {done} of {len(steps)}; {advice}")
+        if selection is not None and s >= 0 and selection.due(s):
+            rows, noise, guide = selection(step, noise)
+            step, selection = Step(step.x[rows], step.x0[rows]), None
+            x, past = step.x, PrevStep(t, step.x0)
+        candidates = 1 if selection is None else selection.candidates
+        on_step(done, Step(step.x[::candidates], step.x0[::candidates]))
+    return x.clamp(-1, 1)

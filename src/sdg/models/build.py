@@ -1,0 +1,137 @@
+"""From a plain config, and tensors, to a model.
+
+Configs name sizes and kinds, never classes, so a file cannot choose code to run.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers.models import UNet2DModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.embeddings import TimestepEmbedding, Timesteps
+from torch import Tensor, nn
+
+from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.schedule import Schedule
+from sdg.errors import UserError
+from sdg.models.noise_aware import NoiseAwareEncoder
+from sdg.models.noisy import NoisyEncoder
+from sdg.models.towers import image_tower
+from sdg.models.unet import UNetEncoder
+
+__all__ = ["build_denoiser", "build_noisy_encoder", "fill", "frozen"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def build_denoiser(denoiser: dict[str, Any], schedule: dict[str, Any], resolution: int) -> Denoiser:
+    """A UNet2DModel of diffusers and a schedule, as `conf/denoiser` and `conf/schedule` say."""
+    options = {
+        key: value for key, value in denoiser.items() if key not in ("network", "heads", "sinusoid")
+    }
+    patch, network = options.get("patch", 1), denoiser["network"]
+    halvings = len(network["block_out_channels"]) - 1
+    if resolution % (patch * 2**halvings):
+        raise UserError(
+            f"data.resolution={resolution} must be a multiple of {patch * 2**halvings}: the "
+            f"network halves it {halvings} times after patches of {patch}."
+        )
+    channels = 3 * patch**2
+    outputs = channels * (2 if options.get("variance") == "learned_range" else 1)
+    unet = UNet2DModel(
+        sample_size=resolution // patch, in_channels=channels, out_channels=outputs, **network
+    )
+    if denoiser.get("sinusoid"):
+        embed_time(unet, denoiser["sinusoid"])
+    if denoiser.get("heads"):
+        set_heads(unet, denoiser["heads"])
+    process = Schedule(**schedule)
+    config = {"denoiser": denoiser, "schedule": process.config, "resolution": resolution}
+    return Denoiser(unet, process, **options, resolution=resolution, config=config)
+
+
+def embed_time(unet: UNet2DModel, width: int) -> None:
+    """Makes the sinusoid of t this wide.
+
+    Diffusers' arguments make it as wide as the first level.
+    """
+    config: Any = unet.config  # a dictionary whose keys are attributes too
+    sinusoid = Timesteps(width, config.flip_sin_to_cos, config.freq_shift)
+    unet.time_proj = sinusoid  # type: ignore[assignment]  # diffusers types one kind of three
+    unet.time_embedding = TimestepEmbedding(width, unet.time_embedding.linear_1.out_features)
+
+
+def set_heads(unet: UNet2DModel, heads: int) -> None:
+    """Gives every attention this many heads, whatever its width.
+
+    Diffusers' arguments fix their width instead.
+    """
+    for module in unet.modules():
+        if isinstance(module, Attention):
+            if module.inner_dim % heads:
+                raise UserError(
+                    f"{heads} attention heads do not divide {module.inner_dim} channels."
+                )
+            module.heads, module.sliceable_head_dim, module.scale = (
+                heads,
+                heads,
+                (module.inner_dim // heads) ** -0.5,
+            )
+
+
+def build_noisy_encoder(config: dict[str, Any]) -> NoisyEncoder:
+    """The encoder of a config.
+
+    With `network` it is a denoiser's contracting half, else a CLIP's tower.
+    """
+    if "network" in config:
+        return UNetEncoder(**config)
+    return NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config)
+
+
+def fill(model: Model, tensors: Mapping[str, Tensor], file: str | Path) -> Model:
+    """The model with the file's weights."""
+    own = model.state_dict()
+    shapes, own_shapes = tensor_shapes(tensors), tensor_shapes(own)
+    names = own.keys() | tensors.keys()
+    wrong = [name for name in names if shapes.get(name) != own_shapes.get(name)]
+    if wrong:
+        name = min(wrong)
+        raise UserError(
+            f"the weights {file} do not fit this model: {len(wrong)} tensors differ, such as "
+            f"{name}, {described(shapes, name)} there and {described(own_shapes, name)} here."
+        )
+    model.load_state_dict(tensors)
+    return model
+
+
+def tensor_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def described(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
+    return f"of shape {shapes[name]}" if name in shapes else "missing"
+
+
+def frozen(build: Callable[[], Model], tensors: Mapping[str, Tensor], file: str | Path) -> Model:
+    """The model that a file's config builds, with the file's weights.
+
+    It is in eval mode and takes no gradient.
+    """
+    try:
+        model = build()
+    except UserError:
+        raise
+    except Exception as error:  # of the libraries' constructors, which take much for granted
+        raise UserError(
+            f"the config of {file} builds no model ({type(error).__name__}: {error}); it is "
+            "damaged, or of another version."
+        ) from error
+    return (
+        fill(model, tensors, file)
+        .to(memory_format=torch.channels_last)
+        .eval()
+        .requires_grad_(False)
+    )

@@ -1,0 +1,108 @@
+"""What a pipeline compares samples with: its own terms, and those of the caller."""
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
+
+import torch
+
+from sdg.data.prompts import parse_weighted_prompt
+from sdg.data.requests import Request
+from sdg.errors import UserError, choice
+from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.pipeline.conditions import Conditions, SimilarityFunction
+from sdg.similarity import Content, Similarity, Structure, Style, Term, Text
+
+__all__ = ["build_terms", "total_similarity"]
+
+
+def build_terms(
+    conditions: Conditions,
+    weights: Mapping[str, float],
+    encoder: ImageEncoder | None,
+    text_encoder: TextEncoder | None,
+    negative_captions: Sequence[str],
+) -> dict[str, Term]:
+    """{similarity: term} of a run.
+
+    Arguments:
+        weights: of some of the pipeline's own terms, instead of their own.
+        encoder, text_encoder, negative_captions: of the pipeline.
+
+    Raises:
+        UserError: a weight of no such term, or the pipeline lacks what a term needs.
+    """
+    kinds = [kind for kind in conditions.by_prompt[0] if kind not in conditions.terms]
+    for name in weights:
+        choice("weights", name, kinds)
+    sentences = []
+    for prompt in conditions.prompts:
+        if prompt is not None:
+            sentences += [text for text, _ in parse_weighted_prompt(prompt)]
+    terms: dict[str, Term] = {}
+    for kind in kinds:
+        terms[kind] = build_term(
+            kind, encoder, text_encoder, sentences, negative_captions, weights.get(kind)
+        )
+    return terms | conditions.terms
+
+
+def build_term(
+    kind: str,
+    encoder: ImageEncoder | None,
+    text_encoder: TextEncoder | None,
+    sentences: Sequence[str],
+    negative_captions: Sequence[str],
+    weight: float | None,
+) -> Term:
+    """The term `text`, `content`, `structure` or `style`.
+
+    Arguments:
+        encoder, text_encoder: of the pipeline.
+        sentences, negative_captions: as of `Text`.
+        weight: None for the term's own.
+
+    Raises:
+        UserError: the pipeline lacks what the term needs.
+    """
+    if encoder is None:
+        raise UserError(
+            "this pipeline has no encoder, which a sentence or a picture needs; give one to "
+            "Pipeline(…, encoder=…)."
+        )
+    if kind == "content":
+        return Content(encoder, weight)
+    if kind == "structure":
+        return Structure.from_encoder(encoder, weight)
+    if kind == "style":
+        return Style.from_encoder(encoder, weight)
+    if text_encoder is None:
+        raise UserError(
+            "this pipeline has no text tower, which a sentence needs; give one to "
+            "Pipeline(…, clip=…)."
+        )
+    return Text(encoder, text_encoder, sentences, weight, negative_captions)
+
+
+def total_similarity(
+    similarity: Similarity | None,
+    functions: Sequence[SimilarityFunction],
+    requests: Sequence[Request],
+    device: torch.device,
+) -> SimilarityFunction:
+    """sim of a batch: the terms' and the functions' values, added up.
+
+    Arguments:
+        similarity: of the run; None for functions alone.
+        functions: of one's own.
+        requests: of the batch.
+    """
+    parts = list(functions)
+    if similarity is not None:
+        targets = {}
+        for name, term in similarity.terms.items():
+            targets[name] = [term.targets_of(request.conditions.get(name)) for request in requests]
+        parts.append(similarity.condition(targets, device))
+    if len(parts) == 1:
+        return parts[0]
+    return lambda x, level: reduce(add, (part(x, level) for part in parts))
