@@ -46,6 +46,9 @@ class OfFeatures(Metric):
     """
 
     full_state_update = False
+    features: list[Tensor]
+    index: list[Tensor]
+    group: list[Tensor]
 
     def __init__(self, real: Tensor | None = None):
         super().__init__()
@@ -106,6 +109,7 @@ class SamePrompts(Metric):
 
     full_state_update = False
     names = ("samples", "real", "others")
+    index: list[Tensor]
 
     def __init__(self):
         super().__init__()

@@ -53,11 +53,15 @@ class Reader(Protocol):
         threshold: r_0, above which a residual is visible.
     """
 
-    factors: Mapping[str, tuple[str, ...]]
-    threshold: float
+    @property
+    def factors(self) -> Mapping[str, tuple[str, ...]]: ...
+
+    @property
+    def threshold(self) -> float: ...
 
     def read(self, images: Tensor) -> Reading:
         """Reads images (B, 3, H, W) in [-1, 1]."""
+        ...
 
 
 def unit_pixels(images: Tensor) -> Tensor:

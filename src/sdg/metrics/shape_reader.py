@@ -1,6 +1,5 @@
 """Reads the embedded shapes by rendering: templates first, then all that is continuous."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
@@ -9,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdg.data import shapes
+from sdg.data import shape_drawing
 from sdg.data.captions import FACTORS
-from sdg.data.shapes import BACKGROUNDS, COLOURS, Placement, coverage
+from sdg.data.shape_drawing import BACKGROUNDS, COLOURS, Placement, coverage
 from sdg.metrics.reading import Reading, unit_pixels
 
 __all__ = ["ShapeReader"]
@@ -26,7 +25,7 @@ COARSE, FINE = 4, 4  # steps for every candidate, and for the best
 DAMPING = 1e-2
 # Finite differences of relative radius, centre and angle, for small and large: a third of a pixel.
 STEP = np.array([[0.035, 0.045, 0.045, 2.5], [0.03, 0.075, 0.075, 2.0]])
-BOUNDS = np.array([shapes.RELATIVE, (-1, 1), (-1, 1), shapes.TURN]).T
+BOUNDS = np.array([shape_drawing.RELATIVE, (-1, 1), (-1, 1), shape_drawing.TURN]).T
 
 
 class Paint(NamedTuple):
@@ -46,7 +45,7 @@ class Paint(NamedTuple):
 class ShapeReader:
     """ô(x) = argmin_o ‖x − R(o)‖² over all that the renderer takes, and the residual r(x).
 
-    With coverage m and brightness f of an object (`sdg.data.shapes.coverage`),
+    With coverage m and brightness f of an object (`sdg.data.shape_drawing.coverage`),
     R(o) = g(1 − m) + s·c f: linear in the ground g and the shade s, which follow in closed form
     for each colour c.
     Shape, pattern and size come from templates at every pixel and four angles; the best few are
@@ -67,12 +66,13 @@ class ShapeReader:
         """Reads images (B, 3, H, W) in [-1, 1]: choices (B, 11), factors (B, 5), residuals (B,).
 
         The choices are the factors, then relative radius, centre, angle, shade and what is added to
-        the ground, as of `sdg.data.shapes.Placement`.
+        the ground, as of `sdg.data.shape_drawing.Placement`.
         """
         parts = [self.nearest(unit_pixels(part).cpu()) for part in images.split(BATCH)]
-        choices, residual = (np.concatenate(values) for values in zip(*parts, strict=True))
-        choices = torch.from_numpy(choices).float().to(images.device)
-        residual = torch.from_numpy(residual).float().to(images.device)
+        choices, residual = (
+            torch.from_numpy(np.concatenate(values)).float().to(images.device)
+            for values in zip(*parts, strict=True)
+        )
         return Reading(choices, choices[:, : len(FACTORS)].long(), residual)
 
     def nearest(self, rows: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -173,7 +173,8 @@ class ShapeReader:
 
     def covered(self, kinds: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coverage and brightness of objects, (N, H·W) each."""
-        return tuple(part.reshape(len(kinds), -1) for part in cover(kinds, places, self.resolution))
+        m, f = cover(kinds, places, self.resolution)
+        return m.reshape(len(kinds), -1), f.reshape(len(kinds), -1)
 
 
 class Templates(NamedTuple):
@@ -202,8 +203,8 @@ def templates(resolution: int) -> Templates:
     """All templates: objects of each kind and angle, moved by whole pixels."""
     pixel = resolution // 32 or 1
     parts = [moved_everywhere(size, resolution, pixel) for size in range(SIZES)]
-    kinds, places, bright, covered = (np.concatenate(values) for values in zip(*parts, strict=True))
-    bright, covered = torch.from_numpy(bright), torch.from_numpy(covered)
+    kinds, places, lit, hidden = (np.concatenate(values) for values in zip(*parts, strict=True))
+    bright, covered = torch.from_numpy(lit), torch.from_numpy(hidden)
     outlines = [
         (row[0], row[2], *place) for row, place in zip(kinds.tolist(), places.tolist(), strict=True)
     ]
@@ -228,9 +229,11 @@ def moved_everywhere(size: int, resolution: int, pixel: int) -> tuple[np.ndarray
     kinds = np.column_stack([grid[:, :2].astype(int), np.full(len(grid), size)])
     still = np.column_stack([np.ones(len(grid)), np.zeros((len(grid), 2)), grid[:, 2]])
     covered, bright = cover(kinds, still, resolution)
-    room = resolution * (0.5 - shapes.RADII[size] - 0.02)
+    room = resolution * (0.5 - shape_drawing.RADII[size] - 0.02)
     span = range(-REACH[size], REACH[size] + 1)
-    places, lit, hidden = [], [], []
+    places: list[np.ndarray] = []
+    lit: list[np.ndarray] = []
+    hidden: list[np.ndarray] = []
     for dx, dy in product(span, span):
         place = still.copy()
         place[:, 1:3] = np.clip(np.array([dx, dy]) * pixel / room, -1, 1)
@@ -263,9 +266,9 @@ def painted(x: np.ndarray, m: np.ndarray, f: np.ndarray) -> Paint:
     d = ((f * f).sum(1)[:, None] * np.square(COLOURS).sum(1))[:, :, None]
     u = (x.sum(1) * bare).sum(1)[:, None, None]
     w = ((x * f[:, None]).sum(2) @ COLOURS.T)[:, :, None]
-    low, high = (np.clip(BACKGROUNDS + lift, 0, 1) for lift in shapes.LIFT)
+    low, high = (np.clip(BACKGROUNDS + lift, 0, 1) for lift in shape_drawing.LIFT)
     g = np.clip((u * d - w * b) / (a * d - b * b), low, high)  # (N, colours, backgrounds)
-    s = np.clip((w - g * b) / d, *shapes.TINT)
+    s = np.clip((w - g * b) / d, *shape_drawing.TINT)
     g = np.clip((u - s * b) / a, low, high)
     error = g * g * a + 2 * g * s * b + s * s * d - 2 * (g * u + s * w)
     colour, background = np.divmod(error.reshape(len(x), -1).argmin(1), len(BACKGROUNDS))
@@ -292,7 +295,7 @@ def solved(slopes: np.ndarray, error: np.ndarray, damping: np.ndarray) -> np.nda
 
 
 @lru_cache(maxsize=2)
-def border(resolution: int) -> Sequence[int]:
+def border(resolution: int) -> np.ndarray:
     """Places of the outermost pixels."""
     edge = np.ones((resolution, resolution), bool)
     edge[1:-1, 1:-1] = False

@@ -20,7 +20,7 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer
 from sdg.io.hub import located
-from sdg.io.pretrained import ASKED, Found, open_denoiser, tensors_of
+from sdg.io.pretrained import ASKED, DenoiserFile, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
 from sdg.io.weights import header, read
 from sdg.models.classifier import NoisyClassifier
@@ -109,7 +109,7 @@ def set_heads(unet: UNet2DModel, heads: int) -> None:
             )
 
 
-def denoiser_of(found: Found) -> Denoiser:
+def denoiser_of(found: DenoiserFile) -> Denoiser:
     """A denoiser as some file has it, in eval mode, taking no gradient."""
     return frozen(lambda: build_denoiser(**found.config), found.tensors, found.path)
 
@@ -131,7 +131,7 @@ def load_denoiser(
         UserError: it cannot be opened, or its class is missing, or there are none, or not so many.
     """
     found = open_denoiser(path, asked)
-    for name, (value, source) in found.told.items():
+    for name, (value, source) in found.sources.items():
         tell(f"denoiser: {name} = {value}   [{source}]")
     denoiser = denoiser_of(found)
     network: Any = denoiser.network  # a UNet2DModel
