@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdg.data.emoji import CLDR, FONTS, Emoji, Named, named_emoji
+from sdg.data.emoji import CLDR, FONTS, Emoji, NamedEmoji, named_emoji
 from sdg.data.emoji_data import EmojiData
 from sdg.errors import UserError
 from sdg.models.registry import load_clip
@@ -68,7 +68,7 @@ def test_names_and_keywords_become_captions(cldr):
     assert found["infinity"].captions() == ["infinity"]
     assert found["waving hand: dark skin tone"].base == found["waving hand"].base == "waving hand"
     toned = [
-        Named("", name, ()).base
+        NamedEmoji("", name, ()).base
         for name in (
             "women holding hands: light skin tone, dark skin tone",
             "kiss: man, man, dark skin tone",

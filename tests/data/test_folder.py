@@ -293,8 +293,8 @@ def test_the_held_out_part_offers_what_the_folder_knows(tmp_path):
     (tmp_path / "dog" / "b.txt").write_text("a dog")
     held_out = FolderData(str(tmp_path), 16, 0.001, captions=True, labels="folders").held_out
     assert (
-        held_out.caption(0, 0, ["shape"]) == held_out.caption(0, 7) == f"a {held_out.class_of(0)}"
-        and held_out.class_of(0) == held_out.dataset.files[held_out.indices[0]].parent.name
+        held_out.caption(0, 0, ["shape"]) == held_out.caption(0, 7) == f"a {held_out.class_name(0)}"
+        and held_out.class_name(0) == held_out.dataset.files[held_out.indices[0]].parent.name
     )
     silent = FolderData(str(tmp_path), 16, 0.001).held_out
     assert not silent.has_captions and not silent.classes

@@ -45,7 +45,7 @@ def test_cifar10_has_its_own_split_classes_and_captions(cifar10):
         "factors"
     ].tolist() == [[0], [2]]
     assert (
-        data.held_out.class_of(3) == "truck"
+        data.held_out.class_name(3) == "truck"
         and data.held_out.caption(2) == "a photo of an airplane"
         and len(data.captions) == 24
     )

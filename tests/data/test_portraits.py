@@ -277,7 +277,7 @@ def test_artist_and_licence_are_printed_once(capsys):
 
 def test_several_styles_have_an_artist_and_the_union_of_their_factors():
     data = Portraits(60, 0, 32, style=SEVERAL)
-    assert data.attributes["artist"] == SEVERAL and data.class_of(0) in SEVERAL
+    assert data.attributes["artist"] == SEVERAL and data.class_name(0) in SEVERAL
     parts = [portrait_style(name) for name in SEVERAL]
     assert set(data.attributes) == {"artist"}.union(*(part.factors for part in parts))
     for index, row in enumerate(data.choices[:12]):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sdg.data.prompts import escape_prompt, parse_weighted_prompt, primary_prompt, read_conditions
+from sdg.data.conditions import read_conditions
+from sdg.data.prompts import escape_prompt, parse_weighted_prompt, primary_prompt
 from sdg.errors import UserError
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sdg.data.captions import FACTORS, named_factors
-from sdg.data.shapes import BACKGROUNDS, COLOURS, OUTLINES, RADII, Placement, Shapes, render
+from sdg.data.shape_drawing import BACKGROUNDS, COLOURS, OUTLINES, RADII, Placement, render
+from sdg.data.shapes import Shapes
 from sdg.errors import UserError
 
 NAMES = list(FACTORS)

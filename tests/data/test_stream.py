@@ -10,10 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
+from sdg.data.hub_source import Hub
 from sdg.data.loader import Resumable
-from sdg.data.sources import Example, Hub, Source, Tars
+from sdg.data.sources import Example, Source
 from sdg.data.stream import Stream
 from sdg.data.streamed import HubData, TarData
+from sdg.data.tar_source import Tars
 from sdg.errors import UserError
 
 
@@ -37,7 +39,7 @@ class Numbers(Source):
     def __init__(self, count, of):
         self.parts, self.of, self.count = [str(k) for k in range(count // of)], of, count
 
-    def read(self, part):
+    def examples(self, part):
         for i in range(int(part) * self.of, (int(part) + 1) * self.of):
             yield Example(picture(i), [f"number {i}"], str(i))
 
@@ -109,8 +111,8 @@ def test_a_finished_epoch_is_followed_by_a_whole_one():
 
 def test_what_cannot_be_read_is_named_and_skipped_up_to_a_limit(capsys):
     class Broken(Numbers):
-        def read(self, part):
-            for example in super().read(part):
+        def examples(self, part):
+            for example in super().examples(part):
                 yield example._replace(file=b"no image") if int(example.name) % 10 == 3 else example
 
     found = [value for batch in loader(stream(Broken(48, 6), 40)) for value in values(batch)]
@@ -125,8 +127,8 @@ def test_what_cannot_be_read_is_named_and_skipped_up_to_a_limit(capsys):
 
 def test_a_broken_file_counts_once_however_often_it_is_met(capsys):
     class Broken(Numbers):
-        def read(self, part):
-            for example in super().read(part):
+        def examples(self, part):
+            for example in super().examples(part):
                 yield example._replace(file=b"no image") if example.name == "3" else example
 
     made = stream(Broken(12, 6), 200, max_broken=1)
@@ -159,8 +161,8 @@ def test_workers_share_the_limit_and_it_is_told_at_the_end(shards, workers, capf
 
 def test_a_reader_that_meets_broken_files_alone_ends():
     class Broken(Numbers):
-        def read(self, part):
-            yield from (example._replace(file=b"") for example in super().read(part))
+        def examples(self, part):
+            yield from (example._replace(file=b"") for example in super().examples(part))
 
     with pytest.raises(UserError, match="none of the 6 images that a reader meets"):
         list(loader(stream(Broken(6, 6), 8, max_broken=10)))
@@ -259,7 +261,7 @@ def test_shards_that_are_not_there_or_damaged_are_named(shards):
         Tars(f"{shards}/shard-000.tar").split(1)
     (shards / "shard-001.tar").write_bytes(b"x" * 5000)
     with pytest.raises(UserError, match="shard-001.tar cannot be read"):
-        list(Tars(f"{shards}/shard-001.tar").read(f"{shards}/shard-001.tar"))
+        list(Tars(f"{shards}/shard-001.tar").examples(f"{shards}/shard-001.tar"))
 
 
 def test_our_own_shards_are_read_back(run, tiny, tmp_path):

@@ -104,7 +104,7 @@ def test_full_size_layout_is_recognised_and_every_tensor_has_one_place(family):
     )
     assert all(
         source == ("the file" if name == "variance" else family.name)
-        for name, (_, source) in found.told.items()
+        for name, (_, source) in found.sources.items()
     )
 
 
@@ -142,8 +142,8 @@ def test_what_the_user_says_goes_before_the_family():
         )
     assert (
         found.config["schedule"]["kind"] == "cosine"
-        and found.told["schedule"] == ("cosine", "you")
-        and found.told["T"] == (1000, family.name)
+        and found.sources["schedule"] == ("cosine", "you")
+        and found.sources["T"] == (1000, family.name)
     )
     assert found.config["denoiser"]["network"]["attention_head_dim"] == 32
 

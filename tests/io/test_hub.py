@@ -19,7 +19,7 @@ import torch
 from sdg.app.checkpoints import main
 from sdg.errors import UserError
 from sdg.io.folder import save_folder
-from sdg.io.hub import named
+from sdg.io.hub import is_hub_name
 from sdg.models.registry import from_pretrained, load_clip, load_denoiser
 
 NAME = "somebody/part"
@@ -244,7 +244,7 @@ def test_an_error_without_words_is_still_one_line(weights, tmp_path, monkeypatch
 def test_a_path_is_not_mistaken_for_a_name_on_the_hub(tmp_path, monkeypatch, path, asked):
     (tmp_path / "work" / "here").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "work")
-    assert named(path) == asked
+    assert is_hub_name(path) == asked
     if path == "here/name":
         with pytest.raises(
             UserError,

@@ -6,7 +6,7 @@ import pytest
 
 from sdg.errors import UserError
 from sdg.io.digest import content
-from sdg.io.hub import located, named
+from sdg.io.hub import is_hub_name, located
 from sdg.io.shipped import CHECKOUT, CONF, on_this_machine, shipped
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,7 +25,7 @@ def test_shipped_weights_are_found_from_another_folder(tmp_path, monkeypatch):
     assert located(CLIP) == ROOT / CLIP
     assert content(CLIP) == digest
     # Two words and a slash are no name on the hub where they are shipped weights.
-    assert not named("weights/portraits") and located("weights/portraits").is_dir()
+    assert not is_hub_name("weights/portraits") and located("weights/portraits").is_dir()
 
 
 def test_a_users_own_file_of_that_path_goes_first(tmp_path, monkeypatch):

@@ -8,9 +8,10 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms.functional import gaussian_blur
 
-from sdg.data import shapes
+from sdg.data import shape_drawing
 from sdg.data.captions import FACTORS as SHAPE_FACTORS
-from sdg.data.shapes import Placement, Shapes
+from sdg.data.shape_drawing import Placement
+from sdg.data.shapes import Shapes
 from sdg.metrics.reading import Reading, barely_degraded, shows, unit_pixels, visible_residual
 from sdg.metrics.shape_reader import ShapeReader, painted
 
@@ -136,24 +137,24 @@ def test_coverage_and_brightness_make_the_picture():
     rng = np.random.default_rng(0)
     factors = np.stack([rng.integers(len(v), size=20) for v in SHAPE_FACTORS.values()], 1)
     placement = Placement.draw(20, rng)
-    m, f = (part[..., None] for part in shapes.coverage(factors, placement, 32))
-    paint = np.clip(shapes.COLOURS[factors[:, 1]] * placement.shade, 0, 1)[:, None, None]
-    ground = (shapes.BACKGROUNDS[factors[:, 4]] + placement.ground)[:, None, None, None]
+    m, f = (part[..., None] for part in shape_drawing.coverage(factors, placement, 32))
+    paint = np.clip(shape_drawing.COLOURS[factors[:, 1]] * placement.shade, 0, 1)[:, None, None]
+    ground = (shape_drawing.BACKGROUNDS[factors[:, 4]] + placement.ground)[:, None, None, None]
     made = ground * (1 - m) + paint * f
-    assert np.abs(made * 255 - shapes.render(factors, placement)).max() <= 0.51
+    assert np.abs(made * 255 - shape_drawing.render(factors, placement)).max() <= 0.51
 
 
 def test_colours_of_a_known_outline_are_those_that_drew_it():
     rng = np.random.default_rng(0)
     factors = np.stack([rng.integers(len(v), size=40) for v in SHAPE_FACTORS.values()], 1)
     placement = Placement.draw(40, rng)
-    m, f = (part.reshape(40, -1) for part in shapes.coverage(factors, placement, 32))
-    x = shapes.render(factors, placement).transpose(0, 3, 1, 2).reshape(40, 3, -1) / 255
+    m, f = (part.reshape(40, -1) for part in shape_drawing.coverage(factors, placement, 32))
+    x = shape_drawing.render(factors, placement).transpose(0, 3, 1, 2).reshape(40, 3, -1) / 255
     paint = painted(x, m, f)
     assert (paint.colour == factors[:, 1]).all() and (paint.background == factors[:, 4]).all()
-    ground = shapes.BACKGROUNDS[factors[:, 4]] + placement.ground
+    ground = shape_drawing.BACKGROUNDS[factors[:, 4]] + placement.ground
     np.testing.assert_allclose(paint.ground, ground, atol=0.003)
-    unclipped = (shapes.COLOURS[factors[:, 1]] * placement.shade).max(1) < 1
+    unclipped = (shape_drawing.COLOURS[factors[:, 1]] * placement.shade).max(1) < 1
     np.testing.assert_allclose(paint.shade[unclipped], placement.shade[unclipped, 0], atol=0.01)
 
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
@@ -18,7 +19,9 @@ from hydra.core.override_parser.types import (
     RangeSweep,
 )
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext
 
 from sdg.errors import UserError, integer, number
 from sdg.io.shipped import program
@@ -54,10 +57,8 @@ class Search(Sweeper):
         at_most: Mapping[str, float] | None,
         seed: int,
     ):
-        self.trials, self.parallel = (
-            integer("hydra.sweeper.trials", trials, 1),
-            integer("hydra.sweeper.parallel", parallel, 1),
-        )
+        self.trials = integer("hydra.sweeper.trials", trials, 1)
+        self.parallel = integer("hydra.sweeper.parallel", parallel, 1)
         self.seed = integer("hydra.sweeper.seed", seed, 0)
         self.at_most = {
             name: number(f"hydra.sweeper.at_most.{name}", bound)
@@ -66,8 +67,9 @@ class Search(Sweeper):
         self.study, self.storage, self.maximize = study, storage, maximize
 
     def setup(self, *, hydra_context, task_function, config) -> None:
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.hydra_context: HydraContext = hydra_context
+        self.config = config
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -79,11 +81,10 @@ class Search(Sweeper):
                 "hydra/sweeper=search needs optuna: pip install -e '.[search]'."
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        said = OverridesParser.create(
-            config_loader=self.hydra_context.config_loader
-        ).parse_overrides(arguments)
-        space = {o.get_key_element(): distribution(o) for o in said if o.is_sweep_override()}
-        rest = [o.input_line for o in said if not o.is_sweep_override()]
+        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        parsed = parser.parse_overrides(arguments)
+        space = {o.get_key_element(): distribution(o) for o in parsed if o.is_sweep_override()}
+        rest = [str(o.input_line) for o in parsed if not o.is_sweep_override()]
         if not space:
             raise UserError(
                 "hydra/sweeper=search: nothing to search over; give a space, such as "
@@ -91,28 +92,22 @@ class Search(Sweeper):
             )
         if match := re.match(r"sqlite:///(.+)", self.storage):
             Path(match[1]).parent.mkdir(parents=True, exist_ok=True)
-        told = json.dumps(
-            [
-                sorted(rest),
-                {key: repr(value) for key, value in sorted(space.items())},
-                self.maximize,
-                self.at_most,
-            ]
-        )
+        distributions = {key: repr(value) for key, value in sorted(space.items())}
+        problem = json.dumps([sorted(rest), distributions, self.maximize, self.at_most])
         sampler = optuna.samplers.TPESampler(
             seed=self.seed, constraints_func=lambda trial: trial.user_attrs.get("excess", [0.0])
         )
         study = optuna.create_study(
             storage=self.storage,
-            study_name=self.study or hashlib.sha256(told.encode()).hexdigest()[:10],
+            study_name=self.study or hashlib.sha256(problem.encode()).hexdigest()[:10],
             sampler=sampler,
             direction="maximize",
             load_if_exists=True,
         )
         running, complete = optuna.trial.TrialState.RUNNING, optuna.trial.TrialState.COMPLETE
-        for trial in study.get_trials(states=(running,)):  # it was killed
-            study.enqueue_trial(trial.params)
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        for killed in study.get_trials(states=(running,)):
+            study.enqueue_trial(killed.params)
+            study.tell(killed.number, state=optuna.trial.TrialState.FAIL)
         done = len(study.get_trials(states=(complete,)))
         if done:
             print(
@@ -132,56 +127,50 @@ class Search(Sweeper):
         Raises:
             UserError: a bounded figure is not among those of the run.
         """
-        metrics = (
-            {}
-            if job.return_value
-            else json.loads(
-                (Path(job.hydra_cfg.hydra.runtime.output_dir) / "metrics.json").read_text()
-            )
-        )
-        value, bounded = (
-            figure(metrics, self.maximize),
-            {name: figure(metrics, name) for name in self.at_most},
-        )
-        for name in (name for name, of_run in bounded.items() if of_run is None and metrics):
-            raise UserError(
-                f"hydra.sweeper.at_most.{name}: the trials measure no {name}; distances take "
-                "100 samples or more, num_samples=128. hydra.sweeper.at_most=null: no bound."
-            )
-        if value is None or None in bounded.values():
-            import optuna
+        import optuna
 
+        if job.return_value:  # why it failed
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return
-        trial.set_user_attr(
-            "excess", [bounded[name] - bound for name, bound in self.at_most.items()] or [0.0]
-        )
-        trial.set_user_attr("figures", bounded)
+        folder = Path(job.hydra_cfg.hydra.runtime.output_dir)
+        metrics = json.loads((folder / "metrics.json").read_text())
+        figures, excess = {}, []
+        for name, bound in self.at_most.items():
+            bounded = figure(metrics, name)
+            if bounded is None:
+                raise UserError(
+                    f"hydra.sweeper.at_most.{name}: the trials measure no {name}; distances take "
+                    "100 samples or more, num_samples=128. hydra.sweeper.at_most=null: no bound."
+                )
+            figures[name] = bounded
+            excess.append(bounded - bound)
+        value = figure(metrics, self.maximize)
+        if value is None:
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+            return
+        trial.set_user_attr("excess", excess or [0.0])
+        trial.set_user_attr("figures", figures)
         study.tell(trial, value)
 
     def name_the_best(self, study) -> None:
         import optuna
 
         done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
-        within = [
-            trial for trial in done if all(excess <= 0 for excess in trial.user_attrs["excess"])
-        ]
+        allowed = [trial for trial in done if max(trial.user_attrs["excess"]) <= 0]
         bounds = ", ".join(f"{name} ≤ {bound:g}" for name, bound in self.at_most.items())
-        if not within:
+        if not allowed:
             print(
                 f"none of {len(done)} trials has {bounds}; raise hydra.sweeper.at_most or search "
                 "elsewhere."
             )
             return
-        best = max(within, key=lambda trial: trial.value)
+        best = max(allowed, key=lambda trial: trial.value)
+        figures = best.user_attrs["figures"].items()
+        beside = "".join(f", {name} = {value:.3g}" for name, value in figures)
+        command = " ".join([program("sample"), *overrides(best.params)])
         print(
             f"best of {len(done)} trials{' with ' + bounds if bounds else ''}: {self.maximize} = "
-            f"{best.value:.3f}"
-            + "".join(
-                f", {name} = {value:.3g}" for name, value in best.user_attrs["figures"].items()
-            )
-            + f": {program('sample')} "
-            + " ".join(overrides(best.params))
+            f"{best.value:.3f}{beside}: {command}"
         )
 
 
@@ -195,7 +184,7 @@ def overrides(params: Mapping) -> list[str]:
 
 def figure(metrics: Mapping, name: str) -> float | None:
     """A dotted figure of `metrics.json`; of a list, its first number."""
-    value = metrics
+    value: Any = metrics
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value[0] if isinstance(value, list) else value
@@ -219,24 +208,16 @@ def distribution(override: Override):
                 for word in words
             ]
         )
-    if isinstance(sweep, RangeSweep):
-        kind = (
-            IntDistribution
-            if all(isinstance(v, int) for v in (sweep.start, sweep.stop, sweep.step))
-            else FloatDistribution
-        )
-        return kind(
-            sweep.start,
-            sweep.stop - sweep.step if kind is IntDistribution else sweep.stop,
-            step=sweep.step,
-        )
-    if isinstance(sweep, IntervalSweep):
-        kind = (
-            IntDistribution
-            if isinstance(sweep.start, int) and isinstance(sweep.end, int) and "int" in sweep.tags
-            else FloatDistribution
-        )
-        return kind(sweep.start, sweep.end, log="log" in sweep.tags)
+    if isinstance(sweep, RangeSweep) and sweep.start is not None and sweep.stop is not None:
+        start, stop, step = sweep.start, sweep.stop, sweep.step
+        if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int):
+            return IntDistribution(start, stop - step, step=step)
+        return FloatDistribution(start, stop, step=step)
+    if isinstance(sweep, IntervalSweep) and sweep.start is not None and sweep.end is not None:
+        low, high, log = sweep.start, sweep.end, "log" in sweep.tags
+        if isinstance(low, int) and isinstance(high, int) and "int" in sweep.tags:
+            return IntDistribution(low, high, log=log)
+        return FloatDistribution(low, high, log=log)
     raise UserError(
         f"hydra/sweeper=search cannot search over {override.input_line}; use interval, range or a "
         "list of values."

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from sdg.app.plain import plain
 from sdg.io.shipped import CHECKOUT
 
 __all__ = ["VARIABLE", "cache_folder", "cache_name", "register_caches"]
@@ -39,9 +40,9 @@ def cache_name(config: DictConfig) -> str | None:
 
     It is the same on every machine, unlike the folder.
     """
-    written = OmegaConf.to_container(config.data, resolve=False).get("cache")
-    found = REFERENCE.fullmatch(str(written))
-    return found and found[1]
+    written = plain(config.data, resolve=False).get("cache")
+    reference = REFERENCE.fullmatch(str(written))
+    return reference and reference[1]
 
 
 def register_caches() -> None:

@@ -9,15 +9,21 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import safetensors
 
+from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, near
 from sdg.io.folder import save_folder
 from sdg.io.hub import located, push
 from sdg.io.pipeline import unlike
-from sdg.io.pretrained import ASKED, Found, Unsettled, open_denoiser
+from sdg.io.pretrained import ASKED, DenoiserFile, MissingSettings, open_denoiser
 from sdg.io.weights import header, safetensors_of, save
+from sdg.models.classifier import NoisyClassifier
+from sdg.models.clip import CLIP
+from sdg.models.judge import Judge
+from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import denoiser_from, from_pretrained, is_noisy_clip, load_clip_noisy
 from sdg.models.stages import stages
 from sdg.report.card import CARD, below_heading, heading
@@ -28,7 +34,7 @@ __all__ = ["main"]
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="sdg-checkpoints",
-        description=__doc__.replace("`", ""),
+        description=(__doc__ or "").replace("`", ""),
         epilog=(
             f"SETTING: {', '.join(f'{name}=…' for name in ASKED)}: what an ADM file cannot tell, "
             "where no published family has its layout or you know better."
@@ -61,21 +67,21 @@ def main(arguments: list[str] | None = None) -> None:
                 "denoiser's",
             )
         command.add_argument("settings", nargs="*", metavar="SETTING")
-    said = parser.parse_args(arguments)
+    parsed = parser.parse_args(arguments)
     try:
-        if said.command == "inspect":
-            inspect(said.path, settings(said.settings))
-        elif said.command == "push":
-            give(said.folder, said.name, said.private)
+        if parsed.command == "inspect":
+            inspect(parsed.path, settings(parsed.settings))
+        elif parsed.command == "push":
+            push_folder(parsed.folder, parsed.name, parsed.private)
         else:
-            convert(said.path, said.out, settings(said.settings), said.half)
+            convert(parsed.path, parsed.out, settings(parsed.settings), parsed.half)
     except UserError as error:
         sys.exit(f"error: {error}")
 
 
 def settings(words: list[str]) -> dict:
     """{setting: value} of words such as T=4000."""
-    found = {}
+    given = {}
     for word in words:
         name, equals, value = word.removeprefix("denoiser.").partition("=")
         if not equals or name not in ASKED:
@@ -84,10 +90,10 @@ def settings(words: list[str]) -> dict:
                 f"{', '.join(ASKED)}."
             )
         try:
-            found[name] = json.loads(value)
+            given[name] = json.loads(value)
         except json.JSONDecodeError:
-            found[name] = value
-    return found
+            given[name] = value
+    return given
 
 
 def inspect(path: str, asked: dict) -> None:
@@ -97,10 +103,10 @@ def inspect(path: str, asked: dict) -> None:
         if asked and header(place):
             raise UserError(f"{path} says everything itself; leave out {', '.join(asked)}.")
         rows = ours(place) or noisy_clip(place) or foreign(open_denoiser(place, asked))
-    except Unsettled as found:
+    except MissingSettings as error:
         rows = [
-            ("file", found.kind, "no published family"),
-            *((name, "?", "say it, as in the training flags") for name in found.missing),
+            ("file", error.kind, "no published family"),
+            *((name, "?", "say it, as in the training flags") for name in error.missing),
         ]
     width = max(len(name) for name, _, _ in rows)
     for name, value, source in rows:
@@ -109,15 +115,15 @@ def inspect(path: str, asked: dict) -> None:
 
 def ours(place: Path) -> list[tuple[str, object, str]] | None:
     """Rows about a file or folder of this project, of whatever kind; None for another one."""
-    said = header(place)
-    if said is None:
+    own = header(place)
+    if own is None:
         return None
-    with safetensors.safe_open(str(safetensors_of(place, said)), "pt") as handle:
+    with safetensors.safe_open(str(safetensors_of(place, own)), "pt") as handle:
         sizes = [handle.get_slice(name).get_shape() for name in handle.keys()]
     return [
-        ("folder" if place.is_dir() else "file", f"this project's, a {said['kind']}", ""),
+        ("folder" if place.is_dir() else "file", f"this project's, a {own['kind']}", ""),
         ("parameters", f"{count(sizes):,}", ""),
-        *((name, plain(value), "") for name, value in said["config"].items()),
+        *((name, plain(value), "") for name, value in own["config"].items()),
     ]
 
 
@@ -141,14 +147,14 @@ def noisy_clip(path: Path) -> list[tuple[str, object, str]] | None:
     ]
 
 
-def foreign(found: Found) -> list[tuple[str, object, str]]:
+def foreign(opened: DenoiserFile) -> list[tuple[str, object, str]]:
     """Rows about another denoiser, and how it would be written."""
-    sizes = [value.shape for value in found.tensors.values()]
-    reason = unlike(denoiser_from(found))
+    sizes = [value.shape for value in opened.tensors.values()]
+    reason = unlike(denoiser_from(opened))
     return [
-        ("file", found.kind, ""),
+        ("file", opened.kind, ""),
         ("parameters", f"{count(sizes):,}", ""),
-        *((name, value, source) for name, (value, source) in found.told.items()),
+        *((name, value, source) for name, (value, source) in opened.sources.items()),
         ("as a diffusers folder", f"no: {reason}" if reason else "exact", ""),
     ]
 
@@ -177,36 +183,38 @@ def convert(path: str, out: str, asked: dict, half: bool) -> None:
         raise UserError(f"{out}: convert writes FILE.safetensors, or a folder; never a pickle.")
     place = located(path)
     kind = "clip_noisy" if is_noisy_clip(place) else (header(place) or {"kind": "denoiser"})["kind"]
+    model: Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge
     if kind == "denoiser":
-        found = open_denoiser(place, asked)
-        for name, (value, source) in found.told.items():
+        opened = open_denoiser(place, asked)
+        for name, (value, source) in opened.sources.items():
             print(f"{name} = {value}   [{source}]")
-        model = denoiser_from(found)
+        model = denoiser_from(opened)
     else:
         model = from_pretrained(place)
+    config: Any = model.config  # what is read from a file has one
     card = place / CARD if place.is_dir() else place.with_suffix(".md")
     if out.endswith(".safetensors"):
-        written = save(out, kind, model, model.config, half)
+        written = save(out, kind, model, config, half)
         if card.is_file():
             written.with_suffix(".md").write_text(
                 card.read_text(encoding="utf-8"), encoding="utf-8"
             )
         print(f"results: {written}")
         return
-    if kind == "denoiser" and (reason := unlike(model)):
+    if isinstance(model, Denoiser) and (reason := unlike(model)):
         raise UserError(
             f"this denoiser cannot be a diffusers folder: {reason}. Convert it to a .safetensors "
             "file of this project instead."
         )
     folder = save_folder(out, kind, model, half)
     (folder / CARD).write_text(
-        heading(folder, kind, model.config)
+        heading(folder, kind, config)
         + (below_heading(card.read_text(encoding="utf-8")) if card.is_file() else "")
     )
     print(f"results: {folder}")
 
 
-def give(folder: str, name: str, private: bool) -> None:
+def push_folder(folder: str, name: str, private: bool) -> None:
     """Pushes a folder to the hub.
 
     Raises:

@@ -35,10 +35,10 @@ def loader():
 def chosen_options(group: str) -> set[str]:
     """The files of a group that this run is composed of, whoever chose them."""
     job = HydraConfig.get()
-    found = loader().compute_defaults_list(
+    composed = loader().compute_defaults_list(
         job.job.config_name, [*job.overrides.hydra, *job.overrides.task], RunMode.RUN
     )
-    paths = (default.config_path or "" for default in found.defaults)
+    paths = (default.config_path or "" for default in composed.defaults)
     return {path.removeprefix(f"{group}/") for path in paths if path.startswith(f"{group}/")}
 
 
@@ -59,7 +59,7 @@ def check_similarities(config: DictConfig) -> None:
     bare = [kind for kind, options in config.similarity.items() if "_target_" not in options]
     if not bare or not GlobalHydra.instance().is_initialized():  # as in some launchers' processes
         return
-    chosen, there = chosen_options("similarity"), loader().get_group_options("similarity")
+    chosen, known = chosen_options("similarity"), loader().get_group_options("similarity")
     words = [word.lstrip("+") for word in HydraConfig.get().overrides.task]
     for kind in bare:
         if any(word.startswith(f"similarity.{kind}.") for word in words):
@@ -72,8 +72,8 @@ def check_similarities(config: DictConfig) -> None:
                 f"similarity={kind}: its config names no _target_, the class of the similarity; "
                 "docs/extending.md says what it takes."
             )
-        if kind not in there:
+        if kind not in known:
             raise UserError(
-                f"similarity.{kind}: there is no such similarity{near(kind, there) or '.'} There "
-                f"are: {', '.join(there)}; one of your own needs similarity.{kind}._target_."
+                f"similarity.{kind}: there is no such similarity{near(kind, known) or '.'} There "
+                f"are: {', '.join(known)}; one of your own needs similarity.{kind}._target_."
             )

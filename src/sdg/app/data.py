@@ -5,7 +5,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 
 from sdg.app.making import less, parameters
-from sdg.data.datamodule import Data
+from sdg.data.datamodule import ImageData
 from sdg.data.own_data import as_data
 from sdg.errors import UserError, near
 
@@ -15,7 +15,7 @@ OF_TRAINING = ("batch_size", "captions", "masks", "seed", "size")  # set by conf
 OF_LOADERS = ("held_out", "batch_size", "num_workers")  # of `DatasetData`, beside a Dataset's own
 
 
-def chosen_data(config: DictConfig) -> Data:
+def chosen_data(config: DictConfig) -> ImageData:
     """The data module that `config.data` describes.
 
     What conf/training sets for every data set is left out where the user's class does not take it.
@@ -30,9 +30,9 @@ def chosen_data(config: DictConfig) -> Data:
         )
     taken = parameters(target_of(config.data._target_))
     others = [] if None in taken else [n for n in config.data if n not in (*taken, "_target_")]
-    said = {word.partition("=")[0].lstrip("+") for word in HydraConfig.get().overrides.task}
+    overridden = {word.partition("=")[0].lstrip("+") for word in HydraConfig.get().overrides.task}
     for name in others:
-        if name not in OF_LOADERS and (name not in OF_TRAINING or f"data.{name}" in said):
+        if name not in OF_LOADERS and (name not in OF_TRAINING or f"data.{name}" in overridden):
             known = [*filter(None, taken), *OF_LOADERS]
             raise UserError(
                 f"data.{name}: {config.data._target_} has no such option{near(name, known) or '.'}"

@@ -24,8 +24,8 @@ def chosen_encoders(config: DictConfig) -> Encoders | None:
             f"encoder={config.encoder_name} cannot guide; use encoder=clip_noisy, clip or "
             "classifier_noisy, or guidance.gamma=0 to sample unguided."
         )
-    found, name = instantiate(config.encoder), f"encoder._target_={config.encoder._target_}"
-    encoders = found if isinstance(found, Encoders) else Encoders(found)
+    made, name = instantiate(config.encoder), f"encoder._target_={config.encoder._target_}"
+    encoders = made if isinstance(made, Encoders) else Encoders(made)
     image = of_kind(encoders.image, name, ImageEncoder)
     if not isinstance(getattr(image, "tower", None), nn.Module):
         raise UserError(f"{name} has no `tower`, the network that every image passes.")

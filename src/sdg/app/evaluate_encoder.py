@@ -14,8 +14,10 @@ from torch import Tensor
 from sdg.app.data import chosen_data
 from sdg.app.denoiser import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
+from sdg.app.making import of_kind
 from sdg.app.run import run
 from sdg.app.similarities import prompted
+from sdg.data.datamodule import loaded
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, integer
 from sdg.evaluation.figures import write_table
@@ -50,7 +52,8 @@ def evaluate_encoder(config: DictConfig) -> None:
             integer("eval.levels", level, 0, schedule.T - 1)
         data = chosen_data(config)
         data.setup("predict")
-        count = min(integer("eval.images", config.eval.images, 2), len(data.held_out))
+        held_out = loaded(data.held_out)
+        count = min(integer("eval.images", config.eval.images, 2), len(held_out))
         if noisy.resolution != data.resolution:
             raise UserError(
                 f"data.resolution={data.resolution}, but the encoder reads images of "
@@ -61,7 +64,7 @@ def evaluate_encoder(config: DictConfig) -> None:
             if torch.cuda.is_available() and str(config.trainer.accelerator) != "cpu"
             else "cpu"
         )
-        images = data.held_out.__getitems__(list(range(count)))["image"].to(device)
+        images = held_out.__getitems__(list(range(count)))["image"].to(device)
         rows = by_level(
             {"noise-aware": noisy.to(device), "clean": clean.to(device)},
             clean,
@@ -72,7 +75,7 @@ def evaluate_encoder(config: DictConfig) -> None:
         )
         write_table(folder / "encoder.csv", rows)
         write_whole(folder / "metrics.json", json.dumps(rows, indent=2) + "\n")
-        explained, nats = gradients(config, noisy, clean, data.held_out, images)
+        explained, nats = gradients(config, noisy, clean, held_out, images)
         if explained:
             write_table(folder / "gradients.csv", explained)
             write_whole(folder / "information.json", json.dumps(nats, indent=2) + "\n")
@@ -102,7 +105,7 @@ def noisy_and_clean(config: DictConfig) -> tuple[NoisyEncoder, CLIP]:
             "eval=encoder measures a noise-aware encoder beside its clean one: use "
             f"encoder=clip_noisy, not encoder={config.encoder_name}."
         )
-    return encoders
+    return encoders.image, of_kind(encoders.text, "encoder.clip", CLIP)
 
 
 def gradients(

@@ -5,6 +5,7 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import get_object
 from omegaconf import DictConfig
@@ -42,7 +43,7 @@ def fingerprint(
         else ()
     )
     weights = [denoiser_path(config), *(config.encoder.get(key) for key in encoder)]
-    told = {
+    inputs: dict[str, Any] = {
         "settings": sample_settings(config),
         "batch_size": batch_size,
         "requests": [(request.seed, dict(request.conditions)) for request in requests],
@@ -52,22 +53,29 @@ def fingerprint(
             for name, image in pictures.items()
         },
     }
-    if code := own_code(told["settings"]):
-        told["code"] = code
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    if code := own_code(inputs["settings"]):
+        inputs["code"] = code
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
-def own_code(settings) -> dict[str, str]:
+def own_code(settings: Mapping | list) -> dict[str, str]:
     """{target: a digest of its source file} of every `_target_` that is not the framework's."""
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for part in settings.values() if isinstance(settings, Mapping) else settings:
         if isinstance(part, (Mapping, list)):
-            found |= own_code(part)
+            digests |= own_code(part)
     target = settings.get("_target_") if isinstance(settings, Mapping) else None
     if target and not target.startswith("sdg."):
-        try:
-            source = Path(inspect.getsourcefile(get_object(target))).read_bytes()
-        except (TypeError, OSError):  # of what is not written in Python
-            return found
-        found[target] = hashlib.sha256(source).hexdigest()
-    return found
+        source = source_of(get_object(target))
+        if source is not None:
+            digests[target] = hashlib.sha256(source).hexdigest()
+    return digests
+
+
+def source_of(target: Any) -> bytes | None:
+    """The source file of a class or function; None for what is not written in Python."""
+    try:
+        file = inspect.getsourcefile(target)
+        return None if file is None else Path(file).read_bytes()
+    except (TypeError, OSError):
+        return None

@@ -34,14 +34,14 @@ class Jobs(Callback):
     def on_job_end(self, config, job_return, **kwargs) -> None:
         if config.hydra.mode.name != "MULTIRUN":
             return
-        told = {
+        record = {
             "folder": os.path.relpath(config.hydra.runtime.output_dir, self.folder(config)),
             "overrides": list(config.hydra.overrides.task),
             "error": job_return.return_value,
         }
         file = self.folder(config) / "jobs" / f"{config.hydra.job.num:04d}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(told))
+        file.write_text(json.dumps(record))
 
     def on_multirun_end(self, config, **kwargs) -> None:
         jobs = self.jobs(self.folder(config))
@@ -54,18 +54,14 @@ class Jobs(Callback):
 
         Each has its folder's path and, as its name, the overrides that not all have.
         """
-        found = [json.loads(file.read_text()) for file in sorted((folder / "jobs").glob("*.json"))]
-        shared = (
-            set.intersection(*(set(job["overrides"]) for job in found)) if len(found) > 1 else set()
-        )
-        return [
-            job
-            | {
-                "path": (folder / job["folder"]).resolve(),
-                "name": " ".join(o for o in job["overrides"] if o not in shared),
-            }
-            for job in found
-        ]
+        files = sorted((folder / "jobs").glob("*.json"))
+        jobs = [json.loads(file.read_text()) for file in files]
+        overrides = [set(job["overrides"]) for job in jobs]
+        shared = set.intersection(*overrides) if len(jobs) > 1 else set()
+        for job in jobs:
+            job["path"] = (folder / job["folder"]).resolve()
+            job["name"] = " ".join(word for word in job["overrides"] if word not in shared)
+        return jobs
 
     def report(self, folder: Path, jobs: list[dict], config) -> None:
         """What the jobs that ended well add up to."""

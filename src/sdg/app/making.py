@@ -9,7 +9,15 @@ from omegaconf import DictConfig, OmegaConf
 from sdg.errors import UserError, near
 from sdg.similarity import RunContext, Term
 
-__all__ = ["class_of", "from_options", "less", "made", "of_kind", "options_of", "parameters"]
+__all__ = [
+    "class_from_target",
+    "from_options",
+    "less",
+    "made",
+    "of_kind",
+    "options_of",
+    "parameters",
+]
 
 PAGE = "docs/extending.md says what it takes"
 
@@ -39,19 +47,19 @@ def of_kind(thing, name: str, kind: type):
     return thing
 
 
-def class_of(target: str, key: str, kind: type) -> type:
-    """The class of this name.
+def class_from_target(target: str, key: str, kind: type) -> type:
+    """The class that a `_target_` names.
 
     Raises:
         UserError: there is none, or it is of another kind.
     """
     try:
-        found = get_class(target)
+        cls = get_class(target)
     except Exception as error:  # whatever the import of the user's module raises
         raise UserError(f"{key}._target_: {' '.join(str(error).split())}") from error
-    if not issubclass(found, kind):
+    if not issubclass(cls, kind):
         raise UserError(f"{key}._target_={target} is no {kind.__module__}.{kind.__name__}; {PAGE}.")
-    return found
+    return cls
 
 
 def options_of(config: DictConfig, *without: str) -> dict:
@@ -85,7 +93,8 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
                 f"{key}.{name}: {cls.__name__} has no such option{near(name, names) or '.'} "
                 f"There are: {', '.join(names) or 'none'}."
             )
-    if cls.from_config.__func__ is Term.from_config.__func__:
+    own = getattr(cls.from_config, "__func__", None)
+    if own is getattr(Term.from_config, "__func__", None):  # it takes the constructor's options
         for name in names:
             if name not in options and taken[name].default is inspect.Parameter.empty:
                 raise UserError(f"{key}.{name} must be given: {key}.{name}=…")
@@ -94,5 +103,5 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
 
 def parameters(call) -> dict[str | None, inspect.Parameter]:
     """{name: parameter} of a call; None for `**options`."""
-    found = inspect.signature(call).parameters.values()
-    return {None if each.kind == each.VAR_KEYWORD else each.name: each for each in found}
+    taken = inspect.signature(call).parameters.values()
+    return {None if each.kind == each.VAR_KEYWORD else each.name: each for each in taken}

@@ -6,10 +6,12 @@ The same command finds the folder of its own unfinished run, whatever the clock 
 import hashlib
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from sdg.app.caches import cache_name, register_caches
+from sdg.app.plain import plain
 
 __all__ = [
     "NOT_DRAWN_WITH",
@@ -42,25 +44,35 @@ def chosen_similarities(config: DictConfig) -> list[str]:
     `_target_`.
     """
     return [
-        kind
+        str(kind)
         for kind, options in config.similarity.items()
         if isinstance(options, DictConfig) and "_target_" in options
     ]
 
 
-def sample_settings(config: DictConfig) -> dict:
-    """The settings that samples follow from, resolved."""
-    kept = OmegaConf.masked_copy(config, [key for key in config if key not in NOT_DRAWN_WITH])
-    settings = OmegaConf.to_container(kept, resolve=True)
+def sample_settings(config: DictConfig) -> dict[str, Any]:
+    """The settings that samples follow from, resolved; equal values are written alike."""
+    keys = [str(key) for key in config if key not in NOT_DRAWN_WITH]
+    kept = OmegaConf.masked_copy(config, keys)
+    settings = with_whole_numbers(plain(kept))
     if name := cache_name(config):
         settings["data"]["cache"] = name
     return settings | {"trainer": {key: str(config.trainer[key]) for key in TRAINER}}
 
 
+def with_whole_numbers(value: Any) -> Any:
+    """A plain value whose whole floats are integers: 10.0 and 10 are one setting."""
+    if isinstance(value, dict):
+        return {key: with_whole_numbers(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [with_whole_numbers(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def run_name(config: DictConfig) -> str:
     """The name of a run, such as `text_sdg_1f0c2b9a7d`.
 
-    It says what alike means, how it steers, and a digest of all settings that samples follow from.
+    It holds the similarities, the guidance, and a digest of all settings that samples follow from.
 
     Arguments:
         config: of the job, with Hydra's own part.
@@ -79,8 +91,9 @@ def sweep_name(words: Sequence[str]) -> str:
     return f"sweep_{digest(sorted(words))}"
 
 
-def digest(told) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:10]
+def digest(value: Any) -> str:
+    """Ten letters that stand for a plain value."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def register() -> None:

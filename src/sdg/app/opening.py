@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -20,28 +21,34 @@ def opening(program: str, config: DictConfig) -> str | None:
     """One line about what a job is going to do; None in a process that another one has started."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
         return None
-    choices = HydraConfig.get().runtime.choices
+    choices = group_choices()
     if program == "train":
-        parts = [f"{config.kind} on {choices.data}", *steps(config.trainer.max_steps)]
+        parts = [f"{config.kind} on {choices['data']}", *steps_in_words(config.trainer.max_steps)]
     elif "levels" in config.eval:
-        parts = [choices.data, "measuring the encoder, no samples"]
+        parts = [choices["data"], "measuring the encoder, no samples"]
     else:
-        parts = [choices.data, *guided(config, choices), *steps(config.sampler.get("steps"))]
+        guidance = guidance_in_words(config, choices["guidance"])
+        parts = [choices["data"], *guidance, *steps_in_words(config.sampler.get("steps"))]
     return f"{program}: {', '.join(parts)} …"
 
 
-def guided(config: DictConfig, choices) -> list[str]:
+def group_choices() -> dict[str, Any]:
+    """{config group: what was chosen of it} of the job."""
+    return dict(HydraConfig.get().runtime.choices)
+
+
+def guidance_in_words(config: DictConfig, method: str) -> list[str]:
     """How samples are guided, in few words."""
     gamma = config.guidance.get("gamma")  # one of the user's own may have another word for it
     if gamma == 0:
         return ["unguided"]
-    method = [] if choices.guidance == "sdg" else [choices.guidance]
-    shown = f"{gamma:g}" if isinstance(gamma, float) else gamma
-    strength = [] if gamma is None else [f"γ = {shown}"]
-    return ["+".join(chosen_similarities(config)), *method, *strength]
+    methods = [] if method == "sdg" else [method]
+    value = f"{gamma:g}" if isinstance(gamma, float) else gamma
+    strength = [] if gamma is None else [f"γ = {value}"]
+    return ["+".join(chosen_similarities(config)), *methods, *strength]
 
 
-def steps(number) -> list[str]:
+def steps_in_words(number: Any) -> list[str]:
     return [f"{number} steps"] if isinstance(number, int) and number > 0 else []
 
 

@@ -14,15 +14,15 @@ def options(group: str, *omitted: str, _root_: DictConfig) -> str:
     Arguments:
         omitted: options of the other program.
     """
-    found = [
+    names = [
         name
         for name in GlobalHydra.instance().config_loader().get_group_options(group)
         if name not in omitted
     ]
     choice = _root_.hydra.runtime.choices.get(group)
     chosen = list(_root_.get(group) or {}) if choice is None else re.findall(r"\w+", choice)
-    first = [name for name in found if name in chosen]
-    return ", ".join([*first, *(name for name in found if name not in first)])
+    first = [name for name in names if name in chosen]
+    return ", ".join([*first, *(name for name in names if name not in first)])
 
 
 def register_options() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from sdg.app.plain import loaded, plain
 from sdg.errors import UserError, choice
 from sdg.io.plain import differences, flat
 from sdg.report.card import CARD
@@ -44,17 +45,18 @@ FREE = (
 NAMED = 3  # differences that a refusal names
 
 
-def lasting_settings(plain: Mapping) -> dict:
+def lasting_settings(config: Mapping) -> dict:
     """{dotted key: value} of the settings that stay the same when a run is continued.
 
     Arguments:
-        plain: the resolved config, before a model is built from it.
+        config: resolved and plain, before a model is built from it.
     """
-    settings = flat(json.loads(json.dumps(plain)))
-    return {key: settings[key] for key in settings if within(key, LASTING) and key not in FREE}
+    settings = flat(json.loads(json.dumps(config)))
+    return {key: settings[key] for key in settings if in_groups(key, LASTING) and key not in FREE}
 
 
-def within(key: str, groups: tuple[str, ...]) -> bool:
+def in_groups(key: str, groups: tuple[str, ...]) -> bool:
+    """Whether a dotted key is one of these groups, or stands in one."""
     return any(key == group or key.startswith(f"{group}.") for group in groups)
 
 
@@ -74,17 +76,17 @@ def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | Non
         if not file.is_file():
             raise UserError(f"ckpt_path: there is no file {file}.")
     elif choice("resume", config.resume, (True, False)):
-        found = [
+        files = [
             file
             for file in folder.parent.glob("*/checkpoints/last.ckpt")
             if kind_of(file.parent.parent) == config.kind
         ]
-        if not found:
+        if not files:
             raise UserError(
                 f"resume=true: no checkpoint of a {config.kind} under {folder.parent}; start "
                 "without it, or set ckpt_path=FILE."
             )
-        file = max(found, key=lambda found: found.stat().st_mtime)
+        file = max(files, key=lambda each: each.stat().st_mtime)
         print(f"resuming from {file}")
     else:
         return None
@@ -108,13 +110,13 @@ def check_settings(file: Path, settings: Mapping, folder: Path) -> None:
     if theirs is None:
         print(f"{file} does not tell its settings; they are not compared with this run's.")
         return
-    found = list(differences(theirs, dict(settings)))
-    if not found:
+    changed = list(differences(theirs, dict(settings)))
+    if not changed:
         return
     words = [
-        f"{key} was {shortened(then)} and is {shortened(now)}" for key, then, now in found[:NAMED]
+        f"{key} was {shortened(then)} and is {shortened(now)}" for key, then, now in changed[:NAMED]
     ]
-    more = f"; and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    more = f"; and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
     raise UserError(
         f"{file} cannot be continued with other settings: {'; '.join(words)}{more}. Set them as "
         "they were, or start a new run, which init=PATH begins with the weights of this one."
@@ -134,7 +136,7 @@ def settings_of(file: Path, folder: Path) -> dict | None:
     beside = run / "config.yaml"
     if run == folder.resolve() or not beside.is_file():
         return None
-    return lasting_settings(OmegaConf.to_container(OmegaConf.load(beside)))
+    return lasting_settings(plain(loaded(beside), resolve=False))
 
 
 def opened(file: str | Path) -> dict:
@@ -157,4 +159,4 @@ def steps_of(file: str | Path) -> int:
 def kind_of(folder: Path) -> str | None:
     """What a run's folder trained."""
     file = folder / "config.yaml"
-    return OmegaConf.load(file).get("kind") if file.is_file() else None
+    return loaded(file).get("kind") if file.is_file() else None

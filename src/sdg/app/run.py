@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -31,7 +32,7 @@ from sdg.io.hub import Absent
 from sdg.io.shipped import CHECKOUT, CONF
 from sdg.report.pages import COMMAND
 
-__all__ = ["make_trainer", "run"]
+__all__ = ["first_process", "make_trainer", "run"]
 
 RECORDED = (
     "torch",
@@ -64,7 +65,7 @@ def run(config: DictConfig) -> Iterator[Path]:
     torch.set_float32_matmul_precision("high")
     pl.seed_everything(integer("seed", config.seed, 0, 2**32 - 1), workers=True, verbose=False)
     folder = Path(HydraConfig.get().runtime.output_dir)
-    first = rank_zero_only.rank == 0
+    first = first_process()
     begun = (folder / "config.yaml").exists()  # by the same command, which may be at work
     records = [folder / name for name in ("config.yaml", "versions.json", COMMAND)]
     earlier = {file: file.read_text() for file in records if file.exists()}
@@ -109,6 +110,11 @@ def command_of(hydra) -> str:
     return shell_command(hydra.job.config_name, [*hydra.overrides.task, *own])
 
 
+def first_process() -> bool:
+    """Whether this is the one process that writes and prints."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
 def remove_empty_run(folder: Path) -> None:
     """Removes what a run that was refused at its start has left.
 
@@ -116,7 +122,7 @@ def remove_empty_run(folder: Path) -> None:
     """
     named = any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
     if (
-        rank_zero_only.rank == 0
+        first_process()
         and not named
         and folder.is_dir()
         and {file.name for file in folder.iterdir()} <= LEFT_AT_START
@@ -156,7 +162,7 @@ def make_trainer(config: DictConfig, **options) -> pl.Trainer:
         raise
     if isinstance(
         trainer.accelerator, pl.accelerators.CPUAccelerator
-    ) and trainer.num_devices > max(2, os.cpu_count()):
+    ) and trainer.num_devices > max(2, os.cpu_count() or 1):
         raise UserError(
             f"trainer.devices={config.trainer.devices} are as many processes, and this machine has "
             f"{os.cpu_count()} cores; lower it."
@@ -173,8 +179,9 @@ def single_job_command(folder: Path) -> Iterator[None]:
     hydra, argv = HydraConfig.get(), sys.argv
     if hydra.mode == RunMode.MULTIRUN:
         sys.argv = [argv[0], *hydra.overrides.task]
-        with read_write(HydraConfig.instance().cfg.hydra):
-            HydraConfig.instance().cfg.hydra.run.dir = str(folder)
+        job: Any = HydraConfig.instance().cfg
+        with read_write(job.hydra):
+            job.hydra.run.dir = str(folder)
     try:
         yield
     finally:

@@ -1,7 +1,6 @@
 """`python sample.py`: from a composed config to images and their figures."""
 
-from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.utilities import rank_zero_only
+from omegaconf import DictConfig
 
 from sdg.app.data import chosen_data
 from sdg.app.denoiser import chosen_denoiser
@@ -9,14 +8,16 @@ from sdg.app.encoders import chosen_encoders
 from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.app.fingerprint import fingerprint
 from sdg.app.making import made
-from sdg.app.run import make_trainer, run
+from sdg.app.plain import plain
+from sdg.app.run import first_process, make_trainer, run
 from sdg.app.similarities import (
     build_similarity,
     chosen_terms,
     reference_images,
     requested_conditions,
 )
-from sdg.app.unguided import draw_unguided, finished, pictures_of, unguided_store
+from sdg.app.unguided import draw_unguided, pictures_of, unguided_store
+from sdg.data.datamodule import loaded
 from sdg.data.image import load_image
 from sdg.data.requests import Requests
 from sdg.diffusion.sampler import Sampler
@@ -64,8 +65,8 @@ def sample(config: DictConfig) -> None:
                 f"pixels a side; set data.resolution={resolution}."
             )
         data.setup("predict")
-        guided = bool(guidance.gamma)
-        conditions, each = requested_conditions(config, terms, data.held_out, guided)
+        held_out, guided = loaded(data.held_out), bool(guidance.gamma)
+        conditions, each = requested_conditions(config, terms, held_out, guided)
         requests = Requests(conditions, each, config.seed)
         integer("sampler.steps", sampler.steps, 1, denoiser.schedule.T)
         start = (
@@ -84,7 +85,7 @@ def sample(config: DictConfig) -> None:
                 f"trajectory={config.trajectory} samples are followed within one batch; "
                 f"batch_size={config.batch_size} is less."
             )
-        references = reference_images(requests, terms, data.held_out, resolution)
+        references = reference_images(requests, terms, held_out, resolution)
         similarity = (
             build_similarity(
                 config,
@@ -92,14 +93,14 @@ def sample(config: DictConfig) -> None:
                 chosen_encoders(config),
                 denoiser,
                 requests,
-                data.held_out,
+                held_out,
                 references,
                 guidance.at_clean,
             )
             if guided
             else None
         )
-        if similarity and rank_zero_only.rank == 0:
+        if similarity and first_process():
             parts = [f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()]
             names = map(config.encoder.get, ("weights", "name", "clip", "_target_"))
             encoder = next(filter(None, names), "no encoder")
@@ -121,7 +122,7 @@ def sample(config: DictConfig) -> None:
             )
         batch_size = min(config.batch_size, -(-len(requests) // trainer.world_size))
         pictures = references | ({} if start is None else {"": start})
-        drawn = SampleStore(
+        store = SampleStore(
             folder,
             len(requests),
             batch_size,
@@ -129,23 +130,14 @@ def sample(config: DictConfig) -> None:
             config.images,
         )
         beside = unguided_store(config, folder, requests, pictures, batch_size) if guided else None
-        measured = OmegaConf.to_container(config.eval, resolve=True)
-        if rank_zero_only.rank == 0:
-            drawn.begin(choice("rerun", config.rerun, (True, False)))
-            if left := len(drawn.batches) - len(drawn.missing()):
-                asked = (
-                    " The trajectory is drawn with the first batch."
-                    if config.trajectory and 0 not in {batch[0] for batch in drawn.missing()}
-                    else ""
-                )
-                print(
-                    f"{left} of {len(drawn.batches)} batches are drawn already in {folder}; "
-                    f"rerun=true draws them anew.{asked}"
-                )
-        unfinished = beside is not None and not finished(beside)
+        unfinished = beside if beside and not beside.finished() else None
+        options = plain(config.eval)
+        if first_process():
+            store.begin(choice("rerun", config.rerun, (True, False)))
+            announce_earlier(store, bool(config.trajectory))
         # A process that is ahead of the first one must not see what that one will draw anew.
-        if not (config.rerun or unfinished) and (metrics := drawn.figures(measured)):
-            if rank_zero_only.rank == 0:
+        if not (config.rerun or unfinished) and (metrics := store.figures(options)):
+            if first_process():
                 report(metrics)
                 print(f"picture: {folder / 'grid.png'}")
                 print(f"page: {run_page(folder, pictures_of(beside))}")
@@ -157,26 +149,45 @@ def sample(config: DictConfig) -> None:
             guidance,
             similarity,
             requests,
-            drawn,
+            store,
             start,
             config.strength,
             config.trajectory,
         )
         try:
-            if config.rerun or drawn.missing():
+            if config.rerun or store.missing():
                 trainer.predict(module, return_predictions=False)
             if unfinished:
-                draw_unguided(config, trainer, denoiser, sampler, requests, beside, start)
+                draw_unguided(config, trainer, denoiser, sampler, requests, unfinished, start)
             if trainer.is_global_zero:
-                drawn.archive_metrics(measured)
-            trainer.test(evaluation.of(drawn, pictures_of(beside)), verbose=False)
+                store.archive_metrics(options)
+            trainer.test(evaluation.of_samples(store, pictures_of(beside)), verbose=False)
         finally:
             module.progress.stop()
             data.print_skipped()
         if trainer.is_global_zero:
-            drawn.record_options(measured)
+            store.record_options(options)
             if trainer.logger:
                 weights = (
                     [config.encoder.weights] if similarity and "weights" in config.encoder else []
                 )
-                publish(trainer.logger, folder, numbers(evaluation.metrics), "samples.csv", weights)
+                figures = numbers(evaluation.metrics or {})
+                publish(trainer.logger, folder, figures, "samples.csv", weights)
+
+
+def announce_earlier(store: SampleStore, trajectory: bool) -> None:
+    """Says how much of a run is drawn already.
+
+    Arguments:
+        trajectory: whether the run is to follow samples of its first batch.
+    """
+    missing = store.missing()
+    done = len(store.batches) - len(missing)
+    if not done:
+        return
+    first_done = 0 not in {batch[0] for batch in missing}
+    hint = " The trajectory is drawn with the first batch." if trajectory and first_done else ""
+    print(
+        f"{done} of {len(store.batches)} batches are drawn already in {store.folder}; "
+        f"rerun=true draws them anew.{hint}"
+    )

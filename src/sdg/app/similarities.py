@@ -8,11 +8,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.app.choices import check_similarities
-from sdg.app.making import class_of, from_options, options_of
+from sdg.app.making import class_from_target, from_options, options_of
 from sdg.app.naming import chosen_similarities
+from sdg.data.conditions import read_conditions
 from sdg.data.image import image_files, load_image
 from sdg.data.image_set import ImageSet
-from sdg.data.prompts import escape_prompt, parse_weighted_prompt, read_conditions
+from sdg.data.prompts import escape_prompt, parse_weighted_prompt
 from sdg.data.requests import Request
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
@@ -40,7 +41,7 @@ def chosen_terms(config: DictConfig) -> dict[str, type[Term]]:
     """
     check_similarities(config)
     return {
-        kind: class_of(config.similarity[kind]._target_, f"similarity.{kind}", Term)
+        kind: class_from_target(config.similarity[kind]._target_, f"similarity.{kind}", Term)
         for kind in chosen_similarities(config)
     }
 
@@ -80,28 +81,30 @@ def requested_conditions(
                 "all or a list."
             )
     if not guided and config.prompts is None:
-        given = {kind: said for kind, said in given.items() if said is not None or kind in offers}
+        given = {
+            kind: value for kind, value in given.items() if value is not None or kind in offers
+        }
     return read_conditions(
         given, config.prompts, config.num_samples, config.samples_per_prompt, offers
     )
 
 
 def command_line(kind: str, value, term: type[Term]) -> list[str] | None:
-    """What the command line says of a similarity, one for all samples or one each.
+    """The conditions that the command line gives for a similarity, one for all samples or one each.
 
-    It is None for nothing.
+    It is None where the command line gives none.
     """
     if value is None:
         return None
     words = [str(word) for word in listed(value)]
     if not term.by_reference or len(words) != 1 or not Path(words[0]).expanduser().is_dir():
         return words
-    found = image_files(Path(words[0]).expanduser())
-    if not found:
+    files = image_files(Path(words[0]).expanduser())
+    if not files:
         raise UserError(
             f"similarity.{kind}.{term.condition_option}: no image in the folder {words[0]}."
         )
-    return [str(file) for file in found]
+    return [str(file) for file in files]
 
 
 def listed(value) -> list:
@@ -111,9 +114,9 @@ def listed(value) -> list:
 def default_conditions(
     config: DictConfig, terms: Mapping[str, type[Term]], held_out: ImageSet
 ) -> dict[str, Callable[[int], str]]:
-    """{similarity: function of a number}: what held-out data offers where nobody said."""
+    """{similarity: function of a sample's number}: the conditions that held-out data gives."""
 
-    def within(i: int) -> int:
+    def held_out_index(i: int) -> int:
         i += integer("offset", config.offset, 0)
         if i >= len(held_out):
             raise UserError(
@@ -123,14 +126,16 @@ def default_conditions(
         return i
 
     def caption(i: int) -> str:
-        named = prompted(config.named, held_out, within(i))
-        return escape_prompt(held_out.caption(within(i), 0, named))
+        index = held_out_index(i)
+        return escape_prompt(held_out.caption(index, 0, prompted(config.named, held_out, index)))
 
-    offers = {"reference": lambda i: f"{HELD_OUT}{within(i)}"}
+    offers: dict[str, Callable[[int], str]] = {
+        "reference": lambda i: f"{HELD_OUT}{held_out_index(i)}"
+    }
     if held_out.has_captions:
         offers["prompt"] = caption
     if held_out.classes:
-        offers["name"] = lambda i: escape_prompt(held_out.class_of(within(i)))
+        offers["name"] = lambda i: escape_prompt(held_out.class_name(held_out_index(i)))
     return {
         kind: offers[term.condition_option]
         for kind, term in terms.items()

@@ -7,6 +7,7 @@ import csv
 import json
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from sdg.app.jobs import Jobs
 from sdg.app.opening import shell_command
@@ -47,31 +48,25 @@ class SweepReport(Jobs):
         """
         from sdg.report.pages import sweep_page
 
-        drawing = [
+        sampled = [
             job for job in jobs if (job["path"] / "samples.csv").is_file()
-        ]  # eval=encoder draws none
-        if drawing:
-            names, found = (
-                [job["name"] for job in drawing],
-                [json.loads((job["path"] / "metrics.json").read_text()) for job in drawing],
-            )
-            columns = attributes(found)
-            own = list(dict.fromkeys(name for each in found for name in each.get("metrics", {})))
-            rows = [
-                row(job, metrics, columns, own) for job, metrics in zip(drawing, found, strict=True)
-            ]
+        ]  # eval=encoder draws no samples
+        if sampled:
+            names = [job["name"] for job in sampled]
+            metrics = [json.loads((job["path"] / "metrics.json").read_text()) for job in sampled]
+            rows = table_rows(sampled, metrics)
             with open(folder / "sweep.csv", "w", newline="") as file:
                 lines = csv.DictWriter(file, fieldnames=rows[0].keys())
                 lines.writeheader()
                 lines.writerows(rows)
             print_table(rows)
             print(f"table: {folder / 'sweep.csv'}, with each attribute by itself")
-            print(f"picture: {gallery(folder, drawing)}")
-            curve = curves(names, found)
-            if curve is not None:
-                curve.savefig(folder / "curves.png", dpi=120)
+            print(f"picture: {gallery(folder, sampled)}")
+            figure = curves(names, metrics)
+            if figure is not None:
+                figure.savefig(folder / "curves.png", dpi=120)
             command = sweep_command(config.hydra)
-            print(f"page: {sweep_page(folder, drawing, rows, curve, command)}")
+            print(f"page: {sweep_page(folder, sampled, rows, figure, command)}")
             if config.logger:
                 from hydra.utils import instantiate
 
@@ -80,7 +75,7 @@ class SweepReport(Jobs):
                 publish(
                     instantiate(config.logger, save_dir=str(folder)),
                     folder,
-                    {"runs": len(drawing)},
+                    {"runs": len(sampled)},
                     "sweep.csv",
                 )
         super().report(folder, jobs, config)
@@ -91,9 +86,20 @@ def sweep_command(hydra) -> str:
     return shell_command(hydra.job.config_name, overrides, sweep=True)
 
 
-def attributes(found: list[dict]) -> list[str]:
+def table_rows(jobs: list[dict], metrics: list[dict]) -> list[dict]:
+    """The lines of the table, one for each job.
+
+    Arguments:
+        metrics: what the `metrics.json` of each holds.
+    """
+    columns = attributes(metrics)
+    own = list(dict.fromkeys(name for each in metrics for name in each.get("metrics", {})))
+    return [row(job, each, columns, own) for job, each in zip(jobs, metrics, strict=True)]
+
+
+def attributes(metrics: list[dict]) -> list[str]:
     """The attributes that any of the jobs' samples were read for, `all` last."""
-    names = dict.fromkeys(name for metrics in found for name in metrics.get("alignment", {}))
+    names = dict.fromkeys(name for each in metrics for name in each.get("alignment", {}))
     return [name for name in names if name != "all"] + ["all"]
 
 
@@ -107,13 +113,13 @@ def row(job: dict, metrics: dict, columns: list[str], own: list[str]) -> dict:
         own: metrics of the user's own.
     """
     alignment, cost = metrics.get("alignment", {}), metrics.get("cost_per_sample", {})
-    alike, overlap = (
+    agreement, overlap = (
         next(iter(metrics.get(name, {}).values()), None) for name in ("agreement", "mask_iou")
     )  # with the first of a condition's references
     return (
         {"job": job["name"]}
         | {name: alignment.get(name) for name in columns}
-        | {f"same_{name}": (alike or {}).get(name) for name in columns[:-1]}
+        | {f"same_{name}": (agreement or {}).get(name) for name in columns[:-1]}
         | {"mask_iou": overlap}
         | {name: metrics.get(name) for name in FIGURES}
         | {name: metrics.get("metrics", {}).get(name) for name in own}
@@ -129,33 +135,29 @@ def print_table(rows: list[dict]) -> None:
     from sdg.report.pages import single_attributes
     from sdg.report.words import COLUMNS
 
-    single = single_attributes(rows[0])
-    measured = [
-        name
-        for name in rows[0]
-        if name not in ("folder", *single) and any(line[name] is not None for line in rows)
-    ]
+    def measured(name: str) -> bool:
+        return any(line[name] is not None for line in rows)
+
+    left_out = ("folder", *single_attributes(rows[0]))
+    columns = [name for name in rows[0] if name not in left_out and measured(name)]
     table = Table()
-    for name in measured:
-        table.add_column(
-            "\n".join(COLUMNS.get(name, name.replace("_", " ")).split()), no_wrap=True
-        )  # what tells the rows apart is never cut
+    for name in columns:
+        title = COLUMNS.get(name, name.replace("_", " "))
+        table.add_column("\n".join(title.split()), no_wrap=True)  # what tells rows apart is whole
     for line in rows:
-        table.add_row(
-            *(
-                ""
-                if line[name] is None
-                else f"{line[name]:.3g}"
-                if isinstance(line[name], float)
-                else str(line[name])
-                for name in measured
-            )
-        )
+        table.add_row(*(cell(line[name]) for name in columns))
     console = Console(markup=False)  # similarity=[text] is no style
     console.width = max(
         console.width, console.measure(table, options=console.options.update(width=1000)).maximum
     )
     console.print(table)
+
+
+def cell(value: Any) -> str:
+    """A value of the table as text."""
+    if value is None:
+        return ""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def gallery(folder: Path, jobs: list[dict]) -> Path:
@@ -172,31 +174,25 @@ def gallery(folder: Path, jobs: list[dict]) -> Path:
     from sdg.report.pages import compared
     from sdg.report.pictures import open_picture
 
-    heads, rows = compared(jobs)
+    titles, rows = compared(jobs)
     figure, axes = plt.subplots(
         len(rows),
-        len(heads),
-        figsize=(1.15 * len(heads) + 1.3, 1.15 * len(rows) + 0.7),
+        len(titles),
+        figsize=(1.15 * len(titles) + 1.3, 1.15 * len(rows) + 0.7),
         squeeze=False,
         layout="constrained",
     )
     for line, (name, cells) in zip(axes, rows, strict=True):
-        for axis, cell in zip(line, cells, strict=True):
+        for axis, picture in zip(line, cells, strict=True):
             axis.set(xticks=[], yticks=[])
-            if cell:
-                axis.imshow(np.asarray(open_picture(cell[0])), interpolation="nearest")
-        line[0].set_ylabel(
-            "\n".join(
-                word if len(word) <= 20 else word.replace("=", " =\n", 1)
-                for word in name.split(" ")
-            ),
-            rotation=0,
-            ha="right",
-            va="center",
-            fontsize=9,
-        )
-    for axis, head in zip(axes[0], heads, strict=True):
-        axis.set_title(textwrap.fill(head, 17), fontsize=6)
+            if picture:
+                axis.imshow(np.asarray(open_picture(picture[0])), interpolation="nearest")
+        words = [
+            word if len(word) <= 20 else word.replace("=", " =\n", 1) for word in name.split(" ")
+        ]
+        line[0].set_ylabel("\n".join(words), rotation=0, ha="right", va="center", fontsize=9)
+    for axis, title in zip(axes[0], titles, strict=True):
+        axis.set_title(textwrap.fill(title, 17), fontsize=6)
     figure.savefig(folder / "sweep.png", dpi=120)
     plt.close(figure)
     return folder / "sweep.png"

@@ -36,8 +36,8 @@ def cpu_limit(root: Path = Path("/")) -> float | None:
     Arguments:
         root: of the file system.
     """
-    found = [quota for folder in groups(root) if (quota := quota_of(folder)) is not None]
-    return min(found, default=None)
+    quotas = [quota for folder in groups(root) if (quota := quota_of(folder)) is not None]
+    return min(quotas, default=None)
 
 
 def groups(root: Path) -> list[Path]:

@@ -6,15 +6,16 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.data import chosen_data
 from sdg.app.denoiser import chosen_denoiser
+from sdg.app.plain import plain
 from sdg.app.resuming import checkpoint, lasting_settings, steps_of
 from sdg.app.run import make_trainer, run
 from sdg.data.captions import FACTORS
-from sdg.data.datamodule import Data
+from sdg.data.datamodule import ImageData, loaded
 from sdg.data.own_data import DatasetData, LoaderData
 from sdg.data.shapes_data import ShapesData
 from sdg.errors import UserError, choice, integer, number
@@ -30,6 +31,7 @@ from sdg.models.registry import chosen_clip, load_denoiser
 from sdg.models.tokenizer import vocabulary
 from sdg.models.towers import at_resolution
 from sdg.report.card import processor, write_card
+from sdg.training.module import TrainingModule
 
 __all__ = ["train"]
 
@@ -42,23 +44,23 @@ def train(config: DictConfig) -> None:
     with run(config) as folder:
         if integer("trainer.max_steps", config.trainer.max_steps, -1) == 0:
             raise UserError("trainer.max_steps=0 trains nothing; -1 trains for trainer.max_epochs.")
-        plain = OmegaConf.to_container(config, resolve=True)
-        settings = lasting_settings(plain)
-        resumed = checkpoint(config, settings, folder)
-        trained = resumed and 0 < config.trainer.max_steps <= steps_of(resumed)
+        settings = plain(config)
+        lasting = lasting_settings(settings)
+        resumed = checkpoint(config, lasting, folder)
         data = chosen_data(config)
-        module, trainer = BUILDERS[config.kind](config, plain, data), make_trainer(config)
-        module.settings = settings
+        module, trainer = BUILDERS[config.kind](config, settings, data), make_trainer(config)
+        module.settings = lasting
         if config.init:
             start_from(module.model, config.init, config.kind)
         if config.compile:
             module.model.compile()
         if trainer.logger:
-            trainer.logger.log_hyperparams(plain)
-        began = time.monotonic()
-        # And killed before it gave its weights. Lightning keeps the averaged ones where the model's
-        # are.
-        if trained:
+            trainer.logger.log_hyperparams(settings)
+        began, trained = time.monotonic(), False
+        if resumed and 0 < config.trainer.max_steps <= steps_of(resumed):
+            # It was killed before it gave its weights. Lightning keeps the averaged ones where the
+            # model's are.
+            trained = True
             module.load_state_dict(
                 torch.load(resumed, map_location="cpu", weights_only=True)["state_dict"]
             )
@@ -116,16 +118,16 @@ def training_parts(config: DictConfig) -> dict:
     }
 
 
-def ddpm(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
-    if "network" not in plain["denoiser"]:  # it has one already, to fine-tune
-        if said := [
+def ddpm(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
+    if "network" not in settings["denoiser"]:  # it has one already, to fine-tune
+        if overrides := [
             word
             for word in HydraConfig.get().overrides.task
             if word.lstrip("+~").startswith(("schedule=", "schedule."))
         ]:
             raise UserError(
-                f"{said[0]}: this denoiser brings the schedule that it was trained with; leave "
-                "that out."
+                f"{overrides[0]}: this denoiser brings the schedule that it was trained with; "
+                "leave that out."
             )
         denoiser = chosen_denoiser(config).requires_grad_(True).train()
         if denoiser.resolution != data.resolution:
@@ -135,11 +137,11 @@ def ddpm(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
                 f"data.resolution={denoiser.resolution}."
             )
     else:
-        denoiser = build_denoiser(plain["denoiser"], plain["schedule"], data.resolution)
+        denoiser = build_denoiser(settings["denoiser"], settings["schedule"], data.resolution)
     return instantiate(config.module, denoiser=denoiser, **training_parts(config), _convert_="all")
 
 
-def clip(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
+def clip(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
     if config.encoder.name is not None:  # one that somebody trained, to fine-tune
         return instantiate(
             config.module,
@@ -147,10 +149,8 @@ def clip(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
             **training_parts(config),
             _convert_="all",
         )
-    tokenizer, model = (
-        choice("encoder.tokenizer", config.encoder.tokenizer, ("words", "bpe")),
-        plain["encoder"]["model"],
-    )
+    tokenizer = choice("encoder.tokenizer", config.encoder.tokenizer, ("words", "bpe"))
+    model = settings["encoder"]["model"]
     captions = [] if tokenizer == "bpe" or data.words else data.captions
     words = () if tokenizer == "bpe" else data.words or tuple(vocabulary(captions))
     if model["text_cfg"]["vocab_size"] is None:
@@ -160,7 +160,7 @@ def clip(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
     return instantiate(config.module, clip=encoder, **training_parts(config), _convert_="all")
 
 
-def clip_noisy(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
+def clip_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
     rank_zero_only(print)(f"the clean CLIP: {config.encoder.name or config.encoder.clip}")
     module = config.module
     banks = [module.bank] if isinstance(module.bank, str) else module.bank
@@ -179,8 +179,8 @@ def clip_noisy(config: DictConfig, plain: dict, data: Data) -> pl.LightningModul
         config.module,
         clip=chosen_clip(config.encoder),
         resolution=data.resolution,
-        schedule=plain["schedule"],
-        freeze=plain["encoder"]["freeze"],
+        schedule=settings["schedule"],
+        freeze=settings["encoder"]["freeze"],
         denoiser=denoiser,
         checkpointing=config.encoder.checkpointing,
         **training_parts(config),
@@ -188,7 +188,7 @@ def clip_noisy(config: DictConfig, plain: dict, data: Data) -> pl.LightningModul
     )
 
 
-def judge(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
+def judge(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
     if not isinstance(data, ShapesData):
         raise UserError("the judge learns to read the shapes' factors: train it with data=shapes.")
     model = Judge(
@@ -199,23 +199,22 @@ def judge(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
     return instantiate(config.module, judge=model, **training_parts(config), _convert_="all")
 
 
-def classifier_noisy(config: DictConfig, plain: dict, data: Data) -> pl.LightningModule:
+def classifier_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
     teacher = chosen_clip(config.encoder)
     data.setup("validate")
-    if not data.held_out.classes:
+    classes = loaded(data.held_out).classes
+    if not classes:
         raise UserError(
             "a classifier needs labels: use data=shapes, or data=folder with a sub-folder for each "
             "class and data.labels=folders."
         )
     resized, tower = at_resolution(teacher.config["model"], teacher.tower, data.resolution)
-    told = teacher.config | {"model": resized}
-    model = NoisyClassifier(
-        told,
-        plain["schedule"],
-        {factor: list(names) for factor, names in data.held_out.classes.items()},
-    )
+    clip_config = teacher.config | {"model": resized}
+    schedule = settings["schedule"]
+    factors = {factor: list(names) for factor, names in classes.items()}
+    model = NoisyClassifier(clip_config, schedule, factors)
     model.encoder.tower.load_state_dict(
-        NoiseAwareEncoder(tower, told, plain["schedule"]).tower.state_dict()
+        NoiseAwareEncoder(tower, clip_config, schedule).tower.state_dict()
     )
     return instantiate(config.module, classifier=model, **training_parts(config), _convert_="all")
 

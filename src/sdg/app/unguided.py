@@ -1,17 +1,17 @@
 """The same seeds without guidance, to show beside guided samples."""
 
-import json
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from torch import Tensor
 
 from sdg.app.fingerprint import fingerprint
 from sdg.app.naming import name_of
+from sdg.app.opening import group_choices
 from sdg.data.requests import Request
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import choice
@@ -19,14 +19,16 @@ from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.store import SampleStore
 from sdg.pipeline import Pipeline
 
-__all__ = ["draw_unguided", "finished", "pictures_of", "unguided_store"]
+__all__ = ["draw_unguided", "pictures_of", "unguided_store"]
 
 FOLDER = "unguided"  # in the guided run's
 
 
 def unguided_config(config: DictConfig) -> DictConfig:
     """The config of the same run with γ = 0."""
-    return OmegaConf.merge(config, {"guidance": {"gamma": 0}})
+    unguided = copy.deepcopy(config)
+    unguided.merge_with({"guidance": {"gamma": 0}})
+    return unguided
 
 
 def unguided_store(
@@ -52,30 +54,21 @@ def unguided_store(
         return None
     other = unguided_config(config)
     mark = fingerprint(other, requests, pictures, batch_size, guided=False)
-    name = name_of(other, HydraConfig.get().runtime.choices.guidance)
+    name = name_of(other, group_choices()["guidance"])
     places = [folder.parent / name, *([folder / FOLDER] if asked else [])]
     stores = [
         SampleStore(place, len(requests), batch_size, mark, config.images) for place in places
     ]
-    if finished(stores[0]):
+    if stores[0].finished():
         return stores[0]
     return stores[1] if asked else None
 
 
-def finished(store: SampleStore) -> bool:
-    """Whether a folder holds all samples of the run that it is for."""
-    told = store.folder / "rows" / "run.json"
-    return (
-        told.is_file()
-        and json.loads(told.read_text())["fingerprint"] == store.mark
-        and not store.missing()
-    )
-
-
 def pictures_of(store: SampleStore | None) -> dict[int, Path]:
     """{index: file} of what a store holds."""
-    rows = [] if store is None else store.rows()
-    return {row["index"]: store.folder / row["file"] for row in rows}
+    if store is None:
+        return {}
+    return {row["index"]: store.folder / row["file"] for row in store.rows()}
 
 
 def draw_unguided(

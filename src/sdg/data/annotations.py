@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from sdg.errors import UserError
 
@@ -32,19 +33,19 @@ def captions_of(root: Path, files: Sequence[Path], max_silent: int = 0) -> list[
     Raises:
         UserError: more have none, or all, or a metadata file cannot be read.
     """
-    said = {}
+    listed: dict[Path, list[str]] = {}
     for name in METADATA:
         for file in sorted(root.rglob(name)):
-            said |= metadata(file)
-    found, silent = [], []
+            listed |= metadata(file)
+    captions, silent = [], []
     for file in files:
         beside = file.with_suffix(".txt")
         lines = (
             [line.strip() for line in text_of(beside).split("\n") if line.strip()]
             if beside.is_file()
-            else said.get(file.resolve(), [])
+            else listed.get(file.resolve(), [])
         )
-        found.append(lines)
+        captions.append(lines)
         if not lines:
             silent.append(file)
     if len(silent) > max_silent or silent == list(files):
@@ -58,7 +59,7 @@ def captions_of(root: Path, files: Sequence[Path], max_silent: int = 0) -> list[
             f'{{"file_name": "{silent[0].relative_to(root).as_posix()}", "text": "…"}}.'
             f"{skip if len(silent) < len(files) else ''}"
         )
-    return found
+    return captions
 
 
 def text_of(file: Path) -> str:
@@ -82,22 +83,21 @@ def metadata(file: Path) -> dict[Path, list[str]]:
         )
     except (csv.Error, json.JSONDecodeError) as error:
         raise UserError(f"cannot read {file}: {error}.") from error
-    found: dict[Path, list[str]] = {}
+    captions: dict[Path, list[str]] = {}
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict) or not row.get("file_name"):
             raise UserError(
                 f"{file}, row {number}: a file_name and a {' or '.join(TEXT)} are needed."
             )
-        said = next((row[name] for name in TEXT if row.get(name)), [])
-        found.setdefault((file.parent / str(row["file_name"])).resolve(), []).extend(
-            sentences(said)
-        )
+        image = (file.parent / str(row["file_name"])).resolve()
+        own: Any = next((row[name] for name in TEXT if row.get(name)), [])
+        captions.setdefault(image, []).extend(sentences(own))
     if rows and not any(name in row for row in rows for name in TEXT):
         raise UserError(
             f"{file}: none of its rows has a {' or '.join(TEXT)}; its columns are "
             f"{', '.join(map(str, rows[0]))}."
         )
-    return found
+    return captions
 
 
 def sentences(value) -> list[str]:
@@ -118,16 +118,14 @@ def labels_of(root: Path, files: Sequence[Path], how: str | bool) -> list[str]:
     Raises:
         UserError: an image has none.
     """
-    found, how = [], "folders" if how is True else how
+    labels, how = [], "folders" if how is True else how
     for file in files:
         inside = file.relative_to(root)
-        label = (
-            inside.parts[0]
-            if how == "folders" and len(inside.parts) > 1
-            else file.stem.partition("_")[0]
-            if how == "names" and "_" in file.stem
-            else ""
-        )
+        label = ""
+        if how == "folders" and len(inside.parts) > 1:
+            label = inside.parts[0]
+        elif how == "names" and "_" in file.stem:
+            label = file.stem.partition("_")[0]
         if not label:
             where = (
                 "put each class in a folder of its own"
@@ -135,5 +133,5 @@ def labels_of(root: Path, files: Sequence[Path], how: str | bool) -> list[str]:
                 else "write it before an underscore, as in cat_0001.png"
             )
             raise UserError(f"data.labels={how}: the image {inside} has no class; {where}.")
-        found.append(label)
-    return found
+        labels.append(label)
+    return labels

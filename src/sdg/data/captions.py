@@ -113,7 +113,7 @@ def all_named(caption: str) -> dict[str, set[int]]:
     Raises:
         UserError: a word that the shapes' captions never use.
     """
-    found: dict[str, set[int]] = {}
+    named: dict[str, set[int]] = {}
     for word in re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", caption.lower()):
         if word not in WORDS:
             raise UserError(
@@ -122,8 +122,8 @@ def all_named(caption: str) -> dict[str, set[int]]:
             )
         if word in MEANING:
             factor, value = MEANING[word]
-            found.setdefault(factor, set()).add(value)
-    return found
+            named.setdefault(factor, set()).add(value)
+    return named
 
 
 def named_factors(caption: str) -> dict[str, int]:
@@ -134,8 +134,8 @@ def named_factors(caption: str) -> dict[str, int]:
     Raises:
         UserError: a word that the shapes' captions never use, or two values of one factor.
     """
-    found = all_named(caption)
-    for factor, values in found.items():
+    named = all_named(caption)
+    for factor, values in named.items():
         if len(values) > 1:
             raise UserError(f"the prompt {caption!r} names two values of {factor}; name one.")
-    return {factor: values.pop() for factor, values in found.items()}
+    return {factor: values.pop() for factor, values in named.items()}

@@ -62,7 +62,7 @@ TONES = {"light": "#ffdfc4", "tan": "#e0a370", "brown": "#b06f40", "dark": "#6b4
 def basic_colour(colour: str) -> str:
     """The basic colour nearest to "#rrggbb": the least distance in OKLab to any of its examples."""
     nearest = {name: distances(colour, like).min() for name, like in BASIC.items()}
-    return min(nearest, key=nearest.get)
+    return min(nearest, key=lambda name: nearest[name])
 
 
 def skin_tone(colour: str) -> str:
@@ -78,8 +78,7 @@ def distances(colour: str, others) -> np.ndarray:
 
 def oklab(colours) -> np.ndarray:
     """N of "#rrggbb" as lightness, red-green and yellow-blue, (N, 3) (Ottosson 2020)."""
-    plain = [[int(colour.lstrip("#")[at : at + 2], 16) for at in (0, 2, 4)] for colour in colours]
-    rgb = np.array(plain) / 255
+    rgb = np.array([list(bytes.fromhex(colour.lstrip("#")[:6])) for colour in colours]) / 255
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     cones = np.cbrt(
         linear

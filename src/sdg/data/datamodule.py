@@ -1,16 +1,20 @@
 """One DataModule for every data set: a training part and a held-out part."""
 
 from abc import abstractmethod
+from typing import TypeVar
 
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from sdg.data.image_set import ImageSet, NoImages
 from sdg.data.loader import Order, Resumable
+from sdg.data.stream import Stream
 from sdg.errors import UserError, integer
 
-__all__ = ["Data", "NoData"]
+__all__ = ["Data", "ImageData", "NoData", "loaded"]
+
+Part = TypeVar("Part")
 
 
 def whole(batch):
@@ -18,33 +22,41 @@ def whole(batch):
     return batch
 
 
-class Data(pl.LightningDataModule):
-    """Loaders over `self.train` and `self.held_out`, which subclasses set in `setup`."""
+def loaded(part: Part | None) -> Part:
+    """A part of the data, which `setup` has loaded."""
+    if part is None:
+        raise RuntimeError("the data has not been set up: call its setup first")
+    return part
 
-    words: tuple[str, ...] = ()  # all that its captions use, where that is known beforehand
+
+class ImageData(pl.LightningDataModule):
+    """What the framework asks of data.
+
+    Attributes:
+        resolution: side of the images in pixels.
+        train: the images to train on; None before `setup`, and where they are not the framework's.
+        held_out: the held-out images; None before `setup`.
+    """
+
+    train: ImageSet | Stream | None = None
+
+    @property
+    @abstractmethod
+    def resolution(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def held_out(self) -> ImageSet | None: ...
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All that its captions use, where that is known beforehand."""
+        return ()
 
     @property
     def captions(self) -> list[str]:
         """All of them; none where images have none."""
         return []
-
-    def __init__(self, resolution: int, batch_size: int, num_workers: int):
-        super().__init__()
-        self.resolution = resolution
-        self.batch_size = integer("data.batch_size", batch_size, 1)
-        self.num_workers = integer("data.num_workers", num_workers, 0)
-        self.train: Dataset | None = None
-        self.held_out: ImageSet | None = None
-
-    def setup(self, stage: str) -> None:
-        # Not in train_dataloader: an error there leaves Lightning's changes to torch's DataLoader
-        # in place, for a sweep's next job too.
-        world, _ = self.place()
-        if stage == "fit" and len(self.train) // world < self.batch_size:
-            raise UserError(
-                f"data.batch_size={self.batch_size} is more than the {len(self.train)} training "
-                f"images{f' that {world} processes share' if world > 1 else ''}; lower it."
-            )
 
     @abstractmethod
     def identity(self) -> dict:
@@ -52,20 +64,47 @@ class Data(pl.LightningDataModule):
 
     def print_skipped(self) -> None:
         """Prints what was skipped; at the end of a run."""
-        for told in self.skipped_report():
-            print(told)
+        for sentence in self.skipped_report():
+            print(sentence)
 
     def skipped_report(self) -> list[str]:
         """What was skipped, a sentence for each part."""
         return []
 
+
+class Data(ImageData):
+    """Loaders over `self.train` and `self.held_out`, which subclasses set in `setup`."""
+
+    resolution: int = 0
+    held_out: ImageSet | None = None
+
+    def __init__(self, resolution: int, batch_size: int, num_workers: int):
+        super().__init__()
+        self.resolution = resolution
+        self.batch_size = integer("data.batch_size", batch_size, 1)
+        self.num_workers = integer("data.num_workers", num_workers, 0)
+
+    def setup(self, stage: str) -> None:
+        # Not in train_dataloader: an error there leaves Lightning's changes to torch's DataLoader
+        # in place, for a sweep's next job too.
+        if stage != "fit":
+            return
+        world, _ = self.place()
+        count = len(self.train or ())
+        if count // world < self.batch_size:
+            raise UserError(
+                f"data.batch_size={self.batch_size} is more than the {count} training "
+                f"images{f' that {world} processes share' if world > 1 else ''}; lower it."
+            )
+
     def train_dataloader(self) -> DataLoader:
+        images = loaded(self.train)
         world, rank = self.place()
         order = Order(
-            self.train, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True
+            images, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True
         )
         return Resumable(
-            self.train,
+            images,
             self.epoch,
             batch_size=self.batch_size,
             sampler=order,
@@ -74,7 +113,7 @@ class Data(pl.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(self.held_out, self.batch_size, **self.loading())
+        return DataLoader(loaded(self.held_out), self.batch_size, **self.loading())
 
     def loading(self) -> dict:
         return {

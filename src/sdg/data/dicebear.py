@@ -99,10 +99,10 @@ def used(part: dict, components: dict) -> dict:
     names = set(
         re.findall(r'"name": "(\w+)", "type": "component"', json.dumps(part, sort_keys=True))
     )
-    found = {name: components[name] for name in sorted(names)}
+    parts = {name: components[name] for name in sorted(names)}
     for name in sorted(names):
-        found |= used(components[name], components)
-    return found
+        parts |= used(components[name], components)
+    return parts
 
 
 @lru_cache

@@ -59,9 +59,5 @@ class Drawing:
         for _ in range(DEPTH if holders else 0):
             for (parent, name), child in holders:
                 placed[child] = placed[child] | placed[parent] & (variant[parent] == name)
-        coloured = [
-            key
-            for key, inside in self.variants.items()
-            if any(kind == "color" for kind, _ in inside)
-        ]
+        coloured = [key for key, inside in self.variants.items() if "color" in dict(inside)]
         return placed, {key: placed[key[0]] & (variant[key[0]] == key[1]) for key in coloured}

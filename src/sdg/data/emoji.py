@@ -5,6 +5,7 @@ These are real pictures with words for everybody, offline.
 
 import copy
 import hashlib
+import itertools
 import re
 import xml.etree.ElementTree
 from pathlib import Path
@@ -18,7 +19,7 @@ from torch.utils.data import Dataset
 from sdg.data.rendered import rendered
 from sdg.errors import UserError, choice, integer
 
-__all__ = ["CLDR", "Emoji", "Named", "named_emoji"]
+__all__ = ["CLDR", "Emoji", "NamedEmoji", "named_emoji"]
 
 FONTS = (
     "/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf",
@@ -32,7 +33,7 @@ CLDR = "/usr/share/unicode/cldr/common"
 UNASSIGNED = "\U0010ffff"
 
 
-class Named(NamedTuple):
+class NamedEmoji(NamedTuple):
     """An emoji, its name and its keywords, as CLDR has them."""
 
     text: str
@@ -74,7 +75,8 @@ class Emoji(Dataset):
         UserError: the font or the CLDR is missing, or the font has no emoji.
     """
 
-    knows_captions, classes = True, {}
+    knows_captions = True
+    classes: dict[str, dict[str, str]] = {}
 
     def __init__(
         self,
@@ -103,7 +105,7 @@ class Emoji(Dataset):
             place, lambda: np.stack([np.asarray(self.draw(emoji.text)) for emoji in self.emoji])
         )
 
-    def drawable(self, every: list[Named], cache: str | None) -> list[Named]:
+    def drawable(self, every: list[NamedEmoji], cache: str | None) -> list[NamedEmoji]:
         """Those that the font draws as one picture."""
         one, nothing, face = (
             self.font.getlength("\U0001f600"),
@@ -119,15 +121,14 @@ class Emoji(Dataset):
             picture = self.picture(text)
             return picture.getbbox() is not None and picture.tobytes() != nothing
 
-        def has() -> np.ndarray:
+        def try_each() -> np.ndarray:
             return np.array([single(emoji.text) for emoji in every])
 
         file = Path(cache) / f"emoji-{self.font_mark}-{digest(every)}.npy" if cache else None
-        drawn = rendered(file, has)
-        found = [emoji for emoji, there in zip(every, drawn, strict=True) if there]
-        if not found:
+        drawable = list(itertools.compress(every, rendered(file, try_each)))
+        if not drawable:
             raise UserError(f"data.font: {self.file} draws no emoji in colour; give another font.")
-        return found
+        return drawable
 
     def picture(self, text: str) -> Image.Image:
         """One emoji, as large as the font has it, on nothing."""
@@ -187,7 +188,7 @@ class Emoji(Dataset):
         other.flip = False
         return other
 
-    def mark(self, index: int) -> bytes:
+    def split_key(self, index: int) -> bytes:
         """What decides on which side of a split an emoji stands.
 
         It is the same for all its tones of skin, whatever the font.
@@ -195,9 +196,10 @@ class Emoji(Dataset):
         return self.emoji[index].base.encode()
 
 
-def named_emoji(cldr: Path) -> list[Named]:
+def named_emoji(cldr: Path) -> list[NamedEmoji]:
     """All that CLDR names, in English; letters and signs among them, which no colour font draws."""
-    names, keywords = {}, {}
+    names: dict[str, str] = {}
+    keywords: dict[str, tuple[str, ...]] = {}
     for part in ("annotations", "annotationsDerived"):
         file = cldr / part / "en.xml"
         if not file.is_file():
@@ -206,25 +208,25 @@ def named_emoji(cldr: Path) -> list[Named]:
                 "the CLDR's common folder and set data.cldr=FOLDER."
             )
         for annotation in xml.etree.ElementTree.parse(file).iter("annotation"):
+            characters, words = annotation.attrib["cp"], annotation.text or ""
             if annotation.get("type") == "tts":
-                names[annotation.get("cp")] = annotation.text
+                names[characters] = words
             else:
-                keywords[annotation.get("cp")] = tuple(
-                    word.strip() for word in annotation.text.split("|")
-                )
-    return [Named(text, name, keywords.get(text, ())) for text, name in names.items()]
+                keywords[characters] = tuple(word.strip() for word in words.split("|"))
+    return [NamedEmoji(text, name, keywords.get(text, ())) for text, name in names.items()]
 
 
-def digest(emoji: list[Named]) -> str:
+def digest(emoji: list[NamedEmoji]) -> str:
     return hashlib.sha256("\n".join(one.text for one in emoji).encode()).hexdigest()[:12]
 
 
-def font_file(said: str | None) -> Path:
-    for file in map(Path, [said] if said else FONTS):
+def font_file(chosen: str | None) -> Path:
+    """The font that the user chose, else the first of `FONTS` that is installed."""
+    for file in map(Path, [chosen] if chosen else FONTS):
         if file.expanduser().is_file():
             return file.expanduser()
-    if said:
-        raise UserError(f"data.font: there is no file {said}.")
+    if chosen:
+        raise UserError(f"data.font: there is no file {chosen}.")
     raise UserError(
         "no colour-emoji font was found. Debian: apt install fonts-noto-color-emoji; or set "
         "data.font=FILE."

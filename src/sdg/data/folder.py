@@ -3,12 +3,14 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from sdg.data.annotations import LABELS, captions_of, labels_of
 from sdg.data.image import SUFFIXES, image_files, load_image
 from sdg.data.skipping import Skipping
+from sdg.data.stream import one_of
 from sdg.errors import UserError, choice, integer
 
 __all__ = ["ImageFolder"]
@@ -55,37 +57,31 @@ class ImageFolder(Skipping):
             raise UserError(
                 f"data.root: no image in {str(root)!r} (looked for {' '.join(sorted(SUFFIXES))})."
             )
-        self.captions, self.silent = None, []
+        self.captions: list[list[str]] | None = None
+        self.uncaptioned: list[Path] = []
         if captions:
             most = integer("data.max_broken", max_broken, 0)
-            own = captions_of(self.root, self.files, most)
-            said = dict(zip(self.files, own, strict=True))
-            self.silent = [file for file, words in said.items() if not words]
-            self.files = [file for file, words in said.items() if words]
-            self.captions = [said[file] for file in self.files]
-        self.labels = (
-            labels_of(self.root, self.files, labels)
-            if choice("data.labels", labels, LABELS)
-            else None
-        )
-        names = sorted(set(self.labels or ()))
-        self.classes = {"class": {name: f"a photo of a {name}" for name in names}} if labels else {}
-        self.factors = (
-            torch.tensor([[names.index(label)] for label in self.labels]) if labels else None
-        )
+            every = captions_of(self.root, self.files, most)
+            by_file = dict(zip(self.files, every, strict=True))
+            self.uncaptioned = [file for file, own in by_file.items() if not own]
+            self.files = [file for file, own in by_file.items() if own]
+            self.captions = [by_file[file] for file in self.files]
+        self.classes: dict[str, dict[str, str]] = {}
+        self.labels: list[str] | None = None
+        self.factors: torch.Tensor | None = None
+        if choice("data.labels", labels, LABELS):
+            self.labels = labels_of(self.root, self.files, labels)
+            names = sorted(set(self.labels))
+            self.classes = {"class": {name: f"a photo of a {name}" for name in names}}
+            self.factors = torch.tensor([[names.index(label)] for label in self.labels])
         super().__init__(len(self.files), crop, flip, max_broken)
 
-    def __getitems__(self, indices: Sequence[int]) -> dict:
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         read = [self.readable(i) for i in indices]
-        places, batch = (
-            [place for place, _ in read],
-            {"image": torch.stack([image for _, image in read])},
-        )
+        places = [place for place, _ in read]
+        batch: dict[str, Any] = {"image": torch.stack([image for _, image in read])}
         if self.captions is not None:
-            batch["caption"] = [
-                said[int(torch.randint(len(said), ()))]
-                for said in (self.captions[i] for i in places)
-            ]
+            batch["caption"] = [one_of(self.captions[i]) for i in places]
         return batch if self.factors is None else batch | {"factors": self.factors[places]}
 
     def read(self, index: int) -> torch.Tensor:
@@ -100,9 +96,9 @@ class ImageFolder(Skipping):
 
     def captions_of(self, index: int) -> list[str]:
         """The captions of one image."""
-        return self.captions[index]
+        return [] if self.captions is None else self.captions[index]
 
-    def mark(self, index: int) -> bytes:
+    def split_key(self, index: int) -> bytes:
         """What decides on which side of a split a file stands.
 
         It is the file's name under the root alone, so that it stays when files are added.
@@ -111,14 +107,14 @@ class ImageFolder(Skipping):
 
     def skipped_report(self) -> str | None:
         """What was skipped or left out, in a sentence each; None for nothing."""
-        names = ", ".join(shown(self.root, file) for file in self.silent)
-        silent = (
-            f"{len(self.silent)} of {len(self) + len(self.silent)} images have no caption and were "
-            f"left out: {names}."
-            if names
-            else None
-        )
-        return " ".join(filter(None, (super().skipped_report(), silent))) or None
+        reports = [super().skipped_report()]
+        if self.uncaptioned:
+            names = ", ".join(shown(self.root, file) for file in self.uncaptioned)
+            count = len(self.uncaptioned)
+            reports.append(
+                f"{count} of {len(self) + count} images have no caption and were left out: {names}."
+            )
+        return " ".join(filter(None, reports)) or None
 
 
 def shown(root: Path, file: Path) -> str:

@@ -41,14 +41,13 @@ class FolderData(SplitData):
 
     def identity(self) -> dict:
         files = [self.images.files[i] for i in self.held_out.indices]
-        told = "".join(
-            f"{file} {(seen := file.stat()).st_size} {seen.st_mtime_ns}\n" for file in files
-        )
+        lines = [f"{file} {(seen := file.stat()).st_size} {seen.st_mtime_ns}\n" for file in files]
         return {
             "data": "folder",
-            "files": hashlib.sha256(told.encode()).hexdigest(),
+            "files": hashlib.sha256("".join(lines).encode()).hexdigest(),
             "resolution": self.resolution,
         }
 
     def skipped_report(self) -> list[str]:
-        return [told] if (told := self.images.skipped_report()) else []
+        report = self.images.skipped_report()
+        return [report] if report else []

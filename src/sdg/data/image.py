@@ -77,12 +77,14 @@ def image_files(folder: str | Path) -> list[Path]:
 
     Hidden ones, such as macOS's ._a.jpg, are left out.
     """
+
+    def hidden(file: Path) -> bool:
+        return any(part.startswith(".") for part in file.relative_to(folder).parts)
+
     return sorted(
-        f
-        for f in Path(folder).rglob("*")
-        if f.suffix.lower() in SUFFIXES
-        and not f.is_dir()
-        and not any(part.startswith(".") for part in f.relative_to(folder).parts)
+        file
+        for file in Path(folder).rglob("*")
+        if file.suffix.lower() in SUFFIXES and not file.is_dir() and not hidden(file)
     )
 
 
@@ -120,4 +122,6 @@ def whites(mode: str) -> tuple[int, ...]:
     Of 16 bits it is 65535; of 32 bits and of floats, which no format says, the least of these that
     holds all.
     """
-    return (65535,) if mode.startswith("I;16") else (255, 65535) if mode == "I" else (1, 255, 65535)
+    if mode.startswith("I;16"):
+        return (65535,)
+    return (255, 65535) if mode == "I" else (1, 255, 65535)

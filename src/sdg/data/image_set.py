@@ -42,7 +42,11 @@ class ImageSet(Dataset):
         """
         raise NotImplementedError
 
-    def class_of(self, index: int) -> str:
+    def prompt_factors(self, index: int) -> list[str]:
+        """What a prompt about one image names by default, where the data has `attributes`."""
+        raise NotImplementedError
+
+    def class_name(self, index: int) -> str:
         """The class of one image, a key of one of `classes`."""
         raise NotImplementedError
 

@@ -3,7 +3,9 @@
 import io
 import os
 from collections.abc import Sequence
+from itertools import compress
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -59,25 +61,21 @@ class TorchvisionDataset(Skipping):
         self.set = f"{choice('data.name', name, KNOWN)}, {'training' if train else 'held-out'} part"
         self.resolution = integer("data.resolution", resolution, 8, 1024)
         self.source = opened(name, Path(str(root)).expanduser(), train, category, download)
-        self.said = sayings(name, self.source) if captions else None
+        self.captions = captions_of(name, self.source) if captions else None
         names = self.source.classes if name == "cifar10" else []
         self.classes = {"class": {one: photo(one) for one in names}} if names else {}
         self.labels = [names[label] for label in self.source.targets] if names else None
         super().__init__(len(self.source), crop, flip, max_broken)
 
-    def __getitems__(self, indices: Sequence[int]) -> dict:
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         read = [self.readable(i) for i in indices]
-        places, batch = (
-            [place for place, _ in read],
-            {"image": torch.stack([image for _, image in read])},
-        )
-        if self.said is not None:
-            batch["caption"] = [self.said[i] for i in places]
-        return (
-            batch | {"factors": torch.tensor([[self.source.targets[i]] for i in places])}
-            if self.classes
-            else batch
-        )
+        places = [place for place, _ in read]
+        batch: dict[str, Any] = {"image": torch.stack([image for _, image in read])}
+        if self.captions is not None:
+            batch["caption"] = [self.captions[i] for i in places]
+        if self.classes:
+            batch["factors"] = torch.tensor([[self.source.targets[i]] for i in places])
+        return batch
 
     def read(self, index: int) -> torch.Tensor:
         try:
@@ -92,19 +90,19 @@ class TorchvisionDataset(Skipping):
         names = getattr(self.source, "filename", None) or getattr(
             self.source, "keys", None
         )  # CelebA's, LSUN's
-        found = index if names is None else names[index]
-        return found.decode(errors="backslashreplace") if isinstance(found, bytes) else str(found)
+        name = index if names is None else names[index]
+        return name.decode(errors="backslashreplace") if isinstance(name, bytes) else str(name)
 
     def skipped_report(self) -> str | None:
-        return (said := super().skipped_report()) and f"{self.set}: {said}"
+        return (report := super().skipped_report()) and f"{self.set}: {report}"
 
     @property
     def knows_captions(self) -> bool:
-        return self.said is not None
+        return self.captions is not None
 
     def captions_of(self, index: int) -> list[str]:
         """The captions of one image."""
-        return [self.said[index]]
+        return [] if self.captions is None else [self.captions[index]]
 
 
 class Lmdb:
@@ -116,7 +114,8 @@ class Lmdb:
     def __init__(self, folder: Path):
         import lmdb
 
-        self.folder, self.process = folder, None
+        self.folder = folder
+        self.process: int | None = None  # that has opened the database
         with (
             lmdb.open(str(folder), readonly=True, lock=False) as database,
             database.begin() as transaction,
@@ -135,7 +134,10 @@ class Lmdb:
                 os.getpid(),
             )
         with self.database.begin() as transaction:
-            return Image.open(io.BytesIO(transaction.get(self.keys[index]))), 0
+            file = transaction.get(self.keys[index])
+        if file is None:
+            raise KeyError(f"{self.folder} has no {self.keys[index]!r}")
+        return Image.open(io.BytesIO(file)), 0
 
     def __getstate__(self) -> dict:
         return {"folder": self.folder, "keys": self.keys, "process": None}
@@ -168,7 +170,7 @@ def opened(name: str, root: Path, train: bool, category: str, download: bool):
         ) from error
 
 
-def sayings(name: str, source) -> list[str]:
+def captions_of(name: str, source) -> list[str]:
     """A caption for every image.
 
     Raises:
@@ -182,8 +184,7 @@ def sayings(name: str, source) -> list[str]:
         ]
         captions = []
         for row in source.attr.tolist():
-            shown = [word for word, there in zip(words, row, strict=True) if there]
-            captions.append(", ".join(["a photo of a person", *shown]))
+            captions.append(", ".join(["a photo of a person", *compress(words, row)]))
         return captions
     raise UserError(f"data={name} has no captions; use data=folder with captions of your own.")
 

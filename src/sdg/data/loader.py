@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from sdg.data.stream import Stream
 
@@ -36,17 +36,18 @@ class Resumable(DataLoader):
 
     start = given = 0
 
-    def __init__(self, dataset, epoch: Callable[[], int], **options):
+    def __init__(self, dataset: Dataset, epoch: Callable[[], int], **options):
         super().__init__(dataset, **options)
-        self.begins = epoch
+        self.epoch = epoch
 
-    def __iter__(self) -> Iterator:  # runs at the first batch, when the epoch is known
-        self.given, self.start = self.start, 0
+    # torch declares its own iterator here; any does.
+    def __iter__(self) -> Iterator:  # type: ignore[override]
+        self.given, self.start = self.start, 0  # this runs at the first batch
         if isinstance(self.dataset, Stream):
-            self.dataset.set_epoch(self.begins())
+            self.dataset.set_epoch(self.epoch())
             self.dataset.done.fill_(self.given)
         else:
-            self.sampler.passed = self.given * self.batch_size
+            self.order.passed = self.given * (self.batch_size or 1)
         for batch in super().__iter__():
             self.given += 1
             yield batch
@@ -54,16 +55,20 @@ class Resumable(DataLoader):
     @property
     def images(self) -> int:
         """How many images the batch of every process holds together."""
-        return (
-            self.dataset.batch_size * self.dataset.world
-            if isinstance(self.dataset, Stream)
-            else self.batch_size * self.sampler.num_replicas
-        )
+        if isinstance(self.dataset, Stream):
+            return self.dataset.batch_size * self.dataset.world
+        return (self.batch_size or 1) * self.order.num_replicas
+
+    @property
+    def order(self) -> Order:
+        """That of a data set which is no `Stream`."""
+        if not isinstance(self.sampler, Order):
+            raise TypeError(f"a Resumable takes an Order, not a {type(self.sampler).__name__}")
+        return self.sampler
 
     def state_dict(self) -> dict:
-        return {
-            "given": self.given * self.images
-        }  # another run may have other batches, or another number of processes
+        # In images: another run may have other batches, or another number of processes.
+        return {"given": self.given * self.images}
 
     def load_state_dict(self, state: dict) -> None:
         self.start = state["given"] // self.images % len(self)

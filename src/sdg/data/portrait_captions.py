@@ -4,138 +4,30 @@ Every value has words, every sentence's words are known.
 """
 
 import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from sdg.data.portrait_factors import FACTORS
+from sdg.data.portrait_vocabulary import (
+    ABSENT,
+    CLOTHES,
+    COLOURED,
+    COLOURS,
+    EXPRESSIONS,
+    EYEWEAR,
+    FACIAL_HAIR,
+    HAIR,
+    HEADWEAR,
+    MEANING,
+    SPELLINGS,
+    TONES,
+    WORDS,
+)
 from sdg.data.sentences import GROUNDS, OPENINGS, PEOPLE, article
 from sdg.errors import UserError, near
 
 __all__ = ["WORDS", "all_named", "describe", "zero_shot_caption"]
-
-EXPRESSIONS = {
-    "happy": ("smiling", "happy"),
-    "sad": ("sad", "unhappy"),
-    "surprised": ("surprised", "shocked"),
-    "angry": ("angry", "furious"),
-    "cheeky": ("cheeky", "winking"),
-}
-HAIR = {  # {} is the colour, with a blank behind it, or nothing
-    "bald": ("no hair", "a bald head"),
-    "short": ("short {}hair",),
-    "spiky": ("spiky {}hair", "messy {}hair"),
-    "bob": ("a {}bob",),
-    "long": ("long {}hair",),
-    "curly": ("curly {}hair", "a {}afro"),
-}
-FACIAL_HAIR = {
-    "none": ("no beard",),
-    "moustache": ("a {}moustache",),
-    "beard": ("a {}beard", "a full {}beard"),
-}
-EYEWEAR = {
-    "none": ("no glasses",),
-    "glasses": ("glasses",),
-    "sunglasses": ("sunglasses",),
-    "eyepatch": ("an eyepatch",),
-}
-HEADWEAR = {
-    "hat": ("a {}hat",),
-    "turban": ("a {}turban",),
-    "beanie": ("a {}beanie",),
-    "ear-flap hat": ("an {}ear-flap hat",),
-}
-CLOTHES = {
-    "t-shirt": ("a {}t-shirt",),
-    "hoodie": ("a {}hoodie",),
-    "blazer": ("a {}blazer",),
-    "dungarees": ("{}dungarees",),
-}
-
-# What a word says of a factor by itself.
-MEANING = {word: ("expression", value) for value, words in EXPRESSIONS.items() for word in words}
-MEANING |= {
-    "bald": ("hair", "bald"),
-    "short": ("hair", "short"),
-    "spiky": ("hair", "spiky"),
-    "messy": ("hair", "spiky"),
-    "bob": ("hair", "bob"),
-    "long": ("hair", "long"),
-    "curly": ("hair", "curly"),
-    "afro": ("hair", "curly"),
-    "glasses": ("eyewear", "glasses"),
-    "sunglasses": ("eyewear", "sunglasses"),
-    "eyepatch": ("eyewear", "eyepatch"),
-    "moustache": ("facial_hair", "moustache"),
-    "beard": ("facial_hair", "beard"),
-    "hat": ("headwear", "hat"),
-    "turban": ("headwear", "turban"),
-    "beanie": ("headwear", "beanie"),
-    "ear-flap": ("headwear", "ear-flap hat"),
-    "t-shirt": ("clothes", "t-shirt"),
-    "hoodie": ("clothes", "hoodie"),
-    "blazer": ("clothes", "blazer"),
-    "dungarees": ("clothes", "dungarees"),
-}
-# Of which factor a noun takes the colour that stands before it.
-COLOURED = {
-    "hair": "hair_colour",
-    "bob": "hair_colour",
-    "afro": "hair_colour",
-    "beard": "hair_colour",
-    "moustache": "hair_colour",
-    "head": "hair_colour",
-    "hat": "headwear_colour",
-    "turban": "headwear_colour",
-    "beanie": "headwear_colour",
-    "headwear": "headwear_colour",
-    "t-shirt": "clothes_colour",
-    "hoodie": "clothes_colour",
-    "blazer": "clothes_colour",
-    "dungarees": "clothes_colour",
-    "clothes": "clothes_colour",
-    "background": "background",
-    "skin": "skin",
-}
-ABSENT = {
-    "hair": ("hair", "bald"),
-    "glasses": ("eyewear", "none"),
-    "beard": ("facial_hair", "none"),
-}
-SPELLINGS = {
-    "gray": "grey",
-    "blonde": "blond",
-    "mustache": "moustache",
-    "without": "no",
-    "ginger": "red",
-}
-TONES = tuple(f"{tone}-skinned" for tone in FACTORS["skin"])
-COLOURS = sorted({value for factor in set(COLOURED.values()) for value in FACTORS[factor]})
-GRAMMAR = (
-    "a",
-    "an",
-    "the",
-    "of",
-    "on",
-    "with",
-    "and",
-    "in",
-    "front",
-    "against",
-    "who",
-    "has",
-    "is",
-    "wearing",
-    "wears",
-    "portrait",
-    "picture",
-    "drawing",
-    "full",
-    "no",
-    "person",
-    "character",
-)
-WORDS = tuple(sorted({*MEANING, *COLOURED, *COLOURS, *GRAMMAR, *TONES, *SPELLINGS}))
 
 
 def describe(factors, rng: np.random.Generator, named=None) -> str:
@@ -144,52 +36,51 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     One is "a smiling person with short red hair and a beard in a blue hoodie".
 
     Arguments:
-        factors: eleven indices in the order of `FACTORS`, −1 for what is not there.
+        factors: eleven indices in the order of `FACTORS`, −1 for what is not visible.
         rng: chooses the wording.
-        named: names of the factors to mention, or how many of those that are there; by default one
-            to all of them, each number as often. The colour of a beard is the hair's: where there
-            is no hair, naming `hair_colour` names the beard too.
+        named: names of the factors to mention, or how many of the visible ones; by default one to
+            all of them, each number as often. The colour of a beard is the hair's: where there is
+            no hair, naming `hair_colour` names the beard too.
     """
-    there = {
+    visible = {
         name: FACTORS[name][value]
         for name, value in zip(FACTORS, factors, strict=True)
         if value >= 0
     }
     if named is None or isinstance(named, int):
-        order = [list(there)[i] for i in rng.permutation(len(there))]
-        named = order[: rng.integers(1, len(there) + 1) if named is None else named]
-    said = {name: value for name, value in there.items() if name in named}
-    if "hair_colour" in said and there.get("hair", "bald") == "bald":
-        said["facial_hair"] = there["facial_hair"]
+        order = [list(visible)[i] for i in rng.permutation(len(visible))]
+        named = order[: rng.integers(1, len(visible) + 1) if named is None else named]
+    chosen = {name: value for name, value in visible.items() if name in named}
+    if "hair_colour" in chosen and visible.get("hair", "bald") == "bald":
+        chosen["facial_hair"] = visible["facial_hair"]
 
     def pick(options) -> str:
         return str(options[rng.integers(len(options))])
 
     def worded(table, factor: str, colour: str | None) -> list[str]:
-        if factor not in said:
+        if factor not in chosen:
             return []
-        return [
-            article(pick(table[said[factor]]).format(f"{said[colour]} " if colour in said else ""))
-        ]
+        before = f"{chosen[colour]} " if colour in chosen else ""
+        return [article(pick(table[chosen[factor]]).format(before))]
 
-    bald = there.get("hair", "bald") == "bald"
+    bald = visible.get("hair", "bald") == "bald"
     features = worded(HAIR, "hair", None if bald else "hair_colour")
-    if not features and not bald and "hair_colour" in said:
-        features = [f"{said['hair_colour']} hair"]
+    if not features and not bald and "hair_colour" in chosen:
+        features = [f"{chosen['hair_colour']} hair"]
     features += worded(FACIAL_HAIR, "facial_hair", "hair_colour" if bald else None)
-    adjectives = [pick(EXPRESSIONS[said["expression"]])] if "expression" in said else []
-    if "skin" in said and rng.random() < 0.5:
-        adjectives.append(f"{said['skin']}-skinned")
-    elif "skin" in said:
-        features.append(f"{said['skin']} skin")
+    adjectives = [pick(EXPRESSIONS[chosen["expression"]])] if "expression" in chosen else []
+    if "skin" in chosen and rng.random() < 0.5:
+        adjectives.append(f"{chosen['skin']}-skinned")
+    elif "skin" in chosen:
+        features.append(f"{chosen['skin']} skin")
     worn = worded(HEADWEAR, "headwear", "headwear_colour")
-    if not worn and "headwear_colour" in said:
-        worn = [f"{said['headwear_colour']} headwear"]
+    if not worn and "headwear_colour" in chosen:
+        worn = [f"{chosen['headwear_colour']} headwear"]
     worn += worded(CLOTHES, "clothes", "clothes_colour")
-    if "clothes" not in said and "clothes_colour" in said:
-        worn.append(f"{said['clothes_colour']} clothes")
+    if "clothes" not in chosen and "clothes_colour" in chosen:
+        worn.append(f"{chosen['clothes_colour']} clothes")
     eyewear = worded(EYEWEAR, "eyewear", None)
-    (features if said.get("eyewear") == "none" or rng.random() < 0.5 else worn).extend(eyewear)
+    (features if chosen.get("eyewear") == "none" or rng.random() < 0.5 else worn).extend(eyewear)
     features, worn = (list(rng.permutation(parts)) for parts in (features, worn))
 
     phrase = article(" ".join(["a", *adjectives, pick(PEOPLE)]))
@@ -199,8 +90,8 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
         phrase += pick(
             (" in ", " wearing ") if features else (" in ", " wearing ", " who wears ")
         ) + " and ".join(worn)
-    if "background" in said:
-        phrase += " " + article(pick(GROUNDS).format(said["background"]))
+    if "background" in chosen:
+        phrase += " " + article(pick(GROUNDS).format(chosen["background"]))
     return pick(OPENINGS) + phrase
 
 
@@ -209,7 +100,7 @@ def zero_shot_caption(factor: str, value: str) -> str:
     noun = {"headwear_colour": f"{value} headwear", "clothes_colour": f"{value} clothes"}.get(
         factor
     )
-    tables = {
+    tables: dict[str, Mapping[str, Sequence[str]]] = {
         "hair": HAIR,
         "facial_hair": FACIAL_HAIR,
         "eyewear": EYEWEAR,

@@ -35,7 +35,7 @@ def top(variant: str | None, weight: float, **shows: str) -> Value:
 
 
 def part(component: str, variant: str | None, weight: float, **shows: str) -> Value:
-    options = {f"{component}Probability": 0 if variant is None else 100}
+    options: dict[str, object] = {f"{component}Probability": 0 if variant is None else 100}
     if variant is not None:
         options[f"{component}Variant"] = variant
     return Value(options, shows, weight)

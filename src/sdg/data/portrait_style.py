@@ -33,6 +33,11 @@ class Choice(NamedTuple):
     name: str
     values: tuple[Value, ...]
 
+    @property
+    def possible(self) -> bool:
+        """Whether any value can be drawn."""
+        return any(value.weight for value in self.values)
+
 
 def draw_choices(choices: Sequence[Choice], n: int, rng: np.random.Generator) -> np.ndarray:
     """Random rows of C choices, integers, (n, C), each choice independent of the others."""
@@ -121,7 +126,7 @@ class PortraitStyle(ABC):
 
     def shows_held_out(self, factors: np.ndarray) -> np.ndarray:
         """Whether each row of factors, (N, F), shows a pair that is held out: booleans, (N,)."""
-        return self.pairs_shown(factors).any(1)
+        return np.asarray(self.pairs_shown(factors).any(1))
 
     def pairs_shown(self, factors: np.ndarray) -> np.ndarray:
         """Which of the P held-out pairs each row of factors, (N, F), shows: booleans, (N, P)."""
@@ -140,7 +145,7 @@ class PortraitStyle(ABC):
         """
         wanted = np.asarray(wanted)
         narrowed = [narrow(c, shown_by(c, self.factors), wanted) for c in self.choices]
-        if all(any(value.weight for value in choice.values) for choice in narrowed):
+        if all(choice.possible for choice in narrowed):
             for _ in range(ROUNDS):
                 rows = draw_choices(narrowed, TRIES, rng)
                 shown = self.factors_of(rows)

@@ -4,105 +4,15 @@ Every value's phrase ends in its part's noun, such as "spiky blue hair", but whe
 itself a thing: "a blue turban". So a word that several parts share says which one it is of.
 """
 
-import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 import numpy as np
 
+from sdg.data.portrait_nouns import GRAMMAR, MASS, NOUNS, SPELLINGS, THINGS, Noun, tokens
 from sdg.data.sentences import GROUNDS, OPENINGS, PEOPLE, article
 from sdg.errors import UserError, near
 
-__all__ = ["GRAMMAR", "Words", "article", "tokens"]
-
-GRAMMAR = (
-    "a",
-    "an",
-    "the",
-    "of",
-    "on",
-    "in",
-    "with",
-    "and",
-    "front",
-    "against",
-    "who",
-    "has",
-    "is",
-    "wearing",
-    "wears",
-    "portrait",
-    "picture",
-    "drawing",
-    "person",
-    "character",
-)
-SPELLINGS = {"mustache": "moustache", "gray": "grey", "without": "no", "blonde": "blond"}
-NOUNS = {"accessories": "accessory"}
-MASS = {"hair", "skin", "headwear", "eyewear", "clothing"}
-THINGS = {
-    "jacket",
-    "shirt",
-    "t-shirt",
-    "dress",
-    "hoodie",
-    "coat",
-    "suit",
-    "overalls",
-    "neck",
-    "turban",
-    "beanie",
-    "cap",
-    "hat",
-    "hijab",
-    "sunglasses",
-    "glasses",
-    "eyepatch",
-    "mask",
-    "moustache",
-    "beard",
-    "goatee",
-    "crown",
-    "bun",
-    "buns",
-    "bob",
-    "afro",
-    "mohawk",
-    "braids",
-    "pigtails",
-    "ponytail",
-    "bangs",
-    "twists",
-    "cornrows",
-    "blush",
-    "freckles",
-}
-
-
-def tokens(caption: str) -> list[str]:
-    """The words of a caption in small letters, with one spelling each."""
-    given = re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", caption.lower())
-    return [SPELLINGS.get(word, word) for word in given]
-
-
-class Noun(NamedTuple):
-    """A noun, what it names by itself, and what the words before it name."""
-
-    words: tuple[str, ...]
-    names: tuple[tuple[str, str], ...]
-    before: dict[tuple[str, ...], tuple[str, str]]
-
-    def read(self, words: list[str], at: int) -> tuple[int, list[tuple[str, str]]] | None:
-        """Where the longest phrase that starts there ends, and what it names."""
-        found = []
-        if tuple(words[at : at + len(self.words)]) == self.words:
-            found.append((at + len(self.words), list(self.names)))
-        for phrase, name in self.before.items():
-            if tuple(words[at : at + len(phrase)]) == phrase:
-                if rest := self.read(words, at + len(phrase)):
-                    found.append((rest[0], [name, *rest[1]]))
-        # Of phrases as long, the one that reads more words as one value.
-        return max(found, key=lambda one: (one[0], -len(one[1])), default=None)
+__all__ = ["Words"]
 
 
 class Words:
@@ -160,13 +70,13 @@ class Words:
 
     def describe(self, factors, rng: np.random.Generator, named=None) -> str:
         """Such as "a picture of a person with spiky hair and an open jacket and a sad mouth"."""
-        there = {
+        visible = {
             f: self.factors[f][v] for f, v in zip(self.factors, factors, strict=True) if v >= 0
         }
         if named is None:
-            count = rng.integers(1, len(there) + 1)
-            named = [list(there)[i] for i in rng.permutation(len(there))[:count]]
-        chosen = {factor: value for factor, value in there.items() if factor in named}
+            count = rng.integers(1, len(visible) + 1)
+            named = [list(visible)[i] for i in rng.permutation(len(visible))[:count]]
+        chosen = {factor: value for factor, value in visible.items() if factor in named}
         phrases = [self.phrase(part, chosen) for part in self.parts if part != "background"]
         phrases = [phrases[i] for i in rng.permutation(len(phrases)) if phrases[i]]
         sentence = f"{pick(OPENINGS, rng)}a {pick(PEOPLE, rng)}"
@@ -177,16 +87,16 @@ class Words:
         return article(sentence)
 
     def phrase(self, part: str, chosen: Mapping[str, str]) -> str:
-        """What is said of one part: "spiky blue hair", "no glasses", or nothing."""
+        """The words for one part: "spiky blue hair", "no glasses", or nothing."""
         value, colour = chosen.get(part), chosen.get(f"{part}_colour")
         if value is None and colour is None:
             return ""
         if value == "none":
             return f"no {self.noun_of[part]}"
-        if (part, value) in self.things:
+        noun = self.noun_of[part]
+        words = [value, colour, noun]
+        if value is not None and (part, value) in self.things:
             words, noun = [colour, value], value
-        else:
-            words, noun = [value, colour, self.noun_of[part]], self.noun_of[part]
         phrase = " ".join(word for word in words if word)
         return article(f"a {phrase}") if countable(noun) else phrase
 
@@ -206,17 +116,19 @@ class Words:
         words, at = tokens(caption), 0
         named: dict[str, set[int]] = {}
         while at < len(words):
-            end, names = self.read(caption, words, at)
+            end, names = self.parse_phrase(caption, words, at)
             for factor, value in names:
                 named.setdefault(factor, set()).add(self.factors[factor].index(value))
             at = end
         return named
 
-    def read(self, caption: str, words: list[str], at: int) -> tuple[int, list[tuple[str, str]]]:
+    def parse_phrase(
+        self, caption: str, words: list[str], at: int
+    ) -> tuple[int, list[tuple[str, str]]]:
         """Where the phrase that starts there ends, and what it names."""
-        read = [found for noun in self.nouns if (found := noun.read(words, at))]
-        if read:
-            return max(read, key=lambda one: one[0])
+        phrases = [phrase for noun in self.nouns if (phrase := noun.parse(words, at))]
+        if phrases:
+            return max(phrases, key=lambda phrase: phrase[0])
         if words[at] in GRAMMAR:
             return at + 1, []
         alone = [
@@ -234,10 +146,10 @@ class Words:
         longest = max(end for end, _, _ in alone)
         names = {name: noun for end, noun, name in alone if end == longest}
         if len(names) > 1 or words[at] == "no":
-            phrase = " ".join(words[at:longest])
-            could = [f"'{phrase} {' '.join(noun.words)}'" for noun in names.values()]
+            text = " ".join(words[at:longest])
+            could = [f"'{text} {' '.join(noun.words)}'" for noun in names.values()]
             raise UserError(
-                f"the prompt {caption!r}: '{phrase}' may be of several parts; "
+                f"the prompt {caption!r}: '{text}' may be of several parts; "
                 f"write {' or '.join(could)}."
             )
         return longest, list(names)

@@ -189,7 +189,7 @@ class Portraits(ImageSet):
         rng = np.random.default_rng([self.seed, 1 + index, variant])
         return self.style.describe(self.factors[index], rng, named)
 
-    def class_of(self, index: int) -> str:
+    def class_name(self, index: int) -> str:
         """The class of one image: its expression, or with several styles its artist."""
         factor = self.style.class_factor
         return self.attributes[factor][self.factors[index][list(self.attributes).index(factor)]]

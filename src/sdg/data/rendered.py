@@ -20,10 +20,10 @@ def rendered(file: Path | None, draw: Callable[[], np.ndarray]) -> np.ndarray:
     """
     if file is not None and file.exists():
         return np.load(file, mmap_mode="r")
-    drawn = draw()
+    images = draw()
     if file is None:
-        return drawn
-    save_atomically(file, drawn)
+        return images
+    save_atomically(file, images)
     return np.load(file, mmap_mode="r")
 
 

@@ -42,14 +42,14 @@ def render_all(
         else:
             yield from map_parts(draw, cut, *options)
 
-    def drawn() -> np.ndarray:
+    def render_parts() -> np.ndarray:
         began, images = time.monotonic(), []
-        told = began - EVERY
+        printed = began - EVERY  # when the last line was
         for part in parts():
             images.append(part)
             done, now = min(len(images) * PART, len(rows)), time.monotonic()
             if len(rows) > FEW and (
-                now - told >= (0.5 if sys.stdout.isatty() else EVERY) or done == len(rows)
+                now - printed >= (0.5 if sys.stdout.isatty() else EVERY) or done == len(rows)
             ):
                 left = (now - began) * (len(rows) - done) / done
                 line = f"rendering {what}: {done} of {len(rows)} images, {left:.0f} s left"
@@ -58,7 +58,7 @@ def render_all(
                     end="" if sys.stdout.isatty() and done < len(rows) else "\n",
                     flush=True,
                 )
-                told = now
+                printed = now
         return np.concatenate(images)
 
     if file is None or not file.exists():
@@ -68,4 +68,4 @@ def render_all(
                 f"once{'' if file is None else f', kept in {file}'}",
                 flush=True,
             )
-    return rendered(file, drawn)
+    return rendered(file, render_parts)

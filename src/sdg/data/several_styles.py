@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from sdg.data.portrait_nouns import GRAMMAR, tokens
 from sdg.data.portrait_style import PortraitStyle
-from sdg.data.portrait_words import GRAMMAR, tokens
 from sdg.errors import UserError, near
 
 __all__ = ["SeveralStyles"]
@@ -40,8 +40,8 @@ class SeveralStyles(PortraitStyle):
         self.factors = {factor: tuple(names) for factor, names in values.items()}
         self.choices = ()
         self.held_out_pairs = tuple(dict.fromkeys(p for s in styles for p in s.held_out_pairs))
-        names = list(self.factors)
-        self.columns = [[names.index(factor) for factor in style.factors] for style in styles]
+        columns = {factor: column for column, factor in enumerate(self.factors)}
+        self.columns = [list(map(columns.__getitem__, style.factors)) for style in styles]
         self.places = [self.places_of(style) for style in styles]
         self.width = 1 + max(len(style.choices) for style in styles)
 
@@ -124,11 +124,11 @@ class SeveralStyles(PortraitStyle):
     def describe(self, factors, rng: np.random.Generator, named=None) -> str:
         factors = np.asarray(factors)
         if named is None:
-            there = [
+            visible = [
                 factor for factor, value in zip(self.factors, factors, strict=True) if value >= 0
             ]
-            count = rng.integers(1, len(there) + 1)
-            named = [there[i] for i in rng.permutation(len(there))[:count]]
+            count = rng.integers(1, len(visible) + 1)
+            named = [visible[i] for i in rng.permutation(len(visible))[:count]]
         caption = self.styles[factors[0]].describe(self.in_style(factors, factors[0]), rng, named)
         if ARTIST in named:
             caption += " " + BY[rng.integers(len(BY))].format(self.factors[ARTIST][factors[0]])
@@ -166,22 +166,23 @@ class SeveralStyles(PortraitStyle):
         others = [style for style in self.styles if style.name not in artists]
         refused: list[UserError] = []
         for styles in (theirs, others):
-            read: list[dict] = []
+            named_in_styles: list[dict] = []
             for style in styles:
                 try:
-                    read.append(self.read_by(style, rest))
+                    named_in_styles.append(self.named_in_style(style, rest))
                 except UserError as error:
                     refused.append(error)
-            if read:
-                return named | merged(read)
+            if named_in_styles:
+                return named | merged(named_in_styles)
         raise refused[0]
 
-    def read_by(self, style: PortraitStyle, caption: str) -> dict[str, set[int]]:
+    def named_in_style(self, style: PortraitStyle, caption: str) -> dict[str, set[int]]:
         """What a caption names to one style, as indices of the union."""
-        return {
-            factor: {self.factors[factor].index(style.factors[factor][v]) for v in values}
-            for factor, values in style.all_named(caption).items()
-        }
+        named = {}
+        for factor, values in style.all_named(caption).items():
+            names = [style.factors[factor][value] for value in values]
+            named[factor] = set(map(self.factors[factor].index, names))
+        return named
 
     def credits(self) -> list[str]:
         return [line for style in self.styles for line in style.credits()]

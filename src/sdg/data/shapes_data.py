@@ -1,7 +1,7 @@
 """The embedded shapes as a DataModule."""
 
 from sdg.data import captions
-from sdg.data.datamodule import Data
+from sdg.data.datamodule import Data, loaded
 from sdg.data.shapes import Shapes
 from sdg.errors import integer
 
@@ -22,6 +22,8 @@ class ShapesData(Data):
     """
 
     words = captions.WORDS
+    train: Shapes | None = None
+    held_out: Shapes | None = None
 
     def __init__(
         self,
@@ -42,8 +44,8 @@ class ShapesData(Data):
     def identity(self) -> dict:
         return {
             "data": "shapes-2",
-            "seed": self.held_out.seed,
-            "size": len(self.held_out),
+            "seed": loaded(self.held_out).seed,
+            "size": len(loaded(self.held_out)),
             "resolution": self.resolution,
         }
 

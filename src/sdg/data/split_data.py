@@ -2,11 +2,12 @@
 
 import copy
 import hashlib
+from collections.abc import Sequence
+from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
-from torch.utils.data import Subset
 
-from sdg.data.datamodule import Data
+from sdg.data.datamodule import Data, loaded
 from sdg.data.image_set import ImageSet
 from sdg.errors import UserError, number
 
@@ -19,6 +20,9 @@ class CaptionedData(Data):
     They are in `self.train` and `self.held_out`, two `SplitSubset`s.
     """
 
+    train: "SplitSubset | None" = None
+    held_out: "SplitSubset | None" = None
+
     @property
     def captions(self) -> list[str]:
         """All of them.
@@ -27,8 +31,8 @@ class CaptionedData(Data):
             UserError: they are not known.
         """
         self.setup("predict")
-        parts = (self.train, self.held_out)
-        if not all(part.dataset.knows_captions for part in parts):
+        parts = (loaded(self.train), loaded(self.held_out))
+        if not all(part.has_captions for part in parts):
             raise UserError("training a CLIP needs captions: leave data.captions=true.")
         return [
             caption
@@ -44,44 +48,58 @@ class SplitData(CaptionedData):
     Each image itself decides, so that none changes sides when others are added.
 
     Arguments:
-        images: with `plain`, and the `mark` of each that decides; those with one mark stand on one
-            side.
+        images: with `plain`, and the `split_key` of each that decides; those with one key stand on
+            one side.
         held_out: the share.
     """
 
-    def __init__(self, images, held_out: float, batch_size: int, num_workers: int):
+    train: "SplitSubset"
+    held_out: "SplitSubset"
+
+    def __init__(self, images: Any, held_out: float, batch_size: int, num_workers: int):
         super().__init__(images.resolution, batch_size, num_workers)
         self.images, share = images, number("data.held_out", held_out, 0.001, 0.5)
-        marks = [
-            int.from_bytes(hashlib.sha256(images.mark(i)).digest()[:8], "big")
+        places = [
+            int.from_bytes(hashlib.sha256(images.split_key(i)).digest()[:8], "big")
             for i in range(len(images))
         ]
         bound = share * 2**64
-        if min(marks) >= bound:
-            bound = min(marks) + 1
+        if min(places) >= bound:
+            bound = min(places) + 1
+            key = images.split_key(places.index(min(places))).decode(errors="replace")
             rank_zero_only(print)(
                 f"data.held_out={share:g} of {len(images)} images is none by their names, so one "
-                "is held out: "
-                f"{ascii(images.mark(marks.index(min(marks))).decode(errors='replace'))[1:-1]}. "
+                f"is held out: {ascii(key)[1:-1]}. "
                 "Images that are added later may take its place; a larger share stays as it is."
             )
-        apart = [mark < bound for mark in marks]
+        apart = [place < bound for place in places]
         self.held_out = SplitSubset(images.plain(), [i for i, out in enumerate(apart) if out])
         self.train = SplitSubset(images, [i for i, out in enumerate(apart) if not out])
 
 
-class SplitSubset(Subset, ImageSet):
-    """Some images, with what is known of them."""
+class SplitSubset(ImageSet):
+    """Some images, with what is known of them.
 
-    def __init__(self, images, indices: list[int]):
-        images = copy.copy(images)
-        images.among = indices
-        super().__init__(images, indices)
+    Arguments:
+        images: a data set that fetches a batch at a time, with `knows_captions` and `classes`; with
+            `captions_of` and `labels` where it has these.
+        indices: of those that belong to this part.
+    """
+
+    def __init__(self, images: Any, indices: Sequence[int]):
+        self.dataset, self.indices = copy.copy(images), indices
+        self.dataset.among = indices
         self.classes, self.has_captions = images.classes, images.knows_captions
 
-    def caption(self, index: int, variant: int = 0, named=None) -> str:
-        said = self.dataset.captions_of(self.indices[index])
-        return said[variant % len(said)]
+    def __len__(self) -> int:
+        return len(self.indices)
 
-    def class_of(self, index: int) -> str:
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+        return self.dataset.__getitems__([self.indices[i] for i in indices])
+
+    def caption(self, index: int, variant: int = 0, named=None) -> str:
+        captions = self.dataset.captions_of(self.indices[index])
+        return captions[variant % len(captions)]
+
+    def class_name(self, index: int) -> str:
         return self.dataset.labels[self.indices[index]]

@@ -6,6 +6,7 @@ import io
 import itertools
 import sys
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -57,29 +58,16 @@ class Stream(IterableDataset):
         buffer: int = 1000,
         seed: int = 0,
     ):
-        self.source, self.size, self.resolution, self.batch_size, self.captions = (
-            source,
-            size,
-            resolution,
-            batch_size,
-            captions,
-        )
-        self.crop, self.flip, self.max_broken, self.buffer, self.seed = (
-            crop,
-            flip,
-            integer("data.max_broken", max_broken, 0),
-            integer("data.buffer", buffer, 1),
-            seed,
-        )
-        self.broken = torch.zeros(
-            self.max_broken + 1, dtype=torch.long
-        ).share_memory_()  # marks of files that some worker met, in whatever epoch
-        self.epoch, self.done, self.rank, self.world = (
-            torch.zeros(1, dtype=torch.long).share_memory_(),
-            torch.zeros(1, dtype=torch.long).share_memory_(),
-            0,
-            1,
-        )
+        self.source, self.size, self.resolution = source, size, resolution
+        self.batch_size, self.captions = batch_size, captions
+        self.crop, self.flip, self.seed = crop, flip, seed
+        self.max_broken = integer("data.max_broken", max_broken, 0)
+        self.buffer = integer("data.buffer", buffer, 1)
+        # Digests of the names of files that some worker met, in whatever epoch.
+        self.broken = torch.zeros(self.max_broken + 1, dtype=torch.long).share_memory_()
+        self.epoch = torch.zeros(1, dtype=torch.long).share_memory_()
+        self.done = torch.zeros(1, dtype=torch.long).share_memory_()
+        self.rank, self.world = 0, 1
 
     def __len__(self) -> int:
         """Batches of an epoch, of one process."""
@@ -116,10 +104,12 @@ class Stream(IterableDataset):
             order = np.random.default_rng([self.seed, int(self.epoch), lap])
             parts = [self.source.parts[i] for i in order.permutation(len(self.source.parts))]
             own = parts[reader::readers] if len(parts) >= readers else parts
-            examples = itertools.chain.from_iterable(map(self.source.read, own))
+            examples: Iterator[Example]
+            examples = itertools.chain.from_iterable(map(self.source.examples, own))
             if len(parts) < readers:
                 examples = itertools.islice(examples, reader, None, readers)
-            waiting, empty = [], True
+            waiting: list[Example] = []
+            empty = True
             for example in examples:
                 empty = False
                 if len(waiting) < self.buffer:
@@ -142,7 +132,7 @@ class Stream(IterableDataset):
         for example in examples:
             try:
                 with Image.open(io.BytesIO(example.file)) as image:
-                    found = pixels(image, self.resolution, self.crop, self.flip)
+                    decoded = pixels(image, self.resolution, self.crop, self.flip)
                 if self.captions and not example.captions:
                     raise ValueError("it has no caption")
             except Exception as error:  # pillow raises many kinds
@@ -166,7 +156,7 @@ class Stream(IterableDataset):
                     ) from error
                 continue
             barren = 0
-            yield found, example.captions
+            yield decoded, example.captions
 
     def note(self, name: str) -> bool:
         """Marks a file as one that cannot be used; whether that is new.
@@ -198,13 +188,21 @@ class Stream(IterableDataset):
         return other
 
 
-def collated(read: list[tuple[torch.Tensor, list[str]]], captions: bool) -> dict:
-    batch = {"image": torch.stack([image for image, _ in read])}
+def collated(
+    examples: Sequence[tuple[torch.Tensor, list[str]]], with_captions: bool
+) -> dict[str, Any]:
+    """A batch of images and captions, one caption of each image's own."""
+    batch: dict[str, Any] = {"image": torch.stack([image for image, _ in examples])}
     return (
-        batch | {"caption": [said[int(torch.randint(len(said), ()))] for _, said in read]}
-        if captions
+        batch | {"caption": [one_of(captions) for _, captions in examples]}
+        if with_captions
         else batch
     )
+
+
+def one_of(captions: Sequence[str]) -> str:
+    """One caption at random, from torch's generator."""
+    return captions[int(torch.randint(len(captions), ()))]
 
 
 class InMemoryDataset(ImageSet):
@@ -227,16 +225,17 @@ class InMemoryDataset(ImageSet):
         self.images = torch.stack(
             [((image + 1) * 127.5).round().to(torch.uint8) for image, _ in kept]
         )
-        self.said, self.has_captions = [captions for _, captions in kept], stream.captions
+        self.captions, self.has_captions = [captions for _, captions in kept], stream.captions
 
     def caption(self, index: int, variant: int = 0, named=None) -> str:
-        return self.said[index][variant % len(self.said[index])]
+        captions = self.captions[index]
+        return captions[variant % len(captions)]
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitems__(self, indices: Sequence[int]) -> dict:
-        batch = {"image": self.images[list(indices)].float().div(127.5).sub(1)}
-        return (
-            batch | {"caption": [self.said[i][0] for i in indices]} if self.has_captions else batch
-        )
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
+        batch: dict[str, Any] = {"image": self.images[list(indices)].float().div(127.5).sub(1)}
+        if self.has_captions:
+            batch["caption"] = [self.captions[i][0] for i in indices]
+        return batch

@@ -2,14 +2,18 @@
 
 import hashlib
 from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 from torch.utils.data import DataLoader
 
-from sdg.data.datamodule import Data
+from sdg.data.datamodule import Data, loaded
+from sdg.data.hub_source import Hub
 from sdg.data.image import CROPS
 from sdg.data.loader import Resumable
-from sdg.data.sources import Hub, Tars
+from sdg.data.sources import Example, Source
 from sdg.data.stream import InMemoryDataset, Stream
+from sdg.data.tar_source import Tars
 from sdg.errors import UserError, choice, integer
 
 __all__ = ["HubData", "TarData"]
@@ -24,6 +28,9 @@ class Streamed(Data):
         resolution, captions, crop, flip, max_broken, buffer: as of `Stream`.
         seed: of the order.
     """
+
+    train: Stream | None = None
+    held_out: InMemoryDataset | None = None
 
     def __init__(
         self,
@@ -40,11 +47,9 @@ class Streamed(Data):
         num_workers: int = 0,
     ):
         super().__init__(resolution, batch_size, num_workers)
-        self.count, self.size = (
-            integer("data.held_out", held_out, 1),
-            integer("data.size", size, batch_size),
-        )
-        self.options = {
+        self.count = integer("data.held_out", held_out, 1)
+        self.size = integer("data.size", size, batch_size)
+        self.options: dict[str, Any] = {
             "captions": captions,
             "crop": choice("data.crop", crop, CROPS),
             "flip": choice("data.flip", flip, (False, True)),
@@ -54,7 +59,7 @@ class Streamed(Data):
         }
 
     @abstractmethod
-    def parts(self) -> tuple:
+    def parts(self) -> tuple[Source, Sequence[Example]]:
         """The source of training examples, and the held-out ones."""
 
     @property
@@ -71,22 +76,23 @@ class Streamed(Data):
             self.held_out = InMemoryDataset(apart, self.train)
 
     def skipped_report(self) -> list[str]:
-        return (
-            [f"{self.train.count} files could not be used and were skipped; they are named above."]
-            if self.train.count
-            else []
-        )
+        count = loaded(self.train).count
+        if not count:
+            return []
+        return [f"{count} files could not be used and were skipped; they are named above."]
 
     def identity(self) -> dict:
+        images = loaded(self.held_out).images
         return {
             "data": "stream",
-            "images": hashlib.sha256(self.held_out.images.numpy().tobytes()).hexdigest(),
+            "images": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
             "resolution": self.resolution,
         }
 
     def train_dataloader(self) -> DataLoader:
-        self.train.world, self.train.rank = self.place()
-        return Resumable(self.train, self.epoch, batch_size=None, **self.loading())
+        stream = loaded(self.train)
+        stream.world, stream.rank = self.place()
+        return Resumable(stream, self.epoch, batch_size=None, **self.loading())
 
 
 class TarData(Streamed):
@@ -102,7 +108,7 @@ class TarData(Streamed):
         super().__init__(**options)
         self.urls, self.held_out_urls = urls, held_out_urls
 
-    def parts(self) -> tuple:
+    def parts(self) -> tuple[Source, Sequence[Example]]:
         if self.held_out_urls is None:
             return Tars(self.urls).split(self.count)
         return Tars(self.urls), Tars(self.held_out_urls).first(self.count)
@@ -127,17 +133,11 @@ class HubData(Streamed):
         **settings,
     ):
         super().__init__(**settings)
-        self.name, self.split, self.held_out_split, self.hub = (
-            name,
-            split,
-            held_out_split,
-            {"streaming": streaming, **(options or {})},
-        )
+        self.dataset, self.split, self.held_out_split = name, split, held_out_split
+        self.hub: dict[str, Any] = {"streaming": streaming, **(options or {})}
 
-    def parts(self) -> tuple:
-        source = Hub(self.name, self.split, **self.hub)
-        return (
-            source.split(self.count)
-            if self.held_out_split is None
-            else (source, Hub(self.name, self.held_out_split, **self.hub).first(self.count))
-        )
+    def parts(self) -> tuple[Source, Sequence[Example]]:
+        source = Hub(self.dataset, self.split, **self.hub)
+        if self.held_out_split is None:
+            return source.split(self.count)
+        return source, Hub(self.dataset, self.held_out_split, **self.hub).first(self.count)

@@ -1,5 +1,8 @@
 """Data sets of torchvision as DataModules."""
 
+from typing import Any
+
+from sdg.data.datamodule import loaded
 from sdg.data.known import TorchvisionDataset
 from sdg.data.split_data import CaptionedData, SplitSubset
 from sdg.errors import choice
@@ -32,17 +35,16 @@ class TorchvisionData(CaptionedData):
     ):
         super().__init__(resolution, batch_size, num_workers)
         self.name, self.download = name, choice("data.download", download, (False, True))
-        self.options, self.augmented = (
-            {
-                "name": name,
-                "root": root,
-                "category": category,
-                "resolution": resolution,
-                "captions": captions,
-                "max_broken": max_broken,
-            },
-            {"crop": crop, "flip": flip},
-        )
+        self.category = category
+        self.options: dict[str, Any] = {
+            "name": name,
+            "root": root,
+            "category": category,
+            "resolution": resolution,
+            "captions": captions,
+            "max_broken": max_broken,
+        }
+        self.augmentation: dict[str, Any] = {"crop": crop, "flip": flip}
 
     def prepare_data(self) -> None:
         for train in (True, False):  # once, on one process of each machine
@@ -50,26 +52,21 @@ class TorchvisionData(CaptionedData):
 
     def setup(self, stage: str) -> None:
         if self.held_out is None:
-            alone = {"download": self.download and self.trainer is None}
-            train, held_out = (
-                TorchvisionDataset(train=True, **self.augmented, **alone, **self.options),
-                TorchvisionDataset(train=False, **alone, **self.options),
-            )
-            self.train, self.held_out = (
-                SplitSubset(train, range(len(train))),
-                SplitSubset(held_out, range(len(held_out))),
-            )
+            options = self.options | {"download": self.download and self.trainer is None}
+            train = TorchvisionDataset(train=True, **self.augmentation, **options)
+            held_out = TorchvisionDataset(train=False, **options)
+            self.train = SplitSubset(train, range(len(train)))
+            self.held_out = SplitSubset(held_out, range(len(held_out)))
         super().setup(stage)
 
     def skipped_report(self) -> list[str]:
-        return [
-            told for part in (self.train, self.held_out) if (told := part.dataset.skipped_report())
-        ]
+        parts = (loaded(self.train), loaded(self.held_out))
+        return [report for part in parts if (report := part.dataset.skipped_report())]
 
     def identity(self) -> dict:
         return {
             "data": self.name,
-            "category": self.options["category"] if self.name == "lsun" else None,
-            "size": len(self.held_out),
+            "category": self.category if self.name == "lsun" else None,
+            "size": len(loaded(self.held_out)),
             "resolution": self.resolution,
         }

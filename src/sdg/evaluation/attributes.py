@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import compress
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from sdg.metrics.alignment import Alignment, hits, shares
 from sdg.metrics.layout import centres
 from sdg.metrics.reading import Reading, shows
 from sdg.metrics.retrieval import Retrieval
+from sdg.models.judge import Reading as Judgement
 
 __all__ = ["Attributes", "condition_factors"]
 
@@ -38,7 +40,8 @@ class Attributes(torch.nn.Module):
         group: Tensor,
     ):
         super().__init__()
-        self.judge, self.reader, self.group = networks.judge, networks.reader, group
+        self.networks, self.group = networks, group
+        self.judge, self.reader = networks.judge, networks.reader
         self.held_out, self.values = held_out, held_out.attributes
         self.names = list(self.values)
         self.wanted = condition_factors(conditions, 1, held_out)
@@ -49,7 +52,7 @@ class Attributes(torch.nn.Module):
             self.distinct_wanted = distinct.index_copy(0, group, self.wanted)
             self.retrieval, self.judge_alignment = Retrieval(), Alignment(self.names)
 
-    def factors(self, images: Tensor, judgement) -> tuple[Tensor, Reading | None]:
+    def factors(self, images: Tensor, judgement: Judgement | None) -> tuple[Tensor, Reading | None]:
         """The attributes that images show, integers (B, factors), and the reader's reading.
 
         They are read by rendering, else by the judge.
@@ -59,7 +62,7 @@ class Attributes(torch.nn.Module):
             judgement: the judge's, of these images; None without a judge.
         """
         if self.reader is None:
-            return judgement.guesses(), None
+            return self.networks.factors(images, judgement), None
         reading = self.reader.infer(images)
         return reading.factors, reading
 
@@ -84,14 +87,14 @@ class Attributes(torch.nn.Module):
                 row[name] = self.values[name][value] if value >= 0 else ""
             row["all"] = int(all_right[k]) if any_asked[k] else None
             row["missed"] = " ".join(compress(self.names, missed[k]))
-        if reading is None:
+        if reading is None or self.reader is None:
             return
         shown = shows(reading, wanted, self.reader.threshold).tolist()
         for row, residual, all_shown in zip(rows, reading.residual.tolist(), shown, strict=True):
             row["residual"] = round(residual, 5)
             row["shows"] = None if row["all"] is None else int(all_shown)
 
-    def update_judge(self, judgement, index: Tensor, rows: list[dict]) -> None:
+    def update_judge(self, judgement: Judgement, index: Tensor, rows: list[dict]) -> None:
         """Adds what the judge reads: attributes, how likely every prompt is, the object's place."""
         samples, device = index.cpu(), judgement.mask.device
         self.judge_alignment.update(judgement.guesses(), self.wanted[samples].to(device))
@@ -112,16 +115,16 @@ class Attributes(torch.nn.Module):
             real_guesses: the judge's on held-out images, integers (R, factors); None without a
                 judge.
         """
-        figures = {"alignment": self.alignment.compute()}
+        figures: dict[str, Any] = {"alignment": self.alignment.compute()}
         if (self.unwanted >= 0).any():
             figures["against"] = self.against.compute()
-        if self.judge:
+        if real_guesses is not None:
             figures["judge_ceiling"] = self.judge_ceiling(real_guesses)
             if self.reader:
                 figures["alignment_judge"] = self.judge_alignment.compute()
             if self.can_retrieve():
-                among = {"among": len(self.distinct_wanted)}
-                figures["retrieval_judge"] = self.retrieval.compute() | among
+                ranks: dict[str, float] = self.retrieval.compute()
+                figures["retrieval_judge"] = ranks | {"among": len(self.distinct_wanted)}
         return figures
 
     def judge_ceiling(self, guesses: Tensor) -> dict[str, float | None]:
@@ -142,7 +145,7 @@ def condition_factors(conditions: Sequence[Mapping[str, str]], sign: int, held_o
     """
     rows = []
     for condition in conditions:
-        parts = []
+        parts: list[tuple[str, float]] = []
         for kind in ("text", "class"):
             if kind in condition:
                 parts += parse_weighted_prompt(condition[kind])

@@ -1,17 +1,19 @@
 """Distances between samples and held-out images in the features of networks."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import MetricCollection
+from torch.nn import ModuleDict
+from torchmetrics import Metric, MetricCollection
 
 from sdg.evaluation.networks import Networks
 from sdg.io.digest import content
 from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, enough
 from sdg.metrics.reference import real_features
 
-__all__ = ["FeatureDistances", "figure_names"]
+__all__ = ["FeatureDistances", "collections", "figure_names"]
 
 
 class FeatureDistances(torch.nn.Module):
@@ -54,7 +56,7 @@ class FeatureDistances(torch.nn.Module):
     def prepare(self, device: torch.device) -> None:
         """Makes the metrics, of the real images that were read."""
         for name in self.networks.weight_files():
-            metrics = {"diversity": Diversity()}
+            metrics: dict[str, Metric | MetricCollection] = {"diversity": Diversity()}
             if self.compares:
                 features = self.real[name]["features"]
                 metrics["frechet"] = Frechet(features)
@@ -70,15 +72,22 @@ class FeatureDistances(torch.nn.Module):
             index: of the samples, integers (B,).
             group: the number of each one's condition among the distinct ones, integers (B,).
         """
-        for name, metrics in self.metrics.items():
+        for name, metrics in collections(self.metrics):
             metrics.update(features[name], index, group)
 
     def compute(self) -> dict:
         """The figures over all ranks."""
-        figures = {}
-        for name, metrics in self.metrics.items():
+        figures: dict[str, Any] = {}
+        for name, metrics in collections(self.metrics):
             figures |= figure_names(name, metrics.compute())
         return figures
+
+
+def collections(metrics: ModuleDict) -> Iterator[tuple[str, MetricCollection]]:
+    """{network: its metrics}, item by item."""
+    for name, part in metrics.items():
+        if isinstance(part, MetricCollection):
+            yield name, part
 
 
 def figure_names(network: str, computed: dict) -> dict:

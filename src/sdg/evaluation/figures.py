@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -35,11 +36,8 @@ def figures(
         computed: what metrics over all ranks gave.
         draws: resamplings for an interval.
     """
-    costs = [row["cost"] for row in table]
-    cost = {name: sum(c[name] for c in costs) / len(costs) for name in costs[0]} | {
-        "peak_memory": max(c["peak_memory"] for c in costs)
-    }
-    found = {
+    cost = mean_cost([row["cost"] for row in table])
+    found: dict[str, Any] = {
         "gamma": gamma,
         "num_samples": len(table),
         "num_prompts": len(set(conditions)),
@@ -73,12 +71,12 @@ def figures(
         groups = [row[kind] for row in table]
         parts: dict = {"agreement": {}, "agreement_interval": {}}
         for factor in factors:
-            there = [row for row in table if row[f"{kind}_{factor}"] is not None]
-            if there:
-                same = torch.tensor([float(row[f"{kind}_{factor}"]) for row in there])
+            compared = [row for row in table if row[f"{kind}_{factor}"] is not None]
+            if compared:
+                same = torch.tensor([float(row[f"{kind}_{factor}"]) for row in compared])
                 parts["agreement"][factor] = same.mean().item()
                 parts["agreement_interval"][factor] = bootstrap_interval(
-                    same, [row[kind] for row in there], draws
+                    same, [row[kind] for row in compared], draws
                 )
         if f"{kind}_mask_iou" in table[0]:
             overlap = column(f"{kind}_mask_iou")
@@ -95,6 +93,15 @@ def figures(
             torch.stack([column("x"), column("y")], 1), list(conditions)
         )
     return found
+
+
+def mean_cost(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The cost of a sample: the mean of each figure, of memory the largest."""
+    means = {}
+    for name in costs[0]:
+        values = [cost[name] for cost in costs]
+        means[name] = max(values) if name == "peak_memory" else sum(values) / len(values)
+    return means
 
 
 def report(metrics: Mapping) -> None:

@@ -41,7 +41,7 @@ def draw_grid(
     shown = list(first)
     for image, condition in zip(images, conditions, strict=False):
         shown.append((image, " + ".join(condition.values())))
-    labelled_grid(file, *zip(*shown, strict=True), title=title)
+    labelled_grid(file, [image for image, _ in shown], [label for _, label in shown], title)
 
 
 def condition_rows(

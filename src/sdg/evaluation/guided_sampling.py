@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytorch_lightning as pl
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from sdg.data.requests import Request
 from sdg.diffusion.sampler import Step
@@ -23,6 +23,23 @@ from sdg.similarity.similarity import Similarity
 __all__ = ["GuidedSampling"]
 
 
+class Batches(Dataset):
+    """The requests of each batch.
+
+    Arguments:
+        batches: the indices of each.
+    """
+
+    def __init__(self, requests: Sequence[Request], batches: Sequence[Sequence[int]]):
+        self.requests, self.batches = requests, batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, index: int) -> list[Request]:
+        return [self.requests[i] for i in self.batches[index]]
+
+
 class GuidedSampling(pl.LightningModule):
     """Draws an image for every request and writes it at once.
 
@@ -36,7 +53,7 @@ class GuidedSampling(pl.LightningModule):
         guidance: how the similarity steers.
         similarity: of the whole run; None for an unguided one.
         requests: of the run.
-        drawn: the run's folder, which gets the images and knows what is there.
+        store: of the run's samples, which gets the images and knows those that are drawn.
         start: an image (3, H, W) that every sample starts from; None is pure noise.
         strength: how far from it.
         trajectory: how many samples of the first batch to follow from noise to image.
@@ -49,7 +66,7 @@ class GuidedSampling(pl.LightningModule):
         guidance: Guidance,
         similarity: Similarity | None,
         requests: Sequence[Request],
-        drawn: SampleStore,
+        store: SampleStore,
         start: Tensor | None = None,
         strength: float = 1.0,
         trajectory: int = 0,
@@ -59,7 +76,7 @@ class GuidedSampling(pl.LightningModule):
         self.guidance, self.similarity = guidance, similarity
         # Named here, they move to the device with this module.
         self.denoiser, self.encoder = pipeline.denoiser, pipeline.encoder
-        self.requests, self.drawn = requests, drawn
+        self.requests, self.store = requests, store
         self.start, self.strength, self.trajectory = start, strength, trajectory
         self.steps = len(
             steps_taken(self.denoiser.schedule, sampler, 1.0 if start is None else strength)
@@ -69,16 +86,14 @@ class GuidedSampling(pl.LightningModule):
     def setup(self, stage: str) -> None:
         # What the first process finds is what all go by. Not in on_predict_start, which a process
         # without a batch never reaches.
-        missing = self.trainer.strategy.broadcast(self.drawn.missing())
+        missing = self.trainer.strategy.broadcast(self.store.missing())
         self.batches = missing[self.trainer.global_rank :: self.trainer.world_size]
-        every = -(-len(self.drawn.batches) // self.trainer.world_size)
+        every = -(-len(self.store.batches) // self.trainer.world_size)
         self.done = (every - len(self.batches)) * self.steps
         self.progress.begin(every * self.steps, self.done, self.trainer.is_global_zero)
 
     def predict_dataloader(self) -> DataLoader:
-        return DataLoader(
-            [[self.requests[i] for i in batch] for batch in self.batches], batch_size=None
-        )
+        return DataLoader(Batches(self.requests, self.batches), batch_size=None)
 
     def predict_step(self, batch: list[Request], index: int) -> list[int]:
         began = time.perf_counter()
@@ -87,7 +102,7 @@ class GuidedSampling(pl.LightningModule):
         self.pipeline.device = self.device
         guide = self.pipeline.guide(self.guidance, self.similarity, (), batch, self.sampler)
         followed = (
-            Trajectory(self.drawn.folder) if self.trajectory and batch[0].index == 0 else None
+            Trajectory(self.store.folder) if self.trajectory and batch[0].index == 0 else None
         )
 
         def on_step(done: int, step: Step) -> None:
@@ -116,19 +131,19 @@ class GuidedSampling(pl.LightningModule):
 
     def networks(self) -> dict[str, Network]:
         """What is metered."""
-        found = {"denoiser": Network(self.denoiser.network, lambda x: self.denoiser(x, 0)[0])}
-        if self.encoder:
-            found["encoder"] = Network(
-                self.encoder.tower,
-                lambda x: (
-                    self.encoder.encode(x, torch.zeros(1, dtype=torch.long, device=x.device)).z
-                ),
-                "denoiser" if self.encoder.reads_estimate else None,
-            )
-        return found
+        networks = {"denoiser": Network(self.denoiser.network, lambda x: self.denoiser(x, 0)[0])}
+        encoder = self.encoder
+        if encoder:
+
+            def embedding(x: Tensor) -> Tensor:
+                return encoder.encode(x, torch.zeros(1, dtype=torch.long, device=x.device)).z
+
+            inside = "denoiser" if encoder.reads_estimate else None
+            networks["encoder"] = Network(encoder.tower, embedding, inside)
+        return networks
 
     def write(self, batch: list[Request], images: Tensor, cost: dict[str, float]) -> None:
-        self.drawn.add(
+        self.store.add(
             to_uint8(images),
             [
                 {

@@ -28,6 +28,7 @@ from sdg.evaluation.store import SampleStore
 from sdg.io.files import write_whole
 from sdg.metrics.perceptual import Perceptual, pairs_within
 from sdg.metrics.sample_metric import SampleMetric
+from sdg.models.clip import CLIP
 from sdg.report.pages import run_page
 
 __all__ = ["Evaluation"]
@@ -79,11 +80,14 @@ class Evaluation(pl.LightningModule):
         self.held_out, self.reference_images = data.held_out, dict(references)
         self.conditions = [dict(request.conditions) for request in requests]
         self.group = condition_numbers(self.conditions)
-        self.own_metrics = torch.nn.ModuleDict(metrics or {})
+        self.metric_modules = torch.nn.ModuleDict(metrics or {})  # so that they move to the device
+        self.own_metrics = dict(metrics or {})
         self.networks = Networks(options, self.held_out, self.conditions)
         self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
         self.networks.check_resolution(resolution)
-        self.attributes = self.references = self.prompt_images = None
+        self.attributes: Attributes | None = None
+        self.references: References | None = None
+        self.prompt_images: PromptImages | None = None
         if self.networks.reads_attributes:
             self.attributes = Attributes(self.networks, self.held_out, self.conditions, self.group)
             self.references = References(
@@ -91,8 +95,10 @@ class Evaluation(pl.LightningModule):
             )
         self.features = FeatureDistances(self.networks, data, options, len(self.conditions))
 
-    def of(self, store: SampleStore, unguided: Mapping[int, Path] | None = None) -> "Evaluation":
-        """This evaluation, of that run.
+    def of_samples(
+        self, store: SampleStore, unguided: Mapping[int, Path] | None = None
+    ) -> "Evaluation":
+        """This evaluation, for the samples of a run.
 
         Arguments:
             store: the run's samples.
@@ -109,30 +115,37 @@ class Evaluation(pl.LightningModule):
                 self.features.read_real(self.device)
             self.trainer.strategy.barrier()
         self.features.prepare(self.device)
-        rendered = self.features.compares and self.attributes and self.can_render_prompts()
-        if rendered and self.features.real:
-            self.prompt_images = PromptImages(
-                self.networks, self.held_out, self.attributes.wanted, self.features.real
-            ).to(self.device)
+        if self.features.compares and self.attributes:
+            wanted = self.attributes.wanted
+            if self.can_render_prompts(wanted) and self.features.real:
+                prompt_images = PromptImages(
+                    self.networks, self.held_out, wanted, self.features.real
+                )
+                self.prompt_images = prompt_images.to(self.device)
         if self.references:
             self.references.prepare(self.networks, self.device)
-        self.sentences = self.encoded_sentences() if self.networks.clip else {}
+        clip = self.networks.clip
+        self.sentences = self.encoded_sentences(clip) if clip else {}
         self.rows: list[dict] = []
 
-    def can_render_prompts(self) -> bool:
-        """Whether prompts name anything, and each something that a real image can show."""
-        reason = unrenderable(self.attributes.wanted, self.held_out)
+    def can_render_prompts(self, wanted: Tensor) -> bool:
+        """Whether prompts name anything, and each something that a real image can show.
+
+        Arguments:
+            wanted: the factors that they name, integers (N, factors), −1 for none.
+        """
+        reason = unrenderable(wanted, self.held_out)
         if reason and self.trainer.is_global_zero:
             print(f"{reason} Distances to real images of the same prompts are left out.")
         return reason is None
 
-    def encoded_sentences(self) -> dict[str, Tensor]:
+    def encoded_sentences(self, clip: CLIP) -> dict[str, Tensor]:
         """{sentence: its embedding by CLIP} of all conditions."""
         texts = [condition["text"] for condition in self.conditions if "text" in condition]
         sentences = list(dict.fromkeys(primary_prompt(text) for text in texts))
         if not sentences:
             return {}
-        return dict(zip(sentences, self.networks.clip.encode_text(sentences), strict=True))
+        return dict(zip(sentences, clip.encode_text(sentences), strict=True))
 
     def test_dataloader(self) -> list[DataLoader]:
         """This rank's parts of the samples, and of the pairs of samples of one condition."""
@@ -145,15 +158,17 @@ class Evaluation(pl.LightningModule):
 
     @torch.no_grad()
     def test_step(self, index: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if dataloader_idx:
+        if dataloader_idx and self.lpips:
             first, second = (self.store.read(side.tolist()).to(self.device) for side in index.T)
             self.lpips.update(first, second)
             return
         images = self.store.read(index.tolist()).to(self.device)
         group = self.group[index.cpu()].to(self.device)
         rows, features = [{"index": i} for i in index.tolist()], {}
-        if self.attributes:
-            features = self.measure_attributes(images, index, rows)
+        if self.attributes and self.references:
+            features = self.measure_attributes(
+                self.attributes, self.references, images, index, rows
+            )
         if self.networks.clip:
             features["clip"] = self.networks.clip.encode_image(images)
             if self.sentences:
@@ -168,17 +183,22 @@ class Evaluation(pl.LightningModule):
         self.rows += rows
 
     def measure_attributes(
-        self, images: Tensor, index: Tensor, rows: list[dict]
+        self,
+        attributes: Attributes,
+        references: References,
+        images: Tensor,
+        index: Tensor,
+        rows: list[dict],
     ) -> dict[str, Tensor]:
         """Measures what images show, beside conditions and references; the judge's features."""
         judgement = self.networks.judge(images) if self.networks.judge else None
-        factors, reading = self.attributes.factors(images, judgement)
-        self.attributes.update(factors, reading, index, rows)
-        self.references.add_agreement(factors, index, rows)
+        factors, reading = attributes.factors(images, judgement)
+        attributes.update(factors, reading, index, rows)
+        references.add_agreement(factors, index, rows)
         if judgement is None:
             return {}
-        self.attributes.update_judge(judgement, index, rows)
-        self.references.add_overlap(judgement.mask > 0, index, rows)
+        attributes.update_judge(judgement, index, rows)
+        references.add_overlap(judgement.mask > 0, index, rows)
         return {"judge": judgement.features}
 
     def add_similarity(self, embeddings: Tensor, index: Tensor, rows: list[dict]) -> None:
@@ -194,7 +214,7 @@ class Evaluation(pl.LightningModule):
             row["similarity"] = round(cosine, 4)
 
     def on_test_epoch_end(self) -> None:
-        computed = {}
+        computed: dict[str, Any] = {}
         if self.attributes:
             judged = self.features.real["judge"]["guesses"] if self.networks.judge else None
             computed |= self.attributes.compute(judged)

@@ -12,6 +12,10 @@ from sdg.metrics.features import enough
 from sdg.metrics.imagenet import ImageNet, weights_file
 from sdg.metrics.inception import Inception
 from sdg.metrics.readers import choose_reader
+from sdg.metrics.reading import Reader
+from sdg.models.clip import CLIP
+from sdg.models.judge import Judge
+from sdg.models.judge import Reading as Judgement
 from sdg.models.registry import load_clip, load_judge
 
 __all__ = ["Networks", "uses_imagenet"]
@@ -36,7 +40,11 @@ class Networks(torch.nn.Module):
     def __init__(self, options: Any, held_out, conditions: Sequence[Mapping[str, str]]):
         super().__init__()
         self.options = options
-        self.judge = self.reader = self.clip = self.inception = self.imagenet = None
+        self.judge: Judge | None = None
+        self.reader: Reader | None = None
+        self.clip: CLIP | None = None
+        self.inception: Inception | None = None
+        self.imagenet: ImageNet | None = None
         if options.judge and held_out.attributes:
             self.judge = load_judge(options.judge)
         if choice("eval.reading", options.reading, (True, False)):
@@ -74,6 +82,21 @@ class Networks(torch.nn.Module):
         """Whether something reads attributes."""
         return bool(self.judge or self.reader)
 
+    def factors(self, images: Tensor, judgement: Judgement | None) -> Tensor:
+        """The attributes that images show, integers (B, factors).
+
+        They are read by rendering, else by the judge.
+
+        Arguments:
+            images: (B, 3, H, W) in [-1, 1].
+            judgement: the judge's, of these images; None without a judge.
+        """
+        if self.reader:
+            return self.reader.infer(images).factors
+        if judgement is None:
+            raise ValueError("nothing reads attributes")
+        return judgement.guesses()
+
     def weight_files(self) -> dict[str, str]:
         """{network in whose features sets of images are compared: the file of its weights}."""
         files = {}
@@ -93,12 +116,14 @@ class Networks(torch.nn.Module):
         Arguments:
             images: (B, 3, H, W) in [-1, 1].
         """
-        if name == "judge":
+        if name == "judge" and self.judge:
             judgement = self.judge(images)
             return {"features": judgement.features, "guesses": judgement.guesses()}
-        if name == "clip":
+        if name == "clip" and self.clip:
             return {"features": self.clip.encode_image(images)}
         network = self.imagenet if name == "imagenet" else self.inception
+        if network is None:
+            raise KeyError(name)
         return {"features": network(images)}
 
     def features(self, name: str, images: Tensor) -> Tensor:

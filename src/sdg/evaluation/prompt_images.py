@@ -8,10 +8,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MeanMetric, Metric, MetricCollection
 
 from sdg.errors import UserError
-from sdg.evaluation.features import figure_names
+from sdg.evaluation.features import collections, figure_names
 from sdg.evaluation.networks import Networks
 from sdg.metrics.features import Frechet, Kernel, SamePrompts
 from sdg.metrics.reading import shows
@@ -41,6 +41,7 @@ class PromptImages(torch.nn.Module):
         self.distances, self.same_prompts = torch.nn.ModuleDict(), torch.nn.ModuleDict()
         for name, outputs in real.items():
             features = outputs["features"]
+            metrics: dict[str, Metric | MetricCollection]
             metrics = {"frechet": Frechet(features), "kernel": Kernel(features)}
             self.distances[name] = MetricCollection(metrics)
             self.same_prompts[name] = SamePrompts()
@@ -64,20 +65,26 @@ class PromptImages(torch.nn.Module):
             wanted = wanted.to(device)
             shown = shows(reader.infer(images), wanted, reader.threshold)
             self.shown.update(shown.float(), weight=(wanted >= 0).any(1).float())
-        for name, metrics in self.distances.items():
+        for name, metrics in collections(self.distances):
             real = self.networks.features(name, images)
             metrics.update(real, index, group)
             other = self.networks.features(name, others)
-            self.same_prompts[name].update(features[name], real, other, index)
+            self.same(name).update(features[name], real, other, index)
+
+    def same(self, network: str) -> SamePrompts:
+        """The distances of equally many samples and real images, in one network's features."""
+        metric = self.same_prompts[network]
+        assert isinstance(metric, SamePrompts)
+        return metric
 
     def compute(self) -> dict:
         """The figures over all ranks."""
         figures = {}
-        for name, metrics in self.distances.items():
+        for name, metrics in collections(self.distances):
             for key, value in figure_names(name, metrics.compute()).items():
                 figures[f"{key}_real"] = value
             key = "fid" if name == "inception" else f"frechet_{name}"
-            samples, real = self.same_prompts[name].compute()
+            samples, real = self.same(name).compute()
             figures[f"{key}_prompts"], figures[f"{key}_prompts_real"] = samples, real
         if self.networks.reader:
             figures["shows_real"] = self.shown.compute().item()

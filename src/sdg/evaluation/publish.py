@@ -47,12 +47,13 @@ def publish(
 
         for file in pictures:
             logger.log_image(file.stem, [str(file)])
-        with open(folder / table, newline="") as file:
-            head, *rows = csv.reader(file)
+        with open(folder / table, newline="") as text:
+            head, *rows = csv.reader(text)
+        columns = map(typed, zip(*rows, strict=True))
         logger.log_table(
             Path(table).stem,
             columns=head,
-            data=list(zip(*map(typed, zip(*rows, strict=True)), strict=True)),
+            data=[list(row) for row in zip(*columns, strict=True)],
         )
         if (folder / "report.html").is_file():
             logger.experiment.log(

@@ -38,8 +38,7 @@ class References:
             return
         images = torch.stack(list(self.images.values())).to(device)
         judgement = networks.judge(images) if networks.judge else None
-        reader = networks.reader
-        factors = reader.infer(images).factors if reader else judgement.guesses()
+        factors = networks.factors(images, judgement)
         self.factors = dict(zip(self.images, factors, strict=True))
         if judgement:
             self.masks = dict(zip(self.images, judgement.mask > 0, strict=True))

@@ -30,12 +30,15 @@ class SampleStore:
         size: number of samples.
         batch_size: of all batches but the last. A resumed run has the same batches, so that it
             draws the same bytes.
-        mark: the run's `fingerprint`.
+        fingerprint: the run's; samples of a run with another are not these.
         kind: of `sdg.report.pictures`: how images are stored.
     """
 
-    def __init__(self, folder: Path, size: int, batch_size: int, mark: str, kind: str = "folder"):
-        self.folder, self.mark, self.pictures = Path(folder), mark, Pictures(Path(folder), kind)
+    def __init__(
+        self, folder: Path, size: int, batch_size: int, fingerprint: str, kind: str = "folder"
+    ):
+        self.folder, self.fingerprint = Path(folder), fingerprint
+        self.pictures = Pictures(Path(folder), kind)
         self.batches = [
             list(range(start, min(start + batch_size, size)))
             for start in range(0, size, batch_size)
@@ -51,12 +54,11 @@ class SampleStore:
             UserError: the folder holds pictures of another run, or of none.
         """
         rows, images = self.folder / "rows", self.pictures.place
-        told = rows / "run.json"
-        if told.is_file():
+        if self.recorded.is_file():
             if anew:
                 shutil.rmtree(rows)
                 shutil.rmtree(images, ignore_errors=True)
-            elif json.loads(told.read_text())["fingerprint"] != self.mark:
+            elif not self.is_own():
                 raise UserError(
                     f"{self.folder} holds the samples of another run, whose settings, prompts or "
                     "weights were others; "
@@ -71,8 +73,21 @@ class SampleStore:
             part.mkdir(parents=True, exist_ok=True)
         for torn in rows.glob("*.*.*"):  # what a killed run was writing
             torn.unlink()
-        if not told.is_file():
-            write_whole(told, json.dumps({"fingerprint": self.mark}))
+        if not self.recorded.is_file():
+            write_whole(self.recorded, json.dumps({"fingerprint": self.fingerprint}))
+
+    @property
+    def recorded(self) -> Path:
+        """The file that holds the fingerprint of the run whose samples these are."""
+        return self.folder / "rows" / "run.json"
+
+    def is_own(self) -> bool:
+        """Whether the folder's samples, if there are any, are this run's."""
+        return json.loads(self.recorded.read_text())["fingerprint"] == self.fingerprint
+
+    def finished(self) -> bool:
+        """Whether the folder holds all samples of this run."""
+        return self.recorded.is_file() and self.is_own() and not self.missing()
 
     def missing(self) -> list[list[int]]:
         """The batches that are still to be drawn."""
@@ -85,11 +100,9 @@ class SampleStore:
             images: 8-bit, (B, 3, H, W).
             rows: `index` and `seed` of each, what it was asked for (`condition`), and its `cost`.
         """
-        files = self.pictures.write(
-            images, [{key: value for key, value in row.items() if key != "cost"} for row in rows]
-        )
+        files = self.pictures.write(images, [without(row, "cost") for row in rows])
         rows = [
-            {key: value for key, value in row.items() if key != "condition"} | {"file": file}
+            without(row, "condition") | {"file": file}
             for row, file in zip(rows, files, strict=True)
         ]
         write_whole(
@@ -140,14 +153,13 @@ class SampleStore:
 
         It does so before these replace them.
         """
-        if (
-            (self.folder / "metrics.json").is_file()
-            and self.measured.is_file()
-            and (told := self.measured.read_text()) != json.dumps(dict(options))
-        ):
-            place = self.folder / "measured" / hashlib.sha256(told.encode()).hexdigest()[:8]
+        if not (self.folder / "metrics.json").is_file() or not self.measured.is_file():
+            return
+        earlier = self.measured.read_text()
+        if earlier != json.dumps(dict(options)):
+            place = self.folder / "measured" / hashlib.sha256(earlier.encode()).hexdigest()[:8]
             place.mkdir(parents=True, exist_ok=True)
-            write_whole(place / "eval.json", told)
+            write_whole(place / "eval.json", earlier)
             for name in ("metrics.json", "metrics.csv", "samples.csv", "report.html", "grid.png"):
                 if (self.folder / name).is_file():
                     shutil.copy(self.folder / name, place)
@@ -163,3 +175,8 @@ class SampleStore:
 
     def file(self, batch: Sequence[int]) -> Path:
         return self.folder / "rows" / f"{batch[0]:05d}.jsonl"
+
+
+def without(row: Mapping, key: str) -> dict:
+    """A row of the table without one of its columns."""
+    return {name: value for name, value in row.items() if name != key}

@@ -75,7 +75,8 @@ def modules(layout: Layout) -> dict[str, str]:
 
 def down_modules(layout: Layout, level: int) -> dict[str, str]:
     """The part of `modules` on a level's way down; level 0 has the full resolution."""
-    names, ours = {}, f"down_blocks.{level}"
+    names: dict[str, str] = {}
+    ours = f"down_blocks.{level}"
     start = 1 + level * (layout.blocks + 1)
     for j in range(layout.blocks):
         theirs = f"input_blocks.{start + j}"
@@ -92,7 +93,8 @@ def down_modules(layout: Layout, level: int) -> dict[str, str]:
 def up_modules(layout: Layout, level: int) -> dict[str, str]:
     """The part of `modules` on a level's way up."""
     up = layout.levels - 1 - level
-    names, ours = {}, f"up_blocks.{up}"
+    names: dict[str, str] = {}
+    ours = f"up_blocks.{up}"
     start, attentive = up * (layout.blocks + 1), level in layout.attention
     for j in range(layout.blocks + 1):
         theirs = f"output_blocks.{start + j}"
@@ -159,7 +161,7 @@ def split_qkv(
 ) -> tuple[Tensor, ...]:
     """q, k and v, rows (C, …) each with heads outermost, of rows (3C, …)."""
     width = len(qkv) // 3
-    count = heads or width // head_width
+    count = heads or width // (head_width or width)
     if count == 0 or width % count:
         raise UserError(
             f"{count} attention heads do not divide {width} channels; set denoiser.heads or "

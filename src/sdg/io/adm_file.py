@@ -9,7 +9,7 @@ from sdg.errors import UserError, choice, integer, number
 from sdg.io.adm import converted, network_of
 from sdg.io.adm_families import Family, family_of
 from sdg.io.adm_layout import Layout, layout_of
-from sdg.io.denoiser_file import Found, Unsettled
+from sdg.io.denoiser_file import DenoiserFile, MissingSettings
 
 __all__ = ["ASKED", "from_adm"]
 
@@ -58,7 +58,7 @@ class Settings:
     def attention(self) -> tuple[int | None, int | None]:
         """The number of heads, or the width of one; the other is None."""
         by_number = "heads" in self.given
-        if not by_number and "head_width" not in self.given:
+        if self.family and not {"heads", "head_width"} & self.given.keys():
             by_number = bool(self.family.heads)
         if by_number:
             return integer("denoiser.heads", self.settle("heads"), 1), None
@@ -81,7 +81,7 @@ class Settings:
         return variance
 
 
-def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Found:
+def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> DenoiserFile:
     """The denoiser of an ADM state dict.
 
     Arguments:
@@ -90,7 +90,7 @@ def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Found:
         path: of the file, for messages.
 
     Raises:
-        Unsettled: neither the user nor a published family says what the file cannot tell.
+        MissingSettings: neither the user nor a published family says what the file cannot tell.
         UserError: these are no tensors of an ADM U-Net, or a setting does not suit them.
     """
     layout = layout_of(tensors)
@@ -98,7 +98,7 @@ def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Found:
     if "heads" in given and "head_width" in given:
         raise UserError("give denoiser.heads or denoiser.head_width, not both.")
     if missing := settings.missing():
-        raise Unsettled(
+        raise MissingSettings(
             f"{path} is an ADM U-Net that no published family has ({described(layout)}), and it "
             f"cannot tell the rest: set {', '.join(missing)}, as in its training flags.",
             f"an ADM U-Net, {described(layout)}",
@@ -117,7 +117,8 @@ def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Found:
     widths = {layout.widths[level] for level in layout.attention} | {layout.widths[-1]}
     if heads and len(widths) == 1:
         # As many heads everywhere are then heads of one width everywhere.
-        heads, head_width = None, widths.pop() // heads
+        head_width = widths.pop() // heads
+        heads = None
     denoiser = {
         "prediction": "epsilon",
         "variance": variance,
@@ -127,7 +128,7 @@ def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Found:
         "sinusoid": None if layout.channels == layout.widths[0] else layout.channels,
         "network": network_of(layout, head_width or 32),
     }
-    return Found(
+    return DenoiserFile(
         path,
         {"denoiser": denoiser, "schedule": schedule.config, "resolution": resolution},
         {f"network.{name}": value for name, value in renamed.items()},

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from sdg.errors import UserError
 
-__all__ = ["Found", "Unsettled"]
+__all__ = ["DenoiserFile", "MissingSettings"]
 
 
-class Found(NamedTuple):
+class DenoiserFile(NamedTuple):
     """A denoiser as a file has it.
 
     Arguments:
@@ -17,17 +17,17 @@ class Found(NamedTuple):
         config: what rebuilds it, as in our own files: `denoiser`, `schedule`, `resolution`.
         tensors: of the network.
         kind: of file.
-        told: {setting: (value, who says so)}, for people.
+        sources: {setting: (value, who says so)}, for people.
     """
 
     path: str
     config: dict
     tensors: dict[str, Tensor]
     kind: str
-    told: dict[str, tuple[object, str]]
+    sources: dict[str, tuple[object, str]]
 
 
-class Unsettled(UserError):
+class MissingSettings(UserError):
     """A file cannot tell all that it takes to use it.
 
     Arguments:

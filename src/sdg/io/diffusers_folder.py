@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, first_line
-from sdg.io.denoiser_file import Found
+from sdg.io.denoiser_file import DenoiserFile
 from sdg.io.weights import header
 
 __all__ = ["PREDICTIONS", "from_diffusers"]
@@ -24,7 +24,7 @@ VARIANCES = {
 }
 
 
-def from_diffusers(folder: Path) -> Found:
+def from_diffusers(folder: Path) -> DenoiserFile:
     """A folder with a `UNet2DModel` and a scheduler's config, as diffusers writes it.
 
     They lie beside each other or in folders of their own.
@@ -55,7 +55,7 @@ def from_diffusers(folder: Path) -> Found:
     for derived in ("sample_size", "in_channels", "out_channels"):
         del arguments[derived]
     denoiser = {"prediction": prediction, "variance": variance, "clip": clip, "network": arguments}
-    sources = {"resolution": (size, "config.json")}
+    sources: dict[str, tuple[object, str]] = {"resolution": (size, "config.json")}
     for name, value in {
         "clip": clip,
         "schedule": schedule.kind,
@@ -64,7 +64,7 @@ def from_diffusers(folder: Path) -> Found:
         "variance": variance,
     }.items():
         sources[name] = (value, "scheduler_config.json")
-    return Found(
+    return DenoiserFile(
         str(folder),
         {"denoiser": denoiser, "schedule": schedule.config, "resolution": size},
         {f"network.{name}": value for name, value in network.state_dict().items()},

@@ -2,8 +2,9 @@
 
 import hashlib
 import re
+from pathlib import Path
 
-from sdg.io.hub import located, named
+from sdg.io.hub import is_hub_name, located
 from sdg.io.shipped import on_this_machine
 
 __all__ = ["content"]
@@ -15,20 +16,18 @@ def content(path: str) -> str:
     It may stand behind `NAME:` or `TAG@` too, or on the hub, whose names stay while what they hold
     changes. Of published weights it is the tag itself.
     """
-    place, told = on_this_machine(path), hashlib.sha256()
+    place = on_this_machine(path)
     if place is None:
-        name, mark, rest = re.match(r"([^:@/]*)([:@]?)(.*)", str(path), re.DOTALL).groups()
-        return (
-            f"{name}{mark}{content(rest)}"
-            if mark
-            else content(str(located(path)))
-            if named(path)
-            else str(path)
-        )
-    for file in (
-        [place]
-        if place.is_file()
-        else sorted(file for file in place.rglob("*") if file.is_file() and file.suffix != ".md")
-    ):
-        told.update(file.read_bytes())
-    return told.hexdigest()
+        behind = re.match(r"([^:@/]*[:@])(.*)", str(path), re.DOTALL)
+        if behind:
+            return f"{behind[1]}{content(behind[2])}"
+        return content(str(located(path))) if is_hub_name(path) else str(path)
+    digest = hashlib.sha256()
+    for file in [place] if place.is_file() else files_of(place):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def files_of(folder: Path) -> list[Path]:
+    """The files below a folder but for its card."""
+    return sorted(file for file in folder.rglob("*") if file.is_file() and file.suffix != ".md")

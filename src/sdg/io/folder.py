@@ -6,9 +6,11 @@ The denoiser's is one that diffusers opens too, where that is exact.
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
+from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
 from sdg.io.pipeline import save_pipeline, unlike
 from sdg.io.weights import CONFIG, KEY, MODEL, UNET, save
@@ -26,7 +28,8 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
         kind: "denoiser", "clip", …
         half: as of `save`.
     """
-    if model.config is None:
+    config: Any = model.config  # of every model that can be trained
+    if config is None:
         raise UserError(
             f"this {kind} was put together by hand and has no config that rebuilds it; "
             "sdg.models.build.build_denoiser makes one that has."
@@ -37,15 +40,12 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
         (folder / former).unlink(missing_ok=True)
     for former in ("unet", "scheduler"):
         shutil.rmtree(folder / former, ignore_errors=True)
-    if pipeline := kind == "denoiser" and unlike(model) is None:
+    file = MODEL
+    if isinstance(model, Denoiser) and unlike(model) is None:
+        file = UNET
         save_pipeline(model, folder, half)
     else:
-        save(folder / MODEL, kind, model, model.config, half)
-    (folder / CONFIG).write_text(
-        json.dumps(
-            {KEY: {"kind": kind, "config": model.config, "file": UNET if pipeline else MODEL}},
-            indent=2,
-        )
-        + "\n"
-    )
+        save(folder / MODEL, kind, model, config, half)
+    content = {KEY: {"kind": kind, "config": config, "file": file}}
+    (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
     return folder

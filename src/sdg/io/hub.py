@@ -6,7 +6,7 @@ from pathlib import Path
 from sdg.errors import UserError, first_line
 from sdg.io.shipped import on_this_machine, program
 
-__all__ = ["Absent", "located", "named", "push"]
+__all__ = ["Absent", "is_hub_name", "located", "push"]
 
 NAME = re.compile(
     r"\w[\w.-]*/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)(@[\w./-]+)?$"
@@ -19,16 +19,15 @@ class Absent(UserError):
     """There are no weights at a path."""
 
 
-def named(path: str | Path) -> bool:
+def is_hub_name(path: str | Path) -> bool:
     """Whether this is nothing of this machine, and could be the name of something on the hub.
 
     Of a path into a folder that is here, a revision says so: `owner/name@main`.
     """
-    return (
-        on_this_machine(path) is None
-        and bool(found := NAME.match(str(path)))
-        and bool(found[1] or not Path(path).parent.is_dir())
-    )
+    name = NAME.match(str(path))
+    if name is None or on_this_machine(path) is not None:
+        return False
+    return bool(name[1] or not Path(path).parent.is_dir())
 
 
 def located(path: str | Path) -> Path:
@@ -41,7 +40,7 @@ def located(path: str | Path) -> Path:
         Absent: nothing is there.
         UserError: it could not be fetched.
     """
-    if not named(path):
+    if not is_hub_name(path):
         if (place := on_this_machine(path)) is not None:
             return place
         hint = f" If {path} is a name on the hub, say {path}@main." if NAME.match(str(path)) else ""

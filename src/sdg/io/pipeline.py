@@ -4,6 +4,7 @@ Only where that is exact.
 """
 
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 
@@ -19,7 +20,9 @@ def unlike(denoiser: Denoiser) -> str | None:
 
     It is None where it would, patches as channels.
     """
-    options = denoiser.config["denoiser"]
+    if denoiser.config is None:
+        return "it was put together by hand and has no config that rebuilds it"
+    options, network = denoiser.config["denoiser"], unet_of(denoiser)
     if options.get("heads"):
         return (
             f"it has {options['heads']} attention heads at several widths, and UNet2DModel's "
@@ -27,19 +30,24 @@ def unlike(denoiser: Denoiser) -> str | None:
         )
     if denoiser.time_scale != 1:
         return f"its network sees t times {denoiser.time_scale:g}, and DDPMPipeline gives t itself"
-    if denoiser.network.config.num_class_embeds:
+    if network.config.num_class_embeds:
         return "it is class-conditional, and DDPMPipeline gives no class"
     if denoiser.schedule.kind == "linear" and denoiser.schedule.T < 21:
         return (
             f"a linear schedule of {denoiser.schedule.T} levels ends at "
             f"β = 20/{denoiser.schedule.T}, which is bounded here and not in diffusers"
         )
-    if denoiser.network.time_proj.num_channels != denoiser.network.config.block_out_channels[0]:
+    if network.time_proj.num_channels != network.config.block_out_channels[0]:
         return (
             "its embedding of t is wider than its first level, and UNet2DModel's config cannot say "
             "so"
         )
     return None
+
+
+def unet_of(denoiser: Denoiser) -> Any:
+    """The network of a denoiser that is rebuilt from a config: diffusers' UNet2DModel."""
+    return denoiser.network
 
 
 def save_pipeline(denoiser: Denoiser, folder: str | Path, half: bool = False) -> Path:
@@ -74,7 +82,8 @@ def save_pipeline(denoiser: Denoiser, folder: str | Path, half: bool = False) ->
         clip_sample=denoiser.clip,
         **betas,
     )
-    DDPMPipeline(denoiser.network, scheduler).save_pretrained(folder)
+    pipeline: Any = DDPMPipeline(unet_of(denoiser), scheduler)  # diffusers gives it no types
+    pipeline.save_pretrained(folder)
     if half:
         save_file(stored(denoiser.network, half), Path(folder) / UNET, {"format": "pt"})
     return Path(folder)

@@ -13,18 +13,25 @@ from torch import Tensor
 
 from sdg.errors import UserError
 from sdg.io.adm_file import ASKED, from_adm
-from sdg.io.denoiser_file import Found, Unsettled
+from sdg.io.denoiser_file import DenoiserFile, MissingSettings
 from sdg.io.diffusers_folder import PREDICTIONS, from_diffusers
 from sdg.io.hub import located
 from sdg.io.weights import header, read
 
-__all__ = ["ASKED", "PREDICTIONS", "Found", "Unsettled", "open_denoiser", "tensors_of"]
+__all__ = [
+    "ASKED",
+    "PREDICTIONS",
+    "DenoiserFile",
+    "MissingSettings",
+    "open_denoiser",
+    "tensors_of",
+]
 
 # Under these names training scripts keep the weights.
 WRAPPERS = ("ema", "model_ema", "state_dict", "model")
 
 
-def open_denoiser(path: str | Path, asked: Mapping | None = None) -> Found:
+def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFile:
     """Reads a denoiser, of this project or of others.
 
     It is our own safetensors or folder, a diffusers folder, the name of either on the hub, or an
@@ -51,7 +58,7 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> Found:
         return from_diffusers(place)
     config, tensors = read(place, "denoiser")
     kind = f"a {'folder' if place.is_dir() else 'file'} of this project"
-    return Found(str(path), config, tensors, kind, {})
+    return DenoiserFile(str(path), config, tensors, kind, {})
 
 
 def tensors_of(file: Path) -> dict[str, Tensor]:

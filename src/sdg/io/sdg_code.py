@@ -63,25 +63,14 @@ def from_sdg_code(tensors: Mapping[str, Tensor]) -> tuple[dict, dict[str, Tensor
     )
     if missing := [name for name in needed if name not in tensors]:
         raise UserError(f"this noisy CLIP has no tensor {missing[0]}; its file is not whole.")
-    blocks = {
-        ours: 1
-        + max(
-            int(name.removeprefix(f"{theirs}.").split(".")[0])
-            for name in tensors
-            if name.startswith(f"{theirs}.")
-        )
-        for theirs, ours in LAYERS.items()
-    }
-    width, embedding = (
-        tensors["visual_frozen.6.weight"].shape[0],
-        tensors["attn_pool.c_proj.weight"].shape[0],
-    )
+    width = tensors["visual_frozen.6.weight"].shape[0]
+    embedding = tensors["attn_pool.c_proj.weight"].shape[0]
     places = len(tensors["attn_pool.positional_embedding"]) - 1
     if math.isqrt(places) ** 2 != places:
         raise UserError(f"this noisy CLIP has {places} positions, which is no square.")
     vision = {
         "image_size": 32 * math.isqrt(places),
-        "layers": list(blocks.values()),
+        "layers": [block_count(tensors, layer) for layer in LAYERS],
         "width": width,
         "head_width": HEAD_WIDTH,
         "patch_size": None,
@@ -92,14 +81,20 @@ def from_sdg_code(tensors: Mapping[str, Tensor]) -> tuple[dict, dict[str, Tensor
         "text_cfg": TEXT | {"width": embedding},
         "quick_gelu": True,
     }
-    found = {renamed(name): value for name, value in tensors.items()}
+    ours = {renamed(name): value for name, value in tensors.items()}
     config = {
         "clip": {"model": model, "words": []},
         "schedule": dict(SCHEDULE),
         "width": tensors["time_embed.0.weight"].shape[1],
         "hidden": tensors["time_embed.0.weight"].shape[0],
     }
-    return config, found | {"logit_scale": torch.tensor(LOGIT_SCALE)}
+    return config, ours | {"logit_scale": torch.tensor(LOGIT_SCALE)}
+
+
+def block_count(names: Collection[str], layer: str) -> int:
+    """How many blocks a layer of theirs has."""
+    inside = [name.removeprefix(f"{layer}.") for name in names if name.startswith(f"{layer}.")]
+    return 1 + max(int(name.split(".")[0]) for name in inside)
 
 
 def renamed(name: str) -> str:

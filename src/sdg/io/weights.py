@@ -60,15 +60,12 @@ def header(file: str | Path) -> dict | None:
         return None
     try:
         if Path(file).is_dir():
-            said = (
-                json.loads(place.read_text(encoding="utf-8"))
-                if (place := Path(file) / CONFIG).is_file()
-                else None
-            )
-            found = said.get(KEY) if isinstance(said, dict) else None
+            place = Path(file) / CONFIG
+            config = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else None
+            content = config.get(KEY) if isinstance(config, dict) else None
         else:
             with safetensors.safe_open(str(file), "pt") as handle:
-                found = json.loads((handle.metadata() or {}).get(KEY, "null"))
+                content = json.loads((handle.metadata() or {}).get(KEY, "null"))
     except OSError as error:
         raise UserError(f"cannot read the weights {file}: {error.strerror or error}.") from error
     except (safetensors.SafetensorError, ValueError) as error:
@@ -76,15 +73,15 @@ def header(file: str | Path) -> dict | None:
             f"the weights {file} are damaged or no safetensors "
             f"{'folder' if Path(file).is_dir() else 'file'} ({error}); fetch or train them again."
         ) from error
-    if found is not None and not (
-        isinstance(found, dict)
-        and {"kind", "config"} <= found.keys()
-        and isinstance(found["config"], dict)
+    if content is not None and not (
+        isinstance(content, dict)
+        and {"kind", "config"} <= content.keys()
+        and isinstance(content["config"], dict)
     ):
         raise UserError(
             f"the weights {file} have no valid `{KEY}` header; train or export them again."
         )
-    return found
+    return content
 
 
 def read(path: str | Path, kind: str) -> tuple[dict, dict]:
@@ -94,33 +91,33 @@ def read(path: str | Path, kind: str) -> tuple[dict, dict]:
         UserError: it is missing, truncated, of another format, or holds another kind of model.
     """
     file = located(path)
-    said = header(file)
-    if said is None and header(file / kind):
+    own = header(file)
+    if own is None and header(file / kind):
         raise UserError(f"the folder {file} is no {kind}'s; did you mean {file / kind}?")
-    if said is None and file.is_dir():
+    if own is None and file.is_dir():
         raise UserError(
             f"the folder {file} is none of this project's: it has no {CONFIG} with `{KEY}`. Give "
             "the one that a training ended with, as `weights: FOLDER`, or a .safetensors file."
         )
-    if said is None:
+    if own is None:
         raise UserError(
             f"the weights {file} have no `{KEY}` header, so they were not written by this project; "
             "train or export them with it."
         )
-    if said["kind"] != kind:
-        raise UserError(f"the weights {file} hold a {said['kind']}, but a {kind} is needed here.")
-    place = safetensors_of(file, said)
-    return said["config"], {
+    if own["kind"] != kind:
+        raise UserError(f"the weights {file} hold a {own['kind']}, but a {kind} is needed here.")
+    place = safetensors_of(file, own)
+    return own["config"], {
         ("" if place == file or place.name == MODEL else "network.") + name: value
         for name, value in load_file(str(place)).items()
     }
 
 
-def safetensors_of(place: Path, said: dict) -> Path:
+def safetensors_of(place: Path, own: dict) -> Path:
     """The safetensors of a file or folder of this project, whole.
 
     Arguments:
-        said: its `header`. A folder's names the file: one of another format may lie beside it, from
+        own: its `header`. A folder's names the file: one of another format may lie beside it, from
             an earlier export or push.
 
     Raises:
@@ -132,7 +129,7 @@ def safetensors_of(place: Path, said: dict) -> Path:
         else place
         / choice(
             f"the file of weights in {place}",
-            said.get("file", UNET if (place / UNET).is_file() else MODEL),
+            own.get("file", UNET if (place / UNET).is_file() else MODEL),
             (MODEL, UNET),
         )
     )

@@ -17,6 +17,8 @@ class Alignment(Metric):
     """
 
     full_state_update = False
+    right: Tensor
+    asked: Tensor
 
     def __init__(self, factors: list[str]):
         super().__init__()

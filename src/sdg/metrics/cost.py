@@ -66,11 +66,13 @@ class Meter:
         for hook in self.hooks:
             hook.remove()
         each = {name: flops_of_one(net.call, image) for name, net in self.networks.items()}
-        counts, flops = {}, 0
+        counts: dict[str, float] = {}
+        flops = 0
         for name, network in self.networks.items():
             for k, way in enumerate(("forwards", "backwards")):
                 inside = each[network.inside][k] if network.inside else 0
-                counts[f"{name}_{way}"] = count = self.counts[f"{name}_{way}"]
+                count = self.counts[f"{name}_{way}"]
+                counts[f"{name}_{way}"] = count
                 flops += count * (each[name][k] - inside)
         return counts | {"flops": flops}
 

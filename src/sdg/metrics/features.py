@@ -44,6 +44,9 @@ class FeatureMetric(Metric):
     """
 
     full_state_update = False
+    features: list[Tensor]
+    index: list[Tensor]
+    group: list[Tensor]
 
     def __init__(self, real: Tensor | None = None):
         super().__init__()
@@ -103,6 +106,7 @@ class SamePrompts(Metric):
 
     full_state_update = False
     names = ("samples", "real", "others")
+    index: list[Tensor]
 
     def __init__(self):
         super().__init__()

@@ -24,8 +24,10 @@ SIZE = 224
 def weights_file() -> Path | None:
     """The file of the weights; None where their package, whose code is not run, is missing."""
     package = find_spec(MODULE)
-    file = package and Path(package.origin).parent / "models" / FILE
-    return file if file and file.is_file() else None
+    if package is None or package.origin is None:
+        return None
+    file = Path(package.origin).parent / "models" / FILE
+    return file if file.is_file() else None
 
 
 def pretrained() -> nn.Module:

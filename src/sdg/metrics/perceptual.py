@@ -24,6 +24,8 @@ class Perceptual(Metric):
     """
 
     full_state_update = False
+    total: Tensor
+    pairs: Tensor
 
     def __init__(self):
         super().__init__()

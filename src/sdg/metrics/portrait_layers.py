@@ -8,7 +8,7 @@ gives a_v, over white a_v + t_v. A portrait is the composition of its layers ove
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -64,7 +64,17 @@ def portrait_layers(resolution: int) -> tuple[PaintedLayer, ...]:
     return ground, skin, clothes, face, over(beard, top), eyewear
 
 
-def compose(layers: Sequence[PaintedLayer], places: Tensor) -> Tensor:
+class Composable(Protocol):
+    """What `compose` takes of a layer."""
+
+    @property
+    def added(self) -> Tensor: ...
+
+    @property
+    def kept(self) -> Tensor: ...
+
+
+def compose(layers: Sequence[Composable], places: Tensor) -> Tensor:
     """Portraits from the values of their layers: (B, 3·H·W) in [0, 1].
 
     Arguments:

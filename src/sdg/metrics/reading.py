@@ -53,11 +53,15 @@ class Reader(Protocol):
         threshold: r_0, above which a residual is visible.
     """
 
-    factors: Mapping[str, tuple[str, ...]]
-    threshold: float
+    @property
+    def factors(self) -> Mapping[str, tuple[str, ...]]: ...
+
+    @property
+    def threshold(self) -> float: ...
 
     def infer(self, images: Tensor) -> Reading:
         """What images (B, 3, H, W) in [-1, 1] show."""
+        ...
 
 
 def unit_pixels(images: Tensor) -> Tensor:

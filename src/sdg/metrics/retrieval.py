@@ -17,6 +17,8 @@ class Retrieval(Metric):
     """
 
     full_state_update = False
+    hits: Tensor
+    seen: Tensor
 
     def __init__(self, ks: tuple[int, ...] = (1, 5)):
         super().__init__()

@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sdg.data import shapes
-from sdg.data.shapes import BACKGROUNDS, COLOURS
+from sdg.data import shape_drawing
+from sdg.data.shape_drawing import BACKGROUNDS, COLOURS
 
 __all__ = ["Paint", "best_paint", "picture"]
 
@@ -36,9 +36,9 @@ def best_paint(x: np.ndarray, m: np.ndarray, f: np.ndarray) -> Paint:
     d = ((f * f).sum(1)[:, None] * np.square(COLOURS).sum(1))[:, :, None]
     u = (x.sum(1) * bare).sum(1)[:, None, None]
     w = ((x * f[:, None]).sum(2) @ COLOURS.T)[:, :, None]
-    low, high = (np.clip(BACKGROUNDS + lift, 0, 1) for lift in shapes.LIFT)
+    low, high = (np.clip(BACKGROUNDS + lift, 0, 1) for lift in shape_drawing.LIFT)
     g = np.clip((u * d - w * b) / (a * d - b * b), low, high)  # (N, colours, backgrounds)
-    s = np.clip((w - g * b) / d, *shapes.TINT)
+    s = np.clip((w - g * b) / d, *shape_drawing.TINT)
     g = np.clip((u - s * b) / a, low, high)
     error = g * g * a + 2 * g * s * b + s * s * d - 2 * (g * u + s * w)
     colour, background = np.divmod(error.reshape(len(x), -1).argmin(1), len(BACKGROUNDS))

@@ -1,15 +1,14 @@
 """Reads the shapes by rendering: templates first, then all that is continuous."""
 
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sdg.data import shapes
+from sdg.data import shape_drawing
 from sdg.data.captions import FACTORS
-from sdg.data.shapes import BACKGROUNDS, COLOURS
+from sdg.data.shape_drawing import BACKGROUNDS, COLOURS
 from sdg.metrics.reading import Reading, unit_pixels
 from sdg.metrics.shape_paint import Paint, best_paint, picture
 from sdg.metrics.shape_templates import KINDS, cover, templates
@@ -23,13 +22,13 @@ COARSE, FINE = 4, 4  # steps for every candidate, and for the best
 DAMPING = 1e-2
 # Finite differences of relative radius, centre and angle, for small and large: a third of a pixel.
 STEP = np.array([[0.035, 0.045, 0.045, 2.5], [0.03, 0.075, 0.075, 2.0]])
-BOUNDS = np.array([shapes.RELATIVE, (-1, 1), (-1, 1), shapes.TURN]).T
+BOUNDS = np.array([shape_drawing.RELATIVE, (-1, 1), (-1, 1), shape_drawing.TURN]).T
 
 
 class ShapeReader:
     """ô(x) = argmin_o ‖x − R(o)‖² over all that the renderer takes, and the residual r(x).
 
-    With coverage m and brightness f of an object (`sdg.data.shapes.coverage`),
+    With coverage m and brightness f of an object (`sdg.data.shape_drawing.coverage`),
     R(o) = g(1 − m) + s·c f: linear in the ground g and the shade s, which follow in closed form
     for each colour c.
     Shape, pattern and size come from templates at every pixel and four angles; the best few are
@@ -50,12 +49,13 @@ class ShapeReader:
         """Reads images (B, 3, H, W) in [-1, 1]: choices (B, 11), factors (B, 5), residuals (B,).
 
         The choices are the factors, then relative radius, centre, angle, shade and what is added to
-        the ground, as of `sdg.data.shapes.Placement`.
+        the ground, as of `sdg.data.shape_drawing.Placement`.
         """
         parts = [self.nearest(unit_pixels(part).cpu()) for part in images.split(BATCH)]
-        choices, residual = (np.concatenate(values) for values in zip(*parts, strict=True))
-        choices = torch.from_numpy(choices).float().to(images.device)
-        residual = torch.from_numpy(residual).float().to(images.device)
+        choices, residual = (
+            torch.from_numpy(np.concatenate(values)).float().to(images.device)
+            for values in zip(*parts, strict=True)
+        )
         return Reading(choices, choices[:, : len(FACTORS)].long(), residual)
 
     def nearest(self, rows: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -151,7 +151,8 @@ class ShapeReader:
 
     def covered(self, kinds: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Coverage and brightness of objects, (N, H·W) each."""
-        return tuple(part.reshape(len(kinds), -1) for part in cover(kinds, places, self.resolution))
+        m, f = cover(kinds, places, self.resolution)
+        return m.reshape(len(kinds), -1), f.reshape(len(kinds), -1)
 
 
 def solved(slopes: np.ndarray, error: np.ndarray, damping: np.ndarray) -> np.ndarray:
@@ -166,7 +167,7 @@ def solved(slopes: np.ndarray, error: np.ndarray, damping: np.ndarray) -> np.nda
 
 
 @lru_cache(maxsize=2)
-def border(resolution: int) -> Sequence[int]:
+def border(resolution: int) -> np.ndarray:
     """Places of the outermost pixels."""
     edge = np.ones((resolution, resolution), bool)
     edge[1:-1, 1:-1] = False

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sdg.data import shapes
+from sdg.data import shape_drawing
 from sdg.data.captions import FACTORS
-from sdg.data.shapes import Placement, coverage
+from sdg.data.shape_drawing import Placement, coverage
 
 __all__ = ["KINDS", "Templates", "cover", "templates"]
 
@@ -56,8 +56,8 @@ def templates(resolution: int) -> Templates:
     """All templates: objects of each kind and angle, moved by whole pixels."""
     pixel = resolution // 32 or 1
     parts = [moved_everywhere(size, resolution, pixel) for size in range(SIZES)]
-    kinds, places, bright, covered = (np.concatenate(values) for values in zip(*parts, strict=True))
-    bright, covered = torch.from_numpy(bright), torch.from_numpy(covered)
+    kinds, places, lit, hidden = (np.concatenate(values) for values in zip(*parts, strict=True))
+    bright, covered = torch.from_numpy(lit), torch.from_numpy(hidden)
     outlines = [
         (row[0], row[2], *place) for row, place in zip(kinds.tolist(), places.tolist(), strict=True)
     ]
@@ -82,9 +82,11 @@ def moved_everywhere(size: int, resolution: int, pixel: int) -> tuple[np.ndarray
     kinds = np.column_stack([grid[:, :2].astype(int), np.full(len(grid), size)])
     still = np.column_stack([np.ones(len(grid)), np.zeros((len(grid), 2)), grid[:, 2]])
     covered, bright = cover(kinds, still, resolution)
-    room = resolution * (0.5 - shapes.RADII[size] - 0.02)
+    room = resolution * (0.5 - shape_drawing.RADII[size] - 0.02)
     span = range(-REACH[size], REACH[size] + 1)
-    places, lit, hidden = [], [], []
+    places: list[np.ndarray] = []
+    lit: list[np.ndarray] = []
+    hidden: list[np.ndarray] = []
     for dx, dy in product(span, span):
         place = still.copy()
         place[:, 1:3] = np.clip(np.array([dx, dy]) * pixel / room, -1, 1)

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.io.hub import located
-from sdg.io.pretrained import ASKED, Found, open_denoiser, tensors_of
+from sdg.io.pretrained import ASKED, DenoiserFile, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
 from sdg.io.weights import header, read
 from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 
-def denoiser_from(file: Found) -> Denoiser:
+def denoiser_from(file: DenoiserFile) -> Denoiser:
     """A denoiser as some file has it, in eval mode, taking no gradient."""
     return frozen(lambda: build_denoiser(**file.config), file.tensors, file.path)
 
@@ -61,7 +61,7 @@ def load_denoiser(
         UserError: it cannot be opened, or its class is missing, or there are none, or not so many.
     """
     file = open_denoiser(path, asked)
-    for name, (value, source) in file.told.items():
+    for name, (value, source) in file.sources.items():
         tell(f"denoiser: {name} = {value}   [{source}]")
     denoiser = denoiser_from(file)
     network: Any = denoiser.network  # a UNet2DModel

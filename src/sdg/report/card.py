@@ -5,6 +5,7 @@ import platform
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -39,35 +40,10 @@ def heading(folder: Path, kind: str, config: dict) -> str:
     """
     diffusers = (folder / "model_index.json").is_file()
     denoiser = config.get("denoiser", {})
-    patch, conditional = (
-        denoiser.get("patch", 1),
-        bool(denoiser.get("network", {}).get("num_class_embeds")),
-    )
-    call = (
-        f"pipeline(batch_size=4, num_inference_steps={config['schedule']['T']}" if diffusers else ""
-    )
-    blocks = f'torch.from_numpy({call}, output_type="np").images).permute(0, 3, 1, 2)'
-    drawn = (
-        f"{call}).images"
-        if patch == 1
-        else f"torch.nn.functional.pixel_shuffle({blocks}, {patch})  # (4, 3, H, W) in [0, 1]"
-    )
-    pipeline = (
-        f"""
-pipeline = {"diffusers." if patch > 1 else ""}DDPMPipeline.from_pretrained("FOLDER")  # unguided
-images = {drawn}"""
-        if diffusers
-        else ""
-    )
-    imports = (
-        (
-            "import diffusers\nimport torch\n"
-            if patch > 1
-            else "from diffusers import DDPMPipeline\n"
-        )
-        if diffusers
-        else ""
-    )
+    conditional = bool(denoiser.get("network", {}).get("num_class_embeds"))
+    imports, pipeline = "", ""
+    if diffusers:
+        imports, pipeline = diffusers_code(config["schedule"]["T"], denoiser.get("patch", 1))
     return f"""---
 library_name: {"diffusers" if diffusers else "sdg"}
 tags: [semantic-diffusion-guidance, {kind.replace("_", "-")}]
@@ -87,15 +63,36 @@ model = from_pretrained("FOLDER"{", label=0" if conditional else ""}){pipeline}
 """
 
 
+def diffusers_code(T: int, patch: int) -> tuple[str, str]:
+    """The imports and the lines that draw unguided samples with diffusers.
+
+    Arguments:
+        T: number of steps.
+        patch: side of the blocks of pixels that are the network's channels.
+    """
+    call = f"pipeline(batch_size=4, num_inference_steps={T}"
+    if patch == 1:
+        imports, module, images = "from diffusers import DDPMPipeline\n", "", f"{call}).images"
+    else:
+        imports, module = "import diffusers\nimport torch\n", "diffusers."
+        blocks = f'torch.from_numpy({call}, output_type="np").images).permute(0, 3, 1, 2)'
+        images = f"torch.nn.functional.pixel_shuffle({blocks}, {patch})  # (4, 3, H, W) in [0, 1]"
+    pipeline = f"""
+pipeline = {module}DDPMPipeline.from_pretrained("FOLDER")  # unguided
+images = {images}"""
+    return imports, pipeline
+
+
+HEADING = re.compile(
+    r"(---\n.*?\n---\n+)?(# [^\n]*\n)?(\n`FOLDER` is this folder.*?```python\n.*?```\n)?",
+    re.DOTALL,
+)
+
+
 def below_heading(card: str) -> str:
     """What a card says below its heading, or below its title if its heading is another's."""
-    return card[
-        re.match(
-            r"(---\n.*?\n---\n+)?(# [^\n]*\n)?(\n`FOLDER` is this folder.*?```python\n.*?```\n)?",
-            card,
-            re.DOTALL,
-        ).end() :
-    ]
+    heading = HEADING.match(card)
+    return card[heading.end() :] if heading else card
 
 
 def write_card(
@@ -132,7 +129,8 @@ def write_card(
                 for text in (config, command)
             )
     took = "" if seconds is None else f"{seconds / 60:.0f} minutes, "
-    card.write_text(f"""{heading(folder, kind, model.config)}
+    model_config: Any = model.config  # every model that can be trained has one
+    card.write_text(f"""{heading(folder, kind, model_config)}
 - command: `{command}`
 - parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M
 - hardware: {device}, {took}{time.strftime("%Y-%m-%d")}
@@ -160,17 +158,9 @@ Figures at the end of training, on held-out data:
 
 def processor() -> str:
     """The processor in words."""
-    names = Path("/proc/cpuinfo")
-    model = (
-        next(
-            (
-                line.split(":")[1].strip()
-                for line in names.read_text().splitlines()
-                if line.startswith("model name")
-            ),
-            "",
-        )
-        if names.is_file()
-        else ""
-    )
-    return f"{os.cpu_count()} CPU cores ({model or platform.processor() or platform.machine()})"
+    file, models = Path("/proc/cpuinfo"), []
+    if file.is_file():
+        lines = file.read_text().splitlines()
+        models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    model = next(iter(models), "") or platform.processor() or platform.machine()
+    return f"{os.cpu_count()} CPU cores ({model})"

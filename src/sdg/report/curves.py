@@ -1,6 +1,7 @@
 """Alignment, fidelity and diversity over a swept number, with intervals."""
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["curves"]
 
@@ -10,131 +11,153 @@ DIVERSITY = ("diversity_judge", "diversity_clip", "diversity_inception")
 FIRST = "guidance.gamma"  # of several swept numbers, the one that the curves run over
 
 
-def curves(names: Sequence[str], found: Sequence[Mapping]):
+Points = list[tuple[float, Mapping]]  # the swept number and the figures of each job
+
+
+def curves(names: Sequence[str], results: Sequence[Mapping]):
     """A matplotlib figure, or None where no number was swept.
 
     Arguments:
         names: of the jobs, such as "guidance.gamma=5 sampler.steps=50".
-        found: what the `metrics.json` of each holds.
+        results: what the `metrics.json` of each holds.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    said = [dict(word.partition("=")[::2] for word in name.split(" ")) for name in names]
-    numbers = [
-        key
-        for key in said[0]
-        if all(is_number(words.get(key, "")) for words in said)
-        and len({words[key] for words in said}) > 1
-    ]
+    settings = [settings_of(name) for name in names]
+    numbers = swept_numbers(settings)
     if not numbers:
         return None
-    key = (
-        FIRST
-        if FIRST in numbers
-        else max(numbers, key=lambda number: len({words[number] for words in said}))
-    )
-    lines: dict[str, list[tuple[float, Mapping]]] = {}
-    for words, metrics in zip(said, found, strict=True):
-        rest = " ".join(f"{name}={value}" for name, value in words.items() if name != key)
-        lines.setdefault(rest, []).append((float(words[key]), metrics))
+    key = FIRST if FIRST in numbers else max(numbers, key=lambda name: numbers[name])
+    lines: dict[str, Points] = {}
+    for own, metrics in zip(settings, results, strict=True):
+        rest = " ".join(f"{name}={value}" for name, value in own.items() if name != key)
+        lines.setdefault(rest, []).append((float(own[key]), metrics))
+    for points in lines.values():
+        points.sort(key=lambda point: point[0])
 
-    every = [metrics for points in lines.values() for _, metrics in points]
-    fidelity, diversity = (
-        next((name for name in names if all(m.get(name) is not None for m in every)), None)
-        for names in (FIDELITY, DIVERSITY)
-    )
-    panels = [
-        name
-        for name, there in (
-            ("left", any(m.get("alignment") for m in every)),
-            ("middle", fidelity),
-            ("right", diversity),
-        )
-        if there
-    ]
+    panels: list[Callable] = []
+    if any(metrics.get("alignment") for metrics in results):
+        panels.append(draw_alignment)
+    fidelity, diversity = first_of(FIDELITY, results), first_of(DIVERSITY, results)
+    if fidelity:
+        panels.append(functools.partial(draw_fidelity, name=fidelity))
+    if diversity:
+        panels.append(functools.partial(draw_diversity, name=diversity))
     if not panels:
         return None
+    size = (4.2 * len(panels), 3.6)
     figure, axes = plt.subplots(
-        1,
-        len(panels),
-        figsize=(4.2 * len(panels), 3.6),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
+        1, len(panels), figsize=size, sharex=True, squeeze=False, layout="constrained"
     )
-    left, middle, right = (
-        dict(zip(panels, axes[0], strict=True)).get(name) for name in ("left", "middle", "right")
-    )
-    for rest, points in lines.items():
-        points.sort(key=lambda point: point[0])
-        if left and len(lines) == 1:
-            for factor in factors(points[0][1]):
-                line(
-                    left,
-                    points,
-                    lambda m, factor=factor: m.get("alignment", {}).get(factor),
-                    lw=1,
-                    ms=3,
-                    label=factor,
-                )
-        if left:
-            line(
-                left,
-                points,
-                lambda m: m.get("alignment", {}).get("all"),
-                lambda m: m.get("alignment_all_interval"),
-                lw=2,
-                ms=4,
-                label=rest or "all",
-                **({"color": "black"} if len(lines) == 1 else {}),
-            )
-        if fidelity:
-            line(
-                middle,
-                points,
-                lambda m: first(m[fidelity]),
-                lambda m: spread(m[fidelity]),
-                lw=2,
-                ms=4,
-                label=rest,
-            )
-            middle.set(ylabel=SAID[fidelity])
-        if diversity:
-            line(
-                right,
-                points,
-                lambda m: m[diversity],
-                lambda m: m.get(f"{diversity}_interval"),
-                lw=2,
-                ms=4,
-                label=rest,
-            )
-            right.set(ylabel=f"{diversity.replace('_', ' in ')}'s features")
-    if left:
-        left.set(ylim=(-0.02, 1.02), ylabel="share of samples that show it")
-        if left.lines:
-            left.legend(fontsize=7, framealpha=0.6)
-    elif len(lines) > 1:
+    for axis, draw in zip(axes[0], panels, strict=True):
+        draw(axis, lines)
+    if panels[0] is not draw_alignment and len(lines) > 1:
         axes[0, 0].legend(fontsize=7, framealpha=0.6)
     xs = sorted({x for points in lines.values() for x, _ in points})
-    least = min((abs(x) for x in xs if x), default=1.0)
     for axis in axes[0]:
-        axis.set_xscale("symlog", linthresh=least, linscale=0.4)
-        axis.set_xlim(
-            *(edge + way * 0.15 * max(abs(edge), least) for edge, way in ((xs[0], -1), (xs[-1], 1)))
-        )
-        if len(xs) <= 12:
-            axis.set_xticks(xs, [f"{x:g}" for x in xs])
-            axis.minorticks_off()
+        scale_axis(axis, xs)
         axis.set_xlabel("γ" if key == FIRST else key)
         axis.grid(alpha=0.3)
     return figure
 
 
-SAID = {
+def settings_of(name: str) -> dict[str, str]:
+    """{setting: its value} of a job's name."""
+    return dict(word.partition("=")[::2] for word in name.split(" "))
+
+
+def swept_numbers(settings: Sequence[Mapping[str, str]]) -> dict[str, int]:
+    """{setting: how many values it has} of those that are numbers and not the same in all jobs."""
+    counts = {}
+    for key in settings[0]:
+        values = [own.get(key, "") for own in settings]
+        if all(map(is_number, values)) and len(set(values)) > 1:
+            counts[key] = len(set(values))
+    return counts
+
+
+def first_of(names: Sequence[str], results: Sequence[Mapping]) -> str | None:
+    """The first figure that all jobs have."""
+    for name in names:
+        if all(metrics.get(name) is not None for metrics in results):
+            return name
+    return None
+
+
+def draw_alignment(axis, lines: Mapping[str, Points]) -> None:
+    """The share of samples that show what was asked for; of one line each attribute's too."""
+    for rest, points in lines.items():
+        if len(lines) == 1:
+            for factor in factors(points[0][1]):
+                share = functools.partial(alignment_of, factor=factor)
+                line(axis, points, share, lw=1, ms=3, label=factor)
+        line(
+            axis,
+            points,
+            functools.partial(alignment_of, factor="all"),
+            lambda metrics: metrics.get("alignment_all_interval"),
+            lw=2,
+            ms=4,
+            label=rest or "all",
+            **({"color": "black"} if len(lines) == 1 else {}),
+        )
+    axis.set(ylim=(-0.02, 1.02), ylabel="share of samples that show it")
+    if axis.lines:
+        axis.legend(fontsize=7, framealpha=0.6)
+
+
+def alignment_of(metrics: Mapping, factor: str) -> float | None:
+    return metrics.get("alignment", {}).get(factor)
+
+
+def draw_fidelity(axis, lines: Mapping[str, Points], name: str) -> None:
+    """A distance to real images."""
+    for rest, points in lines.items():
+        line(
+            axis,
+            points,
+            lambda metrics: first(metrics[name]),
+            lambda metrics: spread(metrics[name]),
+            lw=2,
+            ms=4,
+            label=rest,
+        )
+    axis.set(ylabel=LABELS[name])
+
+
+def draw_diversity(axis, lines: Mapping[str, Points], name: str) -> None:
+    """The spread of samples of one prompt."""
+    for rest, points in lines.items():
+        line(
+            axis,
+            points,
+            lambda metrics: metrics[name],
+            lambda metrics: metrics.get(f"{name}_interval"),
+            lw=2,
+            ms=4,
+            label=rest,
+        )
+    axis.set(ylabel=f"{name.replace('_', ' in ')}'s features")
+
+
+def scale_axis(axis, xs: Sequence[float]) -> None:
+    """An axis for numbers of several magnitudes, and zero."""
+    least = min((abs(x) for x in xs if x), default=1.0)
+    low, high = xs[0], xs[-1]
+    axis.set_xscale("symlog", linthresh=least, linscale=0.4)
+    axis.set_xlim(
+        low - 0.15 * max(abs(low), least),
+        high + 0.15 * max(abs(high), least),
+    )
+    if len(xs) <= 12:
+        axis.set_xticks(xs, [f"{x:g}" for x in xs])
+        axis.minorticks_off()
+
+
+LABELS = {
     "fid": "FID",
     "frechet_imagenet": "Fréchet distance in ImageNet's features",
     "kernel_judge": "kernel distance in the judge's features",
@@ -148,23 +171,17 @@ def factors(metrics: Mapping) -> list[str]:
     return [name for name in metrics.get("alignment", {}) if name != "all"]
 
 
-def line(axis, points, value, interval=None, **style) -> None:
+def line(axis, points: Points, value: Callable, interval: Callable | None = None, **style) -> None:
     """One curve, with its intervals as a band where there are any."""
-    there = [
-        (x, value(m), interval(m) if interval else None) for x, m in points if value(m) is not None
-    ]
-    if not there:
+    measured = [(x, metrics) for x, metrics in points if value(metrics) is not None]
+    if not measured:
         return
-    (drawn,) = axis.plot([x for x, *_ in there], [y for _, y, _ in there], marker="o", **style)
-    if all(band for *_, band in there):
-        axis.fill_between(
-            [x for x, *_ in there],
-            [band[0] for *_, band in there],
-            [band[1] for *_, band in there],
-            color=drawn.get_color(),
-            alpha=0.15,
-            lw=0,
-        )
+    xs = [x for x, _ in measured]
+    (curve,) = axis.plot(xs, [value(metrics) for _, metrics in measured], marker="o", **style)
+    bands = [interval(metrics) for _, metrics in measured] if interval else []
+    if bands and all(bands):
+        low, high = [band[0] for band in bands], [band[1] for band in bands]
+        axis.fill_between(xs, low, high, color=curve.get_color(), alpha=0.15, lw=0)
 
 
 def first(value) -> float:

@@ -82,7 +82,11 @@ class Page:
 
         A column without values is left out.
         """
-        columns = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+
+        def filled(name: str) -> bool:
+            return any(row[name] is not None for row in rows)
+
+        columns = [name for name in rows[0] if filled(name)]
         self.parts.append(("table", {"rows": rows, "columns": columns}))
 
     def figures(self, sentences: Sequence) -> None:
@@ -93,8 +97,8 @@ class Page:
         """A matplotlib figure, as lines that stay sharp."""
         svg = io.StringIO()
         figure.savefig(svg, format="svg")
-        drawn = svg.getvalue()
-        self.parts.append(("drawing", Markup(drawn[drawn.index("<svg") :])))
+        text = svg.getvalue()
+        self.parts.append(("drawing", Markup(text[text.index("<svg") :])))
 
     def picture(self, file: Path, text: str) -> None:
         """An image file as it is."""
@@ -110,16 +114,16 @@ class Page:
         self.parts.append(("grid", groups))
 
     def gallery(
-        self, heads: Sequence[str], rows: Sequence[tuple[str, Sequence[Picture | None]]]
+        self, titles: Sequence[str], rows: Sequence[tuple[str, Sequence[Picture | None]]]
     ) -> None:
         """Small images in rows, each enlarged by a click.
 
         Arguments:
-            heads: over the columns.
+            titles: over the columns.
             rows: (label, [picture or None, …]).
         """
         self.choose([cell for _, cells in rows for cell in cells if cell])
-        self.parts.append(("gallery", {"heads": ["", *heads], "rows": rows}))
+        self.parts.append(("gallery", {"titles": ["", *titles], "rows": rows}))
 
     def choose(self, pictures: Sequence[Picture]) -> None:
         """Buttons that show all samples, those that show their prompt, or the others."""

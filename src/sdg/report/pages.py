@@ -38,21 +38,21 @@ def run_page(folder: Path, unguided: Mapping[int, Path] | None = None) -> Path:
     Arguments:
         unguided: {index: picture of the same seed without guidance} of the samples that have one.
     """
-    metrics, drawn = json.loads((folder / "metrics.json").read_text()), samples(folder)
+    metrics, every = json.loads((folder / "metrics.json").read_text()), samples(folder)
     rows: dict[str, list[dict]] = {}
-    for sample in drawn:
+    for sample in every:
         rows.setdefault(condition(sample, whole=True), []).append(sample)
-    prompts = counted(len(rows), "prompt" if "prompt" in drawn[0] else "condition")
-    number = counted(len(drawn), "sample")
+    prompts = counted(len(rows), "prompt" if "prompt" in every[0] else "condition")
+    number = counted(len(every), "sample")
     settings = f"γ = {metrics['gamma']:g}"
-    alone = condition(drawn[0])
+    alone = condition(every[0])
     if len(rows) == 1 and alone:
         page = heading_of(folder, f"“{alone}”", f"{number}, {settings} · {folder.name}")
     else:
         page = heading_of(folder, f"{number} of {prompts}, {settings}", folder.name)
     groups = grouped(folder, rows, attributes(metrics), unguided or {})
     count = sum(len(group.samples) for group in groups)
-    if count < len(drawn):
+    if count < len(every):
         page.note(f"{count} of {number} are on this page; samples.csv lists all.")
     page.grid(groups)
     page.heading("Figures")
@@ -65,7 +65,7 @@ def run_page(folder: Path, unguided: Mapping[int, Path] | None = None) -> Path:
 
 
 def sweep_page(
-    folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], drawn, command: str = ""
+    folder: Path, jobs: Sequence[Mapping], rows: Sequence[Mapping], figure, command: str = ""
 ) -> Path:
     """`report.html` of a sweep.
 
@@ -73,27 +73,25 @@ def sweep_page(
     common part.
 
     Arguments:
-        jobs: as `sdg.app.jobs` tells of them.
+        jobs: as `sdg.app.jobs` gives them.
         rows: of the table.
-        drawn: the curves, a matplotlib figure or None.
+        figure: the curves, of matplotlib, or None.
         command: that started the sweep.
     """
     asked = {condition(sample) for job in jobs for sample in samples(job["path"])}
     title = f"“{asked.pop()}”, {swept(jobs)}" if len(asked) == 1 else swept(jobs)
     note = f"{counted(len(jobs), 'run')}, a row each, with the same seeds · {folder.name}"
     page = Page(title, note, command, date_of(jobs[-1]["path"]))
-    heads, lines = compared(jobs)
-    page.gallery(
-        heads, [(name, [cell and picture_of(*cell) for cell in row]) for name, row in lines]
-    )
-    if drawn is not None:
+    titles, lines = compared(jobs)
+    page.gallery(titles, [(name, list(map(picture_of, cells))) for name, cells in lines])
+    if figure is not None:
         page.heading(
             "Curves, with 95 % intervals over prompts; of the kernel distance one deviation"
         )
-        page.drawing(drawn)
-    page.heading("Figures: a click on a head sorts")
+        page.drawing(figure)
+    page.heading("Figures: a click on a column's title sorts")
     single = single_attributes(rows[0])
-    page.table([named(row, single) for row in rows])
+    page.table([in_words(row, single) for row in rows])
     with page.folded("All figures, by their columns in sweep.csv: each attribute by itself too"):
         page.table(rows)
     for job in reversed(jobs):  # the last is mostly the strongest
@@ -141,13 +139,14 @@ def grouped(
     def picture(sample: Mapping) -> Picture:
         file = unguided.get(int(sample["index"]))
         without = f"without guidance | {identity(sample)}"
+        beside = None if file is None else Picture(open_picture(file), without)
         return Picture(
             open_picture(folder / sample["file"]),
             caption(sample, names),
             condition(sample) if singles else f"sample {sample['index']}",
             shown(sample),
             miss(sample),
-            file and Picture(open_picture(file), without),
+            beside,
         )
 
     groups = []
@@ -163,53 +162,83 @@ def grouped(
     return groups
 
 
-def compared(
-    jobs: Sequence[Mapping],
-) -> tuple[list[str], list[tuple[str, list[tuple[Path, str, Mapping | None] | None]]]]:
+# A picture's file, its caption, and its sample if it is one.
+Cell = tuple[Path, str, Mapping | None]
+
+
+def compared(jobs: Sequence[Mapping]) -> tuple[list[str], list[tuple[str, list[Cell | None]]]]:
     """The same samples of every job: what each is, and rows of pictures.
 
-    A row is (name, (picture, caption, sample) of each, None where a job has it not). A row of
-    references stands above the rows that share it; they are no samples.
+    A row is (name, a cell for each sample, None where a job has it not). A row of references stands
+    above the rows that share it; they are no samples.
     """
-    every = [{sample["index"]: sample for sample in samples(job["path"])} for job in jobs]
+    every = [by_index(samples(job["path"])) for job in jobs]
     first = list(every[0].values())
     chosen = first[:: max(1, len(first) // COLUMN_COUNT)][:COLUMN_COUNT]
-    asked = [
-        {condition(own[sample["index"]]) for own in every if sample["index"] in own}
-        for sample in chosen
-    ]
-    alone = len(set.union(*asked)) == 1  # the title says it
-    heads = [
-        condition(sample) if len(conditions) == 1 and not alone else f"sample {sample['index']}"
-        for sample, conditions in zip(chosen, asked, strict=True)
-    ]
-    rows, above = [], None
+    rows: list[tuple[str, list[Cell | None]]] = []
+    above = None
     for job, own in zip(jobs, every, strict=True):
+        row = [own.get(sample["index"]) for sample in chosen]
+        references = [sample and reference_names(sample) for sample in row]
+        pictures = [reference_cell(job, sample) for sample in row]
+        if references != above and any(pictures):
+            rows.append(("reference", pictures))
+        above = references
+        label = re.sub(r"[^\s=,[]*/", "", job["name"]).replace(f"{GAMMA}=", "γ\u00a0=\u00a0")
         names = attributes(json.loads((job["path"] / "metrics.json").read_text()))
-        here = [own.get(sample["index"]) for sample in chosen]
-        refers = [sample and {kind: sample.get(kind) for kind in REFERENCES} for sample in here]
-        kept = [
-            sample and next(iter(referred(job["path"], sample).values()), None) for sample in here
-        ]
-        if refers != above and any(kept):
-            rows.append(("reference", [file and (file, file.name, None) for file in kept]))
-        above = refers
-        cells = [
-            sample
-            and (
-                job["path"] / sample["file"],
-                f"{job['name']}: {caption(sample, names)}",
-                sample,
-            )
-            for sample in here
-        ]
-        label = re.sub(r"[^\s=,[]*/", "", job["name"])
-        rows.append((label.replace(f"{GAMMA}=", "γ\u00a0=\u00a0"), cells))
-    return heads, rows
+        rows.append((label, [sample_cell(job, sample, names) for sample in row]))
+    return column_titles(chosen, every), rows
 
 
-def picture_of(file: Path, text: str, sample: Mapping | None) -> Picture:
-    return Picture(open_picture(file), text, shown=sample and shown(sample))
+def by_index(rows: Sequence[dict]) -> dict[str, dict]:
+    """{index: sample}."""
+    return {sample["index"]: sample for sample in rows}
+
+
+def column_titles(chosen: Sequence[Mapping], every: Sequence[Mapping[str, Mapping]]) -> list[str]:
+    """A sample's condition, or its number where the jobs' conditions differ or are all the same.
+
+    Arguments:
+        chosen: the samples, of the first job.
+        every: {index: sample} of each job.
+    """
+    conditions = []
+    for sample in chosen:
+        same = [own[sample["index"]] for own in every if sample["index"] in own]
+        conditions.append(set(map(condition, same)))
+    alone = len(set.union(*conditions)) == 1  # the page's title says it
+    return [
+        condition(sample) if len(own) == 1 and not alone else f"sample {sample['index']}"
+        for sample, own in zip(chosen, conditions, strict=True)
+    ]
+
+
+def sample_cell(job: Mapping, sample: Mapping | None, names: Sequence[str]) -> Cell | None:
+    """A sample of a job.
+
+    Arguments:
+        names: of the attributes that were read.
+    """
+    if sample is None:
+        return None
+    return job["path"] / sample["file"], f"{job['name']}: {caption(sample, names)}", sample
+
+
+def reference_names(sample: Mapping) -> list[str | None]:
+    return [sample.get(kind) for kind in REFERENCES]
+
+
+def reference_cell(job: Mapping, sample: Mapping | None) -> Cell | None:
+    """The first picture that a sample refers to."""
+    files = [] if sample is None else list(referred(job["path"], sample).values())
+    return (files[0], files[0].name, None) if files else None
+
+
+def picture_of(cell: Cell | None) -> Picture | None:
+    if cell is None:
+        return None
+    file, text, sample = cell
+    return Picture(open_picture(file), text, shown=None if sample is None else shown(sample))
 
 
 def single_attributes(row: Mapping) -> list[str]:
@@ -219,18 +248,20 @@ def single_attributes(row: Mapping) -> list[str]:
     return [*names[1 : names.index("all")], *same]
 
 
-def named(row: Mapping, left_out: Sequence[str]) -> dict:
-    """A row of a sweep's table, with heads in words."""
+def in_words(row: Mapping, left_out: Sequence[str]) -> dict:
+    """A row of a sweep's table, with its columns' titles in words."""
     return {COLUMNS.get(key, key): value for key, value in row.items() if key not in left_out}
 
 
 def raw(metrics: Mapping) -> dict:
     """Every figure by its dotted key; pairs as they are."""
-    values = {key: value for key, value in flat(dict(metrics)).items() if value is not None}
-    return {
-        key: ", ".join(f"{part:.4g}" for part in value) if isinstance(value, list) else value
-        for key, value in values.items()
-    }
+    values = {}
+    for key, value in flat(dict(metrics)).items():
+        if isinstance(value, list):
+            values[key] = ", ".join(f"{part:.4g}" for part in value)
+        elif value is not None:
+            values[key] = value
+    return values
 
 
 def counted(number: int, one: str) -> str:

@@ -37,21 +37,21 @@ class Pictures:
         """The folder that holds them."""
         return self.folder / {"folder": "images", "shards": "shards"}[self.kind]
 
-    def write(self, images: Tensor, told: Sequence[dict]) -> list[str]:
+    def write(self, images: Tensor, rows: Sequence[dict]) -> list[str]:
         """Writes a batch; the files' names under the run's folder.
 
         Arguments:
             images: 8-bit, (B, 3, H, W).
-            told: of each sample, with its `index`.
+            rows: of each sample, with its `index`; a shard keeps them.
         """
-        pixels, names = images.permute(0, 2, 3, 1).numpy(), [f"{row['index']:05d}" for row in told]
+        pixels, names = images.permute(0, 2, 3, 1).numpy(), [f"{row['index']:05d}" for row in rows]
         self.place.mkdir(parents=True, exist_ok=True)
         if self.kind == "folder":
             for name, image in zip(names, pixels, strict=True):
                 Image.fromarray(image).save(self.place / f"{name}.png")
             return [f"images/{name}.png" for name in names]
         with tarfile.open(self.place / f"{names[0]}.tar", "w") as shard:
-            for name, image, row in zip(names, pixels, told, strict=True):
+            for name, image, row in zip(names, pixels, rows, strict=True):
                 png = io.BytesIO()
                 Image.fromarray(image).save(png, "png")
                 for suffix, data in (("png", png.getvalue()), ("json", json.dumps(row).encode())):
@@ -73,4 +73,7 @@ def open_picture(file: Path) -> Image.Image:
     if file.parent.suffix != ".tar":
         return Image.open(file)
     with tarfile.open(file.parent) as shard:
-        return Image.open(io.BytesIO(shard.extractfile(file.name).read()))
+        member = shard.extractfile(file.name)
+        if member is None:
+            raise FileNotFoundError(f"{file.parent} has no file {file.name}")
+        return Image.open(io.BytesIO(member.read()))

@@ -26,7 +26,7 @@ class Bar(Progress):
             TimeRemainingColumn(),
             TextColumn("{task.fields[figures]}"),
         )
-        self.word, self.said = word, time.monotonic()
+        self.word, self.printed = word, time.monotonic()  # when the last line was
 
     def begin(self, total: int, completed: int, shown: bool) -> None:
         """Starts, with so many steps done already; `shown` by one process of several."""
@@ -42,10 +42,10 @@ class Bar(Progress):
             figures: the latest, as text.
         """
         self.update(self.task, completed=completed, figures=figures)
-        due = self.lines and time.monotonic() - self.said > EVERY
+        due = self.lines and time.monotonic() - self.printed > EVERY
         if not due and not notable:
             return
-        self.said, task = time.monotonic(), self.tasks[self.task]
+        self.printed, task = time.monotonic(), self.tasks[self.task]
         remaining = task.time_remaining if due else None
         left = "" if remaining is None else f", {remaining / 60:.0f} min left"
         text = f"{self.word} {completed}/{task.total:.0f}{left}  {figures}".rstrip()

@@ -24,7 +24,9 @@ class Trajectory:
     """
 
     def __init__(self, folder: Path):
-        self.folder, self.states, self.guesses = Path(folder), [], []
+        self.folder = Path(folder)
+        self.states: list[Tensor] = []
+        self.guesses: list[Tensor] = []
 
     def add(self, x: Tensor, x0: Tensor) -> None:
         """A step's x_s and x̂_0, (B, 3, H, W) each."""
@@ -47,10 +49,11 @@ class Trajectory:
             loop=0,
         )
         columns = sorted({round(k * last / (STRIP - 1)) for k in range(STRIP)})
-        rows = [
-            [(self.guesses[k][i], f"step {k + 1}" if i == count - 1 else "") for k in columns]
-            for i in range(count)
-        ]
+        rows = []
+        for i in range(count):
+            labels = [f"step {k + 1}" if i == count - 1 else "" for k in columns]
+            images = [self.guesses[k][i] for k in columns]
+            rows.append(list(zip(images, labels, strict=True)))
         return labelled_rows(
             self.folder / "trajectory.png", rows, f"the predicted image x̂_0 during {last + 1} steps"
         )

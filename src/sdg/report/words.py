@@ -80,15 +80,15 @@ def sentences(metrics: Mapping) -> Iterator[Sentence]:
         parts = {key: v for key, v in values.items() if key != "all" and v is not None}
         if parts and name != "judge_ceiling":
             yield Sentence(f"each where it is named: {listed(parts)}")
-    found = metrics.get("retrieval_judge")
-    if found and found["among"] > 1:
-        words = f"own prompt judged the likeliest of all {found['among']} for {{}} of samples"
-        yield sentence(words, found["top1"])
+    retrieval = metrics.get("retrieval_judge")
+    if retrieval and retrieval["among"] > 1:
+        words = f"own prompt judged the likeliest of all {retrieval['among']} for {{}} of samples"
+        yield sentence(words, retrieval["top1"])
     yield from by_reference(metrics)
     for name in sorted(metrics, key=place):
-        value, words = metrics[name], words_of(name)
-        if words and value is not None:
-            yield sentence(words, value, several and metrics.get(f"{name}_interval"))
+        value, template = metrics[name], words_of(name)
+        if template and value is not None:
+            yield sentence(template, value, several and metrics.get(f"{name}_interval"))
 
 
 def place(name: str) -> int:

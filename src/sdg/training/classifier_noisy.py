@@ -1,12 +1,11 @@
 """Training the noise-aware classifier on labelled images."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sdg.diffusion.schedule import Schedule
 from sdg.models.classifier import NoisyClassifier
-from sdg.training.module import TrainingModule
+from sdg.training.module import TrainingModule, cross_entropies
 
 __all__ = ["ClassifierTraining"]
 
@@ -21,6 +20,8 @@ class ClassifierTraining(TrainingModule):
         levels: at which validation reads.
     """
 
+    model: NoisyClassifier
+
     def __init__(self, classifier: NoisyClassifier, levels: list[int], **training):
         super().__init__("classifier_noisy", classifier, **training)
         self.schedule, self.levels = Schedule(**classifier.config["schedule"]), levels
@@ -31,10 +32,7 @@ class ClassifierTraining(TrainingModule):
         logits = self.model.by_factor(
             self.model(self.schedule.q_sample(x0, t, torch.randn_like(x0)), t)
         )
-        loss = sum(
-            F.cross_entropy(out, target)
-            for out, target in zip(logits.values(), batch["factors"].T, strict=True)
-        )
+        loss = cross_entropies(logits, batch["factors"])
         self.log("train/loss", loss, prog_bar=True)
         return loss
 

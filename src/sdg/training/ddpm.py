@@ -28,6 +28,8 @@ class DDPM(TrainingModule):
         preview: number of samples drawn at each validation, 0 for none.
     """
 
+    model: Denoiser
+
     def __init__(self, denoiser: Denoiser, preview: int = 32, **training):
         super().__init__("denoiser", denoiser, **training)
         self.preview = preview
@@ -65,11 +67,12 @@ class DDPM(TrainingModule):
 
         It does so during validation, when the averaged weights are in the model.
         """
-        shape = (3,) + (self.model.resolution,) * 2
+        side = self.model.resolution
+        assert side is not None  # it is known of what is trained
         images = sample(
             self.model,
             DDIM(steps=min(25, self.model.schedule.T)),
-            Noise(range(self.preview), shape, self.device),
+            Noise(range(self.preview), (3, side, side), self.device),
         )
         file = Path(self.trainer.default_root_dir) / "samples" / f"step-{self.global_step:06d}.png"
         file.parent.mkdir(exist_ok=True)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from sdg.diffusion.schedule import Schedule
 from sdg.metrics.retrieval import retrieval_top1
+from sdg.models.noisy import NoisyEncoder
 from sdg.training.banks import Bank
 from sdg.training.module import TrainingModule
 from sdg.training.posterior import calibration_error, log_posterior, soft_cross_entropy
@@ -28,6 +29,7 @@ class EncoderValidation(TrainingModule):
         banks: of sentences, for a calibrated encoder.
     """
 
+    model: NoisyEncoder
     schedule: Schedule
     levels: list[int]
     banks: list[Bank] | None
@@ -71,8 +73,8 @@ class EncoderValidation(TrainingModule):
             self.queries.setdefault(f"val/clean_top1_t{level}", []).append(self.clean(x_t))
 
     def validate_posterior(self, z: Tensor, clean: Tensor, level: int) -> None:
-        loss = 0.0
-        for bank in self.banks:
+        loss = z.new_zeros(())
+        for bank in self.banks or ():
             for text in bank.held_out():
                 belief, answer = self.belief(clean, text), log_posterior(z, text)
                 loss = loss + soft_cross_entropy(belief, answer).mean()

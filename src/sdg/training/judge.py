@@ -6,7 +6,7 @@ from torch import Tensor
 
 from sdg.metrics.layout import intersection_over_union
 from sdg.models.judge import Judge
-from sdg.training.module import TrainingModule
+from sdg.training.module import TrainingModule, cross_entropies
 
 __all__ = ["JudgeTraining"]
 
@@ -21,6 +21,8 @@ class JudgeTraining(TrainingModule):
         noise: largest standard deviation of the noise added in training, in units of [-1, 1].
     """
 
+    model: Judge
+
     def __init__(self, judge: Judge, noise: float = 0.1, **training):
         super().__init__("judge", judge, **training)
         self.noise = noise
@@ -30,20 +32,14 @@ class JudgeTraining(TrainingModule):
         level = self.noise * torch.rand(len(x), 1, 1, 1, device=x.device)
         read = self.model(x + level * torch.randn_like(x))
         outline = F.binary_cross_entropy_with_logits(read.mask, batch["mask"].float())
-        loss = (
-            sum(
-                F.cross_entropy(out, target)
-                for out, target in zip(read.logits.values(), batch["factors"].T, strict=True)
-            )
-            + outline
-        )
+        loss = cross_entropies(read.logits, batch["factors"]) + outline
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: dict, index: int) -> None:
         read = self.model(batch["image"])
         right = (read.guesses() == batch["factors"]).float()
-        for factor, share in zip(self.model.config["factors"], right.mean(0), strict=True):
+        for factor, share in zip(self.model_config["factors"], right.mean(0), strict=True):
             self.log(f"val/{factor}", share, sync_dist=True, batch_size=len(right))
         self.log(
             "val/mask_iou",

@@ -3,12 +3,16 @@
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
+import torch.nn.functional as F
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -73,6 +77,22 @@ def timed_cosine(
     return LambdaLR(optimizer, share)
 
 
+def cross_entropies(logits: Mapping[str, Tensor], factors: Tensor) -> Tensor:
+    """The sum of the factors' cross-entropies, each a mean over the batch.
+
+    Arguments:
+        logits: {factor: (B, values)}.
+        factors: the true values, integers (B, factors).
+    """
+    losses = [
+        F.cross_entropy(out, target) for out, target in zip(logits.values(), factors.T, strict=True)
+    ]
+    total = losses[0]
+    for loss in losses[1:]:
+        total = total + loss
+    return total
+
+
 def shortened(value) -> str:
     """A plain value as JSON, cut where it is long."""
     text = json.dumps(value, ensure_ascii=False)
@@ -97,18 +117,19 @@ class TrainingModule(pl.LightningModule):
         model.to(
             memory_format=torch.channels_last
         )  # the encoders train 1.4 times faster so on a CPU
-        self.kind, self.model, self.optimizer, self.lr_schedule, self.seed = (
-            kind,
-            model,
-            optimizer,
-            lr_schedule,
-            seed,
-        )
+        self.kind, self.model, self.seed = kind, model, seed
+        self.optimizer, self.lr_schedule = optimizer, lr_schedule
         self.validated = -1  # after how many steps it was, last
         # Which a checkpoint keeps, so that none is continued with others.
         self.settings: dict | None = None
 
-    def configure_optimizers(self) -> dict:
+    @property
+    def model_config(self) -> dict[str, Any]:
+        """What rebuilds the model."""
+        config: Any = self.model.config  # every model that can be trained has one
+        return config
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         try:
             optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
         except (TypeError, ValueError) as error:
@@ -129,14 +150,16 @@ class TrainingModule(pl.LightningModule):
         # The checkpoint callback writes at its own intervals; the last step is kept too, while raw
         # and averaged weights are both there.
         callback = self.trainer.checkpoint_callback
-        if callback is not None and self.global_step == self.trainer.max_steps:
+        if not isinstance(callback, ModelCheckpoint) or callback.dirpath is None:
+            return
+        if self.global_step == self.trainer.max_steps:
             self.trainer.save_checkpoint(Path(callback.dirpath) / "last.ckpt")
 
     def on_validation_end(self) -> None:
         self.validated = self.global_step
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        checkpoint["config"] = json.loads(json.dumps(self.model.config))
+        checkpoint["config"] = json.loads(json.dumps(self.model_config))
         checkpoint["settings"] = self.settings
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
@@ -146,9 +169,8 @@ class TrainingModule(pl.LightningModule):
             UserError: the checkpoint is of another model; with other words or classes its rows
                 would change their meaning.
         """
-        for key, theirs, ours in differences(
-            checkpoint.get("config", self.model.config), self.model.config
-        ):
+        own = self.model_config
+        for key, theirs, ours in differences(checkpoint.get("config", own), own):
             raise UserError(
                 f"the checkpoint's model has {key} = {shortened(theirs)}, this run's "
                 f"{shortened(ours)}: resume with the data and the settings that it began with, or "
@@ -157,7 +179,11 @@ class TrainingModule(pl.LightningModule):
 
     def gather(self, z: Tensor) -> Tensor:
         """Every rank's embeddings, (ranks, N, D), with gradient."""
-        return self.all_gather(z, sync_grads=True) if self.trainer.world_size > 1 else z[None]
+        if self.trainer.world_size == 1:
+            return z[None]
+        gathered = self.all_gather(z, sync_grads=True)
+        assert isinstance(gathered, Tensor)  # as it was
+        return gathered
 
     def export(self, folder: str | Path, half: bool = False) -> Path:
         """Writes the model, in `half` precision or full, into a folder of its own.

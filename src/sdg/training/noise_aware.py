@@ -171,15 +171,17 @@ class NoiseAwareFinetuning(EncoderValidation):
             self.denoiser = denoiser
             encoder.attach(denoiser)
         if weights["score"]:
-            levels = denoiser_levels("module.score_weight", denoiser, self.schedule, resolution)
-            self.denoiser, self.matching = denoiser, levels
+            matching = denoiser_levels("module.score_weight", denoiser, self.schedule, resolution)
+            self.denoiser, self.matching = denoiser, matching
         self.on_policy_share = number("module.on_policy_share", on_policy_share, 0, 1)
         self.on_policy: OnPolicy | None = None
         if on_policy_share:
-            levels = denoiser_levels("module.on_policy_share", denoiser, self.schedule, resolution)
+            matching = denoiser_levels(
+                "module.on_policy_share", denoiser, self.schedule, resolution
+            )
             self.denoiser = denoiser
             self.on_policy = OnPolicy(
-                denoiser, self.schedule, levels, on_policy_steps, on_policy_gamma
+                denoiser, self.schedule, matching, on_policy_steps, on_policy_gamma
             )
 
     def setup(self, stage: str) -> None:

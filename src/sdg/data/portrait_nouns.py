@@ -1,0 +1,95 @@
+"""The nouns of captions of portraits, and the words that may stand before each."""
+
+import re
+from typing import NamedTuple
+
+__all__ = ["GRAMMAR", "MASS", "NOUNS", "SPELLINGS", "THINGS", "Noun", "tokens"]
+
+GRAMMAR = (
+    "a",
+    "an",
+    "the",
+    "of",
+    "on",
+    "in",
+    "with",
+    "and",
+    "front",
+    "against",
+    "who",
+    "has",
+    "is",
+    "wearing",
+    "wears",
+    "portrait",
+    "picture",
+    "drawing",
+    "person",
+    "character",
+)
+SPELLINGS = {"mustache": "moustache", "gray": "grey", "without": "no", "blonde": "blond"}
+NOUNS = {"accessories": "accessory"}
+MASS = {"hair", "skin", "headwear", "eyewear", "clothing"}
+THINGS = {
+    "jacket",
+    "shirt",
+    "t-shirt",
+    "dress",
+    "hoodie",
+    "coat",
+    "suit",
+    "overalls",
+    "neck",
+    "turban",
+    "beanie",
+    "cap",
+    "hat",
+    "hijab",
+    "sunglasses",
+    "glasses",
+    "eyepatch",
+    "mask",
+    "moustache",
+    "beard",
+    "goatee",
+    "crown",
+    "bun",
+    "buns",
+    "bob",
+    "afro",
+    "mohawk",
+    "braids",
+    "pigtails",
+    "ponytail",
+    "bangs",
+    "twists",
+    "cornrows",
+    "blush",
+    "freckles",
+}
+
+
+def tokens(caption: str) -> list[str]:
+    """The words of a caption in small letters, with one spelling each."""
+    given = re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", caption.lower())
+    return [SPELLINGS.get(word, word) for word in given]
+
+
+class Noun(NamedTuple):
+    """A noun, what it names by itself, and what the words before it name."""
+
+    words: tuple[str, ...]
+    names: tuple[tuple[str, str], ...]
+    before: dict[tuple[str, ...], tuple[str, str]]
+
+    def parse(self, words: list[str], at: int) -> tuple[int, list[tuple[str, str]]] | None:
+        """Where the longest phrase that starts there ends, and what it names."""
+        phrases: list[tuple[int, list[tuple[str, str]]]] = []
+        if tuple(words[at : at + len(self.words)]) == self.words:
+            phrases.append((at + len(self.words), list(self.names)))
+        for phrase, name in self.before.items():
+            if tuple(words[at : at + len(phrase)]) == phrase:
+                if rest := self.parse(words, at + len(phrase)):
+                    phrases.append((rest[0], [name, *rest[1]]))
+        # Of phrases as long, the one that takes more words for one value.
+        return max(phrases, key=lambda one: (one[0], -len(one[1])), default=None)
