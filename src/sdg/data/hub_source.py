@@ -86,7 +86,7 @@ class Hub(Source):
     def file(image: dict | None) -> bytes:
         """The bytes of an image, which a row holds or names.
 
-        There are none for what cannot be fetched, which `Stream` then skips as it skips broken files.
+        There are none for what cannot be fetched, which `Stream` then skips like broken files.
         """
         import fsspec
 
