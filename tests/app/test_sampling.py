@@ -18,7 +18,7 @@ from PIL import Image
 from sdg.app.jobs import Jobs
 from sdg.io.weights import save
 from sdg.models.registry import load_clip_noisy
-from sdg.report.pages import compared
+from sdg.report.compared import compared
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdg.app.similarities import prompted
+from sdg.app.similarities import factors_to_name
 from sdg.data.colour_names import basic_colour, skin_tone
 from sdg.data.dicebear import definition, render
 from sdg.data.dicebear_style import EXAMPLES, DiceBearStyle
@@ -399,10 +399,12 @@ def test_real_images_of_a_prompt_show_no_held_out_pair_unless_it_names_one():
 
 def test_prompts_name_what_the_config_says_or_what_the_data_would():
     pairs = Portraits(2, 0, combinations=True)
-    assert prompted("auto", pairs, 1) == pairs.prompt_factors(1)
+    assert factors_to_name("auto", pairs, 1) == pairs.prompt_factors(1)
     assert len(pairs.prompt_factors(1)) == 2
     assert len(Portraits(2, 0).prompt_factors(1)) == 4
-    assert prompted(["hair", "skin"], pairs, 1) == ["hair", "skin"]
-    assert prompted(None, pairs, 1) is None and prompted("auto", NoImages(), 1) is None
+    assert factors_to_name(["hair", "skin"], pairs, 1) == ["hair", "skin"]
+    assert (
+        factors_to_name(None, pairs, 1) is None and factors_to_name("auto", NoImages(), 1) is None
+    )
     with pytest.raises(UserError, match="named must be one of hair.*did you mean 'headwear'"):
-        prompted(["headware"], pairs, 1)
+        factors_to_name(["headware"], pairs, 1)

@@ -271,7 +271,7 @@ def test_our_own_shards_are_read_back(run, tiny, tmp_path):
         len(
             list(
                 itertools.chain.from_iterable(
-                    map(Tars([str(tar) for tar in tars]).read, map(str, tars))
+                    map(Tars([str(tar) for tar in tars]).examples, map(str, tars))
                 )
             )
         )
@@ -362,5 +362,5 @@ def test_rows_that_name_a_file_and_rows_without_an_image_or_a_caption(
 def test_a_data_set_that_cannot_be_had_is_named(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match="data.name=nobody-has/this: it cannot be had"):
+    with pytest.raises(UserError, match="data.name=nobody-has/this: it cannot be loaded"):
         Hub("nobody-has/this")

@@ -359,7 +359,7 @@ def test_what_is_no_denoiser_is_refused_in_a_sentence(tmp_path, weights, monkeyp
     ):
         with pytest.raises(UserError, match=message):
             open_denoiser(path)
-    with pytest.raises(UserError, match="says everything itself; leave out denoiser.T"):
+    with pytest.raises(UserError, match="holds all settings; leave out denoiser.T"):
         open_denoiser(weights / "denoiser.safetensors", {"T": 4000, "qkv": None})
     with pytest.raises(UserError, match="denoiser.label=3: .* holds an unconditional denoiser"):
         load_denoiser(weights / "denoiser.safetensors", label=3)

@@ -101,12 +101,12 @@ def inspect(path: str, asked: dict) -> None:
     try:
         place = located(path)
         if asked and header(place):
-            raise UserError(f"{path} says everything itself; leave out {', '.join(asked)}.")
+            raise UserError(f"{path} holds all settings; leave out {', '.join(asked)}.")
         rows = ours(place) or noisy_clip(place) or foreign(open_denoiser(place, asked))
     except MissingSettings as error:
         rows = [
             ("file", error.kind, "no published family"),
-            *((name, "?", "say it, as in the training flags") for name in error.missing),
+            *((name, "?", "give it, as in the training flags") for name in error.missing),
         ]
     width = max(len(name) for name, _, _ in rows)
     for name, value, source in rows:

@@ -4,7 +4,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig
 
-from sdg.app.making import less, parameters
+from sdg.app.making import parameters, without_options
 from sdg.data.datamodule import ImageData
 from sdg.data.own_data import as_data
 from sdg.errors import UserError, near
@@ -38,7 +38,7 @@ def chosen_data(config: DictConfig) -> ImageData:
                 f"data.{name}: {config.data._target_} has no such option{near(name, known) or '.'}"
             )
     loading = {name: config.data[name] for name in others if name in OF_LOADERS}
-    return as_data(instantiate(less(config.data, *others)), **loading)
+    return as_data(instantiate(without_options(config.data, *others)), **loading)
 
 
 def target_of(name: str):

@@ -15,7 +15,7 @@ def denoiser_path(config: DictConfig) -> str:
     """Where it lies: a file, a folder, or a name on the hub.
 
     Raises:
-        UserError: nobody said.
+        UserError: the config does not say.
     """
     if "weights" in config.denoiser:
         return config.denoiser.weights
@@ -34,7 +34,7 @@ def denoiser_path(config: DictConfig) -> str:
 def chosen_denoiser(config: DictConfig) -> Denoiser:
     """The denoiser, frozen.
 
-    What a foreign file could not tell, and who said so instead, is printed.
+    What a foreign file could not tell is printed, with the source of each value.
     """
     asked = {name: config.denoiser[name] for name in ASKED if name in config.denoiser}
     return load_denoiser(

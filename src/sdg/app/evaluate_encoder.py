@@ -16,7 +16,7 @@ from sdg.app.denoiser import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
 from sdg.app.making import of_kind
 from sdg.app.run import run
-from sdg.app.similarities import prompted
+from sdg.app.similarities import factors_to_name
 from sdg.data.datamodule import loaded
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, integer
@@ -129,7 +129,9 @@ def gradients(
             f"the denoiser draws {side} pixels a side, the encoder sees {images.shape[-1]}; choose "
             "another with denoiser.weights, or set eval.gradients=0."
         )
-    prompts = [held_out.caption(i, 0, prompted(config.named, held_out, i)) for i in range(count)]
+    prompts = [
+        held_out.caption(i, 0, factors_to_name(config.named, held_out, i)) for i in range(count)
+    ]
     others = range(count, min(count + BANK, len(held_out)))  # captions of other images
     bank = [held_out.caption(i, variant=1) for i in others]
     shown = images[:count], prompts, bank

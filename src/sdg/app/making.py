@@ -12,11 +12,11 @@ from sdg.similarity import RunContext, Term
 __all__ = [
     "class_from_target",
     "from_options",
-    "less",
     "made",
     "of_kind",
     "options_of",
     "parameters",
+    "without_options",
 ]
 
 PAGE = "docs/extending.md says what it takes"
@@ -64,10 +64,10 @@ def class_from_target(target: str, key: str, kind: type) -> type:
 
 def options_of(config: DictConfig, *without: str) -> dict:
     """Its options as plain values, with what has a `_target_` of its own made."""
-    return dict(instantiate(less(config, "_target_", *without), _convert_="all"))
+    return dict(instantiate(without_options(config, "_target_", *without), _convert_="all"))
 
 
-def less(config: DictConfig, *names: str) -> DictConfig:
+def without_options(config: DictConfig, *names: str) -> DictConfig:
     """A copy of a node, at its place in the config, without some of its options."""
     kept = copy.deepcopy(config)
     kept._set_parent(config._get_parent())

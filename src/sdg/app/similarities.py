@@ -24,7 +24,7 @@ from sdg.similarity.references import References
 __all__ = [
     "build_similarity",
     "chosen_terms",
-    "prompted",
+    "factors_to_name",
     "reference_images",
     "requested_conditions",
 ]
@@ -127,7 +127,9 @@ def default_conditions(
 
     def caption(i: int) -> str:
         index = held_out_index(i)
-        return escape_prompt(held_out.caption(index, 0, prompted(config.named, held_out, index)))
+        return escape_prompt(
+            held_out.caption(index, 0, factors_to_name(config.named, held_out, index))
+        )
 
     offers: dict[str, Callable[[int], str]] = {
         "reference": lambda i: f"{HELD_OUT}{held_out_index(i)}"
@@ -143,7 +145,7 @@ def default_conditions(
     }
 
 
-def prompted(named, held_out: ImageSet, index: int) -> list[str] | int | None:
+def factors_to_name(named, held_out: ImageSet, index: int) -> list[str] | int | None:
     """Which factors a held-out caption names: a list of them, how many, or None for any.
 
     Arguments:

@@ -171,7 +171,7 @@ def gallery(folder: Path, jobs: list[dict]) -> Path:
     import matplotlib.pyplot as plt
     import numpy as np
 
-    from sdg.report.pages import compared
+    from sdg.report.compared import compared
     from sdg.report.pictures import open_picture
 
     titles, rows = compared(jobs)

@@ -1,4 +1,4 @@
-"""What is said of the images of a folder: captions and labels, where people keep them."""
+"""Captions and labels of the images of a folder, where people keep them."""
 
 import csv
 import io

@@ -26,7 +26,7 @@ class Hub(Source):
         options: of `datasets.load_dataset`.
 
     Raises:
-        UserError: it cannot be had, or has no images.
+        UserError: it cannot be loaded, or has no images.
     """
 
     def __init__(self, name: str, split: str = "train", streaming: bool = True, **options):
@@ -59,7 +59,7 @@ class Hub(Source):
                 self.rows = self.rows.cast_column(self.image, datasets.Image(decode=False))
         except Exception as error:  # the hub's, the connection's, the data set's
             raise UserError(
-                f"data.name={name}: it cannot be had ({type(error).__name__}: "
+                f"data.name={name}: it cannot be loaded ({type(error).__name__}: "
                 f"{first_line(error)}). Offline, fetch it elsewhere and use data=folder."
             ) from error
         if self.image is None:
@@ -86,7 +86,7 @@ class Hub(Source):
     def file(image: dict | None) -> bytes:
         """The bytes of an image, which a row holds or names.
 
-        There are none for what cannot be had, which `Stream` then skips as it skips broken files.
+        There are none for what cannot be fetched, which `Stream` then skips like broken files.
         """
         import fsspec
 

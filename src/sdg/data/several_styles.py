@@ -60,8 +60,8 @@ class SeveralStyles(PortraitStyle):
         rows = np.full((n, self.width), -1)
         rows[:, 0] = rng.integers(len(self.styles), size=n)
         for artist, style in enumerate(self.styles):
-            drawn, own = style.draw(n, rng), rows[:, 0] == artist
-            rows[own, 1 : 1 + drawn.shape[1]] = drawn[own]
+            choices, own = style.draw(n, rng), rows[:, 0] == artist
+            rows[own, 1 : 1 + choices.shape[1]] = choices[own]
         return rows
 
     def own(self, rows: np.ndarray, artist: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ __all__ = ["Example", "Source"]
 
 
 class Example(NamedTuple):
-    """An image as its file has it, what is said of it, and its name in its source."""
+    """An image as its file has it, its captions, and its name in its source."""
 
     file: bytes
     captions: list[str]

@@ -33,11 +33,11 @@ def figures(
         conditions: what each sample was asked for; intervals are over these.
         by_reference: similarities to images.
         factors: names of the attributes that were read.
-        computed: what metrics over all ranks gave.
+        computed: what was computed over all ranks.
         draws: resamplings for an interval.
     """
     cost = mean_cost([row["cost"] for row in table])
-    found: dict[str, Any] = {
+    metrics: dict[str, Any] = {
         "gamma": gamma,
         "num_samples": len(table),
         "num_prompts": len(set(conditions)),
@@ -48,9 +48,9 @@ def figures(
     def column(name: str) -> torch.Tensor:
         return torch.tensor([float(row[name]) for row in table])
 
-    found["similarity"] = column("similarity").mean().item() if "similarity" in table[0] else None
-    found |= computed
-    if found.get("alignment", {}).get("all") is not None:
+    metrics["similarity"] = column("similarity").mean().item() if "similarity" in table[0] else None
+    metrics |= computed
+    if metrics.get("alignment", {}).get("all") is not None:
         # A condition that names nothing is neither right nor wrong.
         asked = [k for k, row in enumerate(table) if row["all"] is not None]
 
@@ -61,12 +61,12 @@ def figures(
                 draws,
             )
 
-        found["alignment_all_interval"] = interval("all")
+        metrics["alignment_all_interval"] = interval("all")
         if "shows" in table[0]:
-            found["shows"] = sum(table[k]["shows"] for k in asked) / len(asked)
-            found["shows_interval"] = interval("shows")
+            metrics["shows"] = sum(table[k]["shows"] for k in asked) / len(asked)
+            metrics["shows_interval"] = interval("shows")
     if "residual" in table[0]:
-        found["residual"] = column("residual").quantile(0.5).item()
+        metrics["residual"] = column("residual").quantile(0.5).item()
     for kind in by_reference:
         groups = [row[kind] for row in table]
         parts: dict = {"agreement": {}, "agreement_interval": {}}
@@ -87,12 +87,12 @@ def figures(
         if table[0].get(f"{kind}_mask_iou_random") is not None:
             parts["mask_iou_random"] = column(f"{kind}_mask_iou_random").mean().item()
         for name, value in parts.items():
-            found.setdefault(name, {})[kind] = value
+            metrics.setdefault(name, {})[kind] = value
     if "x" in table[0]:
-        found["position_spread"] = spread_within(
+        metrics["position_spread"] = spread_within(
             torch.stack([column("x"), column("y")], 1), list(conditions)
         )
-    return found
+    return metrics
 
 
 def mean_cost(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:

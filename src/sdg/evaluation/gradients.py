@@ -114,13 +114,13 @@ def beside_bank(logits: Tensor, own: int) -> Tensor:
 
 def information_by_encoder(rows: Sequence[dict], schedule: Schedule) -> dict[str, float]:
     """{whose gradient: nats}: ½ ∫ explained dλ over the levels measured."""
-    found = {}
+    nats = {}
     for name in dict.fromkeys(row["encoder"] for row in rows):
         own = [row for row in rows if row["encoder"] == name]
         alpha_bar = [schedule.alpha_bar(row["t"]) for row in own]
         log_snr = [float((a / (1 - a)).log()) for a in alpha_bar]
-        found[name] = information(log_snr, [row["explained"] for row in own])
-    return found
+        nats[name] = information(log_snr, [row["explained"] for row in own])
+    return nats
 
 
 def information_of(clean, images: Tensor, prompts: Sequence[str], bank: Sequence[str]) -> float:

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sdg.data.prompts import primary_prompt
 from sdg.data.requests import Request
 from sdg.errors import choice, integer
 from sdg.evaluation.attributes import Attributes
@@ -24,11 +23,11 @@ from sdg.evaluation.networks import Networks
 from sdg.evaluation.prompt_images import PromptImages, unrenderable
 from sdg.evaluation.references import References
 from sdg.evaluation.results import sample_table, write_figures, write_references
+from sdg.evaluation.sentence_cosine import SentenceCosine
 from sdg.evaluation.store import SampleStore
 from sdg.io.files import write_whole
 from sdg.metrics.perceptual import Perceptual, pairs_within
 from sdg.metrics.sample_metric import SampleMetric
-from sdg.models.clip import CLIP
 from sdg.report.pages import run_page
 
 __all__ = ["Evaluation"]
@@ -125,7 +124,7 @@ class Evaluation(pl.LightningModule):
         if self.references:
             self.references.prepare(self.networks, self.device)
         clip = self.networks.clip
-        self.sentences = self.encoded_sentences(clip) if clip else {}
+        self.cosine = SentenceCosine(clip, self.conditions) if clip else None
         self.rows: list[dict] = []
 
     def can_render_prompts(self, wanted: Tensor) -> bool:
@@ -138,14 +137,6 @@ class Evaluation(pl.LightningModule):
         if reason and self.trainer.is_global_zero:
             print(f"{reason} Distances to real images of the same prompts are left out.")
         return reason is None
-
-    def encoded_sentences(self, clip: CLIP) -> dict[str, Tensor]:
-        """{sentence: its embedding by CLIP} of all conditions."""
-        texts = [condition["text"] for condition in self.conditions if "text" in condition]
-        sentences = list(dict.fromkeys(primary_prompt(text) for text in texts))
-        if not sentences:
-            return {}
-        return dict(zip(sentences, clip.encode_text(sentences), strict=True))
 
     def test_dataloader(self) -> list[DataLoader]:
         """This rank's parts of the samples, and of the pairs of samples of one condition."""
@@ -171,8 +162,8 @@ class Evaluation(pl.LightningModule):
             )
         if self.networks.clip:
             features["clip"] = self.networks.clip.encode_image(images)
-            if self.sentences:
-                self.add_similarity(features["clip"], index, rows)
+        if self.cosine:
+            self.cosine.add(features["clip"], index, rows)
         for metric in self.own_metrics.values():
             metric.update(images, [self.conditions[i] for i in index.tolist()])
         for name in self.networks.weight_files().keys() - features.keys():
@@ -200,18 +191,6 @@ class Evaluation(pl.LightningModule):
         attributes.update_judge(judgement, index, rows)
         references.add_overlap(judgement.mask > 0, index, rows)
         return {"judge": judgement.features}
-
-    def add_similarity(self, embeddings: Tensor, index: Tensor, rows: list[dict]) -> None:
-        """Notes the cosine between each sample and its own sentence.
-
-        Arguments:
-            embeddings: of the samples by CLIP, of length 1, (B, D).
-        """
-        texts = [primary_prompt(self.conditions[i]["text"]) for i in index.tolist()]
-        expected = torch.stack([self.sentences[text] for text in texts])
-        cosines = (embeddings * expected).sum(1).tolist()
-        for row, cosine in zip(rows, cosines, strict=True):
-            row["similarity"] = round(cosine, 4)
 
     def on_test_epoch_end(self) -> None:
         computed: dict[str, Any] = {}

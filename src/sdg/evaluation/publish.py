@@ -1,4 +1,4 @@
-"""A finished run or sweep, told to a logger.
+"""A finished run or sweep, given to a logger.
 
 That is figures, pictures, the table, the page, and what guided it.
 """

@@ -1,7 +1,4 @@
-"""What of a sampling run is already drawn.
-
-By it, a run that was killed goes on where it stopped.
-"""
+"""The samples of a run that are drawn already: one that was killed goes on where it stopped."""
 
 import hashlib
 import json

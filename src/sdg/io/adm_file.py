@@ -16,11 +16,11 @@ __all__ = ["ASKED", "from_adm"]
 # What a user may set of an ADM file.
 ASKED = ("resolution", "schedule", "T", "heads", "head_width", "qkv", "time_scale", "variance")
 NEEDED = ("resolution", "schedule", "T", "qkv")  # that nothing but a family can tell
-USUAL = {"time_scale": 1.0}
+DEFAULTS = {"time_scale": 1.0}
 
 
 class Settings:
-    """The settings of an ADM file: a user's go before its family's, those before the usual ones.
+    """The settings of an ADM file: a user's go before its family's, those before the defaults.
 
     Arguments:
         given: {setting: value} of the user.
@@ -47,7 +47,7 @@ class Settings:
         """The value of a setting."""
         if self.family:
             return self.settle_as(name, getattr(self.family, name), self.family.name)
-        return self.settle_as(name, USUAL.get(name), "the usual")
+        return self.settle_as(name, DEFAULTS.get(name), "default")
 
     def settle_as(self, name: str, default, source: str):
         """The value of a setting, whose default is that of this source."""
@@ -74,7 +74,7 @@ class Settings:
             variance = self.settle_as("variance", "learned_range", "the file")
             holds, advice = "learned its variance", "leave it out"
         else:
-            variance = self.settle_as("variance", "fixed_large", "the usual")
+            variance = self.settle_as("variance", "fixed_large", "default")
             holds, advice = "learned none", "set fixed_large or fixed_small"
         if (variance == "learned_range") != learned:
             raise UserError(f"denoiser.variance={variance}, but {path} {holds}; {advice}.")

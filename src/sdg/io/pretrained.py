@@ -53,7 +53,7 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFil
         return from_adm(tensors_of(place), given, str(path))
     if given:
         settings = ", ".join(f"denoiser.{name}" for name in given)
-        raise UserError(f"{path} says everything itself; leave out {settings}.")
+        raise UserError(f"{path} holds all settings; leave out {settings}.")
     if not ours:
         return from_diffusers(place)
     config, tensors = read(place, "denoiser")

@@ -20,7 +20,7 @@ SMALL = 128  # pixels; what has fewer is enlarged with sharp edges
 
 
 class Picture:
-    """An image and what is said of it.
+    """An image and its captions.
 
     Arguments:
         image: a PIL image.
