@@ -105,6 +105,14 @@ def test_import_waits_for_nothing():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+def test_a_notebooks_plots_keep_their_backend():
+    code = (
+        "import sys, matplotlib; matplotlib.use('svg'); from sdg import Pipeline; "
+        "sys.exit(matplotlib.get_backend() != 'svg')"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
 def test_a_denoiser_put_together_by_hand_needs_no_config(pipe):
     by_hand = Denoiser(pipe.denoiser.network, pipe.denoiser.schedule, "v", patch=2)
     assert by_hand.config is None and by_hand.resolution is None

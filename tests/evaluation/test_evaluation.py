@@ -36,16 +36,17 @@ def table(folder):
 
 
 def test_figures_do_not_depend_on_how_samples_are_parted(run, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "FEW", 10)  # so few have a distance too
     options = [
-        "num_samples=102",
+        "num_samples=15",
         "samples_per_prompt=3",
         f"eval.cache={tmp_path}/real",
-        "data.held_out=100",
+        "data.held_out=20",
         "sampler.steps=2",
     ]
     whole = [option for option in tiny if not option.startswith(("num_samples", "hydra"))] + options
     run("sample.py", *whole, f"hydra.run.dir={tmp_path}/whole")
-    monkeypatch.setattr(evaluation, "PART", 40)
+    monkeypatch.setattr(evaluation, "PART", 6)
     run("sample.py", *whole, f"hydra.run.dir={tmp_path}/parts")
     one, other = metrics(tmp_path / "whole"), metrics(tmp_path / "parts")
     for figures in (one, other):

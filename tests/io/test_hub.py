@@ -15,9 +15,11 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import torch
+from huggingface_hub import constants
 
 from sdg.app.checkpoints import main
 from sdg.errors import UserError
+from sdg.io.digest import content
 from sdg.io.folder import save_folder
 from sdg.io.hub import is_hub_name
 from sdg.models.registry import from_pretrained, load_clip, load_denoiser
@@ -119,39 +121,60 @@ class Hub(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(tmp_path):
-    """A command of this project with that hub as its own: (exit code, what it printed)."""
+def address():
+    """The address of that hub, which holds nothing yet."""
     Hub.files = {}
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def command(*words: str, token: str = Hub.token) -> tuple[int, str]:
-        told = {
-            "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}",
-            "HF_TOKEN": token,
-            "HF_HOME": str(tmp_path / "cache"),
-            "HF_HUB_DISABLE_TELEMETRY": "1",
-            "no_proxy": "127.0.0.1",
-        }
-        done = subprocess.run(
-            [sys.executable, *words],
-            env=os.environ | told,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        return done.returncode, done.stdout + done.stderr
-
-    yield command
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
 
 
-def test_what_is_pushed_is_what_is_fetched(hub, weights, tmp_path):
+@pytest.fixture
+def hub(address, tmp_path, monkeypatch):
+    """Makes it this process's hub, as its environment makes it that of a new one.
+
+    huggingface_hub reads its environment when it is imported.
+    """
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setenv("HF_TOKEN", Hub.token)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+
+
+@pytest.fixture
+def process(address, tmp_path):
+    """Runs Python in a new process whose hub it is: (exit code, what it printed)."""
+    told = {
+        "HF_ENDPOINT": address,
+        "HF_TOKEN": Hub.token,
+        "HF_HOME": str(tmp_path / "cache"),
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "no_proxy": "127.0.0.1",
+    }
+
+    def run(*words: str) -> tuple[int, str]:
+        command = [sys.executable, *words]
+        environment = os.environ | told
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        return done.returncode, done.stdout + done.stderr
+
+    return run
+
+
+def pushed(folder, *options: str) -> None:
+    main(["push", *options, str(folder), NAME])
+
+
+def test_what_is_pushed_is_what_is_fetched(process, weights, tmp_path):
     denoiser = load_denoiser(weights / "denoiser.safetensors")
     folder = save_folder(tmp_path / "folder", "denoiser", denoiser)
     (folder / "notes.txt").write_text("not for others")
-    code, said = hub("-m", "sdg.app.checkpoints", "push", str(folder), NAME)
+    code, said = process("-m", "sdg.app.checkpoints", "push", str(folder), NAME)
     assert code == 0 and "results: http://127.0.0.1" in said and f"{NAME}/" in said, said
     assert set(Hub.files) == {
         "config.json",
@@ -162,7 +185,7 @@ def test_what_is_pushed_is_what_is_fetched(hub, weights, tmp_path):
     }
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     torch.save(x, tmp_path / "x.pt")
-    code, said = hub(
+    code, said = process(
         "-c",
         f"import torch; from sdg import from_pretrained; x = torch.load('{tmp_path}/x.pt'); "
         f"torch.save(from_pretrained('{NAME}')(x, 3)[0], '{tmp_path}/y.pt')",
@@ -171,40 +194,29 @@ def test_what_is_pushed_is_what_is_fetched(hub, weights, tmp_path):
     assert torch.equal(torch.load(tmp_path / "y.pt"), denoiser(x, 3)[0])
 
 
-def test_a_name_on_the_hub_serves_wherever_a_file_does(hub, weights, tmp_path, tiny):
-    clip = load_clip(weights / "clip.safetensors")
-    assert (
-        hub(
-            "-m",
-            "sdg.app.checkpoints",
-            "push",
-            str(save_folder(tmp_path / "clip", "clip", clip)),
-            NAME,
-        )[0]
-        == 0
-    )
-    code, said = hub(
-        "sample.py",
-        *tiny,
-        "data=shapes",
-        f"encoder.clip={NAME}@main",
-        f"eval.clip={NAME}",
-        "num_samples=2",
-    )
-    assert code == 0 and len(list((tmp_path / "run" / "images").iterdir())) == 2, said
-    code, said = hub("-m", "sdg.app.checkpoints", "inspect", NAME)
-    assert code == 0 and "this project's, a clip" in said
+def test_a_name_on_the_hub_serves_wherever_a_file_does(hub, weights, tmp_path, tiny, run, capsys):
+    pushed(save_folder(tmp_path / "clip", "clip", load_clip(weights / "clip.safetensors")))
+    run("sample.py", *tiny, f"encoder.clip={NAME}@main", f"eval.clip={NAME}", "num_samples=2")
+    assert len(list((tmp_path / "run" / "images").iterdir())) == 2
+    capsys.readouterr()
+    main(["inspect", NAME])
+    assert "this project's, a clip" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("private", [False, True])
-def test_what_is_private_is_not_pushed_where_all_can_see_it(
-    hub, weights, tmp_path, monkeypatch, private
-):
-    monkeypatch.setattr(Hub, "private", private)
+def test_what_is_private_is_pushed_where_nobody_sees_it(hub, weights, tmp_path, monkeypatch):
+    monkeypatch.setattr(Hub, "private", True)
+    pushed(
+        save_folder(tmp_path / "clip", "clip", load_clip(weights / "clip.safetensors")), "--private"
+    )
+    assert Hub.files
+
+
+def test_what_is_private_is_not_pushed_where_all_can_see_it(hub, weights, tmp_path):
     folder = save_folder(tmp_path / "clip", "clip", load_clip(weights / "clip.safetensors"))
-    code, said = hub("-m", "sdg.app.checkpoints", "push", "--private", str(folder), NAME)
-    assert (code, bool(Hub.files)) == ((0, True) if private else (1, False)), said
-    assert private or f"error: {NAME} is there already and public, so nothing was pushed" in said
+    message = f"error: {NAME} is there already and public, so nothing was pushed"
+    with pytest.raises(SystemExit, match=message):
+        pushed(folder, "--private")
+    assert not Hub.files
 
 
 def test_pickles_are_not_pushed(tmp_path):
@@ -254,25 +266,12 @@ def test_a_path_is_not_mistaken_for_a_name_on_the_hub(tmp_path, monkeypatch, pat
 
 
 def test_samples_follow_what_the_name_holds(hub, weights, tmp_path):
-    replies = []
+    digests = []
     for kind in ("clip", "clip", "judge"):
-        assert (
-            hub(
-                "-m",
-                "sdg.app.checkpoints",
-                "push",
-                str(
-                    save_folder(
-                        tmp_path / kind, kind, from_pretrained(weights / f"{kind}.safetensors")
-                    )
-                ),
-                NAME,
-            )[0]
-            == 0
-        )
-        replies.append(hub("-c", f"from sdg.io.digest import content; print(content('{NAME}'))"))
-    digests = [said.split()[0] for _, said in replies]
-    assert digests[0] == digests[1] != digests[2] and not any(code for code, _ in replies)
+        model = from_pretrained(weights / f"{kind}.safetensors")
+        pushed(save_folder(tmp_path / kind, kind, model))
+        digests.append(content(NAME))
+    assert digests[0] == digests[1] != digests[2]
 
 
 @pytest.mark.parametrize(
@@ -283,13 +282,11 @@ def test_samples_follow_what_the_name_holds(hub, weights, tmp_path):
         (("inspect", "nobody/nothing"), "no such model could be fetched from the hub"),
     ],
 )
-def test_what_the_hub_refuses_is_one_line(hub, weights, tmp_path, words, message):
+def test_what_the_hub_refuses_is_one_line(hub, weights, tmp_path, monkeypatch, words, message):
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
     (tmp_path / "NONE").mkdir()
     save_folder(tmp_path / "FOLDER", "clip", load_clip(weights / "clip.safetensors"))
-    code, said = hub(
-        "-m",
-        "sdg.app.checkpoints",
-        *(str(tmp_path / word) if word.isupper() else word for word in words),
-        token="hf_wrong",
-    )
-    assert code == 1 and message in said and "Traceback" not in said
+    with pytest.raises(SystemExit) as stop:
+        main([str(tmp_path / word) if word.isupper() else word for word in words])
+    said = str(stop.value.code)
+    assert said.startswith("error: ") and message in said and "\n" not in said

@@ -178,7 +178,5 @@ def test_the_command_tells_what_it_is_and_converts_it(tmp_path, capsys):
     before = load_clip_noisy(tmp_path / "clip_noisy.pt").state_dict()
     for out in ("own.safetensors", "folder"):
         main(["convert", str(tmp_path / "clip_noisy.pt"), str(tmp_path / out)])
-        assert all(
-            torch.equal(value, load_clip_noisy(tmp_path / out).state_dict()[name])
-            for name, value in before.items()
-        )
+        after = load_clip_noisy(tmp_path / out).state_dict()
+        assert all(torch.equal(value, after[name]) for name, value in before.items())

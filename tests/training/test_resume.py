@@ -205,6 +205,7 @@ def test_the_same_command_finds_its_own_folder_whatever_else_changes(
             "sample.py",
             *options[:-1],
             "num_samples=1",
+            "eval.reading=false",
             *more,
             f"hydra.run.dir={tmp_path}/${{run_name:}}",
         )

@@ -3,13 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import torch
 from torch import Tensor
 from torchvision.utils import make_grid
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402  (the backend is chosen first: no display is needed)
 
 __all__ = ["labelled_grid", "labelled_rows", "plain_grid", "to_uint8"]
 
@@ -41,14 +37,12 @@ def labelled_grid(
 
 def labelled_rows(file: Path, rows: list[list[tuple[Tensor, str]]], title: str = "") -> Path:
     """Writes a picture of rows of images (3, H, W) in [-1, 1], each with its label below."""
+    from matplotlib.figure import Figure  # not pyplot: a notebook's own plots keep their backend
+
     columns = max(map(len, rows))
-    figure, axes = plt.subplots(
-        len(rows),
-        columns,
-        figsize=(1.75 * columns, 2.1 * len(rows) + (0.4 if title else 0)),
-        squeeze=False,
-        layout="constrained",
-    )
+    size = (1.75 * columns, 2.1 * len(rows) + (0.4 if title else 0))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
@@ -59,7 +53,6 @@ def labelled_rows(file: Path, rows: list[list[tuple[Tensor, str]]], title: str =
     if title:
         figure.suptitle(title, fontsize=9)
     figure.savefig(file, dpi=110)
-    plt.close(figure)
     return file
 
 
