@@ -13,7 +13,8 @@ from sdg.data.captions import FACTORS as SHAPE_FACTORS
 from sdg.data.shape_drawing import Placement
 from sdg.data.shapes import Shapes
 from sdg.metrics.reading import Reading, barely_degraded, shows, unit_pixels, visible_residual
-from sdg.metrics.shape_reader import ShapeReader, painted
+from sdg.metrics.shape_paint import best_paint
+from sdg.metrics.shape_reader import ShapeReader
 
 SEED = 1  # of the held-out data
 FEW = 48
@@ -150,7 +151,7 @@ def test_colours_of_a_known_outline_are_those_that_drew_it():
     placement = Placement.draw(40, rng)
     m, f = (part.reshape(40, -1) for part in shape_drawing.coverage(factors, placement, 32))
     x = shape_drawing.render(factors, placement).transpose(0, 3, 1, 2).reshape(40, 3, -1) / 255
-    paint = painted(x, m, f)
+    paint = best_paint(x, m, f)
     assert (paint.colour == factors[:, 1]).all() and (paint.background == factors[:, 4]).all()
     ground = shape_drawing.BACKGROUNDS[factors[:, 4]] + placement.ground
     np.testing.assert_allclose(paint.ground, ground, atol=0.003)

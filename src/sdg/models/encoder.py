@@ -20,10 +20,15 @@ class ImageEncoder(ABC, nn.Module):
         tower: the network that every image passes once in `encode`; its passes and floating-point
             operations are counted.
         resolution: side in pixels of the images that it reads; None for any.
+        calibrated: whether `Encoded.scaled` is given, and its product with E_text(y) a logit of y.
+        reads_estimate: whether it reads the denoiser's x̂_0 beside x_t; `attach` has to come first
+            then.
     """
 
     tower: nn.Module
     resolution: int | None = None
+    calibrated: bool = False
+    reads_estimate: bool = False
 
     @abstractmethod
     def encode(self, x: Tensor, t: Tensor, stages: Sequence[str] = ()) -> Encoded:
@@ -38,11 +43,6 @@ class ImageEncoder(ABC, nn.Module):
         Returns:
             unit embeddings (B, D), and {stage: map (B, C, H, W) or (B, C, tokens)}.
         """
-
-    @property
-    def reads_estimate(self) -> bool:
-        """Whether it reads the denoiser's x̂_0 beside x_t; `attach` has to come first then."""
-        return False
 
     def attach(self, denoiser: Denoiser) -> None:
         """Gives the encoder the denoiser beside which it reads; most need none."""
@@ -61,11 +61,6 @@ class ImageEncoder(ABC, nn.Module):
     def cosine_scale(self) -> float:
         """c, such that c · cos(E(x), E(y)) is a logit: a CLIP's learned `logit_scale`."""
         return 1.0
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether `Encoded.scaled` is there, and its product with E_text(y) a logit of y."""
-        return False
 
     @property
     def classes(self) -> Mapping[str, Sequence[str]]:

@@ -37,7 +37,7 @@ class NoisyEncoder(ImageEncoder):
 
     def __init__(self, tower: nn.Module, config: dict[str, Any], features: int, calibrated: bool):
         super().__init__()
-        self.config, self.checkpointing = config, False
+        self.config, self.checkpointing, self.calibrated = config, False, calibrated
         if calibrated:  # no key otherwise: the config of other encoders stays what it was
             self.config["calibrated"] = True
         self.tower, self.normalise = tower, Normalise.from_config(config["clip"]["model"])
@@ -55,11 +55,6 @@ class NoisyEncoder(ImageEncoder):
     @abstractmethod
     def run_tower(self, x: Tensor, features: Tensor) -> Tensor:
         """The tower's output for normalised noisy images, (B, D)."""
-
-    @property
-    def calibrated(self) -> bool:
-        """Whether z · E_text(y) is a logit of p(y | x_t)."""
-        return bool(self.config.get("calibrated", False))
 
     @property
     def schedule(self) -> dict[str, Any]:

@@ -84,6 +84,7 @@ class UNetEncoder(NoisyEncoder):
         if estimate:  # no key otherwise: the config of other encoders stays what it was
             config["estimate"] = True
         super().__init__(tower, config, tower.features, calibrated)
+        self.reads_estimate = estimate
         self.normalise = nn.Identity()  # it sees what the denoiser saw
         self.beside: tuple[Denoiser, Tensor] | None = None
 
@@ -122,11 +123,6 @@ class UNetEncoder(NoisyEncoder):
             if theirs in trained:
                 copy_widened(value, trained[theirs])
         return encoder
-
-    @property
-    def reads_estimate(self) -> bool:
-        """Whether it reads x̂_0 beside x_t."""
-        return bool(self.config.get("estimate", False))
 
     def attach(self, denoiser: Denoiser) -> None:
         """Gives an encoder that reads x̂_0 the denoiser that estimates it.
