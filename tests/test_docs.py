@@ -195,3 +195,8 @@ def test_the_readme_is_short():
     lines = (ROOT / "README.md").read_text().splitlines()
     assert len(lines) <= 150
     assert [line for line in lines if len(line) > 120] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_page_has_a_gap_left_to_fill(page):
+    assert not re.findall(r"@[A-Z]{3,}@|TODO|FIXME|XXX", page.read_text())

@@ -98,6 +98,18 @@ def test_a_word_that_cannot_be_read_is_named(refusal, word, says):
     assert says in refusal("sample.py", word)
 
 
+@pytest.mark.parametrize(
+    "program, word, says",
+    [
+        ("sample.py", "gamma=5", "did you mean 'guidance.gamma'?"),
+        ("sample.py", "module.negative_weight=1", "a setting of train.py, not of sample.py"),
+        ("train.py", "data.hard_negatives=4", "a setting of data=portraits"),
+    ],
+)
+def test_a_setting_that_is_not_here_is_said_to_be_where_it_is(refusal, program, word, says):
+    assert says in refusal(program, "data=shapes", word)
+
+
 def test_a_command_is_repeated_as_a_shell_takes_it(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/some/where/sample.py"])
     words = ['prompt=it\'s "red"', "hydra.mode=MULTIRUN", "num_samples=2"]

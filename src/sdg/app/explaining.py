@@ -90,15 +90,28 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
         group, _, option = key[1].partition(".")
         files = group_files(group, conf)
         known = config_keys(conf, config_name)
+        others = [file.stem for file in files if option in options_in(file)]
+        if others:
+            chosen = " or ".join(f"{group}={other}" for other in others)
+            return f"'{key[1]}' is a setting of {chosen}, which this command has not chosen."
         if key[1] in known:
             return (
                 f"'{key[1]}' is a setting of another choice of {group}; `--cfg job` prints those "
                 "of this command."
             )
-        others = [file.stem for file in files if option in options_in(file)]
-        if others:
-            chosen = " or ".join(f"{group}={other}" for other in others)
-            return f"'{key[1]}' is a setting of {chosen}, which this command has not chosen."
+        other_program = "sample" if config_name == "train" else "train"
+        theirs = {
+            *config_keys(conf, other_program),
+            *options_of_programs(conf)[other_program],
+        }
+        if key[1] in theirs:
+            return f"'{key[1]}' is a setting of {other_program}.py, not of {config_name}.py."
+        ends_alike = sorted(
+            (name for name in known if name.endswith(f".{key[1]}")),
+            key=lambda name: name.startswith("preset."),
+        )
+        if ends_alike:
+            return f"there is no setting '{key[1]}', did you mean '{ends_alike[0]}'?"
         hint = near(
             key[1],
             [*known, *(f"{group}.{option}" for file in files for option in options_in(file))],
@@ -111,6 +124,14 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
         word = re.search(r"for argument '(.*)'", text)
         return explain_grammar(word[1] if word else text.splitlines()[0])
     return " ".join(text.split())
+
+
+def options_of_programs(conf: Path) -> dict[str, list[str]]:
+    """The dotted options that only one program's choices of a group have."""
+    trained = []
+    for file in sorted((conf / "training").glob("*.yaml")):
+        trained += options_in(file)
+    return {"train": trained, "sample": []}
 
 
 def explain_grammar(word: str) -> str:
