@@ -102,7 +102,9 @@ def read_samples(folders: Sequence[Path]) -> Tensor:
                 pair = [float(row[name] or "nan") for name in ("shows", "residual")]
                 rows.setdefault(row["prompt"], []).append(pair)
         runs.append(rows)
-    counts = [{prompt: len(pairs) for prompt, pairs in rows.items()} for rows in runs]
+    counts: list[dict[str, int]] = []
+    for rows in runs:
+        counts.append({prompt: len(pairs) for prompt, pairs in rows.items()})
     if any(count != counts[0] for count in counts):
         raise ValueError("these runs have different prompts or numbers of samples")
     samples = torch.full((len(runs), len(runs[0]), max(counts[0].values()), 2), torch.nan)

@@ -132,6 +132,8 @@ packed() {  # NAME PATTERNS...: what there is of it
 train() {
   install
   work=${WORK:-/tmp/sdg_gpu}
+  mkdir -p "$work"
+  find "$work" -mindepth 1 -maxdepth 1 ! -name data -exec rm -rf {} +  # what is rendered serves again
   mkdir -p "$work/weights" "$OUT"
   trainer=auto most=10000000 validated=1.0 more=()
   local size=100000 held_out=2000 workers=0 network=$NETWORK start=25
@@ -178,7 +180,6 @@ if __name__ == '__main__':
   fit on_policy clip_noisy $(($(left) - start)) encoder=clip_noisy encoder.clip="$clip" \
     module.denoiser="$denoiser" init="$work/weights/clip_noisy.safetensors" \
     module.on_policy_share=0.5 ${ON_POLICY:-} || true
-  wait
   packed denoiser "weights/denoiser.*"
   packed encoders "weights/clip*" "weights/on_policy*"
   local logs

@@ -100,10 +100,9 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
                 "of this command."
             )
         other_program = "sample" if config_name == "train" else "train"
-        theirs = {
-            *config_keys(conf, other_program),
-            *options_of_programs(conf)[other_program],
-        }
+        theirs = config_keys(conf, other_program)
+        if other_program == "train":
+            theirs += trained_options(conf)
         if key[1] in theirs:
             return f"'{key[1]}' is a setting of {other_program}.py, not of {config_name}.py."
         ends_alike = sorted(
@@ -126,12 +125,12 @@ def explain_override(text: str, conf: Path, config_name: str) -> str:
     return " ".join(text.split())
 
 
-def options_of_programs(conf: Path) -> dict[str, list[str]]:
-    """The dotted options that only one program's choices of a group have."""
-    trained = []
+def trained_options(conf: Path) -> list[str]:
+    """The dotted options of everything that train.py can train."""
+    keys: list[str] = []
     for file in sorted((conf / "training").glob("*.yaml")):
-        trained += options_in(file)
-    return {"train": trained, "sample": []}
+        keys += options_in(file)
+    return keys
 
 
 def explain_grammar(word: str) -> str:

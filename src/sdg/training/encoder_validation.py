@@ -1,5 +1,7 @@
 """How a noise-aware encoder is validated: by retrieval over t, and by its beliefs."""
 
+from abc import abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -34,13 +36,13 @@ class EncoderValidation(TrainingModule):
     levels: list[int]
     banks: list[Bank] | None
 
+    @abstractmethod
     def clean(self, x: Tensor) -> Tensor:
         """The teacher's unit embeddings."""
-        raise NotImplementedError
 
+    @abstractmethod
     def belief(self, clean: Tensor, text: Tensor) -> Tensor:
         """The teacher's log p_c(k | x_0), (B, K)."""
-        raise NotImplementedError
 
     def on_validation_epoch_start(self) -> None:
         self.keys: list[Tensor] = []
