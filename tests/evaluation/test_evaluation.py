@@ -217,7 +217,7 @@ def test_images_of_a_folder_are_compared_in_the_clips_features(run, tiny, tmp_pa
 
 
 def test_an_encoders_own_evaluation(run, tiny, tmp_path, refusal):
-    assert "is a setting of another choice of eval" in refusal("sample.py", *tiny, "eval=encoder")
+    assert "is a setting of eval=judge, which" in refusal("sample.py", *tiny, "eval=encoder")
     tiny = [option for option in tiny if not option.startswith("eval.")]
     run(
         "sample.py",
