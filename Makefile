@@ -4,34 +4,40 @@ RUN = $(VENV)/bin/python
 DATA ?= portraits
 PARTS = denoiser clip clip_noisy $(if $(filter shapes,$(DATA)),judge)
 
-.PHONY: help setup demo test lint docs slow study weights clean
+.PHONY: help setup dev demo test lint docs slow study weights clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
 
-setup: $(VENV)/installed       ## a virtual environment with everything in it
+setup: $(VENV)/installed       ## a virtual environment that samples and trains
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet -e ".[imagenet]"
+	@touch $@
+
+dev: $(VENV)/dev               ## and all that tests, documentation and every launcher need
+
+$(VENV)/dev: $(VENV)/installed
 	$(RUN) -m pip install --quiet -e ".[dev]"
 	@touch $@
 
 demo: setup      ## guided samples from the shipped weights
 	$(RUN) sample.py
 
-test: setup      ## the tests, without the slow ones, a file to a core
+test: dev        ## the tests, without the slow ones, a file to a core
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
-lint: setup      ## formatting, lint and types, as CI checks them
+lint: dev        ## formatting, lint and types, as CI checks them
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
 
-docs: setup      ## the documentation, into site/; a warning is an error
+docs: dev        ## the documentation, into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
-slow: setup      ## the slow tests: the figures of the shipped weights, the notebook
+slow: dev        ## the slow tests: the figures of the shipped weights, the notebook
 	$(RUN) -m pytest -m slow
 
 study: setup     ## the central experiment: docs/study.md
