@@ -49,7 +49,7 @@ def article(phrase: str) -> str:
 
 def pick(options: Sequence[str], rng: np.random.Generator) -> str:
     """One of some wordings at random."""
-    return str(options[rng.integers(len(options))])
+    return str(options[int(rng.integers(len(options)))])
 
 
 def words_of(caption: str) -> list[str]:
