@@ -15,6 +15,7 @@ from sdg.app.data import chosen_data
 from sdg.app.denoiser import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
 from sdg.app.making import of_kind
+from sdg.app.records import record
 from sdg.app.run import run
 from sdg.app.similarities import factors_to_name
 from sdg.data.datamodule import loaded
@@ -43,7 +44,7 @@ def evaluate_encoder(config: DictConfig) -> None:
     Raises:
         UserError: another encoder, or levels that its schedule does not have.
     """
-    with run(config) as folder:
+    with run(config, lambda folder: "nothing is kept; the same command begins again.") as folder:
         noisy, clean = noisy_and_clean(config)
         if noisy.reads_estimate:
             noisy.attach(chosen_denoiser(config))
@@ -65,6 +66,7 @@ def evaluate_encoder(config: DictConfig) -> None:
             else "cpu"
         )
         images = held_out.__getitems__(list(range(count)))["image"].to(device)
+        record(config, folder)
         rows = by_level(
             {"noise-aware": noisy.to(device), "clean": clean.to(device)},
             clean,

@@ -1,5 +1,7 @@
 """`python sample.py`: from a composed config to images and their figures."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from sdg.app.data import chosen_data
@@ -9,6 +11,7 @@ from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.app.fingerprint import fingerprint
 from sdg.app.making import made
 from sdg.app.plain import plain
+from sdg.app.records import record
 from sdg.app.run import first_process, make_trainer, run
 from sdg.app.similarities import (
     build_similarity,
@@ -45,7 +48,7 @@ def sample(config: DictConfig) -> None:
     if "levels" in config.eval:
         evaluate_encoder(config)
         return
-    with run(config) as folder:
+    with run(config, kept) as folder:
         sampler, guidance = made(config, "sampler", Sampler), made(config, "guidance", Guidance)
         terms = chosen_terms(config)
         guidance.check(sampler)
@@ -134,6 +137,7 @@ def sample(config: DictConfig) -> None:
         options = plain(config.eval)
         if first_process():
             store.begin(choice("rerun", config.rerun, (True, False)))
+            record(config, folder)
             announce_earlier(store, bool(config.trajectory))
         # A process that is ahead of the first one must not see what that one will draw anew.
         if not (config.rerun or unfinished) and (metrics := store.figures(options)):
@@ -173,6 +177,11 @@ def sample(config: DictConfig) -> None:
                 )
                 figures = numbers(evaluation.metrics or {})
                 publish(trainer.logger, folder, figures, "samples.csv", weights)
+
+
+def kept(folder: Path) -> str:
+    """What a stopped run leaves, and how it goes on."""
+    return f"samples finished: {SampleStore.count(folder)}, in {folder}. The same command goes on."
 
 
 def announce_earlier(store: SampleStore, trajectory: bool) -> None:

@@ -10,6 +10,8 @@ from multiprocessing.context import SpawnContext, SpawnProcess
 from types import ModuleType
 from typing import Any
 
+from sdg.data.workers import serve
+
 __all__ = ["map_parts"]
 
 MOST = 16  # processes
@@ -47,7 +49,8 @@ def map_parts(function: Callable, parts: Sequence, *options) -> Iterator[Any]:
     if not multiprocessing.current_process().daemon:  # such as a DataLoader's: it may start none
         arguments = ([option] * len(parts) for option in options)
         try:
-            with ProcessPoolExecutor(min(cores(), MOST), LibraryContext()) as pool:
+            number = min(cores(), MOST)
+            with ProcessPoolExecutor(number, LibraryContext(), serve, (0,)) as pool:
                 for result in pool.map(function, parts, *arguments):
                     yield result
                     done += 1
