@@ -25,7 +25,7 @@ from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
 from sdg.pipeline.conditions import Conditions, Picture, Similarities, SimilarityFunction, as_tensor
 from sdg.pipeline.output import SampleOutput, joined_steps
 from sdg.pipeline.terms import build_terms, total_similarity
-from sdg.report.progress import Bar
+from sdg.progress import Bar
 from sdg.similarity import Similarity, matched_levels
 from sdg.similarity.references import References
 
