@@ -99,7 +99,7 @@ class GuidedSampling(pl.LightningModule):
         began = time.perf_counter()
         reset_peak_memory(self.device)
         meter = Meter(self.networks())
-        self.pipeline.device = self.device
+        self.pipeline.to(self.device)
         guide = self.pipeline.guide(self.guidance, self.similarity, (), batch, self.sampler)
         followed = (
             Trajectory(self.store.folder) if self.trajectory and batch[0].index == 0 else None
