@@ -1,4 +1,4 @@
-"""The plan of the packages: who may import whom, and which libraries live where."""
+"""The plan of the packages: who may import whom, which libraries live where, who opens weights."""
 
 import ast
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ ALLOWED = {
     "guidance": {"diffusion"},
     "similarity": {"data", "diffusion", "io", "models"},
     "data": set(),
-    "metrics": {"data"},
+    "metrics": {"data", "io"},
     "report": {"data", "io"},
     "training": {"data", "diffusion", "io", "metrics", "models", "report"},
     "pipeline": {"data", "diffusion", "guidance", "io", "models", "similarity"},
@@ -37,6 +37,20 @@ LIBRARIES = {
     "omegaconf": {"app"},
     "pytorch_lightning": {"app", "data", "evaluation", "training"},
 }
+# What opens files of weights, or runs the code of a file that it reads.
+DOOR = SOURCE / "io" / "tensors.py"
+OPENERS = {
+    "safetensors.safe_open",
+    "safetensors.torch.load",
+    "safetensors.torch.load_file",
+    "torch.hub.load",
+    "torch.hub.load_state_dict_from_url",
+    "torch.jit.load",
+    "torch.load",
+    "torch.serialization.load",
+}
+PICKLES = {"_pickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
+READING = {"Unpickler", "load", "loads", "open"}
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -87,3 +101,83 @@ def test_a_framework_stays_in_its_packages(library):
         if package not in LIBRARIES[library]:
             used = [module for module in imports(file) if module.split(".")[0] == library]
             assert not used, f"{file}: {used}"
+
+
+def full_name(node: ast.AST, imported: dict[str, str]) -> str | None:
+    """The name that an expression such as `st.load_file` stands for; None for another one."""
+    if isinstance(node, ast.Name):
+        return imported.get(node.id)
+    if isinstance(node, ast.Attribute):
+        owner = full_name(node.value, imported)
+        return owner and f"{owner}.{node.attr}"
+    return None
+
+
+def imported_names(tree: ast.AST) -> dict[str, str]:
+    """{name in a file: what it stands for}."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                root = alias.name.split(".")[0]
+                names[alias.asname or root] = alias.name if alias.asname else root
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+    return names
+
+
+def opened_with(source: str) -> set[str]:
+    """What a file's code opens weights or pickles with, whether called or handed on."""
+    tree = ast.parse(source)
+    imported = imported_names(tree)
+    used = set()
+    for node in ast.walk(tree):
+        name = full_name(node, imported) or ""
+        module, _, function = name.rpartition(".")
+        if name in OPENERS or (module in PICKLES and function in READING):
+            used.add(name)
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            used.add("allow_pickle")
+    return used
+
+
+def test_weights_are_opened_in_one_place():
+    assert opened_with(DOOR.read_text()) >= {"torch.load", "safetensors.torch.load_file"}
+    for file in sorted(SOURCE.parent.rglob("*.py")):
+        if file != DOOR:
+            used = opened_with(file.read_text())
+            assert not used, f"{file}: {used}; use sdg.io.tensors"
+
+
+def test_that_place_never_runs_code():
+    calls = [node for node in ast.walk(ast.parse(DOOR.read_text())) if isinstance(node, ast.Call)]
+    loads = [call for call in calls if ast.unparse(call.func) == "torch.load"]
+    assert len(loads) == 1
+    options = {keyword.arg: ast.unparse(keyword.value) for keyword in loads[0].keywords}
+    assert options["weights_only"] == "True"
+
+
+@pytest.mark.parametrize(
+    "source, name",
+    [
+        ("import torch\ntorch.load('x', weights_only=True)", "torch.load"),
+        ("import torch as t\nread = t.load", "torch.load"),
+        ("def f():\n    from torch import load as g\n    g('x')", "torch.load"),
+        ("from pickle import loads\nloads(b'')", "pickle.loads"),
+        ("import pickle\nclass Own(pickle.Unpickler): ...", "pickle.Unpickler"),
+        (
+            "import safetensors.torch\nsafetensors.torch.load_file('x')",
+            "safetensors.torch.load_file",
+        ),
+        ("from safetensors import torch as st\nst.load_file('x')", "safetensors.torch.load_file"),
+        ("import numpy as np\nnp.load('x', allow_pickle=True)", "allow_pickle"),
+    ],
+)
+def test_another_place_that_opens_weights_is_found(source, name):
+    assert opened_with(source) == {name}
+
+
+def test_what_only_looks_alike_is_let_through():
+    source = "import json, pickle, torch\njson.loads('1')\ntorch.save(1, 'x')\npickle.dumps(1)"
+    assert not opened_with(source + "\nself.load('x')\nraise pickle.UnpicklingError")

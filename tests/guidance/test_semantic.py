@@ -181,11 +181,14 @@ def test_steps_outside_of_the_interval_are_those_of_the_unguided_sampler(sampler
     denoiser = Denoiser(Perfect(SCHEDULE), SCHEDULE, prediction="x0")
     guidance = SemanticGuidance(1.0, interval=[0.0, 0.5], recurrence=2)
     guide = guidance.prepare(recording([]), SCHEDULE, sampler)
-    runs = []
-    for one in (None, guide):
-        runs.append([])
-        keep = runs[-1].append
-        sample(denoiser, sampler, Noise([5], (3, 2, 2)), one, on_step=lambda k, step: keep(step.x))  # noqa: B023
+
+    def states(guide):
+        visited = []
+        noise = Noise([5], (3, 2, 2))
+        sample(denoiser, sampler, noise, guide, on_step=lambda k, step: visited.append(step.x))
+        return visited
+
+    runs = states(None), states(guide)
     first = sum(t > 0.5 * 99 for t, _ in sampler.grid(SCHEDULE))
     assert all(map(torch.equal, runs[0][:first], runs[1][:first]))
     assert not torch.equal(runs[0][first], runs[1][first])

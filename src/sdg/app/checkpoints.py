@@ -11,14 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import safetensors
-
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, near
 from sdg.io.folder import save_folder
 from sdg.io.hub import located, push
 from sdg.io.pipeline import unlike
 from sdg.io.pretrained import ASKED, DenoiserFile, MissingSettings, open_denoiser
+from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, safetensors_of, save
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
@@ -118,8 +117,7 @@ def ours(place: Path) -> list[tuple[str, object, str]] | None:
     own = header(place)
     if own is None:
         return None
-    with safetensors.safe_open(str(safetensors_of(place, own)), "pt") as handle:
-        sizes = [handle.get_slice(name).get_shape() for name in handle.keys()]
+    sizes = tensor_shapes(safetensors_of(place, own)).values()
     return [
         ("folder" if place.is_dir() else "file", f"this project's, a {own['kind']}", ""),
         ("parameters", f"{count(sizes):,}", ""),

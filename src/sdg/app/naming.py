@@ -5,6 +5,7 @@ The same command finds the folder of its own unfinished run, whatever the clock 
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +35,16 @@ NOT_DRAWN_WITH = (
     "trajectory",
     "unguided",
 )  # what changes no sample
+# In a word of a command line.
+NUMBER = re.compile(
+    r"""
+    '[^']*' | "[^"]*"  # quoted text: a number in it is none
+    | (?<= [=,(\[:] ) (?P<space> \s* )  # where a value begins, or an entry of one
+      (?P<number> [+-]? (?: \d+ \.? \d* | \.\d+ ) (?: [eE] [+-]? \d+ )? )
+      (?= \s* (?: [,)\]}] | $ ) )  # and where it ends
+    """,
+    re.VERBOSE,
+)
 TRAINER = ("accelerator", "devices", "num_nodes", "precision")  # but for these of a trainer's
 
 
@@ -87,8 +98,26 @@ def name_of(config: DictConfig, guidance: str) -> str:
 
 
 def sweep_name(words: Sequence[str]) -> str:
-    """Of the sweep that a command line starts, whatever the order of its words."""
-    return f"sweep_{digest(sorted(words))}"
+    """Of the sweep that a command line starts, whatever the order of its words.
+
+    Equal numbers give one name: `guidance.gamma=5,10` and `guidance.gamma=5.0,1e1`.
+    """
+    return f"sweep_{digest(sorted(with_equal_numbers(word) for word in words))}"
+
+
+def with_equal_numbers(word: str) -> str:
+    """A word of a command line with every number written in one way: 10.0 and 1e1 as 10."""
+    return NUMBER.sub(written_one_way, word)
+
+
+def written_one_way(match: re.Match[str]) -> str:
+    """The number of a match of `NUMBER`, without a fraction where that is zero."""
+    text = match["number"]
+    if text is None:
+        return match[0]
+    # A large integer is no float.
+    number = int(text) if text.lstrip("+-").isdigit() else with_whole_numbers(float(text))
+    return f"{match['space']}{number}"
 
 
 def digest(value: Any) -> str:

@@ -1,16 +1,15 @@
 """The checkpoint that a training goes on from, and whether it may."""
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
 from sdg.app.plain import loaded, plain
 from sdg.errors import UserError, choice
 from sdg.io.plain import differences, flat
+from sdg.io.tensors import load_tensors
 from sdg.report.card import CARD
 from sdg.training.module import shortened
 
@@ -142,9 +141,9 @@ def settings_of(file: Path, folder: Path) -> dict | None:
 def opened(file: str | Path) -> dict:
     """A checkpoint, whose tensors stay on disk until they are asked for."""
     try:
-        held = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        held = load_tensors(file)
         held["global_step"]
-    except (OSError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
+    except (UserError, RuntimeError, KeyError, TypeError) as error:
         raise UserError(
             f"{file} is damaged or no checkpoint of a training run; resume from another."
         ) from error

@@ -21,6 +21,7 @@ from sdg.data.shapes_data import ShapesData
 from sdg.errors import UserError, choice, integer, number
 from sdg.io.plain import differences
 from sdg.io.shipped import program
+from sdg.io.tensors import load_tensors
 from sdg.io.weights import read
 from sdg.models.build import build_denoiser, fill
 from sdg.models.classifier import NoisyClassifier
@@ -61,9 +62,7 @@ def train(config: DictConfig) -> None:
             # It was killed before it gave its weights. Lightning keeps the averaged ones where the
             # model's are.
             trained = True
-            module.load_state_dict(
-                torch.load(resumed, map_location="cpu", weights_only=True)["state_dict"]
-            )
+            module.load_state_dict(load_tensors(resumed)["state_dict"])
         else:
             trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
         if trainer.is_global_zero:  # before anything else can fail

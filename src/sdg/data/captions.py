@@ -5,11 +5,10 @@ Every attribute has words, every sentence's words are known.
 Five factors (shape, colour, pattern, size, background); a caption names some of them.
 """
 
-import re
-
 import numpy as np
 
-from sdg.errors import UserError, near
+from sdg.data.sentences import FUNCTION_WORDS, article, unknown_word, words_of
+from sdg.errors import UserError
 
 __all__ = ["FACTORS", "WORDS", "all_named", "describe", "named_factors", "zero_shot_caption"]
 
@@ -33,18 +32,9 @@ SYNONYMS = {
 NOUNS = ("shape", "object", "figure")  # stand for a shape that the caption does not name
 OPENINGS = ("", "", "", "a picture of ", "an image of ", "a drawing of ")
 GRAMMAR = (
-    "a",
-    "an",
-    "the",
-    "of",
-    "on",
-    "with",
-    "is",
+    *FUNCTION_WORDS,
     "that",
-    "and",
-    "in",
     "background",
-    "against",
     "picture",
     "image",
     "drawing",
@@ -95,7 +85,7 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
             )
         ).format(word["background"])
     phrase = " ".join([*adjectives, noun])
-    return f"{rng.choice(OPENINGS)}{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}{after}"
+    return f"{rng.choice(OPENINGS)}{article(f'a {phrase}')}{after}"
 
 
 def zero_shot_caption(factor: str, value: str) -> str:
@@ -114,12 +104,9 @@ def all_named(caption: str) -> dict[str, set[int]]:
         UserError: a word that the shapes' captions never use.
     """
     named: dict[str, set[int]] = {}
-    for word in re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", caption.lower()):
+    for word in words_of(caption):
         if word not in WORDS:
-            raise UserError(
-                f"the prompt {caption!r} has the word '{word}', which this data never "
-                f"uses{near(word, WORDS) or '.'} Known words: {' '.join(WORDS)}."
-            )
+            raise unknown_word(caption, word, WORDS)
         if word in MEANING:
             factor, value = MEANING[word]
             named.setdefault(factor, set()).add(value)

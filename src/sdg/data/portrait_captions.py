@@ -3,7 +3,6 @@
 Every value has words, every sentence's words are known.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -24,8 +23,15 @@ from sdg.data.portrait_vocabulary import (
     TONES,
     WORDS,
 )
-from sdg.data.sentences import GROUNDS, OPENINGS, PEOPLE, article
-from sdg.errors import UserError, near
+from sdg.data.sentences import (
+    GROUNDS,
+    OPENINGS,
+    PEOPLE,
+    article,
+    pick,
+    unknown_word,
+    words_of,
+)
 
 __all__ = ["WORDS", "all_named", "describe", "zero_shot_caption"]
 
@@ -54,21 +60,18 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     if "hair_colour" in chosen and visible.get("hair", "bald") == "bald":
         chosen["facial_hair"] = visible["facial_hair"]
 
-    def pick(options) -> str:
-        return str(options[rng.integers(len(options))])
-
     def worded(table, factor: str, colour: str | None) -> list[str]:
         if factor not in chosen:
             return []
         before = f"{chosen[colour]} " if colour in chosen else ""
-        return [article(pick(table[chosen[factor]]).format(before))]
+        return [article(pick(table[chosen[factor]], rng).format(before))]
 
     bald = visible.get("hair", "bald") == "bald"
     features = worded(HAIR, "hair", None if bald else "hair_colour")
     if not features and not bald and "hair_colour" in chosen:
         features = [f"{chosen['hair_colour']} hair"]
     features += worded(FACIAL_HAIR, "facial_hair", "hair_colour" if bald else None)
-    adjectives = [pick(EXPRESSIONS[chosen["expression"]])] if "expression" in chosen else []
+    adjectives = [pick(EXPRESSIONS[chosen["expression"]], rng)] if "expression" in chosen else []
     if "skin" in chosen and rng.random() < 0.5:
         adjectives.append(f"{chosen['skin']}-skinned")
     elif "skin" in chosen:
@@ -83,16 +86,15 @@ def describe(factors, rng: np.random.Generator, named=None) -> str:
     (features if chosen.get("eyewear") == "none" or rng.random() < 0.5 else worn).extend(eyewear)
     features, worn = (list(rng.permutation(parts)) for parts in (features, worn))
 
-    phrase = article(" ".join(["a", *adjectives, pick(PEOPLE)]))
+    phrase = article(" ".join(["a", *adjectives, pick(PEOPLE, rng)]))
     if features:
-        phrase += pick((" with ", " with ", " who has ")) + " and ".join(features)
+        phrase += pick((" with ", " with ", " who has "), rng) + " and ".join(features)
     if worn:
-        phrase += pick(
-            (" in ", " wearing ") if features else (" in ", " wearing ", " who wears ")
-        ) + " and ".join(worn)
+        verbs = (" in ", " wearing ") if features else (" in ", " wearing ", " who wears ")
+        phrase += pick(verbs, rng) + " and ".join(worn)
     if "background" in chosen:
-        phrase += " " + article(pick(GROUNDS).format(chosen["background"]))
-    return pick(OPENINGS) + phrase
+        phrase += " " + article(pick(GROUNDS, rng).format(chosen["background"]))
+    return pick(OPENINGS, rng) + phrase
 
 
 def zero_shot_caption(factor: str, value: str) -> str:
@@ -141,13 +143,9 @@ def all_named(caption: str) -> dict[str, set[int]]:
 
     colours: list[str] = []
     absent = False
-    for given in re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", caption.lower()):
+    for given in words_of(caption):
         if given not in WORDS:
-            hint = near(given, WORDS) or "."
-            raise UserError(
-                f"the prompt {caption!r} has the word '{given}', which this data never uses{hint} "
-                f"Known words: {' '.join(WORDS)}."
-            )
+            raise unknown_word(caption, given, WORDS)
         word = SPELLINGS.get(given, given)
         if word == "no":
             absent = True

@@ -1,33 +1,11 @@
 """The nouns of captions of portraits, and the words that may stand before each."""
 
-import re
 from typing import NamedTuple
 
-__all__ = ["GRAMMAR", "MASS", "NOUNS", "SPELLINGS", "THINGS", "Noun", "tokens"]
+from sdg.data.sentences import SPELLINGS, words_of
 
-GRAMMAR = (
-    "a",
-    "an",
-    "the",
-    "of",
-    "on",
-    "in",
-    "with",
-    "and",
-    "front",
-    "against",
-    "who",
-    "has",
-    "is",
-    "wearing",
-    "wears",
-    "portrait",
-    "picture",
-    "drawing",
-    "person",
-    "character",
-)
-SPELLINGS = {"mustache": "moustache", "gray": "grey", "without": "no", "blonde": "blond"}
+__all__ = ["MASS", "NOUNS", "THINGS", "Noun", "tokens"]
+
 NOUNS = {"accessories": "accessory"}
 MASS = {"hair", "skin", "headwear", "eyewear", "clothing"}
 THINGS = {
@@ -71,8 +49,7 @@ THINGS = {
 
 def tokens(caption: str) -> list[str]:
     """The words of a caption in small letters, with one spelling each."""
-    given = re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", caption.lower())
-    return [SPELLINGS.get(word, word) for word in given]
+    return [SPELLINGS.get(word, word) for word in words_of(caption)]
 
 
 class Noun(NamedTuple):

@@ -1,5 +1,6 @@
 """The words of captions of portraits: every value has words, every word's meaning is known."""
 
+from sdg.data import sentences
 from sdg.data.portrait_factors import FACTORS
 
 __all__ = [
@@ -107,37 +108,8 @@ ABSENT = {
     "glasses": ("eyewear", "none"),
     "beard": ("facial_hair", "none"),
 }
-SPELLINGS = {
-    "gray": "grey",
-    "blonde": "blond",
-    "mustache": "moustache",
-    "without": "no",
-    "ginger": "red",
-}
+SPELLINGS = sentences.SPELLINGS | {"ginger": "red"}
 TONES = tuple(f"{tone}-skinned" for tone in FACTORS["skin"])
 COLOURS = sorted({value for factor in set(COLOURED.values()) for value in FACTORS[factor]})
-GRAMMAR = (
-    "a",
-    "an",
-    "the",
-    "of",
-    "on",
-    "with",
-    "and",
-    "in",
-    "front",
-    "against",
-    "who",
-    "has",
-    "is",
-    "wearing",
-    "wears",
-    "portrait",
-    "picture",
-    "drawing",
-    "full",
-    "no",
-    "person",
-    "character",
-)
+GRAMMAR = (*sentences.GRAMMAR, "full", "no")
 WORDS = tuple(sorted({*MEANING, *COLOURED, *COLOURS, *GRAMMAR, *TONES, *SPELLINGS}))

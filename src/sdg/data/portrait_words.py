@@ -8,9 +8,18 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from sdg.data.portrait_nouns import GRAMMAR, MASS, NOUNS, SPELLINGS, THINGS, Noun, tokens
-from sdg.data.sentences import GROUNDS, OPENINGS, PEOPLE, article
-from sdg.errors import UserError, near
+from sdg.data.portrait_nouns import MASS, NOUNS, THINGS, Noun, tokens
+from sdg.data.sentences import (
+    GRAMMAR,
+    GROUNDS,
+    OPENINGS,
+    PEOPLE,
+    SPELLINGS,
+    article,
+    pick,
+    unknown_word,
+)
+from sdg.errors import UserError
 
 __all__ = ["Words"]
 
@@ -138,11 +147,7 @@ class Words:
             if tuple(words[at : at + len(phrase)]) == phrase
         ]
         if not alone:
-            hint = near(words[at], self.known) or "."
-            raise UserError(
-                f"the prompt {caption!r} has the word '{words[at]}', which this data "
-                f"never uses{hint} Known words: {' '.join(self.known)}."
-            )
+            raise unknown_word(caption, words[at], self.known)
         longest = max(end for end, _, _ in alone)
         names = {name: noun for end, noun, name in alone if end == longest}
         if len(names) > 1 or words[at] == "no":
@@ -159,7 +164,3 @@ def countable(noun: str) -> bool:
     """Whether "a" goes before the noun."""
     plural = noun.endswith("s") and not noun.endswith("ss")
     return not plural and noun.split()[-1] not in MASS
-
-
-def pick(options, rng: np.random.Generator) -> str:
-    return str(options[rng.integers(len(options))])

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,7 +125,7 @@ class Portraits(ImageSet):
             UserError: no portrait shows such factors together.
         """
         factors = np.asarray(factors)
-        held_out = self.style.shows_held_out(factors) if len(factors) else []
+        held_out = self.style.shows_held_out(factors) if len(factors) else np.empty(0, bool)
         rows = [
             self.matching(wanted, key, allowed or self.combinations)
             for wanted, key, allowed in zip(factors, keys, held_out, strict=True)
@@ -197,9 +198,9 @@ class Portraits(ImageSet):
     def __len__(self) -> int:
         return self.size
 
-    def __getitems__(self, indices) -> dict:
+    def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         images = torch.from_numpy(self.images[indices]).permute(0, 3, 1, 2)
-        batch = {
+        batch: dict[str, Any] = {
             "image": images.to(torch.float32).div_(127.5).sub_(1),
             "factors": torch.from_numpy(self.factors[indices]),
         }
@@ -207,8 +208,8 @@ class Portraits(ImageSet):
             variants = torch.randint(1 << 30, (len(indices),)).tolist()
             batch["caption"] = [self.caption(i, k) for i, k in zip(indices, variants, strict=True)]
             if self.hard_negatives:
-                pairs = zip(indices, batch["caption"], variants, strict=True)
-                batch["negatives"] = [self.negatives(i, told, k) for i, told, k in pairs]
+                rows = zip(indices, batch["caption"], variants, strict=True)
+                batch["negatives"] = [self.negatives(i, caption, k) for i, caption, k in rows]
         return batch
 
     def negatives(self, index: int, caption: str, variant: int) -> list[str]:
@@ -221,9 +222,6 @@ class Portraits(ImageSet):
             wrong.append(self.style.describe(row, rng, names))
         return wrong
 
-    def __getitem__(self, index: int) -> dict:
-        return {key: value[0] for key, value in self.__getitems__([index]).items()}
-
 
 def with_one_changed(
     factors: np.ndarray,
@@ -233,7 +231,7 @@ def with_one_changed(
 ) -> np.ndarray:
     """Factors, (F,), one of those in `names` with another of its values."""
     changed = factors.copy()
-    column = list(attributes).index(names[rng.integers(len(names))])
+    column = list(attributes).index(names[int(rng.integers(len(names)))])
     count = len(attributes[list(attributes)[column]])
     changed[column] = (changed[column] + rng.integers(1, count)) % count
     return changed

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from sdg.data import portrait_captions
-from sdg.data.datamodule import Data
+from sdg.data.datamodule import Data, loaded
 from sdg.data.portraits import Portraits
 from sdg.errors import choice, integer
 
@@ -31,6 +31,9 @@ class PortraitsData(Data):
         hard_negatives: captions that are wrong in one value, given with each training image's.
     """
 
+    train: Portraits | None = None
+    held_out: Portraits | None = None
+
     def __init__(
         self,
         resolution: int = 64,
@@ -47,11 +50,9 @@ class PortraitsData(Data):
     ):
         super().__init__(resolution, batch_size, num_workers)
         self.style, self.split = style, choice("data.split", split, ("held_out", "combinations"))
-        self.sizes, self.seed = (
-            (size, integer("data.held_out", held_out, 1)),
-            integer("data.seed", seed, 0),
-        )
-        self.extras = {"cache": cache, "captions": captions, "style": style}
+        self.sizes = size, integer("data.held_out", held_out, 1)
+        self.seed = integer("data.seed", seed, 0)
+        self.cache, self.with_captions = cache, captions
         self.hard_negatives = hard_negatives
 
     @property
@@ -69,16 +70,29 @@ class PortraitsData(Data):
         They are of all that an image shows, and of parts of it.
         """
         self.setup("fit")
-        names, count = list(self.train.attributes), len(self.train)
-        every = [
-            caption for captions in self.train.classes.values() for caption in captions.values()
-        ]
+        train = loaded(self.train)
+        names, count = list(train.attributes), len(train)
+        every: list[str] = []
+        for captions in train.classes.values():
+            every += captions.values()
         for k in range(VOCABULARY):
-            every += [self.train.caption(k % count, k, names), self.train.caption(k % count, k)]
+            every += [train.caption(k % count, k, names), train.caption(k % count, k)]
         return every
 
-    def part(self, size: int, seed: int, **options) -> Portraits:
-        return Portraits(size, seed, self.resolution, **self.extras, **options)
+    def part(
+        self, size: int, seed: int, combinations: bool = False, hard_negatives: int = 0
+    ) -> Portraits:
+        """So many images of a seed; `combinations` and `hard_negatives` as of `Portraits`."""
+        return Portraits(
+            size,
+            seed,
+            self.resolution,
+            self.cache,
+            self.with_captions,
+            combinations,
+            self.style,
+            hard_negatives,
+        )
 
     @cached_property
     def combinations(self) -> Portraits:
@@ -86,7 +100,7 @@ class PortraitsData(Data):
         return self.part(max(self.sizes[1] // 4, 1), self.seed + 2, combinations=True)
 
     def identity(self) -> dict:
-        held_out = self.held_out
+        held_out = loaded(self.held_out)
         style = {} if held_out.style.name == "avataaars" else {"style": held_out.style.key}
         split = {"split": "combinations"} if held_out.combinations else {}
         return (
@@ -102,7 +116,7 @@ class PortraitsData(Data):
 
     def prepare_data(self) -> None:
         self.setup("fit")
-        for part in (self.train, self.held_out):
+        for part in (loaded(self.train), loaded(self.held_out)):
             _ = part.images  # renders once, on one process of each machine
 
     def setup(self, stage: str) -> None:

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sdg.data.portrait_nouns import GRAMMAR, tokens
+from sdg.data.portrait_nouns import tokens
 from sdg.data.portrait_style import PortraitStyle
+from sdg.data.sentences import GRAMMAR
 from sdg.errors import UserError, near
 
 __all__ = ["SeveralStyles"]

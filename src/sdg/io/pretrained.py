@@ -3,12 +3,9 @@
 That is a config that rebuilds it, and tensors.
 """
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from sdg.errors import UserError
@@ -16,6 +13,7 @@ from sdg.io.adm_file import ASKED, from_adm
 from sdg.io.denoiser_file import DenoiserFile, MissingSettings
 from sdg.io.diffusers_folder import PREDICTIONS, from_diffusers
 from sdg.io.hub import located
+from sdg.io.tensors import load_tensors
 from sdg.io.weights import header, read
 
 __all__ = [
@@ -68,16 +66,8 @@ def tensors_of(file: Path) -> dict[str, Tensor]:
     """
     if file.suffix == ".safetensors":
         header(file)  # says what is damaged
-        return load_file(str(file))
-    try:
-        content = torch.load(
-            file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
-        )
-    except Exception as error:  # pickle, zip and torch each have errors of their own
-        raise UserError(
-            f"{file} is no file of weights, or one that needs code to be read, which is never run "
-            "here."
-        ) from error
+        return load_tensors(file)
+    content = load_tensors(file)
     for name in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]

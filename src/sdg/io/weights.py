@@ -8,11 +8,12 @@ from pathlib import Path
 
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sdg.errors import UserError, choice
 from sdg.io.hub import located
+from sdg.io.tensors import load_tensors, metadata_of
 
 __all__ = ["CONFIG", "KEY", "MODEL", "UNET", "header", "read", "safetensors_of", "save", "stored"]
 
@@ -64,8 +65,7 @@ def header(file: str | Path) -> dict | None:
             config = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else None
             content = config.get(KEY) if isinstance(config, dict) else None
         else:
-            with safetensors.safe_open(str(file), "pt") as handle:
-                content = json.loads((handle.metadata() or {}).get(KEY, "null"))
+            content = json.loads(metadata_of(file).get(KEY, "null"))
     except OSError as error:
         raise UserError(f"cannot read the weights {file}: {error.strerror or error}.") from error
     except (safetensors.SafetensorError, ValueError) as error:
@@ -109,7 +109,7 @@ def read(path: str | Path, kind: str) -> tuple[dict, dict]:
     place = safetensors_of(file, own)
     return own["config"], {
         ("" if place == file or place.name == MODEL else "network.") + name: value
-        for name, value in load_file(str(place)).items()
+        for name, value in load_tensors(place).items()
     }
 
 

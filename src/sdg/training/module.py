@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from sdg.data.datamodule import ImageData
 from sdg.errors import UserError
 from sdg.io.folder import save_folder
 from sdg.io.plain import differences
@@ -128,6 +129,13 @@ class TrainingModule(pl.LightningModule):
         """What rebuilds the model."""
         config: Any = self.model.config  # every model that can be trained has one
         return config
+
+    @property
+    def datamodule(self) -> ImageData:
+        """The data that it trains on."""
+        trainer: Any = self.trainer  # Lightning does not declare what it attaches
+        data: ImageData = trainer.datamodule
+        return data
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         try:

@@ -1,5 +1,6 @@
 """Making an image encoder of a CLIP noise-aware: no captions, no labels."""
 
+import functools
 import itertools
 from collections.abc import Sequence
 
@@ -12,23 +13,16 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
 from sdg.models.clip import CLIP
-from sdg.training.banks import banks_of
+from sdg.training.banks import banks_of, one_group
 from sdg.training.contrastive import contrastive_loss
 from sdg.training.encoder_validation import EncoderValidation
+from sdg.training.noisy_batch import NoisyBatch, NoisyBatches
 from sdg.training.on_policy import OnPolicy
-from sdg.training.posterior import (
-    log_posterior,
-    moved_uphill,
-    score_error,
-    soft_cross_entropy,
-)
-from sdg.training.starting_encoder import denoiser_levels, starting_encoder
+from sdg.training.posterior import log_posterior, soft_cross_entropy
+from sdg.training.score_matching import ScoreMatching
+from sdg.training.starting_encoder import denoiser_levels, needed_denoiser, starting_encoder
 
 __all__ = ["NoiseAwareFinetuning"]
-
-MAX_SNR = (
-    5  # above it the weight of score matching falls, so that small t does not outweigh the rest
-)
 
 
 class NoiseAwareFinetuning(EncoderValidation):
@@ -148,76 +142,54 @@ class NoiseAwareFinetuning(EncoderValidation):
         encoder.logit_scale.copy_(clip.logit_scale.detach())
         super().__init__("clip_noisy", encoder.train(), **training)
         self.teacher = clip.eval().requires_grad_(False)
-        self.schedule, self.scale, self.weights, self.levels = (
-            Schedule(**schedule),
-            scale,
-            weights,
-            levels,
-        )
+        self.schedule, self.scale = Schedule(**schedule), scale
+        self.weights, self.levels = weights, levels
         self.bank_names, self.bank_size, self.banks = bank, bank_size, None
-        self.level_power = number("module.level_power", level_power, 0.1, 10)
-        self.robust_radius = number("module.robust_radius", robust_radius, 0)
-        for key, value in {
-            "robust_radius": robust_radius,
-            "on_policy_share": on_policy_share,
-        }.items():
+        level_power = number("module.level_power", level_power, 0.1, 10)
+        robust_radius = number("module.robust_radius", robust_radius, 0)
+        moving = {"robust_radius": robust_radius, "on_policy_share": on_policy_share}
+        for key, value in moving.items():
             if value and not calibrated:
                 raise UserError(
                     f"module.{key} moves images by an encoder's belief, which needs "
                     "module.posterior_weight or module.score_weight above 0."
                 )
-        self.score_batch, self.denoiser = integer("module.score_batch", score_batch, 1), None
+        self.score_batch = integer("module.score_batch", score_batch, 1)
+        # An attribute of this module, so that it moves to its device.
+        self.denoiser: Denoiser | None = None
         if estimate:
-            self.denoiser = denoiser
-            encoder.attach(denoiser)
+            self.denoiser = needed_denoiser("module.estimate", denoiser)
+            encoder.attach(self.denoiser)
+        self.score_matching: ScoreMatching | None = None
         if weights["score"]:
-            matching = denoiser_levels("module.score_weight", denoiser, self.schedule, resolution)
-            self.denoiser, self.matching = denoiser, matching
-        self.on_policy_share = number("module.on_policy_share", on_policy_share, 0, 1)
-        self.on_policy: OnPolicy | None = None
+            self.denoiser = needed_denoiser("module.score_weight", denoiser)
+            matching = denoiser_levels(self.denoiser, self.schedule, resolution)
+            self.score_matching = ScoreMatching(self.denoiser, self.schedule, matching)
+        on_policy_share = number("module.on_policy_share", on_policy_share, 0, 1)
+        on_policy: OnPolicy | None = None
         if on_policy_share:
-            matching = denoiser_levels(
-                "module.on_policy_share", denoiser, self.schedule, resolution
+            self.denoiser = needed_denoiser("module.on_policy_share", denoiser)
+            matching = denoiser_levels(self.denoiser, self.schedule, resolution)
+            on_policy = OnPolicy(
+                self.denoiser, self.schedule, matching, on_policy_steps, on_policy_gamma
             )
-            self.denoiser = denoiser
-            self.on_policy = OnPolicy(
-                denoiser, self.schedule, matching, on_policy_steps, on_policy_gamma
-            )
+        self.noisy_batches = NoisyBatches(
+            self.schedule, level_power, robust_radius, on_policy, on_policy_share
+        )
 
     def setup(self, stage: str) -> None:
         if self.model.calibrated and self.banks is None:
-            data = self.trainer.datamodule
+            data = self.datamodule
             self.banks = banks_of(
-                self.bank_names,
-                self.bank_size,
-                data.train,
-                data.held_out,
-                self.encode_text,
+                self.bank_names, self.bank_size, data.train, data.held_out, self.encode_text
             )
 
     def training_step(self, batch: dict, index: int) -> Tensor:
-        x0 = batch["image"]
-        t = self.draw_levels(len(x0)).to(x0.device)
-        drawn = len(x0) - round(self.on_policy_share * len(x0))
-        if self.on_policy:
-            t[drawn:] = self.on_policy.lowered(t[drawn:])
-        noise = torch.randn_like(x0)
-        x_t = self.schedule.q_sample(x0, t, noise)
+        noisy = self.noisy_batches.draw(batch["image"])
         groups = [bank.sample(batch) for bank in self.banks or ()]
-        if self.robust_radius:
-            x_t = self.perturbed(x_t, t, one_of(one_of(groups)))
-        if drawn < len(x0):
-            x_t, x0 = self.with_guided(x_t, x0, t, drawn, one_of(one_of(groups)))
-        if self.weights["score"]:
-            first = x_t[: min(self.score_batch, drawn)].requires_grad_()
-            # Neither the compiled forward nor a fused attention can be differentiated twice.
-            with sdpa_kernel(SDPBackend.MATH):
-                z = self.model.embed(first, t[: len(first)])
-            if len(first) < len(x_t):
-                z = torch.cat([z, self.model(x_t[len(first) :], t[len(first) :])])
-        else:
-            z = self.model(x_t, t)
-        unit, clean = F.normalize(z, dim=-1), self.clean(x0)
+        noisy = self.noisy_batches.alter(noisy, self.model, groups)
+        z, scored = self.embed(noisy)
+        unit, clean = F.normalize(z, dim=-1), self.clean(noisy.x0)
         losses = {"distance": 1 - (unit * clean).sum(-1).mean()}
         total = self.weights["cosine"] * losses["distance"]
         if self.weights["contrastive"]:
@@ -226,75 +198,42 @@ class NoiseAwareFinetuning(EncoderValidation):
             )
             total = self.weights["contrastive"] * losses["contrastive"] + total
         if self.weights["posterior"]:
-            texts = itertools.chain.from_iterable(groups)
-            each = [
-                soft_cross_entropy(self.belief(clean, text), log_posterior(z, text))
-                for text in texts
-            ]
-            losses["posterior"] = sum(each).mean()
+            losses["posterior"] = self.distillation(z, clean, groups)
             total = total + self.weights["posterior"] * losses["posterior"]
-        if self.weights["score"]:
-            text = one_of(one_of(groups))
-            n = len(first)
-            losses["score"] = self.score_matching(z[:n], first, t[:n], noise[:n], clean[:n], text)
+        if self.score_matching:
+            text, n = one_group(groups), len(scored)
+            log_p = self.belief(clean[:n], text)
+            losses["score"] = self.score_matching(
+                z[:n], scored, noisy.t[:n], noisy.noise[:n], log_p, text
+            )
             total = total + self.weights["score"] * losses["score"]
         self.log_dict({f"train/{name}": loss for name, loss in losses.items()}, prog_bar=True)
         return total
 
-    def draw_levels(self, count: int) -> Tensor:
-        """t = ⌊T u^p⌋ with u uniform in [0, 1), (count,)."""
-        if self.level_power == 1:
-            return torch.randint(self.schedule.T, (count,))
-        levels = self.schedule.T * torch.rand(count, dtype=torch.float64) ** self.level_power
-        return levels.long().clamp(max=self.schedule.T - 1)
+    def embed(self, noisy: NoisyBatch) -> tuple[Tensor, Tensor]:
+        """z of all images, (B, D), and those images whose score is matched, (N, C, H, W).
 
-    def perturbed(self, x_t: Tensor, t: Tensor, text: Tensor) -> Tensor:
-        """Images moved a little towards a sentence at random, as guidance moves them.
-
-        x_t + u ρ σ_t g/‖g‖,  g = ∇_x log q(k | x_t),  k and u ∈ [0, 1) uniform for each image
-
-        The encoder is to keep its belief there. An encoder whose gradient points at what images
-        show, not at what only this network sees, guides better (Kawar et al. 2022, arXiv
-        2208.08664).
+        In these z can be differentiated twice.
         """
-        k = torch.randint(len(text), (len(x_t), 1), device=x_t.device)
-        share = torch.rand(len(x_t), 1, 1, 1).to(x_t)
-        x = x_t.detach().requires_grad_()
-        log_q = log_posterior(self.model(x, t), text).gather(1, k)[:, 0]
-        sigma = (1 - self.schedule.alpha_bar(t, x.device)).sqrt().to(x.dtype)
-        return moved_uphill(log_q, x, self.robust_radius * share * sigma)
+        x_t, t = noisy.x_t, noisy.t
+        if self.score_matching is None:
+            return self.model(x_t, t), x_t[:0]
+        scored = x_t[: min(self.score_batch, noisy.drawn)].requires_grad_()
+        n = len(scored)
+        # Neither the compiled forward nor a fused attention can be differentiated twice.
+        with sdpa_kernel(SDPBackend.MATH):
+            z = self.model.embed(scored, t[:n])
+        if n < len(x_t):
+            z = torch.cat([z, self.model(x_t[n:], t[n:])])
+        return z, scored
 
-    def with_guided(
-        self, x_t: Tensor, x0: Tensor, t: Tensor, drawn: int, text: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The batch's images, noisy and clean, those from `drawn` on made by guidance.
-
-        Each is guided by a sentence at random, its belief taken over `text`, (K, D).
-        """
-        k = torch.randint(len(text), (len(x0) - drawn, 1), device=x0.device)
-
-        def log_belief(x: Tensor, level: Tensor) -> Tensor:
-            return log_posterior(self.model(x, level), text).gather(1, k)[:, 0]
-
-        guided, finished = self.on_policy(x0[drawn:], t[drawn:], log_belief)
-        return torch.cat([x_t[:drawn], guided]), torch.cat([x0[:drawn], finished])
-
-    def score_matching(
-        self, z: Tensor, x_t: Tensor, t: Tensor, noise: Tensor, clean: Tensor, text: Tensor
-    ) -> Tensor:
-        """The mean over images of the score-matching loss.
-
-        It is min(1, 5/SNR_t) ‖ε̂ − σ_t ∇_x log q(k | x_t) − ε‖², k ~ p_c(· | x_0).
-        """
-        with torch.no_grad():
-            k = torch.multinomial(self.belief(clean, text).exp(), 1)
-            x0 = self.denoiser.eval().predict(x_t.detach(), self.matching.to(t.device)[t]).x0
-            predicted = self.schedule.noise(x0, x_t.detach(), t)
-        a = self.schedule.alpha_bar(t, x_t.device)
-        log_q = log_posterior(z, text).gather(1, k)[:, 0]
-        error = score_error(log_q, x_t, predicted, noise, (1 - a).sqrt().to(x_t.dtype))
-        weight = (MAX_SNR * (1 - a) / a).clamp(max=1).flatten().to(error.dtype)
-        return (weight * error).mean()
+    def distillation(self, z: Tensor, clean: Tensor, groups: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Σ CE(p_c(· | x_0), q(· | x_t)) over all groups of sentences, the mean over images."""
+        each = [
+            soft_cross_entropy(self.belief(clean, text), log_posterior(z, text))
+            for text in itertools.chain.from_iterable(groups)
+        ]
+        return functools.reduce(torch.add, each).mean()
 
     @torch.no_grad()
     def clean(self, x: Tensor) -> Tensor:
@@ -307,8 +246,3 @@ class NoiseAwareFinetuning(EncoderValidation):
     def belief(self, clean: Tensor, text: Tensor) -> Tensor:
         """log p_c(k | x_0), (B, K)."""
         return log_posterior(self.teacher.logit_scale.detach() * clean, text)
-
-
-def one_of(things: Sequence):
-    """One at random, from torch's generator."""
-    return things[int(torch.randint(len(things), ()))]

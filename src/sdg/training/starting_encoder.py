@@ -12,7 +12,7 @@ from sdg.models.noisy import NoisyEncoder
 from sdg.models.towers import at_resolution
 from sdg.models.unet import UNetEncoder
 
-__all__ = ["denoiser_levels", "starting_encoder"]
+__all__ = ["denoiser_levels", "needed_denoiser", "starting_encoder"]
 
 
 def starting_encoder(
@@ -50,16 +50,23 @@ def starting_encoder(
     )
 
 
-def denoiser_levels(
-    key: str, denoiser: Denoiser | None, schedule: Schedule, resolution: int
-) -> Tensor:
-    """The denoiser's level with the same ᾱ, for each of the encoder's T levels; integers, (T,).
+def needed_denoiser(key: str, denoiser: Denoiser | None) -> Denoiser:
+    """The denoiser, which the setting `key` needs.
 
     Raises:
-        UserError: there is no denoiser, or one of other images or levels.
+        UserError: there is none.
     """
     if denoiser is None:
         raise UserError(f"{key} needs a denoiser: set module.denoiser=FILE, or {key}=0.")
+    return denoiser
+
+
+def denoiser_levels(denoiser: Denoiser, schedule: Schedule, resolution: int) -> Tensor:
+    """The denoiser's level with the same ᾱ, for each of the encoder's T levels; integers, (T,).
+
+    Raises:
+        UserError: the denoiser is one of other images or levels.
+    """
     if denoiser.resolution != resolution:
         raise UserError(
             f"module.denoiser draws {denoiser.resolution} pixels a side, but "

@@ -1,0 +1,61 @@
+"""The one door for files of weights: nothing else in the package opens them.
+
+Reading never runs code.
+"""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from sdg.errors import UserError
+
+__all__ = ["load_tensors", "metadata_of", "tensor_shapes"]
+
+
+def load_tensors(file: str | Path) -> Any:
+    """What a file of weights holds, on the CPU.
+
+    Of a .safetensors that is {name: tensor}. Any other file is one of `torch.save`, of which
+    tensors and plain values are read and nothing else; where it can be, its tensors stay on disk
+    until they are asked for.
+
+    Raises:
+        UserError: it cannot be read, is damaged, or needs code to be read.
+    """
+    try:
+        if Path(file).suffix == ".safetensors":
+            return load_file(str(file))
+        return torch.load(
+            file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
+        )
+    except Exception as error:  # pickle, zip and torch each have errors of their own
+        raise UserError(
+            f"{file} is no file of weights, or one that needs code to be read, which is never run "
+            "here."
+        ) from error
+
+
+def metadata_of(file: str | Path) -> dict[str, str]:
+    """What a .safetensors says of itself, beside its tensors.
+
+    Raises:
+        OSError: it cannot be read.
+        safetensors.SafetensorError: it is damaged.
+    """
+    with safe_open(str(file), "pt") as handle:
+        return handle.metadata() or {}
+
+
+def tensor_shapes(file: str | Path) -> dict[str, list[int]]:
+    """The shapes of a .safetensors' tensors, by name; the tensors are not read.
+
+    Raises:
+        OSError: it cannot be read.
+        safetensors.SafetensorError: it is damaged.
+    """
+    with safe_open(str(file), "pt") as handle:
+        return {name: handle.get_slice(name).get_shape() for name in handle.keys()}

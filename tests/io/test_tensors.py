@@ -1,0 +1,57 @@
+"""Files of weights, whatever wrote them."""
+
+import os
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from sdg.errors import UserError
+from sdg.io.tensors import load_tensors, metadata_of, tensor_shapes
+
+TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
+
+
+def write(file, kind):
+    if kind == "safetensors":
+        save_file(TENSORS, str(file), {"made": "here"})
+    else:
+        torch.save(TENSORS, file, _use_new_zipfile_serialization=kind == "zip")
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [("x.safetensors", "safetensors"), ("x.pt", "zip"), ("x.ckpt", "zip"), ("x.pth", "old")],
+)
+def test_every_format_gives_the_same_tensors(tmp_path, name, kind):
+    write(tmp_path / name, kind)
+    loaded = load_tensors(tmp_path / name)
+    assert loaded.keys() == TENSORS.keys()
+    assert all(torch.equal(loaded[key], value) for key, value in TENSORS.items())
+
+
+def test_a_safetensors_is_described_without_its_tensors(tmp_path):
+    write(tmp_path / "x.safetensors", "safetensors")
+    assert tensor_shapes(tmp_path / "x.safetensors") == {"a": [2, 3], "b": [2]}
+    assert metadata_of(tmp_path / "x.safetensors") == {"made": "here"}
+
+
+class Trap:
+    def __reduce__(self):
+        return os.mkdir, ("sprung",)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_that_needs_code_is_refused(tmp_path, monkeypatch, zipped):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": Trap()}, "x.pt", _use_new_zipfile_serialization=zipped)
+    with pytest.raises(UserError, match="never run"):
+        load_tensors("x.pt")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pt"])
+def test_a_damaged_file_is_refused(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK\x03\x04 and nothing more")
+    with pytest.raises(UserError, match="no file of weights"):
+        load_tensors(tmp_path / name)
