@@ -19,6 +19,7 @@ from sdg.app.records import record
 from sdg.app.run import run
 from sdg.app.similarities import factors_to_name
 from sdg.data.datamodule import loaded
+from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, integer
 from sdg.evaluation.figures import write_table
@@ -46,8 +47,6 @@ def evaluate_encoder(config: DictConfig) -> None:
     """
     with run(config, lambda folder: "nothing is kept; the same command begins again.") as folder:
         noisy, clean = noisy_and_clean(config)
-        if noisy.reads_estimate:
-            noisy.attach(chosen_denoiser(config))
         schedule = Schedule(**noisy.schedule)
         for level in config.eval.levels:
             integer("eval.levels", level, 0, schedule.T - 1)
@@ -67,6 +66,10 @@ def evaluate_encoder(config: DictConfig) -> None:
         )
         images = held_out.__getitems__(list(range(count)))["image"].to(device)
         record(config, folder)
+        denoiser = None
+        if noisy.reads_estimate:
+            denoiser = chosen_denoiser(config).to(device)
+            noisy.attach(denoiser)
         rows = by_level(
             {"noise-aware": noisy.to(device), "clean": clean.to(device)},
             clean,
@@ -77,7 +80,7 @@ def evaluate_encoder(config: DictConfig) -> None:
         )
         write_table(folder / "encoder.csv", rows)
         write_whole(folder / "metrics.json", json.dumps(rows, indent=2) + "\n")
-        explained, nats = gradients(config, noisy, clean, held_out, images)
+        explained, nats = gradients(config, noisy, clean, denoiser, held_out, images)
         if explained:
             write_table(folder / "gradients.csv", explained)
             write_whole(folder / "information.json", json.dumps(nats, indent=2) + "\n")
@@ -111,11 +114,14 @@ def noisy_and_clean(config: DictConfig) -> tuple[NoisyEncoder, CLIP]:
 
 
 def gradients(
-    config: DictConfig, noisy, clean, held_out, images: Tensor
+    config: DictConfig, noisy, clean, denoiser: Denoiser | None, held_out, images: Tensor
 ) -> tuple[list[dict], dict[str, float]]:
     """What each encoder's gradient explains, by level, and the nats that it is worth.
 
     That is nothing where the data has no captions.
+
+    Arguments:
+        denoiser: None loads it.
 
     Raises:
         UserError: the denoiser draws other images.
@@ -123,8 +129,7 @@ def gradients(
     count = min(integer("eval.gradients", config.eval.gradients, 0), len(images))
     if not count or not held_out.has_captions:
         return [], {}
-    denoiser = chosen_denoiser(config).to(images.device)
-    noisy.attach(denoiser)
+    denoiser = denoiser or chosen_denoiser(config).to(images.device)
     side = denoiser.resolution
     if side != images.shape[-1]:
         raise UserError(

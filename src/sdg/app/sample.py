@@ -24,8 +24,8 @@ from sdg.data.datamodule import loaded
 from sdg.data.image import load_image
 from sdg.data.requests import Requests
 from sdg.diffusion.sampler import Sampler
-from sdg.diffusion.sampling import steps_taken
-from sdg.errors import UserError, choice, integer, number
+from sdg.diffusion.sampling import checked_strength, steps_taken
+from sdg.errors import UserError, choice, integer
 from sdg.evaluation.figures import report
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.measuring import Evaluation
@@ -77,8 +77,8 @@ def sample(config: DictConfig) -> None:
             if config.init_image is None
             else load_image(config.init_image, resolution, setting="init_image")
         )
-        if start is not None and not 0 < number("strength", config.strength) <= 1:
-            raise UserError(f"strength must be above 0 and at most 1, not {config.strength!r}.")
+        if start is not None:
+            checked_strength(config.strength)
         guidance.check_steps(
             steps_taken(denoiser.schedule, sampler, 1.0 if start is None else config.strength),
             denoiser.schedule.T,

@@ -1,5 +1,6 @@
 """What a sampler is: a grid of noise levels, and one reverse step."""
 
+import copy
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import NamedTuple
@@ -37,9 +38,14 @@ class Sampler(ABC):
         spacing: `linspace`, `leading` or `trailing`: see `Schedule.steps`.
     """
 
-    # Whether a step adds noise of the variance Σ. Guidance's `mean_gradient`, which is multiplied
-    # by Σ, is asked for only then; other samplers take guidance as a score at x_t.
+    # Whether a step adds noise of a variance Σ. Guidance's `mean_gradient`, which is multiplied by
+    # Σ, is asked for only then.
     has_variance = False
+    # Whether guidance enters as a score at x_t unless it is told otherwise. It always does where
+    # there is no Σ.
+    prefers_score = False
+    # The share η of the deviation √β̃ that is new noise; the mean keeps the rest.
+    eta = 1.0
 
     def __init__(self, steps: int, spacing: str = "linspace"):
         self.steps, self.spacing = integer("sampler.steps", steps, 1), spacing
@@ -47,6 +53,12 @@ class Sampler(ABC):
     def grid(self, schedule: Schedule) -> list[tuple[int, int]]:
         """The steps (t, s) of a whole run, from t = T−1 or below down to s = −1, the image."""
         return schedule.steps(self.steps, self.spacing)
+
+    def with_steps(self, steps: int) -> "Sampler":
+        """The same sampler with another number of steps."""
+        other = copy.copy(self)
+        other.steps = integer("steps", steps, 1)
+        return other
 
     @abstractmethod
     def step(

@@ -75,6 +75,7 @@ class Guidance:
         gammas: γ_t of every level t; `prepare` sets them.
         has_variance: whether the sampler has a Σ, and so asks for `mean_gradient`; `prepare` sets
             it.
+        prefers_score, eta: the sampler's; `prepare` sets them.
     """
 
     at_clean = False
@@ -82,6 +83,8 @@ class Guidance:
     schedule: Schedule
     gammas: Sequence[float]
     has_variance: bool
+    prefers_score: bool
+    eta: float
 
     def __init__(
         self,
@@ -153,6 +156,7 @@ class Guidance:
         prepared.similarity, prepared.schedule = similarity, schedule
         prepared.gammas = [self.gamma * share for share in shares]
         prepared.has_variance = sampler.has_variance
+        prepared.prefers_score, prepared.eta = sampler.prefers_score, sampler.eta
         return prepared
 
     def recurrence_at(self, t: int) -> int:

@@ -8,7 +8,7 @@ import torch
 
 from sdg.data.prompts import parse_weighted_prompt
 from sdg.data.requests import Request
-from sdg.errors import UserError, choice
+from sdg.errors import UserError
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.conditions import Conditions, SimilarityFunction
 from sdg.similarity import Content, Similarity, Structure, Style, Term, Text
@@ -30,17 +30,13 @@ def build_terms(
         encoder, text_encoder, negative_captions: of the pipeline.
 
     Raises:
-        UserError: a weight of no such term, or the pipeline lacks what a term needs.
+        UserError: the pipeline lacks what a term needs.
     """
-    kinds = [kind for kind in conditions.by_prompt[0] if kind not in conditions.terms]
-    for name in weights:
-        choice("weights", name, kinds)
     sentences = []
-    for prompt in conditions.prompts:
-        if prompt is not None:
-            sentences += [text for text, _ in parse_weighted_prompt(prompt)]
+    for prompt in conditions.columns.get("text", ()):
+        sentences += [text for text, _ in parse_weighted_prompt(prompt)]
     terms: dict[str, Term] = {}
-    for kind in kinds:
+    for kind in conditions.kinds:
         terms[kind] = build_term(
             kind, encoder, text_encoder, sentences, negative_captions, weights.get(kind)
         )
@@ -69,6 +65,11 @@ def build_term(
         raise UserError(
             "this pipeline has no encoder, which a sentence or a picture needs; give one to "
             "Pipeline(…, encoder=…)."
+        )
+    if encoder.classes:
+        raise UserError(
+            f"this pipeline's encoder knows classes only, which {kind} cannot use; guide by "
+            "similarity={Class(encoder, None, captions, 'classifier'): name}."
         )
     if kind == "content":
         return Content(encoder, weight)

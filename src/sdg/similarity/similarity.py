@@ -110,8 +110,15 @@ def matched_levels(denoiser: Schedule, encoder: Mapping[str, Any] | None) -> Ten
         denoiser: its schedule.
         encoder: config of the encoder's schedule, or None for a clean encoder, which ignores its
             level.
+
+    Raises:
+        UserError: the encoder has no such level.
     """
     levels = torch.arange(denoiser.T)
     if encoder is None:
         return levels
-    return Schedule(**encoder).match(denoiser.alpha_bar(levels).flatten())
+    return Schedule(**encoder).match(
+        denoiser.alpha_bar(levels).flatten(),
+        own="the encoder's schedule",
+        other="the denoiser's schedule",
+    )
