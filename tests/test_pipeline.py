@@ -16,6 +16,7 @@ from sdg.data.captions import WORDS
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
 from sdg.errors import UserError
+from sdg.guidance import Guidance, GuidanceOutput
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.guidance.training_free import MPGD
 from sdg.io.folder import save_folder
@@ -437,3 +438,63 @@ def test_every_guidance_method_and_sampler_is_exported():
     methods = {name for name in guidance.__all__ if name[0].isupper()} - {"GuidanceOutput"}
     assert methods | {"DDIM", "DDPM", "DPMSolver"} <= set(sdg.__all__)
     assert {"DDIM", "DDPM", "DPMSolver"} <= set(samplers.__all__)
+
+
+@pytest.mark.parametrize(
+    ("similarity", "complaint"),
+    [
+        (lambda x, level: 20 * x.mean((1, 2, 3))[:, None], r"shape \(2, 1\); it must be \(2,\)"),
+        (lambda x, level: 3.0, "gave float"),
+        (lambda x, level: x.detach().mean((1, 2, 3)), "has no gradient in the images"),
+        (lambda x, level: x.mean((1, 2, 3)) * math.nan, "not finite"),
+        (Text, "must be a term or a function"),
+        (None, "must be a term or a function"),
+        ("redness", "must be a term or a function"),
+    ],
+)
+def test_a_similarity_that_cannot_guide_is_refused(pipe, similarity, complaint):
+    with pytest.raises(UserError, match=complaint):
+        pipe(similarity=similarity, num_samples=2, progress=False)
+
+
+class PerBatch(Term):
+    """A value for each pair, with an axis too many."""
+
+    def compare(self, x, pairs, references):
+        return x.pixels.mean((1, 2, 3))[pairs.samples, None]
+
+
+def test_a_term_of_a_wrong_shape_is_refused(pipe):
+    with pytest.raises(UserError, match=r"PerBatch 0.*shape \(2, 1\).*each pair"):
+        pipe(similarity=PerBatch(1.0), num_samples=2, progress=False)
+
+
+class Idle(Guidance):
+    """Overrides nothing."""
+
+
+class OneRow(Guidance):
+    """A score of the first sample alone, which would be added to all."""
+
+    def guide_prediction(self, predict, x_t, t, s, noise):
+        return GuidanceOutput(predict(x_t), score=torch.ones_like(x_t[:1]))
+
+
+class AtMean(Guidance):
+    def mean_gradient(self, mean, x_t, t, s):
+        return torch.ones_like(mean)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "sampler", "complaint"),
+    [
+        (Idle(1.0), DDPM(4), "Idle steers nothing"),
+        (AtMean(1.0), DDIM(4), "AtMean gives a mean_gradient only"),
+        (OneRow(1.0), DDPM(4), r"score of shape \(1, 3, 32, 32\)"),
+    ],
+)
+def test_a_guidance_that_would_steer_nothing_or_all_alike_is_refused(
+    pipe, guidance, sampler, complaint
+):
+    with pytest.raises(UserError, match=complaint):
+        pipe("a ring", guidance=guidance, sampler=sampler, num_samples=2, progress=False)

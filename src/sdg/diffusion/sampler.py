@@ -11,7 +11,7 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction
 from sdg.diffusion.noise import GUIDANCE_STREAM, NoiseSource
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import integer
+from sdg.errors import UserError, integer
 
 __all__ = ["PrevStep", "Sampler", "Step", "guided_prediction"]
 
@@ -105,6 +105,7 @@ def guided_prediction(
     else:
         own_noise = partial(noise, GUIDANCE_STREAM)
         output = guide.guide_prediction(partial(denoiser.predict, t=t), x, t, s, own_noise)
+        check_output(output, x)
     x0, weight = output.prediction
     if output.score is not None:
         a = denoiser.schedule.alpha_bar(t, x.device)
@@ -112,3 +113,18 @@ def guided_prediction(
     x0 = denoiser.bounded(x0)
     shifted = x0 if output.shift is None else denoiser.bounded(x0 + output.shift)
     return Prediction(x0, weight), shifted
+
+
+def check_output(output: GuidanceOutput, x: Tensor) -> None:
+    """Raises a `UserError` where what a guidance method gave does not fit x, (B, C, H, W)."""
+    if not isinstance(output, GuidanceOutput):
+        raise UserError(
+            f"guide_prediction gave {type(output).__name__}; it must give a GuidanceOutput."
+        )
+    moves = {"score": output.score, "shift": output.shift}
+    for name, move in moves.items():
+        if move is not None and move.shape != x.shape:
+            raise UserError(
+                f"guide_prediction gave a {name} of shape {tuple(move.shape)}; it must be that of "
+                f"x_t, {tuple(x.shape)}."
+            )

@@ -63,7 +63,7 @@ class Conditions:
         for one, condition in with_conditions(similarity):
             if isinstance(one, Term):
                 conditions.add_term(one, condition)
-            elif condition is None and callable(one):
+            elif condition is None and callable(one) and not isinstance(one, type):
                 conditions.functions.append(one)
             else:
                 raise UserError(

@@ -5,6 +5,7 @@ from functools import reduce
 from operator import add
 
 import torch
+from torch import Tensor
 
 from sdg.data.prompts import parse_weighted_prompt
 from sdg.data.requests import Request
@@ -12,6 +13,7 @@ from sdg.errors import UserError
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.conditions import Conditions, SimilarityFunction
 from sdg.similarity import Content, Similarity, Structure, Style, Term, Text
+from sdg.similarity.checks import checked_values
 
 __all__ = ["build_terms", "total_similarity"]
 
@@ -98,7 +100,7 @@ def total_similarity(
         functions: of one's own.
         requests: of the batch.
     """
-    parts = list(functions)
+    parts = [checked(function) for function in functions]
     if similarity is not None:
         targets = {}
         for name, term in similarity.terms.items():
@@ -107,3 +109,13 @@ def total_similarity(
     if len(parts) == 1:
         return parts[0]
     return lambda x, level: reduce(add, (part(x, level) for part in parts))
+
+
+def checked(function: SimilarityFunction) -> SimilarityFunction:
+    """The function, with its values checked: (B,), finite, with a gradient in x."""
+    name = getattr(function, "__name__", type(function).__name__)
+
+    def similarity(x: Tensor, level: int) -> Tensor:
+        return checked_values(name, function(x, level), len(x), "sample", x)
+
+    return similarity

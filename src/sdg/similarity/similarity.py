@@ -17,6 +17,7 @@ from sdg.diffusion.schedule import CLEAN, Schedule
 from sdg.errors import UserError
 from sdg.models.encoder import ImageEncoder
 from sdg.models.stages import Encoded
+from sdg.similarity.checks import checked_values
 from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.references import References
 from sdg.similarity.term import Pairs, Targets, Term
@@ -97,6 +98,8 @@ class Similarity:
                 if term.by_reference:
                     beside = references(level if term.noised else CLEAN)
                 value = term.compare(samples, pairs[name], beside)
+                count = len(pairs[name].samples)
+                value = checked_values(name, value, count, "pair", x)
                 values.append(term.weight * pairs[name].weighted_sum(value))
             return reduce(add, values)
 
