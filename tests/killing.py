@@ -70,8 +70,10 @@ def fork(function: Callable[[], object], log=None) -> int:
         traceback.print_exc()
         code = 70
     finally:
-        sys.stdout.flush()
-        os._exit(code)
+        try:
+            sys.stdout.flush()
+        finally:
+            os._exit(code)
 
 
 def ended(pid: int, seconds: float) -> int | None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 
 import killing
@@ -84,6 +85,26 @@ def test_a_training_stopped_before_its_first_step_leaves_nothing(run, capsys, tm
     code, line = stopped(run, capsys, *arguments)
     assert code == 143 and "it had kept no step yet; the same command begins again" in line
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_training_saves_where_nobody_reads_what_it_prints(run, tmp_path):
+    def piped() -> None:  # as into `tee`, which Ctrl-C ends too
+        reader, writer = os.pipe()
+        kill = os.kill
+
+        def kill_both(*signal_of) -> None:
+            os.close(reader)
+            kill(*signal_of)
+
+        os.kill = kill_both  # in this fork alone
+        os.dup2(writer, 1)
+        os.dup2(writer, 2)
+        sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+        attack = killing.words("on_before_zero_grad", signal.SIGINT)
+        run(*words(tmp_path / "run", **STEPS), *attack)
+
+    assert killing.ended(killing.fork(piped), 120) == 130
+    assert last(tmp_path / "run")["global_step"] == 1
 
 
 def test_a_second_signal_ends_a_step_at_once(run, capsys, tmp_path, monkeypatch):

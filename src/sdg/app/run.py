@@ -126,7 +126,8 @@ def make_trainer(
             if not isinstance(callback, pl.callbacks.LearningRateMonitor)
         ]
     begin = pl.callbacks.LambdaCallback(on_train_start=lambda *_: on_train_start())
-    callbacks += [begin, StopPoints()]
+    # Bars come last: where nobody reads what they print, the checkpoint is written already.
+    callbacks = sorted([*callbacks, begin, StopPoints()], key=is_bar)
     try:
         trainer = instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
     except InstantiationException as error:
@@ -147,6 +148,10 @@ def make_trainer(
     global launched
     launched = Launched(trainer.strategy.launcher)
     return trainer
+
+
+def is_bar(callback: pl.Callback) -> bool:
+    return isinstance(callback, pl.callbacks.ProgressBar)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 __all__ = ["STOP", "Stop", "Stopped", "stoppable"]
 
@@ -92,7 +92,8 @@ class Stop:
             self.unit, self.between = None, False
             raise Stopped(self.asked or signum)
         if not launched():  # `print` may be what the signal has interrupted
-            os.write(2, f"\n{waiting(signum, self.unit)}\n".encode())
+            with suppress(OSError):
+                os.write(2, f"\n{waiting(signum, self.unit)}\n".encode())
 
 
 STOP = Stop()
@@ -101,6 +102,18 @@ STOP = Stop()
 def waiting(signum: int, unit: str) -> str:
     name = SIGNALS[signal.Signals(signum)]
     return f"{name}: stopping after this {unit}; a second signal stops at once."
+
+
+def say(text: str) -> None:
+    """Prints the last line, if anybody reads it: Ctrl-C ends the `tee` of a pipe too."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+        sys.stdout.flush()
+    except OSError:  # else Python would fail to write at its end, and change the exit code
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
 
 
 def launched() -> bool:
@@ -129,8 +142,7 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        if not launched():
-            print(f"\nstopped by {stopped.name}: {STOP.report}", file=sys.stderr, flush=True)
+        say("" if launched() else f"\nstopped by {stopped.name}: {STOP.report}\n")
         sys.exit(stopped.code)
     finally:
         for signum, handler in earlier.items():
