@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.loggers import end_wandb_run
+from sdg.app.making import check_options
 from sdg.app.opening import shell_command
 from sdg.errors import UserError, integer
 from sdg.io.hub import Absent
@@ -141,6 +142,7 @@ def make_trainer(config: DictConfig, **options) -> pl.Trainer:
 
     A callback that writes to the logger is left out where there is none.
     """
+    check_options(config, "trainer")
     logger = instantiate(config.logger) or False
     callbacks = [
         callback for callback in instantiate(config.callbacks).values() if callback is not None
