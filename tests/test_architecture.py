@@ -90,7 +90,7 @@ def test_pictures_and_pages_are_above_the_pipeline():
     assert "report" not in ALLOWED["pipeline"]
 
 
-@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("name", sorted(SHARED))
 def test_what_all_may_import_imports_nothing_of_theirs(name):
     assert not [module for module in imports(SOURCE / f"{name}.py") if module.startswith("sdg")]
 

@@ -118,3 +118,14 @@ def test_settings_that_last():
         "data.columns": ["a", "b"],
         "trainer.gradient_clip_val": 1.0,
     }
+
+
+def test_an_edited_file_of_negative_captions_makes_other_samples(run, refusal, tiny, tmp_path):
+    captions = tmp_path / "captions.txt"
+    words = [*tiny, f"similarity.text.negative_captions={captions}", "prompt=a ring"]
+    captions.write_text("a red heart\n")
+    run("sample.py", *words)
+    captions.write_text("a blue disc\na green star\n")
+    assert "rerun=true" in refusal("sample.py", *words)
+    captions.write_text("a red heart\n")
+    run("sample.py", *words)

@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from sdg.app.added_keys import check_added_keys
 from sdg.app.explaining import explain
 from sdg.app.jobs import Jobs
 from sdg.app.launched import follow_parent
@@ -30,6 +31,11 @@ from sdg.io.shipped import CONF
 __all__ = ["entry_point"]
 
 MULTIRUN = ("-m", "--multirun")
+# Hydra's flags whose value is the next word.
+WITH_VALUE = (
+    *("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn", "--config-name"),
+    *("-cp", "--config-path", "--experimental-rerun", "-i", "--info"),
+)
 
 
 def entry_point(config_name: str) -> Callable:
@@ -47,12 +53,10 @@ def entry_point(config_name: str) -> Callable:
             hydra_config = HydraConfig.get()
             if hydra_config.mode != RunMode.MULTIRUN:
                 with explained(CONF, config_name):  # before Hydra adds lines of its own
-                    announce(config_name, config)
-                    main(config)
+                    start(config_name, config, main)
                 return None
             try:
-                announce(config_name, config)
-                main(config)
+                start(config_name, config, main)
             except Exception as error:
                 message = explain(error, CONF, config_name)
                 if message is None:
@@ -75,9 +79,7 @@ def entry_point(config_name: str) -> Callable:
             # Hydra would print its own report and exit; this makes it raise, so that one place
             # explains.
             os.environ["HYDRA_FULL_ERROR"] = "1"
-            sys.argv[1:] = sorted(
-                sys.argv[1:], key=lambda word: word not in MULTIRUN
-            )  # Hydra takes them before overrides only
+            sys.argv[1:] = flags_first(sys.argv[1:])
             register()
             register_options()
             sys.path.append(os.getcwd())  # modules of the user's own, which a _target_ may name
@@ -98,6 +100,33 @@ def entry_point(config_name: str) -> Callable:
         return run
 
     return decorate
+
+
+def flags_first(words: list[str]) -> list[str]:
+    """A command line with its flags before its overrides: Hydra takes no other order.
+
+    That for several runs comes first of all.
+    """
+    multirun = [word for word in words if word in MULTIRUN]
+    flags: list[str] = []
+    overrides: list[str] = []
+    takes_value = False
+    for word in words:
+        if word in MULTIRUN:
+            continue
+        if word.startswith("-") or takes_value:
+            flags.append(word)
+            takes_value = word in WITH_VALUE
+        else:
+            overrides.append(word)
+    return [*multirun, *flags, *overrides]
+
+
+def start(config_name: str, config: DictConfig, main: Callable[[DictConfig], None]) -> None:
+    """Refuses what can be seen to be wrong at once, then says what begins and does it."""
+    check_added_keys(config_name)
+    announce(config_name, config)
+    main(config)
 
 
 def announce(config_name: str, config: DictConfig) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig
 
 from sdg.app.plain import loaded, plain
@@ -23,9 +24,11 @@ def options_in(file: Path) -> list[str]:
 
 def config_keys(conf: Path, config_name: str) -> list[str]:
     """Every key of the default config, dotted, and the names of its groups."""
+    outer = get_gh_backup()  # of the command, whose other jobs need it
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = compose(config_name)
+    restore_gh_from_backup(outer)
     defaults = (conf / f"{config_name}.yaml").read_text()
     groups = [
         folder.name

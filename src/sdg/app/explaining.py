@@ -11,6 +11,7 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
+from sdg.app.added_keys import UnknownKey
 from sdg.app.choices import group_files
 from sdg.app.config_keys import config_keys, options_in
 from sdg.errors import UserError, near
@@ -36,6 +37,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
         if isinstance(link, UserError):
             # From a DataLoader's worker it brings that process's traceback along.
             return str(link).rpartition(f"{UserError.__module__}.UserError: ")[2].strip()
+        if isinstance(link, UnknownKey):
+            return explain_key(link.key, conf, config_name)
     for link in chain:
         if isinstance(link, MissingConfigException):
             group, _, word = str(link.missing_cfg_file).rpartition("/")
@@ -83,46 +86,52 @@ def chain_of(error: BaseException) -> list[BaseException]:
 
 
 def explain_override(text: str, conf: Path, config_name: str) -> str:
-    key = re.search(r"Could not override '([^']+)'", text)
-    if key:
-        if key[1] in RENAMED:
-            return f"'{key[1]}' is now called '{RENAMED[key[1]]}'."
-        group, _, option = key[1].partition(".")
-        files = group_files(group, conf)
-        known = config_keys(conf, config_name)
-        others = [file.stem for file in files if option in options_in(file)]
-        if others:
-            chosen = " or ".join(f"{group}={other}" for other in others)
-            return f"'{key[1]}' is a setting of {chosen}, which this command has not chosen."
-        if key[1] in known:
-            return (
-                f"'{key[1]}' is a setting of another choice of {group}; `--cfg job` prints those "
-                "of this command."
-            )
-        other_program = "sample" if config_name == "train" else "train"
-        theirs = config_keys(conf, other_program)
-        if other_program == "train":
-            theirs += trained_options(conf)
-        if key[1] in theirs:
-            return f"'{key[1]}' is a setting of {other_program}.py, not of {config_name}.py."
-        ends_alike = sorted(
-            (name for name in known if name.endswith(f".{key[1]}")),
-            key=lambda name: name.startswith("preset."),
-        )
-        if ends_alike:
-            return f"there is no setting '{key[1]}', did you mean '{ends_alike[0]}'?"
-        hint = near(
-            key[1],
-            [*known, *(f"{group}.{option}" for file in files for option in options_in(file))],
-        )
-        new = "" if hint else "; put + before a new one"
-        return f"there is no setting '{key[1]}'{hint or '.'} `--cfg job` prints them all{new}."
+    if key := re.search(r"Could not override '([^']+)'", text):
+        return explain_key(key[1], conf, config_name, new="; put + before a new one")
     if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{missing[1]} must be given: {missing[1]}=…"
     if any(sign in text for sign in GRAMMAR_SIGNS):
         word = re.search(r"for argument '(.*)'", text)
         return explain_grammar(word[1] if word else text.splitlines()[0])
     return " ".join(text.split())
+
+
+def explain_key(key: str, conf: Path, config_name: str, new: str = "") -> str:
+    """Why a dotted key is no setting of the command.
+
+    Arguments:
+        new: how to add one, for a key that is like no other.
+    """
+    if key in RENAMED:
+        return f"'{key}' is now called '{RENAMED[key]}'."
+    group, _, option = key.partition(".")
+    files = group_files(group, conf)
+    known = config_keys(conf, config_name)
+    others = [file.stem for file in files if option in options_in(file)]
+    if others:
+        chosen = " or ".join(f"{group}={other}" for other in others)
+        return f"'{key}' is a setting of {chosen}, which this command has not chosen."
+    if key in known:
+        return (
+            f"'{key}' is a setting of another choice of {group}; `--cfg job` prints those of this "
+            "command."
+        )
+    other_program = "sample" if config_name == "train" else "train"
+    theirs = config_keys(conf, other_program)
+    if other_program == "train":
+        theirs += trained_options(conf)
+    if key in theirs:
+        return f"'{key}' is a setting of {other_program}.py, not of {config_name}.py."
+    ends_alike = sorted(
+        (name for name in known if name.endswith(f".{key}")),
+        key=lambda name: name.startswith("preset."),
+    )
+    if ends_alike:
+        return f"there is no setting '{key}', did you mean '{ends_alike[0]}'?"
+    options = [f"{group}.{option}" for file in files for option in options_in(file)]
+    hint = near(key, [name for name in [*known, *options] if "." in name or not option])
+    end = "" if hint else new
+    return f"there is no setting '{key}'{hint or '.'} `--cfg job` prints them all{end}."
 
 
 def trained_options(conf: Path) -> list[str]:

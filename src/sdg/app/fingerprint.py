@@ -25,17 +25,19 @@ def fingerprint(
     pictures: Mapping[str, Tensor],
     batch_size: int,
     guided: bool,
+    negative_captions: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """A digest of everything that a run's samples follow from.
 
-    That is settings, conditions and seeds, weights, pictures, code of the user's own, and what
-    shares a batch.
+    That is settings, conditions and seeds, negative captions, weights, pictures, code of the user's
+    own, and what shares a batch.
 
     Arguments:
         config: of the run.
         pictures: {name: image} of references and of what samples start from.
         batch_size: how many requests really share a batch.
         guided: whether an encoder has a say.
+        negative_captions: {similarity: the sentences against which it weighs a prompt}, as read.
     """
     encoder = (
         ("weights", "clip" if config.encoder.get("name") is None else "pretrained")
@@ -53,6 +55,10 @@ def fingerprint(
             for name, image in pictures.items()
         },
     }
+    if negative_captions:
+        inputs["negative_captions"] = {
+            kind: list(captions) for kind, captions in negative_captions.items()
+        }
     if code := own_code(inputs["settings"]):
         inputs["code"] = code
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()

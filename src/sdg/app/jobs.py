@@ -7,6 +7,8 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 
+from sdg.app.foreign_folder import check_folder
+
 __all__ = ["Jobs"]
 
 
@@ -27,6 +29,9 @@ class Jobs(Callback):
     def folder(self, config) -> Path:
         """Of the sweep."""
         return Path(config.hydra.sweep.dir).resolve() / (self.sweep or "")
+
+    def on_run_start(self, config, **kwargs) -> None:
+        check_folder(config)
 
     def on_multirun_start(self, config, **kwargs) -> None:
         for file in (self.folder(config) / "jobs").glob("*.json"):  # of an earlier start

@@ -3,13 +3,15 @@
 import copy
 import inspect
 
-from hydra.utils import get_class, instantiate
+from hydra.core.hydra_config import HydraConfig
+from hydra.utils import get_class, get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sdg.errors import UserError, near
 from sdg.similarity import RunContext, Term
 
 __all__ = [
+    "check_options",
     "class_from_target",
     "from_options",
     "made",
@@ -19,6 +21,7 @@ __all__ = [
     "without_options",
 ]
 
+OF_HYDRA = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 PAGE = "docs/extending.md says what it takes"
 
 
@@ -26,11 +29,39 @@ def made(config: DictConfig, key: str, kind: type):
     """The object that `config[key]` describes.
 
     Raises:
-        UserError: it names no `_target_`, or that makes something of another kind.
+        UserError: it names no `_target_`, that makes something of another kind, or an option is
+            none of its.
     """
     if not (isinstance(config[key], DictConfig) and "_target_" in config[key]):
         raise UserError(f"{key}: its config names no _target_, the class to make; {PAGE}.")
+    check_options(config, key)
     return of_kind(instantiate(config[key]), f"{key}._target_={config[key]._target_}", kind)
+
+
+def check_options(config: DictConfig, key: str) -> None:
+    """Refuses an option that the class of `config[key]` does not take.
+
+    Raises:
+        UserError: there is one, or no such class.
+    """
+    node = config[key]
+    place = node._get_full_key(None)
+    try:
+        call = get_object(node._target_)
+    except Exception as error:  # whatever the import of the user's module raises
+        raise UserError(f"{place}._target_: {' '.join(str(error).split())}") from error
+    taken = inherited_parameters(call)
+    for name in node:
+        if None in taken or name in taken or name in OF_HYDRA:
+            continue
+        choice = HydraConfig.get().runtime.choices.get(place)
+        chosen = f"{place}={choice} ({call.__name__})" if choice else call.__name__
+        options = [f"{place}.{each}" for each in node if each in taken]
+        raise UserError(
+            f"'{place}.{name}' is no setting of {chosen}"
+            f"{near(name, taken) or '.'} "
+            f"There are: {', '.join(options) or 'none'}."
+        )
 
 
 def of_kind(thing, name: str, kind: type):
@@ -105,3 +136,17 @@ def parameters(call) -> dict[str | None, inspect.Parameter]:
     """{name: parameter} of a call; None for `**options`."""
     taken = inspect.signature(call).parameters.values()
     return {None if each.kind == each.VAR_KEYWORD else each.name: each for each in taken}
+
+
+def inherited_parameters(call) -> dict[str | None, inspect.Parameter]:
+    """Those of a call; of a class that passes `**options` on, its parents' too.
+
+    None stands for `**options` that nobody names.
+    """
+    taken = parameters(call)
+    for parent in inspect.getmro(call)[1:] if inspect.isclass(call) else ():
+        if None not in taken:
+            break
+        del taken[None]
+        taken = (parameters(parent) if parent is not object else {}) | taken
+    return taken

@@ -14,6 +14,7 @@ from sdg.app.naming import chosen_similarities
 
 __all__ = ["opening", "shell_command"]
 
+CONFIG_FOLDER = ("--config-dir", "-cd")
 INTERNAL = ("hydra.mode=", "hydra.callbacks.report.sweep=")  # what the entry point itself adds
 
 
@@ -63,4 +64,16 @@ def shell_command(program: str, overrides: Sequence[str], sweep: bool = False) -
     name = Path(sys.argv[0]).name
     start = [name] if name.startswith("sdg-") else ["python", f"{program}.py"]
     words = [word for word in overrides if not word.startswith(INTERNAL)]
-    return shlex.join([*start, *(["-m"] if sweep else []), *words])
+    flags = [*(["-m"] if sweep else []), *config_folder()]
+    return shlex.join([*start, *flags, *words])
+
+
+def config_folder() -> list[str]:
+    """The flag that names the folder of configs of this command line, absolute; none without."""
+    words = sys.argv[1:]
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        flag, equals, value = word.partition("=")
+        if flag in CONFIG_FOLDER:
+            folder = Path(value if equals else following).expanduser().resolve()
+            return [f"--config-dir={folder}"]
+    return []

@@ -23,6 +23,7 @@ from omegaconf import DictConfig, read_write
 from sdg.app.folder import first_process, own_folder, remove_empty_run
 from sdg.app.launched import PARENT
 from sdg.app.loggers import end_wandb_run
+from sdg.app.making import check_options
 from sdg.app.processes import Launched
 from sdg.app.stop_points import StopPoints, end_by_signal_only_here
 from sdg.app.stopping import STOP, Stopped
@@ -115,6 +116,7 @@ def make_trainer(
     Arguments:
         on_train_start: called when all is set up and the first step begins.
     """
+    check_options(config, "trainer")
     logger = instantiate(config.logger) or False
     callbacks = [
         callback for callback in instantiate(config.callbacks).values() if callback is not None

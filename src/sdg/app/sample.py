@@ -10,12 +10,14 @@ from sdg.app.encoders import chosen_encoders
 from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.app.fingerprint import fingerprint
 from sdg.app.making import made
+from sdg.app.opening import group_choices
 from sdg.app.plain import plain
 from sdg.app.records import record
 from sdg.app.run import first_process, make_trainer, run
 from sdg.app.similarities import (
     build_similarity,
     chosen_terms,
+    negative_captions,
     reference_images,
     requested_conditions,
 )
@@ -33,6 +35,7 @@ from sdg.evaluation.publish import publish
 from sdg.evaluation.store import SampleStore
 from sdg.guidance.guidance import Guidance
 from sdg.io.plain import numbers
+from sdg.io.shipped import on_this_machine
 from sdg.metrics.sample_metric import SampleMetric
 from sdg.pipeline import Pipeline
 from sdg.report.pages import run_page
@@ -114,6 +117,8 @@ def sample(config: DictConfig) -> None:
         own_metrics = {
             name: made(config.eval.metrics, name, SampleMetric) for name in config.eval.metrics
         }
+        if not guided and lacks_own_clip(config):
+            config.eval.clip = None
         evaluation = Evaluation(
             config.eval, requests, data, references, resolution, start, guidance.gamma, own_metrics
         )
@@ -125,11 +130,12 @@ def sample(config: DictConfig) -> None:
             )
         batch_size = min(config.batch_size, -(-len(requests) // trainer.world_size))
         pictures = references | ({} if start is None else {"": start})
+        negatives = negative_captions(config, similarity, held_out)
         store = SampleStore(
             folder,
             len(requests),
             batch_size,
-            fingerprint(config, requests, pictures, batch_size, guided),
+            fingerprint(config, requests, pictures, batch_size, guided, negatives),
             config.images,
         )
         beside = unguided_store(config, folder, requests, pictures, batch_size) if guided else None
@@ -182,6 +188,12 @@ def sample(config: DictConfig) -> None:
 def kept(folder: Path) -> str:
     """What a stopped run leaves, and how it goes on."""
     return f"samples finished: {SampleStore.count(folder)}, in {folder}. The same command goes on."
+
+
+def lacks_own_clip(config: DictConfig) -> bool:
+    """Whether `eval.clip` is the one that the data would have, and the data has none."""
+    usual = f"weights/{group_choices()['data']}/clip.safetensors"
+    return config.eval.clip == usual and on_this_machine(usual) is None
 
 
 def announce_earlier(store: SampleStore, trajectory: bool) -> None:

@@ -12,6 +12,8 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.data import chosen_data
 from sdg.app.denoiser import chosen_denoiser
+from sdg.app.making import check_options
+from sdg.app.next_command import sampling_command
 from sdg.app.plain import plain
 from sdg.app.records import command_of, record
 from sdg.app.resuming import checkpoint, lasting_settings, steps_of
@@ -91,6 +93,8 @@ def train(config: DictConfig) -> None:
                 weights, config.kind, module.model, command, hardware(trainer), seconds, figures
             )
             print(f"weights: {weights}")
+            if config.kind == "denoiser":
+                print(f"sample it: {sampling_command(config, weights)}")
 
 
 def kept(folder: Path, since: float) -> str:
@@ -128,6 +132,8 @@ def hardware(trainer: pl.Trainer) -> str:
 
 
 def training_parts(config: DictConfig) -> dict:
+    for part in ("module", "optimizer", "lr_schedule"):
+        check_options(config, part)
     if "lr" in config.optimizer:
         number("optimizer.lr", config.optimizer.lr, 0)
     return {

@@ -5,6 +5,7 @@ from functools import cached_property
 
 from sdg.data import portrait_captions
 from sdg.data.datamodule import Data, loaded
+from sdg.data.part_seed import part_seed
 from sdg.data.portraits import Portraits
 from sdg.errors import choice, integer
 
@@ -22,7 +23,7 @@ class PortraitsData(Data):
         resolution: side of the images in pixels.
         size: number of training images.
         held_out: number of held-out images; of combinations there are a quarter as many.
-        seed: of the training images; held-out images use seed + 1, combinations seed + 2.
+        seed: of the data; no other seed shares an image with it (`part_seed`).
         style: of DiceBear, or several.
         split: what sampling takes prompts and references from, and compares samples with:
             `held_out`, or `combinations`: images that show a pair of values that no other part has.
@@ -97,7 +98,8 @@ class PortraitsData(Data):
     @cached_property
     def combinations(self) -> Portraits:
         """Images that show a held-out pair."""
-        return self.part(max(self.sizes[1] // 4, 1), self.seed + 2, combinations=True)
+        seed = part_seed(self.seed, "combinations")
+        return self.part(max(self.sizes[1] // 4, 1), seed, combinations=True)
 
     def identity(self) -> dict:
         held_out = loaded(self.held_out)
@@ -125,8 +127,9 @@ class PortraitsData(Data):
             self.held_out = (
                 self.combinations
                 if sampling and self.split == "combinations"
-                else self.part(self.sizes[1], self.seed + 1)
+                else self.part(self.sizes[1], part_seed(self.seed, "held_out"))
             )
         if stage == "fit" and self.train is None:
-            self.train = self.part(self.sizes[0], self.seed, hard_negatives=self.hard_negatives)
+            seed = part_seed(self.seed, "train")
+            self.train = self.part(self.sizes[0], seed, hard_negatives=self.hard_negatives)
         super().setup(stage)

@@ -2,6 +2,7 @@
 
 from sdg.data import captions
 from sdg.data.datamodule import Data, loaded
+from sdg.data.part_seed import part_seed
 from sdg.data.shapes import Shapes
 from sdg.errors import integer
 
@@ -15,7 +16,7 @@ class ShapesData(Data):
         resolution: side of the images in pixels.
         size: number of training images.
         held_out: number of held-out images.
-        seed: of the training images; held-out images use seed + 1.
+        seed: of the data; no other seed shares an image with it (`part_seed`).
         cache: folder of rendered images.
         captions: give captions with the images.
         masks: give the object's masks with the images.
@@ -54,11 +55,9 @@ class ShapesData(Data):
 
     def setup(self, stage: str) -> None:
         if self.held_out is None:
-            self.held_out = Shapes(
-                self.sizes[1], self.seed + 1, self.resolution, self.cache, **self.extras
-            )
+            seed = part_seed(self.seed, "held_out")
+            self.held_out = Shapes(self.sizes[1], seed, self.resolution, self.cache, **self.extras)
         if stage == "fit" and self.train is None:
-            self.train = Shapes(
-                self.sizes[0], self.seed, self.resolution, self.cache, **self.extras
-            )
+            seed = part_seed(self.seed, "train")
+            self.train = Shapes(self.sizes[0], seed, self.resolution, self.cache, **self.extras)
         super().setup(stage)

@@ -1,0 +1,45 @@
+"""A folder that the user names for a run, and that holds something else."""
+
+import sys
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+
+from sdg.app.claim import CLAIM
+
+__all__ = ["check_folder"]
+
+MARKS = ("config.yaml", "versions.json")  # what every run leaves at its start
+SHOWN = 3  # files that a refusal names
+
+
+def check_folder(config) -> None:
+    """Ends the program where `hydra.run.dir` is a folder of other files and not of a run.
+
+    It is for a callback, before Hydra writes there. Hydra goes on after any other exception of one.
+
+    Arguments:
+        config: of the job, with Hydra's own part.
+    """
+    words = config.hydra.overrides.hydra
+    if not any(word.startswith("hydra.run.dir=") for word in words):
+        return
+    HydraConfig.instance().set_config(config)  # for `${hydra:…}` in the name; Hydra does it next
+    folder = Path(config.hydra.run.dir)
+    if folder.is_dir() and (others := foreign_files(folder)):
+        more = ", …" if len(others) > SHOWN else ""
+        sys.exit(
+            f"error: hydra.run.dir={folder} holds files that are of no run of sampling or "
+            f"training: {', '.join(others[:SHOWN])}{more}. Name an empty folder or a new one."
+        )
+
+
+def foreign_files(folder: Path) -> list[str]:
+    """The files of a folder that no run has left, none where a run has."""
+    from sdg.report.pages import COMMAND
+
+    claimed = (folder / CLAIM).exists()  # by a run at work, or killed there
+    if claimed or all((folder / name).is_file() for name in MARKS):
+        return []
+    start = (".hydra", COMMAND, *MARKS)  # a run may have ended here
+    return sorted(file.name for file in folder.iterdir() if file.name not in start)
