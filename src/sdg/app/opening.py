@@ -71,7 +71,7 @@ def shell_command(program: str, overrides: Sequence[str], sweep: bool = False) -
 def config_folder() -> list[str]:
     """The flag that names the folder of configs of this command line, absolute; none without."""
     words = sys.argv[1:]
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words[1:], ""], strict=False):
         flag, equals, value = word.partition("=")
         if flag in CONFIG_FOLDER:
             folder = Path(value if equals else following).expanduser().resolve()
