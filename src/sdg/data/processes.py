@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pickle import PicklingError
 from types import ModuleType
 from typing import Any
 
@@ -54,7 +55,7 @@ def map_parts(function: Callable, parts: Sequence, *options) -> Iterator[Any]:
                 for result in pool.map(function, parts, *arguments):
                     yield result
                     done += 1
-        except (BrokenProcessPool, OSError) as error:
+        except (BrokenProcessPool, OSError, PicklingError) as error:
             print(f"other processes cannot be used ({error}); this one goes on alone", flush=True)
     for part in parts[done:]:
         yield function(part, *options)
