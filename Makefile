@@ -46,9 +46,10 @@ study: setup     ## the central experiment: docs/study.md
 weights: setup   ## train the shipped weights of DATA=portraits or shapes anew; hours on a CPU
 	for kind in $(PARTS); do \
 	  $(RUN) train.py data=$(DATA) encoder=$$(echo $$kind | sed 's/denoiser/none/') hydra.run.dir=outputs/weights/$(DATA)/$$kind && \
-	  rm -f weights/$(DATA)/$$kind.safetensors && \
-	  $(RUN) -m sdg.app.checkpoints convert --half outputs/weights/$(DATA)/$$kind/$$kind weights/$(DATA)/$$kind.safetensors && \
-	  cp outputs/weights/$(DATA)/$$kind/$$kind/README.md weights/$(DATA)/$$kind.md || exit 1; \
+	  rm -f weights/$(DATA)/$$kind.new.safetensors && \
+	  $(RUN) -m sdg.app.checkpoints convert --half outputs/weights/$(DATA)/$$kind/$$kind weights/$(DATA)/$$kind.new.safetensors && \
+	  mv -f weights/$(DATA)/$$kind.new.safetensors weights/$(DATA)/$$kind.safetensors && \
+	  mv -f weights/$(DATA)/$$kind.new.md weights/$(DATA)/$$kind.md || exit 1; \
 	done
 
 clean:           ## forget the environment, the runs and the rendered data

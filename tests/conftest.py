@@ -1,6 +1,7 @@
 """Shared by the tests: tiny untrained weights, and the two commands run inside this process."""
 
 import importlib.util
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -16,6 +17,9 @@ from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.judge import Judge
 from sdg.models.noise_aware import NoiseAwareEncoder
+
+# A shell ignores it for what it runs in the background, and so would the programs under test.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parent.parent
 

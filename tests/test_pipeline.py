@@ -1,5 +1,6 @@
 """The library's one door."""
 
+import math
 import subprocess
 import sys
 
@@ -7,15 +8,26 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
+import sdg
 from sdg import Pipeline
+from sdg.data.captions import WORDS
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import DDIM, DDPM
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
 from sdg.errors import UserError
+from sdg.guidance import Guidance, GuidanceOutput
 from sdg.guidance.semantic import SemanticGuidance
+from sdg.guidance.training_free import MPGD
 from sdg.io.folder import save_folder
-from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
-from sdg.similarity import Term
+from sdg.models.clip import CLIP
+from sdg.models.encoder import ImageEncoder
+from sdg.models.noise_aware import NoiseAwareEncoder
+from sdg.models.registry import load_classifier, load_clip, load_clip_noisy, load_denoiser
+from sdg.pipeline.conditions import Conditions
+from sdg.similarity import Class, Term, Text
+
+RED = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 32, 32).contiguous()
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +84,13 @@ def test_the_trajectory_ends_in_the_samples(pipe):
 
 
 def test_another_sampler_and_another_guidance(pipe):
-    scored = pipe("a red heart", guidance=SemanticGuidance(3.0), sampler=DDIM(3), progress=False)
-    assert scored.tensors.isfinite().all()
+    options = {"prompt": "a red heart", "sampler": DDIM(3), "progress": False}
+    scored = pipe(guidance=SemanticGuidance(3.0), **options).tensors
+    assert torch.equal(scored, pipe(gamma=3.0, **options).tensors)
+    assert not torch.equal(scored, pipe(gamma=0, **options).tensors)
+    moved = pipe(guidance=MPGD(3.0), **options).tensors
+    assert not torch.equal(moved, scored)
+    assert not torch.equal(scored, pipe("a red heart", gamma=3.0, progress=False).tensors)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +98,27 @@ def test_another_sampler_and_another_guidance(pipe):
     [
         ({"num_samples": 0}, "num_samples must be"),
         ({"prompt": []}, "prompt is an empty list"),
-        ({"prompt": "a red heart", "weights": {"txt": 1}}, "weights must be one of"),
+        ({"prompt": "a red heart", "weights": {"txt": 1}}, "weights must be one of text"),
+        ({"prompt": "a red heart", "weights": {"txt": 1}, "gamma": 0}, "did you mean 'text'"),
+        ({"prompt": "a red heart", "weights": {"text": "2"}, "gamma": 0}, r"weights\['text'\]"),
+        ({"weights": {"text": 1}}, "no similarity is asked for"),
+        ({"init_image": RED, "strength": 5}, "strength must be above 0 and at most 1, not 5"),
+        ({"init_image": RED, "strength": 0}, "strength must be above 0"),
+        ({"init_image": RED, "strength": -3}, "strength must be above 0"),
+        ({"init_image": RED, "strength": math.nan}, "strength must be a finite number"),
+        ({"strength": 2}, "strength must be above 0"),
+        ({"prompt": ["a red heart", "a ring"], "content": [RED] * 3}, "2 for text, 3 for content"),
+        ({"content": []}, "content is an empty list"),
+        ({"content": 3}, "a picture must be a file"),
+        ({"prompt": [None]}, "prompt must be a sentence"),
+        ({"similarity": "content"}, "similarity must be a term or a function"),
+        ({"similarity": {max: "a ring"}}, "similarity must be a term or a function"),
+        ({"steps": 0}, "steps must be an integer"),
+        ({"steps": 1001}, "steps must be an integer from 1 to 1000"),
+        ({"steps": 5, "sampler": DDPM(3)}, "steps belongs to"),
+        ({"sampler": "ddim"}, "sampler must be a sdg.diffusion.sampler.Sampler"),
+        ({"guidance": "dps"}, "guidance must be a sdg.guidance.guidance.Guidance"),
+        ({"prompt": "a red heart", "steps": 1}, "none of the 1 steps would be guided"),
         ({"content": torch.zeros(3, 8, 8)}, "a picture as a tensor must have the shape"),
         ({"prompt": "a red hart"}, "hart"),
         (
@@ -134,9 +171,330 @@ def test_a_term_of_ones_own_reads_its_reference_without_an_encoder(pipe):
             return -(ours[pairs.samples] - theirs[pairs.targets]).square().sum(1)
 
     alone = Pipeline(pipe.denoiser, gamma=1.0, sampler=DDPM(6))
-    picture = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 32, 32).contiguous()
-    drawn = alone(similarity={Palette(300.0): picture}, progress=False).tensors
+    drawn = alone(similarity={Palette(300.0): RED}, progress=False).tensors
     plain = alone(progress=False).tensors
     assert (drawn[:, 0] - drawn[:, 2]).mean() > (plain[:, 0] - plain[:, 2]).mean() + 0.1
     with pytest.raises(UserError, match="compares with a picture"):
         alone(similarity=Palette(1.0), progress=False)
+
+
+# --- the parts ----------------------------------------------------------------------------------
+
+
+def parts(pipe):
+    return pipe.denoiser, pipe.encoder, pipe.clip
+
+
+def test_parts_that_do_not_belong_together_are_refused(pipe):
+    denoiser, encoder, clip = parts(pipe)
+    with pytest.raises(UserError, match="takes 32 pixels a side, the denoiser draws 64"):
+        Pipeline(denoiser, encoder, clip, resolution=64)
+    model = clip.config["model"]
+    text = {**model["text_cfg"], "layers": 2}
+    other = CLIP({**model, "text_cfg": text}, WORDS)
+    with pytest.raises(UserError, match="was made from another CLIP"):
+        Pipeline(denoiser, encoder, other)
+    narrow = CLIP({**model, "embed_dim": 8}, WORDS)
+    with pytest.raises(UserError, match="embeds in 8 dimensions, the text encoder in 16"):
+        Pipeline(denoiser, narrow, clip)
+
+
+@pytest.mark.parametrize(
+    "options, says",
+    [
+        ({"negative_captions": "a ring"}, "negative_captions must be a list"),
+        ({"interval": (0.5, 0.1)}, "interval"),
+        ({"gamma": math.nan}, "gamma must be a finite number"),
+        ({"resolution": 0}, "resolution must be"),
+        ({"sampler": "ddpm"}, "sampler must be"),
+    ],
+)
+def test_wrong_options_of_a_pipeline_are_named(pipe, options, says):
+    with pytest.raises(UserError, match=says):
+        Pipeline(*parts(pipe), **options)
+
+
+def test_a_classifier_guides_to_its_classes_and_nothing_else(pipe, weights):
+    classifier = load_classifier(weights / "classifier_noisy.safetensors")
+    classes = {name: dict.fromkeys(names, "") for name, names in classifier.classes.items()}
+    by_class = Pipeline(pipe.denoiser, classifier, gamma=5.0, sampler=DDPM(3))
+    term = Class(classifier, None, classes, "classifier")
+    one, other = (
+        by_class(similarity={term: name}, progress=False).tensors for name in ("ring", "star")
+    )
+    assert not torch.equal(one, other)
+    for similarity in ("content", "structure", "style"):
+        with pytest.raises(UserError, match=f"knows classes only, which {similarity} cannot use"):
+            by_class(**{similarity: RED}, progress=False)
+
+
+def test_a_calibrated_encoder_weighs_a_sentence_beside_others(pipe):
+    encoder = NoiseAwareEncoder(
+        pipe.clip.towers.visual, pipe.clip.config, pipe.encoder.schedule, 32, 32, calibrated=True
+    )
+    with pytest.raises(UserError, match="give negative_captions"):
+        Pipeline(pipe.denoiser, encoder, pipe.clip)("a ring", progress=False)
+    captions = ["a ring", "a red heart"]
+    beside = Pipeline(pipe.denoiser, encoder, pipe.clip, negative_captions=captions)
+    (term,) = beside.similarity(asked("a ring"), {}, 0, False).terms.values()
+    assert term.weight == 1 and len(term.negatives) == 2
+
+
+def asked(prompt):
+    return Conditions.from_arguments(prompt, {}, ())
+
+
+def test_parts_sample_in_eval_mode(pipe):
+    dropping = nn.Sequential(pipe.denoiser.network, nn.Dropout(0.5))
+    by_hand = Denoiser(Through(dropping), pipe.denoiser.schedule, "v", patch=2)
+    assert by_hand.training
+    drawn = Pipeline(by_hand, sampler=DDPM(4), resolution=32)(progress=False).tensors
+    assert torch.equal(drawn, pipe(gamma=0, progress=False).tensors)
+
+
+class Through(nn.Module):
+    """A network behind which something else stands."""
+
+    def __init__(self, layers):
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x, t):
+        return self.layers[1](self.layers[0](x, t).sample)
+
+
+def test_the_device_is_where_the_denoiser_is(pipe):
+    away = Denoiser(nn.Conv2d(3, 3, 1, device="meta"), pipe.denoiser.schedule)
+    assert Pipeline(away, resolution=32).device.type == "meta"
+    assert pipe.device.type == "cpu"
+    apart = Pipeline(away, pipe.encoder, pipe.clip)
+    with pytest.raises(UserError, match="the NoiseAwareEncoder is on cpu, the denoiser on meta"):
+        apart("a ring", progress=False)
+
+
+def test_to_takes_a_dtype_alone_as_torch_does(pipe):
+    low = Pipeline(*parts(pipe), gamma=5.0, sampler=DDPM(4)).to(torch.bfloat16)
+    assert low.dtype == torch.bfloat16 and low.device.type == "cpu"
+    ours, theirs = (each("a red heart", progress=False).tensors for each in (low, pipe))
+    assert not torch.equal(ours, theirs) and (ours - theirs).abs().mean() < 0.05
+    low.to("cpu", torch.float32)
+    assert torch.equal(low("a red heart", progress=False).tensors, theirs)
+    with pytest.raises(UserError, match="there is no device 'gpu' here"):
+        pipe.to("gpu")
+    with pytest.raises(UserError, match="dtype must be one of"):
+        pipe.to(torch.int8)
+
+
+# --- a call -------------------------------------------------------------------------------------
+
+
+def test_steps_are_those_of_a_sampler_of_so_many(pipe):
+    short = pipe("a red heart", steps=3, trajectory=True, progress=False)
+    assert len(short.trajectory) == 3 and pipe.sampler.steps == 4
+    assert torch.equal(short.tensors, pipe("a red heart", sampler=DDPM(3), progress=False).tensors)
+
+
+def test_a_callback_is_told_of_every_step(pipe):
+    told = []
+    out = pipe(
+        "a red heart",
+        num_samples=3,
+        batch_size=2,
+        trajectory=True,
+        callback=lambda done, step: told.append((done, step)),
+        progress=False,
+    )
+    assert [done for done, _ in told] == [1, 2, 3, 4] * 2
+    assert torch.equal(told[3][1].x, out.trajectory[3].x[:2])
+    assert torch.equal(told[7][1].x0, out.trajectory[3].x0[2:])
+
+
+def test_where_nothing_is_asked_for_one_step_is_enough(pipe):
+    assert torch.equal(
+        pipe(steps=1, progress=False).tensors, pipe(steps=1, gamma=0, progress=False).tensors
+    )
+
+
+def test_several_pictures_have_samples_each_like_prompts(pipe):
+    dark = torch.full((3, 32, 32), -1.0)
+    both = pipe(content=[RED, dark], num_samples=2, progress=False).tensors
+    red, black = (
+        pipe(content=each, num_samples=4, progress=False).tensors for each in (RED, [dark])
+    )
+    torch.testing.assert_close(both[:2], red[:2])
+    torch.testing.assert_close(both[2:], black[2:])
+    paired = pipe(["a ring", "a red heart"], content=[RED, dark], style=RED, progress=False)
+    assert paired.prompts == ["a ring", "a red heart"] and len(paired.tensors) == 2
+    ring = pipe(["a ring", "a ring"], content=RED, style=RED, progress=False).tensors
+    torch.testing.assert_close(paired.tensors[0], ring[0])
+
+
+def test_a_term_of_ones_own_reads_words_of_its_own_for_each_sample(pipe):
+    class Tone(Term):
+        condition_option = "tone"
+
+        def compare(self, x, pairs, references):
+            tones = {"bright": 1.0, "dark": -1.0}
+            signs = torch.tensor([tones[word] for word in pairs.order])[pairs.targets]
+            return signs * x.pixels.mean((1, 2, 3))[pairs.samples]
+
+    words = ["bright", "dark"]
+    drawn = pipe(["a ring", "a ring"], similarity={Tone(2000.0): words}, progress=False).tensors
+    plain = pipe(["a ring", "a ring"], progress=False).tensors
+    moved = (drawn - plain).mean((1, 2, 3))
+    assert moved[0] > 0.01 and moved[1] < -0.01
+
+
+def test_a_text_term_encodes_what_it_was_not_made_with(pipe):
+    late, early = (
+        Text(pipe.encoder, pipe.clip, sentences) for sentences in (["a red heart"], ["a ring"])
+    )
+    ours, theirs = (
+        pipe(similarity={term: "a ring"}, progress=False).tensors for term in (late, early)
+    )
+    torch.testing.assert_close(ours, theirs)
+
+
+# --- folders and exports ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sampler", [DDPM(4, "towards_noise"), DDIM(3, eta=0.5), DPMSolver(3)])
+def test_a_saved_pipeline_draws_the_same(pipe, tmp_path, sampler):
+    captions = ["a ring", "a blue star"]
+    whole = Pipeline(
+        *parts(pipe), gamma=7.0, interval=(0.1, 1.0), sampler=sampler, negative_captions=captions
+    )
+    again = Pipeline.from_pretrained(whole.save_pretrained(tmp_path / "new" / "folder"))
+    assert again.negative_captions == captions and again.interval == (0.1, 1.0)
+    assert (again.sampler.__dict__, again.gamma) == (sampler.__dict__, 7.0)
+    ours, theirs = (each("a red heart", progress=False).tensors for each in (whole, again))
+    assert torch.equal(ours, theirs)
+
+
+def test_a_saved_pipeline_may_lack_parts_or_have_one_twice(pipe, weights, tmp_path):
+    denoiser, clip = pipe.denoiser, pipe.clip
+    bare = Pipeline(denoiser, sampler=DDPM(2))
+    again = Pipeline.from_pretrained(bare.save_pretrained(tmp_path / "bare"))
+    assert again.encoder is again.clip is None
+    clean = Pipeline(denoiser, clip, clip)
+    again = Pipeline.from_pretrained(clean.save_pretrained(tmp_path / "clean"))
+    assert again.encoder is again.clip
+    classifier = load_classifier(weights / "classifier_noisy.safetensors")
+    Pipeline(denoiser, classifier).save_pretrained(tmp_path / "classes")
+    assert Pipeline.from_pretrained(tmp_path / "classes").encoder.classes == classifier.classes
+
+
+def test_what_cannot_be_saved_is_said_before_anything_is_written(pipe, tmp_path):
+    class Own(DDPM):
+        pass
+
+    by_hand = Denoiser(pipe.denoiser.network, pipe.denoiser.schedule, "v", patch=2)
+    own = type("Mine", (ImageEncoder,), {"encode": None})()
+    for made, says in (
+        (Pipeline(pipe.denoiser, sampler=Own(2)), "Own is of a class of your own"),
+        (Pipeline(by_hand, resolution=32), "put together by hand"),
+        (Pipeline(pipe.denoiser, own), "Mine is of a class of your own"),
+    ):
+        with pytest.raises(UserError, match=says):
+            made.save_pretrained(tmp_path / "folder")
+    assert not (tmp_path / "folder").exists()
+
+
+@pytest.mark.parametrize(
+    "index, says",
+    [
+        ("{", "is damaged"),
+        ("{}", "is damaged, or names what is not there"),
+        ('{"denoiser": "../denoiser.safetensors", "gamma": 1}', "outside of its folder"),
+        ('{"denoiser": "denoiser.safetensors", "gamma": 1}', "no weights at"),
+    ],
+)
+def test_a_damaged_folder_is_said_in_one_line(tmp_path, index, says):
+    (tmp_path / "pipeline.json").write_text(index)
+    with pytest.raises(UserError, match=says):
+        Pipeline.from_pretrained(tmp_path)
+
+
+def test_a_part_and_a_whole_are_told_apart(pipe, weights, tmp_path):
+    with pytest.raises(UserError, match=r'Pipeline.from_pretrained\("portraits"\) opens it'):
+        sdg.from_pretrained("portraits")
+    folder = Pipeline(pipe.denoiser).save_pretrained(tmp_path / "whole")
+    with pytest.raises(UserError, match="holds a whole pipeline"):
+        sdg.from_pretrained(folder)
+    save_folder(tmp_path / "part", "denoiser", pipe.denoiser)
+    with pytest.raises(UserError, match="no whole pipeline; sdg.from_pretrained opens a part"):
+        Pipeline.from_pretrained(tmp_path / "part")
+
+
+@pytest.mark.parametrize("name", sdg.__all__)
+def test_every_export_is_there_and_is_listed(name):
+    assert getattr(sdg, name).__name__ == name and name in dir(sdg)
+
+
+def test_every_guidance_method_and_sampler_is_exported():
+    from sdg import guidance
+    from sdg.diffusion import samplers
+
+    methods = {name for name in guidance.__all__ if name[0].isupper()} - {"GuidanceOutput"}
+    assert methods | {"DDIM", "DDPM", "DPMSolver"} <= set(sdg.__all__)
+    assert {"DDIM", "DDPM", "DPMSolver"} <= set(samplers.__all__)
+
+
+@pytest.mark.parametrize(
+    ("similarity", "complaint"),
+    [
+        (lambda x, level: 20 * x.mean((1, 2, 3))[:, None], r"shape \(2, 1\); it must be \(2,\)"),
+        (lambda x, level: 3.0, "gave float"),
+        (lambda x, level: x.detach().mean((1, 2, 3)), "has no gradient in the images"),
+        (lambda x, level: x.mean((1, 2, 3)) * math.nan, "not finite"),
+        (Text, "must be a term or a function"),
+        (None, "must be a term or a function"),
+        ("redness", "must be a term or a function"),
+    ],
+)
+def test_a_similarity_that_cannot_guide_is_refused(pipe, similarity, complaint):
+    with pytest.raises(UserError, match=complaint):
+        pipe(similarity=similarity, num_samples=2, progress=False)
+
+
+class PerBatch(Term):
+    """A value for each pair, with an axis too many."""
+
+    def compare(self, x, pairs, references):
+        return x.pixels.mean((1, 2, 3))[pairs.samples, None]
+
+
+def test_a_term_of_a_wrong_shape_is_refused(pipe):
+    with pytest.raises(UserError, match=r"PerBatch 0.*shape \(2, 1\).*each pair"):
+        pipe(similarity=PerBatch(1.0), num_samples=2, progress=False)
+
+
+class Idle(Guidance):
+    """Overrides nothing."""
+
+
+class OneRow(Guidance):
+    """A score of the first sample alone, which would be added to all."""
+
+    def guide_prediction(self, predict, x_t, t, s, noise):
+        return GuidanceOutput(predict(x_t), score=torch.ones_like(x_t[:1]))
+
+
+class AtMean(Guidance):
+    def mean_gradient(self, mean, x_t, t, s):
+        return torch.ones_like(mean)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "sampler", "complaint"),
+    [
+        (Idle(1.0), DDPM(4), "Idle steers nothing"),
+        (AtMean(1.0), DDIM(4), "AtMean gives a mean_gradient only"),
+        (OneRow(1.0), DDPM(4), r"score of shape \(1, 3, 32, 32\)"),
+    ],
+)
+def test_a_guidance_that_would_steer_nothing_or_all_alike_is_refused(
+    pipe, guidance, sampler, complaint
+):
+    with pytest.raises(UserError, match=complaint):
+        pipe("a ring", guidance=guidance, sampler=sampler, num_samples=2, progress=False)

@@ -74,6 +74,7 @@ def test_script_finds_what_is_memorised(benchmark, tmp_path, monkeypatch, capsys
 
 
 def test_data_are_those_of_the_run(benchmark, tmp_path, monkeypatch):
+    from sdg.data.part_seed import part_seed
     from sdg.data.portraits import Portraits
 
     monkeypatch.chdir(tmp_path)  # the script changes the folder; this restores it
@@ -83,5 +84,5 @@ def test_data_are_those_of_the_run(benchmark, tmp_path, monkeypatch):
         f"resolution: 16, seed: 3, split: combinations, cache: '{tmp_path}'}}\n"
     )
     train, held_out = benchmark("nearest").read_data(tmp_path)
-    np.testing.assert_array_equal(train, Portraits(4, 3, 16).images)
-    np.testing.assert_array_equal(held_out, Portraits(2, 4, 16).images)
+    np.testing.assert_array_equal(train, Portraits(4, part_seed(3, "train"), 16).images)
+    np.testing.assert_array_equal(held_out, Portraits(2, part_seed(3, "held_out"), 16).images)

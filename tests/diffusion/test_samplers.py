@@ -268,6 +268,37 @@ def test_ddim_with_eta_one_is_ddpm():
         )
 
 
+@pytest.mark.parametrize("gradient_at", ["mean", "mean_own_level"])
+def test_ddim_with_eta_one_is_ddpm_guided_at_the_mean_too(gradient_at):
+    denoiser = Denoiser(Mix(), Schedule("cosine", 100), "v", clip=True)
+    x, z = normal(2, 2, *SHAPE)
+
+    def guided(sampler):
+        guidance = SemanticGuidance(7.0, gradient_at)
+        similarity = lambda x, level: (level + 1) * x.sin().flatten(1).sum(1)  # noqa: E731
+        guide = guidance.prepare(similarity, denoiser.schedule, sampler)
+        return sampler.step(denoiser, x, 60, 40, lambda: z, guide).x
+
+    with torch.no_grad():
+        ours, theirs = guided(DDIM(10, eta=1.0)), guided(DDPM(10))
+        plain = ddpm_step(denoiser, x, 60, 40, lambda: z).x
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)  # the gradient is of fp32
+    assert (theirs - plain).abs().max() > 1
+
+
+def test_a_gradient_at_the_mean_counts_by_the_square_of_eta():
+    denoiser = Denoiser(Mix(), Schedule("linear", 100), "v", clip=True)
+    x, z, g = normal(3, 2, *SHAPE)
+    guide = Constant(push=lambda x, s: g)
+    small = denoiser.schedule.posterior_variance(60, 40)
+    for eta in (0.0, 0.3, 1.0):
+        with torch.no_grad():
+            guided, plain = (
+                ddim_step(denoiser, x, 60, 40, lambda: z, each, eta=eta).x for each in (guide, None)
+            )
+        torch.testing.assert_close(guided - plain, eta**2 * small * g)
+
+
 def test_sample_runs_every_step_with_the_draws_in_order():
     denoiser, told = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v"), []
     images = sample(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from sdg.diffusion.schedule import Schedule
+from sdg.diffusion.schedule import ANY_ANGLE, Schedule
 from sdg.errors import UserError
 
 KINDS = {"linear": "linear", "cosine": "squaredcos_cap_v2"}  # ours: diffusers'
@@ -185,7 +185,15 @@ def test_match_finds_the_nearest_alpha_bar_of_another_schedule(here, there):
 
 
 def test_match_refuses_a_schedule_too_coarse_to_hold_the_level():
-    with pytest.raises(UserError, match=r"T=5.*fine-tune"):
+    with pytest.raises(
+        UserError, match=r"this schedule \(cosine, T=5\) has no level with ᾱ = .*the other one has"
+    ):
         Schedule("cosine", 5).match(
             Schedule("cosine", 1000).alpha_bar(torch.arange(1000)).flatten()
         )
+
+
+def test_match_takes_the_nearest_level_where_any_angle_will_do():
+    schedule = Schedule("cosine", 5)
+    asked = torch.tensor([1.0, 0.0])  # pure signal, pure noise
+    assert schedule.match(asked, ANY_ANGLE).tolist() == [0, 4]

@@ -3,7 +3,7 @@
 Everything is Gaussian, every guided step affine, with no Monte Carlo.
 """
 
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import torch
@@ -85,6 +85,27 @@ def test_gradient_told_the_means_own_level_tends_to_the_posterior_too():
 def test_gradient_at_x_t_tends_to_the_posterior_too(step):
     of_mean, of_variance = errors(1000, step, "x_t")
     assert of_mean < 0.02 and of_variance < 0.02
+
+
+@pytest.mark.parametrize("gradient_at", ["mean", "mean_own_level"])
+@pytest.mark.parametrize("eta", [1.0, 0.5])
+def test_ddim_with_noise_at_the_mean_tends_to_the_posterior_too(eta, gradient_at):
+    # Of fine steps the noise is η² β and the drift of a score (1 + η²)/2 β: Σ γ∇sim has to be the
+    # second.
+    schedule = Schedule("linear", 1000)
+    guidance = SemanticGuidance((1 + eta**2) / (2 * eta**2), gradient_at)
+    steering = guidance.prepare(noise_aware(schedule), schedule, DDIM(1, eta=eta))
+    mean, variance = moments(schedule, partial(ddim_step, eta=eta), steering)
+    assert abs(mean - MEAN) / VARIANCE**0.5 < 0.02 and abs(variance / VARIANCE - 1) < 0.02
+
+
+def test_ddim_with_little_noise_is_guided_too_little_by_the_same_gamma():
+    schedule = Schedule("linear", 1000)
+    steering = SemanticGuidance(1.0, "mean").prepare(
+        noise_aware(schedule), schedule, DDIM(1, eta=0.5)
+    )
+    mean, _ = moments(schedule, partial(ddim_step, eta=0.5), steering)
+    assert (mean - MEAN) / VARIANCE**0.5 > 0.2  # towards the mean of the data
 
 
 def deterministic(sampler):

@@ -59,6 +59,9 @@ def asked(guide, x_t, mean, t=50, s=40):
         ("x_t", DDIM(), "x_t", 50),
         (None, DDIM(), "x_t", 50),
         (None, DPMSolver(), "x_t", 50),
+        ("mean", DDIM(eta=0.5), "mean", 40),
+        ("x_t", DDIM(eta=0.5), "x_t", 50),
+        (None, DDIM(eta=0.5), "x_t", 50),
     ],
 )
 def test_gradient_is_taken_at_the_point_and_told_its_level(gradient_at, sampler, where, level):
@@ -68,7 +71,8 @@ def test_gradient_is_taken_at_the_point_and_told_its_level(gradient_at, sampler,
         points["x_t"],
         points["mean"],
     )
-    assert (score is None) == (push is not None) == sampler.has_variance
+    at_mean = isinstance(sampler, DDPM) or (sampler.has_variance and gradient_at == "mean")
+    assert (score is None) == (push is not None) == at_mean
     torch.testing.assert_close(push if score is None else score, -2.5 * points[where])
     ((x, told),) = seen
     assert torch.equal(x, points[where]) and told == level
@@ -86,6 +90,12 @@ def test_the_means_own_level_is_the_one_at_which_it_is_a_draw():
         float(schedule.alpha_bar(level)) == pytest.approx((scale * signal) ** 2, abs=1e-3)
         and level < s
     )
+    # DDIM's mean has the rest of the noise: none of its own with η = 0.
+    assert own_level(schedule, t, s, eta=0.0) == (1.0, s)
+    kept = 1 - a_s - 0.25 * float(schedule.posterior_variance(t, s))
+    scale, level = own_level(schedule, t, s, eta=0.5)
+    assert (scale * signal) ** 2 + scale**2 * kept == pytest.approx(1)
+    assert float(schedule.alpha_bar(level)) == pytest.approx((scale * signal) ** 2, abs=1e-3)
     # On a fine grid the two levels meet.
     assert own_level(Schedule("cosine", 4000), 2000, 1999)[1] in (1998, 1999, 2000)
 

@@ -17,12 +17,14 @@ import pytest
 import torch
 from huggingface_hub import constants
 
+from sdg import Pipeline
 from sdg.app.checkpoints import main
+from sdg.diffusion.samplers import DDPM
 from sdg.errors import UserError
 from sdg.io.digest import content
 from sdg.io.folder import save_folder
-from sdg.io.hub import is_hub_name
-from sdg.models.registry import from_pretrained, load_clip, load_denoiser
+from sdg.io.hub import is_hub_name, push
+from sdg.models.registry import from_pretrained, load_clip, load_clip_noisy, load_denoiser
 
 NAME = "somebody/part"
 
@@ -201,6 +203,34 @@ def test_a_name_on_the_hub_serves_wherever_a_file_does(hub, weights, tmp_path, t
     capsys.readouterr()
     main(["inspect", NAME])
     assert "this project's, a clip" in capsys.readouterr().out
+
+
+def test_a_whole_pipeline_is_pushed_and_fetched(hub, weights, tmp_path):
+    whole = Pipeline(
+        load_denoiser(weights / "denoiser.safetensors"),
+        load_clip_noisy(weights / "clip_noisy.safetensors"),
+        load_clip(weights / "clip.safetensors"),
+        gamma=5.0,
+        sampler=DDPM(3),
+        negative_captions=["a ring", "a star"],
+    )
+    push(whole.save_pretrained(tmp_path / "whole"), NAME)
+    for path in (NAME, f"{NAME}@main"):
+        again = Pipeline.from_pretrained(path)
+        assert again.negative_captions == ["a ring", "a star"]
+        ours, theirs = (each("a red heart", progress=False).tensors for each in (whole, again))
+        assert torch.equal(ours, theirs)
+    with pytest.raises(UserError, match="holds a whole pipeline"):
+        from_pretrained(NAME)
+
+
+def test_a_pipeline_that_is_not_on_the_hub_is_said_in_one_line(hub, weights, tmp_path):
+    with pytest.raises(UserError, match="no such model could be fetched from the hub") as refused:
+        Pipeline.from_pretrained("nobody/nothing")
+    assert "\n" not in str(refused.value)
+    pushed(save_folder(tmp_path / "clip", "clip", load_clip(weights / "clip.safetensors")))
+    with pytest.raises(UserError, match=f"{NAME} has no pipeline.json"):
+        Pipeline.from_pretrained(NAME)
 
 
 def test_what_is_private_is_pushed_where_nobody_sees_it(hub, weights, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.io.weights import save
 from sdg.models.build import build_denoiser
@@ -154,3 +155,26 @@ def test_the_file_of_one_that_reads_the_estimate_gives_it_back(tmp_path):
     torch.testing.assert_close(found.embed(x, t), encoder.embed(x, t), rtol=1e-4, atol=1e-4)
     with pytest.raises(UserError, match="at 32 pixels a side, the denoiser draws 64"):
         found.attach(denoiser_of(64))
+
+
+def test_an_encoder_keeps_the_denoiser_that_it_was_given_first():
+    encoder, denoiser = estimating()
+    encoder.attach(denoiser)  # the same again
+    with pytest.raises(UserError, match="reads the estimates of another denoiser already"):
+        encoder.attach(denoiser_of())
+    assert encoder.beside[0] is denoiser
+
+
+def test_an_encoder_says_whose_schedule_lacks_a_level():
+    encoder, denoiser = encoder_of(estimate=True), denoiser_of()
+    denoiser.schedule = Schedule("cosine", 5)
+    with pytest.raises(UserError, match="the denoiser's schedule .cosine, T=5. has no level"):
+        encoder.attach(denoiser)
+
+
+def test_a_forward_pass_leaves_the_denoiser_where_it_is():
+    encoder, denoiser = estimating()
+    denoiser.to("meta")
+    with pytest.raises(Exception):  # noqa: B017  (torch's own, of two devices)
+        encoder.embed(images(1).double(), torch.tensor([3]))
+    assert {parameter.device.type for parameter in denoiser.parameters()} == {"meta"}

@@ -7,9 +7,9 @@ import torch.nn.functional as F
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.models.stages import Encoded
-from sdg.similarity import Class, Content, Similarity, Structure, Style, Text, matched_levels
+from sdg.similarity import Class, Content, Pairs, Similarity, Structure, Style, Text, matched_levels
 from sdg.similarity.references import References
-from sdg.similarity.style import gram
+from sdg.similarity.style import gram, log_energies
 
 SCHEDULE = Schedule("cosine", 100)
 CLASSES = {
@@ -126,6 +126,14 @@ class Calibrated(Encoder):
         return seen._replace(scaled=z)
 
 
+class Classifier(Encoder):
+    """Logits beside the embeddings."""
+
+    def encode(self, x, t, stages=()):
+        logits = x.flatten(1) @ self.weight.to(x)
+        return super().encode(x, t, stages)._replace(logits=logits)
+
+
 def test_text_of_a_calibrated_encoder_is_the_log_posterior_over_the_bank():
     # z·y − log mean_k exp(z·y_k) for z = W x; ∇ = Wᵀ (y − Σ_k q(k) y_k), q = softmax of z·y_k.
     encoder, x, names = (
@@ -179,6 +187,28 @@ def test_every_sentence_is_encoded_once():
     for level in (3, 2, 1):
         similarity(normal(3, 3, 2, 2), level)
     assert encoder.encoded == ["a", "bb"]
+
+
+def test_sentences_that_come_later_are_encoded_when_they_are_asked_for():
+    encoder, x, late = Encoder(), normal(2, 3, 2, 2), Text(Encoder(), Encoder(), ["a"])
+    conditions = [{"text": like("bb")}, {"text": like("a")}]
+    early = bound({"text": Text(encoder, encoder, ["a", "bb"])}, conditions, encoder)(x, 40)
+    torch.testing.assert_close(bound({"text": late}, conditions, encoder)(x, 40), early)
+    torch.testing.assert_close(bound({"text": late}, conditions, encoder)(x, 40), early)
+    assert late.text_encoder.encoded == ["a", "bb"]
+    torch.testing.assert_close(
+        bound({"text": Text(encoder, encoder)}, conditions, encoder)(x, 40), early
+    )
+
+
+def test_a_target_that_a_term_does_not_know_is_named():
+    with pytest.raises(UserError, match="'rong' is none of the targets.*did you mean 'ring'"):
+        Pairs([like("rong")], ["ring", "star"])
+
+
+def test_a_calibrated_encoder_needs_negative_captions():
+    with pytest.raises(UserError, match="give negative_captions"):
+        Text(Calibrated(), Calibrated(), ["a"])
 
 
 # --- references ---------------------------------------------------------------------------------
@@ -351,6 +381,14 @@ def test_gradient_of_style_by_energies():
     torch.testing.assert_close(found, -5 * torch.einsum("dc,bdhw->bchw", encoder.mix, by_map))
 
 
+def test_energies_of_tokens_are_those_of_a_map():
+    maps = normal(3, 4, 2, 5)
+    e = maps.square().sum((2, 3)) / 10
+    expected = (e + 0.01 * e.mean(1, keepdim=True)).log()
+    for shaped in (maps, maps.flatten(2)):
+        torch.testing.assert_close(log_energies(shaped), expected)
+
+
 @pytest.mark.parametrize("form", ["cosine", "contrastive"])
 def test_gradient_of_class(form):
     # With p_k = softmax_k c·cos(z, y_k): ∇ log p_y = c Σ_k (1[k = y] − p_k) ∇cos(z, y_k).
@@ -442,11 +480,13 @@ def test_the_three_forms_of_class():
     )
     torch.testing.assert_close(found("contrastive"), contrastive)
     torch.testing.assert_close(found("contrastive", weight=2.0), 2 * contrastive)
-    # A classifier's logits stand in the embedding's place.
-    logits = F.normalize(x.flatten(1) @ encoder.weight, dim=1)
+    logits = x.flatten(1) @ encoder.weight
     expected = torch.stack(
         [torch.log_softmax(logits[0, :2], 0)[1], torch.log_softmax(logits[1, 2:], 0)[2]]
     )
+    with pytest.raises(UserError, match="needs a classifier"):
+        found("classifier")
+    encoder = Classifier()
     torch.testing.assert_close(found("classifier"), expected)
 
 
@@ -539,5 +579,8 @@ def test_encoder_of_another_schedule_is_asked_for_the_same_alpha_bar():
 
 
 def test_encoder_of_too_coarse_a_schedule_is_refused():
-    with pytest.raises(UserError, match="fine-tune the encoder with the denoiser's schedule"):
+    with pytest.raises(
+        UserError,
+        match="the encoder's schedule .cosine, T=5. has no level .* the denoiser's schedule has",
+    ):
         matched_levels(Schedule("cosine", 1000), {"kind": "cosine", "T": 5})

@@ -5,7 +5,7 @@ import itertools
 import torch
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import ddim_step, ddpm_step
+from sdg.diffusion.samplers import DDPM, ddim_step, ddpm_step
 from sdg.diffusion.schedule import Schedule
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.training.on_policy import OnPolicy
@@ -59,14 +59,10 @@ def test_guided_states_are_those_of_the_guided_ancestral_sampler():
 
     torch.manual_seed(7)
     torch.rand(SHAPE[0], 1, 1, 1)  # of γ, which is 1 here
-    guide = SemanticGuidance(gamma=1.0).prepare(nearness, policy.schedule, Ancestral())
+    guide = SemanticGuidance(gamma=1.0).prepare(nearness, policy.schedule, DDPM(4))
     for t, s in itertools.pairwise([90, 75, 60, 45, 30]):
         x = ddpm_step(policy.denoiser, x, t, s, Sampling(), guide).x
     torch.testing.assert_close(ours, x)
-
-
-class Ancestral:
-    has_variance = True
 
 
 def test_what_comes_of_a_state_is_ddims_image():

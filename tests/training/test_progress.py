@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from sdg.report import progress
-from sdg.report.progress import Bar
+from sdg import progress
+from sdg.progress import Bar
 
 
 @pytest.fixture

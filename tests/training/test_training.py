@@ -338,6 +338,16 @@ def test_clip_then_noise_aware_then_judge(run, tmp_path):
         assert {"val/top1_t400", "val/clean_top1_t400"} <= set(csv.DictReader(table).fieldnames)
 
 
+def drawn(folder: Path) -> list[bytes]:
+    return [file.read_bytes() for file in sorted((folder / "images").iterdir())]
+
+
+def moved(guided: Path, unguided: Path) -> bool:
+    """Whether every sample of the same seeds is another image."""
+    ours, theirs = drawn(guided), drawn(unguided)
+    return len(ours) == len(theirs) == 4 and all(map(bytes.__ne__, ours, theirs))
+
+
 def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(
     run, weights, tiny, tmp_path
 ):
@@ -378,9 +388,11 @@ def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(
         *tiny,
         f"encoder.weights={tmp_path}/run/clip_noisy",
         "prompt=a red heart",
+        "guidance.normalize=true",
         f"hydra.run.dir={tmp_path}/sampled",
     )
-    assert len(list((tmp_path / "sampled").rglob("*.png"))) > 0
+    run("sample.py", *tiny, "guidance.gamma=0", f"hydra.run.dir={tmp_path}/unguided")
+    assert moved(tmp_path / "sampled", tmp_path / "unguided")
 
 
 def test_the_papers_objective_is_an_experiment(run, weights, tmp_path):
@@ -430,9 +442,11 @@ def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
         f"encoder.weights={tmp_path}/run/clip_noisy",
         "prompt=a red heart",
         "similarity=[text,structure,style]",
+        "guidance.normalize=true",
         f"hydra.run.dir={tmp_path}/sampled",
     )
-    assert len(list((tmp_path / "sampled").rglob("*.png"))) > 0
+    run("sample.py", *tiny, "guidance.gamma=0", f"hydra.run.dir={tmp_path}/unguided")
+    assert moved(tmp_path / "sampled", tmp_path / "unguided")
 
 
 @pytest.mark.parametrize(

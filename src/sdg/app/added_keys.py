@@ -69,9 +69,10 @@ def is_open(base: DictConfig, key: str, config_name: str) -> bool:
     for name in key.split("."):
         if name not in node:
             return bool(path) and not is_closed(node, path, config_name)
-        node, path = node._get_node(name), f"{path}.{name}".lstrip(".")
-        if not isinstance(node, DictConfig) or node._is_none():
+        below, path = node._get_node(name), f"{path}.{name}".lstrip(".")
+        if not isinstance(below, DictConfig) or below._is_none():
             return True
+        node = below
     return True
 
 

@@ -23,6 +23,7 @@ from sdg.app.checks import check_settings, notes
 from sdg.app.explaining import explain
 from sdg.app.foreign_folder import remove_refused
 from sdg.app.jobs import Jobs
+from sdg.app.launched import follow_parent
 from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
@@ -77,6 +78,7 @@ def entry_point(config_name: str) -> Callable:
             # process. OpenMP reads this when torch is imported, and only then.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             limit_threads()
+            follow_parent()
             # Hydra would print its own report and exit; this makes it raise, so that one place
             # explains.
             os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -172,5 +174,3 @@ def explained(conf: Path, config_name: str) -> Iterator[None]:
         if message is None:
             raise
         sys.exit(f"error: {message}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; what was already written is kept.")

@@ -15,9 +15,11 @@ from sdg.app.data import chosen_data
 from sdg.app.denoiser import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
 from sdg.app.making import of_kind
+from sdg.app.records import record
 from sdg.app.run import run
 from sdg.app.similarities import factors_to_name
 from sdg.data.datamodule import loaded
+from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, integer
 from sdg.evaluation.figures import write_table
@@ -43,10 +45,8 @@ def evaluate_encoder(config: DictConfig) -> None:
     Raises:
         UserError: another encoder, or levels that its schedule does not have.
     """
-    with run(config) as folder:
+    with run(config, lambda folder: "nothing is kept; the same command begins again.") as folder:
         noisy, clean = noisy_and_clean(config)
-        if noisy.reads_estimate:
-            noisy.attach(chosen_denoiser(config))
         schedule = Schedule(**noisy.schedule)
         for level in config.eval.levels:
             integer("eval.levels", level, 0, schedule.T - 1)
@@ -65,6 +65,11 @@ def evaluate_encoder(config: DictConfig) -> None:
             else "cpu"
         )
         images = held_out.__getitems__(list(range(count)))["image"].to(device)
+        record(config, folder)
+        denoiser = None
+        if noisy.reads_estimate:
+            denoiser = chosen_denoiser(config).to(device)
+            noisy.attach(denoiser)
         rows = by_level(
             {"noise-aware": noisy.to(device), "clean": clean.to(device)},
             clean,
@@ -75,7 +80,7 @@ def evaluate_encoder(config: DictConfig) -> None:
         )
         write_table(folder / "encoder.csv", rows)
         write_whole(folder / "metrics.json", json.dumps(rows, indent=2) + "\n")
-        explained, nats = gradients(config, noisy, clean, held_out, images)
+        explained, nats = gradients(config, noisy, clean, denoiser, held_out, images)
         if explained:
             write_table(folder / "gradients.csv", explained)
             write_whole(folder / "information.json", json.dumps(nats, indent=2) + "\n")
@@ -109,11 +114,14 @@ def noisy_and_clean(config: DictConfig) -> tuple[NoisyEncoder, CLIP]:
 
 
 def gradients(
-    config: DictConfig, noisy, clean, held_out, images: Tensor
+    config: DictConfig, noisy, clean, denoiser: Denoiser | None, held_out, images: Tensor
 ) -> tuple[list[dict], dict[str, float]]:
     """What each encoder's gradient explains, by level, and the nats that it is worth.
 
     That is nothing where the data has no captions.
+
+    Arguments:
+        denoiser: None loads it.
 
     Raises:
         UserError: the denoiser draws other images.
@@ -121,8 +129,7 @@ def gradients(
     count = min(integer("eval.gradients", config.eval.gradients, 0), len(images))
     if not count or not held_out.has_captions:
         return [], {}
-    denoiser = chosen_denoiser(config).to(images.device)
-    noisy.attach(denoiser)
+    denoiser = denoiser or chosen_denoiser(config).to(images.device)
     side = denoiser.resolution
     if side != images.shape[-1]:
         raise UserError(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
+from sdg.app.claim import CLAIM
+
 __all__ = ["check_folder", "remove_refused"]
 
 MARKS = ("config.yaml", "versions.json")  # what every run leaves at its start
@@ -55,7 +57,8 @@ def foreign_files(folder: Path) -> list[str]:
     """The files of a folder that no run has left, none where a run has."""
     from sdg.report.pages import COMMAND
 
-    if all((folder / name).is_file() for name in MARKS):
+    claimed = (folder / CLAIM).exists()  # by a run at work, or killed there
+    if claimed or all((folder / name).is_file() for name in MARKS):
         return []
     start = (".hydra", COMMAND, *MARKS)  # a run may have ended here
     return sorted(file.name for file in folder.iterdir() if file.name not in start)

@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 
 from sdg.app.foreign_folder import check_folder
@@ -40,7 +41,7 @@ class Jobs(Callback):
         if config.hydra.mode.name != "MULTIRUN":
             return
         record = {
-            "folder": os.path.relpath(config.hydra.runtime.output_dir, self.folder(config)),
+            "folder": os.path.relpath(HydraConfig.get().runtime.output_dir, self.folder(config)),
             "overrides": list(config.hydra.overrides.task),
             "error": job_return.return_value,
         }

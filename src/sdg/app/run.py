@@ -3,16 +3,12 @@
 That is how they start, which trainer runs them, and how they end.
 """
 
-import json
 import logging
 import os
-import platform
-import shutil
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,73 +18,65 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, read_write
-from pytorch_lightning.utilities import rank_zero_only
+from omegaconf import DictConfig, read_write
 
+from sdg.app.folder import first_process, own_folder, remove_empty_run
+from sdg.app.launched import PARENT
 from sdg.app.loggers import end_wandb_run
 from sdg.app.making import check_options
-from sdg.app.opening import shell_command
+from sdg.app.processes import Launched
+from sdg.app.stop_points import StopPoints, end_by_signal_only_here
+from sdg.app.stopping import STOP, Stopped
 from sdg.errors import UserError, integer
 from sdg.io.hub import Absent
 from sdg.io.shipped import CHECKOUT, CONF
-from sdg.report.pages import COMMAND
 
 __all__ = ["first_process", "make_trainer", "run"]
 
-RECORDED = (
-    "torch",
-    "pytorch-lightning",
-    "hydra-core",
-    "timm",
-    "open_clip_torch",
-    "diffusers",
-    "torchmetrics",
-    "safetensors",
-    "numpy",
-)
-LEFT_AT_START = {".hydra", "config.yaml", "versions.json", COMMAND}
 LAUNCHER = (
     "MASTER_ADDR",
     "MASTER_PORT",
     "WORLD_SIZE",
     "NODE_RANK",
     "LOCAL_RANK",
-)  # which Lightning sets for its processes
+    PARENT,
+)  # which are set for the processes that Lightning launches
+launched = Launched()  # by the run that is at work
 
 
 @contextmanager
-def run(config: DictConfig) -> Iterator[Path]:
-    """Seeds everything, and leaves the resolved config and the versions in the run's folder.
+def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
+    """Seeds everything, and gives the run's folder, which no other run has meanwhile.
 
     It says at the end where the results are.
+
+    Arguments:
+        kept: says of a folder what is kept there and how it goes on, if a signal ends the run.
     """
+    STOP.release()
     quieten()
     torch.set_float32_matmul_precision("high")
     pl.seed_everything(integer("seed", config.seed, 0, 2**32 - 1), workers=True, verbose=False)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    first = first_process()
-    begun = (folder / "config.yaml").exists()  # by the same command, which may be at work
-    records = [folder / name for name in ("config.yaml", "versions.json", COMMAND)]
-    earlier = {file: file.read_text() for file in records if file.exists()}
-    if first:
-        (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
-        (folder / COMMAND).write_text(command_of(HydraConfig.get()) + "\n")
-        versions = {name: version(name) for name in RECORDED} | {
-            "python": platform.python_version()
-        }
-        (folder / "versions.json").write_text(
-            json.dumps({"seed": config.seed, "versions": versions}, indent=2) + "\n"
-        )
     given = {key for key in LAUNCHER if key in os.environ}
-    with single_job_command(folder):
+    with own_folder("kind" in config) as folder, single_job_command(folder):
+        begun = (folder / "config.yaml").exists()  # by the same command
+        stopped = False
         try:
             yield folder
-        except Exception as error:
+        except Stopped:
+            stopped = True
+            STOP.report = kept(folder) + no_further_job()
             if not begun:
                 remove_empty_run(folder)
-            elif first and isinstance(error, UserError):  # the folder keeps what made it
-                for file, text in earlier.items():
-                    file.write_text(text)
+            raise
+        except Exception as error:
+            if STOP.asked is not None:  # other processes have ended, which this one needs
+                STOP.report = kept(folder) + no_further_job()
+                raise Stopped(STOP.asked) from None
+            if not isinstance(error, UserError):
+                launched.await_judgement()
+            if not begun:
+                remove_empty_run(folder)
             if isinstance(error, Absent) and (experiment := external_experiment()):
                 conf = CONF if CHECKOUT is None else CONF.name
                 raise UserError(
@@ -97,38 +85,19 @@ def run(config: DictConfig) -> Iterator[Path]:
                 ) from error
             raise
         finally:
+            launched.end(finish=not sys.exc_info()[0] or stopped and STOP.between)
             end_wandb_run()
             leave_process_group()
             for key in set(LAUNCHER) - given:  # the next job of a sweep launches its own processes
                 os.environ.pop(key, None)
-    if first:
+    if first_process():
         print(f"results: {folder}", flush=True)
 
 
-def command_of(hydra) -> str:
-    """The command that draws or trains what one job does, outside its sweep too."""
-    own = [] if hydra.mode == RunMode.MULTIRUN else hydra.overrides.hydra
-    return shell_command(hydra.job.config_name, [*hydra.overrides.task, *own])
-
-
-def first_process() -> bool:
-    """Whether this is the one process that writes and prints."""
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def remove_empty_run(folder: Path) -> None:
-    """Removes what a run that was refused at its start has left.
-
-    A folder that the user named stays.
-    """
-    named = any(word.startswith("hydra.run.dir=") for word in HydraConfig.get().overrides.hydra)
-    if (
-        first_process()
-        and not named
-        and folder.is_dir()
-        and {file.name for file in folder.iterdir()} <= LEFT_AT_START
-    ):
-        shutil.rmtree(folder)
+def no_further_job() -> str:
+    """What a sweep adds to the line of its job that a signal has ended."""
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    return " Of the sweep no further job is started." if sweep else ""
 
 
 def external_experiment() -> str | None:
@@ -137,10 +106,15 @@ def external_experiment() -> str | None:
     return chosen if chosen and str(chosen).startswith("paper_") else None
 
 
-def make_trainer(config: DictConfig, **options) -> pl.Trainer:
+def make_trainer(
+    config: DictConfig, on_train_start: Callable[[], None] = lambda: None, **options
+) -> pl.Trainer:
     """The trainer with these options and the config's logger and callbacks.
 
     A callback that writes to the logger is left out where there is none.
+
+    Arguments:
+        on_train_start: called when all is set up and the first step begins.
     """
     check_options(config, "trainer")
     logger = instantiate(config.logger) or False
@@ -153,6 +127,9 @@ def make_trainer(config: DictConfig, **options) -> pl.Trainer:
             for callback in callbacks
             if not isinstance(callback, pl.callbacks.LearningRateMonitor)
         ]
+    begin = pl.callbacks.LambdaCallback(on_train_start=lambda *_: on_train_start())
+    # Bars come last: where nobody reads what they print, the checkpoint is written already.
+    callbacks = sorted([*callbacks, begin, StopPoints()], key=is_bar)
     try:
         trainer = instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
     except InstantiationException as error:
@@ -169,7 +146,14 @@ def make_trainer(config: DictConfig, **options) -> pl.Trainer:
             f"trainer.devices={config.trainer.devices} are as many processes, and this machine has "
             f"{os.cpu_count()} cores; lower it."
         )
+    end_by_signal_only_here(trainer)
+    global launched
+    launched = Launched(trainer.strategy.launcher)
     return trainer
+
+
+def is_bar(callback: pl.Callback) -> bool:
+    return isinstance(callback, pl.callbacks.ProgressBar)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """`python sample.py`: from a composed config to images and their figures."""
 
+from pathlib import Path
+
 from omegaconf import DictConfig
 
 from sdg.app.data import chosen_data
@@ -10,6 +12,7 @@ from sdg.app.fingerprint import fingerprint
 from sdg.app.making import made
 from sdg.app.opening import group_choices
 from sdg.app.plain import plain
+from sdg.app.records import record
 from sdg.app.run import first_process, make_trainer, run
 from sdg.app.similarities import (
     build_similarity,
@@ -23,8 +26,8 @@ from sdg.data.datamodule import loaded
 from sdg.data.image import load_image
 from sdg.data.requests import Requests
 from sdg.diffusion.sampler import Sampler
-from sdg.diffusion.sampling import steps_taken
-from sdg.errors import UserError, choice, integer, number
+from sdg.diffusion.sampling import checked_strength, steps_taken
+from sdg.errors import UserError, choice, integer
 from sdg.evaluation.figures import report
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.measuring import Evaluation
@@ -51,7 +54,7 @@ def sample(config: DictConfig) -> None:
     if "levels" in config.eval:
         evaluate_encoder(config)
         return
-    with run(config) as folder:
+    with run(config, kept) as folder:
         sampler, guidance = made(config, "sampler", Sampler), made(config, "guidance", Guidance)
         terms = chosen_terms(config)
         guidance.check(sampler)
@@ -80,8 +83,8 @@ def sample(config: DictConfig) -> None:
             if config.init_image is None
             else load_image(config.init_image, resolution, setting="init_image")
         )
-        if start is not None and not 0 < number("strength", config.strength) <= 1:
-            raise UserError(f"strength must be above 0 and at most 1, not {config.strength!r}.")
+        if start is not None:
+            checked_strength(config.strength)
         guidance.check_steps(
             steps_taken(denoiser.schedule, sampler, 1.0 if start is None else config.strength),
             denoiser.schedule.T,
@@ -151,6 +154,7 @@ def sample(config: DictConfig) -> None:
         options = plain(config.eval)
         if first_process():
             store.begin(choice("rerun", config.rerun, (True, False)))
+            record(config, folder)
             announce_earlier(store, bool(config.trajectory))
         # A process that is ahead of the first one must not see what that one will draw anew.
         if not (config.rerun or unfinished) and (metrics := store.figures(options)):
@@ -190,6 +194,11 @@ def sample(config: DictConfig) -> None:
                 )
                 figures = numbers(evaluation.metrics or {})
                 publish(trainer.logger, folder, figures, "samples.csv", weights)
+
+
+def kept(folder: Path) -> str:
+    """What a stopped run leaves, and how it goes on."""
+    return f"samples finished: {SampleStore.count(folder)}, in {folder}. The same command goes on."
 
 
 def lacks_own_clip(config: DictConfig) -> bool:

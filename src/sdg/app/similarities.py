@@ -18,6 +18,7 @@ from sdg.data.requests import Request
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.models.encoder import Encoders
+from sdg.pipeline.checks import check_parts
 from sdg.similarity import RunContext, Similarity, Term, matched_levels
 from sdg.similarity.references import References
 from sdg.similarity.text import read_negative_captions
@@ -242,12 +243,8 @@ def build_similarity(
     Raises:
         UserError: the encoder cannot give a similarity that the run names.
     """
-    image, resolution = encoders and encoders.image, denoiser.resolution
-    if image and image.resolution != resolution and not image.any_size:
-        raise UserError(
-            f"the encoder takes {image.resolution} pixels a side, the denoiser draws "
-            f"{resolution}; fine-tune the encoder at the denoiser's resolution."
-        )
+    image = encoders and encoders.image
+    check_parts(image, encoders and encoders.text, denoiser.resolution)
     made: dict[str, Term] = {}
     for kind, term in terms.items():
         targets = [term.targets_of(request.conditions.get(kind)) for request in requests]

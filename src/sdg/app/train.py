@@ -1,6 +1,7 @@
 """`python train.py`: from a composed config to trained weights."""
 
 import time
+from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
@@ -14,8 +15,10 @@ from sdg.app.denoiser import chosen_denoiser
 from sdg.app.making import check_options
 from sdg.app.next_command import sampling_command
 from sdg.app.plain import plain
+from sdg.app.records import command_of, record
 from sdg.app.resuming import checkpoint, lasting_settings, steps_of
 from sdg.app.run import make_trainer, run
+from sdg.app.stopping import STOP
 from sdg.data.captions import FACTORS
 from sdg.data.datamodule import ImageData, loaded
 from sdg.data.own_data import DatasetData, LoaderData
@@ -44,14 +47,16 @@ def train(config: DictConfig) -> None:
 
     The run's folder ends with checkpoints and the exported weights.
     """
-    with run(config) as folder:
+    began_at = time.time()
+    with run(config, lambda folder: kept(folder, began_at)) as folder:
         if integer("trainer.max_steps", config.trainer.max_steps, -1) == 0:
             raise UserError("trainer.max_steps=0 trains nothing; -1 trains for trainer.max_epochs.")
         settings = plain(config)
         lasting = lasting_settings(settings)
         resumed = checkpoint(config, lasting, folder)
         data = chosen_data(config)
-        module, trainer = BUILDERS[config.kind](config, settings, data), make_trainer(config)
+        module = BUILDERS[config.kind](config, settings, data)
+        trainer = make_trainer(config, on_train_start=lambda: record(config, folder))
         module.settings = lasting
         if config.init:
             start_from(module.model, config.init, config.kind)
@@ -64,11 +69,13 @@ def train(config: DictConfig) -> None:
             # It was killed before it gave its weights. Lightning keeps the averaged ones where the
             # model's are.
             trained = True
+            record(config, folder)
             module.load_state_dict(load_tensors(resumed)["state_dict"])
         else:
             trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
         if trainer.is_global_zero:  # before anything else can fail
             weights = module.export(folder, half=config.half)
+        STOP.release()
         seconds = None if trained else time.monotonic() - began
         if (
             module.validated < trainer.global_step
@@ -88,6 +95,19 @@ def train(config: DictConfig) -> None:
             print(f"weights: {weights}")
             if config.kind == "denoiser":
                 print(f"sample it: {sampling_command(config, weights)}")
+
+
+def kept(folder: Path, since: float) -> str:
+    """What a stopped training leaves, and how it goes on.
+
+    Arguments:
+        since: when it began, in seconds; an older checkpoint is not its own.
+    """
+    last = folder / "checkpoints" / "last.ckpt"
+    if not last.is_file() or last.stat().st_mtime < since:
+        return "it had kept no step yet; the same command begins again."
+    command = command_of(HydraConfig.get(), "resume=true")
+    return f"step {steps_of(last)} is kept in {last}. To go on: {command}"
 
 
 def start_from(model, file: str, kind: str) -> None:

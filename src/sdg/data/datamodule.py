@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 from sdg.data.image_set import ImageSet, NoImages
 from sdg.data.loader import Order, Resumable
 from sdg.data.stream import Stream
+from sdg.data.workers import serve
 from sdg.errors import UserError, integer
 
 __all__ = ["Data", "ImageData", "NoData", "loaded"]
@@ -119,6 +120,7 @@ class Data(ImageData):
         return {
             "num_workers": self.num_workers,
             "collate_fn": whole,
+            "worker_init_fn": serve,
             "persistent_workers": self.num_workers > 0,
         }
 

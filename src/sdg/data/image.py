@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from sdg.errors import UserError, first_line
 
-__all__ = ["CROPS", "image_files", "load_image", "pixels"]
+__all__ = ["CROPS", "image_files", "load_image", "pixels", "to_uint8"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 CROPS = ("centre", "random")
@@ -62,6 +62,11 @@ def pixels(
     )
     values = torch.from_numpy(np.array(square)).permute(2, 0, 1).float().div_(127.5).sub_(1)
     return values.flip(2) if flip and torch.rand(()) < 0.5 else values
+
+
+def to_uint8(images: torch.Tensor) -> torch.Tensor:
+    """Images in [-1, 1] as 8-bit pixels, same shape, on the CPU."""
+    return ((images.float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def random_box(width: int, height: int) -> tuple[float, float, float, float]:

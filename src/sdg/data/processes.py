@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import SpawnContext, SpawnProcess
+from pickle import PicklingError
 from types import ModuleType
 from typing import Any
 
 from sdg.data.cpus import usable_cpus
+from sdg.data.workers import serve
 
 __all__ = ["map_parts"]
 
@@ -48,11 +50,12 @@ def map_parts(function: Callable, parts: Sequence, *options) -> Iterator[Any]:
     if not multiprocessing.current_process().daemon:  # such as a DataLoader's: it may start none
         arguments = ([option] * len(parts) for option in options)
         try:
-            with ProcessPoolExecutor(min(usable_cpus(), MOST), LibraryContext()) as pool:
+            number = min(usable_cpus(), MOST)
+            with ProcessPoolExecutor(number, LibraryContext(), serve, (0,)) as pool:
                 for result in pool.map(function, parts, *arguments):
                     yield result
                     done += 1
-        except (BrokenProcessPool, OSError) as error:
+        except (BrokenProcessPool, OSError, PicklingError) as error:
             print(f"other processes cannot be used ({error}); this one goes on alone", flush=True)
     for part in parts[done:]:
         yield function(part, *options)

@@ -60,7 +60,7 @@ class Guide(Protocol):
         """
 
     def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
-        """γ∇sim, at μ_θ or at x_t, which a sampler with a Σ multiplies by it.
+        """γ∇sim, at μ_θ or at x_t, which a sampler with a Σ multiplies by that.
 
         It is None where this guidance does not act so.
         """

@@ -1,5 +1,6 @@
 """What a sampler is: a grid of noise levels, and one reverse step."""
 
+import copy
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction
 from sdg.diffusion.noise import GUIDANCE_STREAM, NoiseSource
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import integer
+from sdg.errors import UserError, integer
 
 __all__ = ["PrevStep", "Sampler", "Step", "guided_prediction"]
 
@@ -37,9 +38,14 @@ class Sampler(ABC):
         spacing: `linspace`, `leading` or `trailing`: see `Schedule.steps`.
     """
 
-    # Whether a step adds noise of the variance Σ. Guidance's `mean_gradient`, which is multiplied
-    # by Σ, is asked for only then; other samplers take guidance as a score at x_t.
+    # Whether a step adds noise of a variance Σ. Guidance's `mean_gradient`, which is multiplied by
+    # Σ, is asked for only then.
     has_variance = False
+    # Whether guidance enters as a score at x_t unless it is told otherwise. It always does where
+    # there is no Σ.
+    prefers_score = False
+    # The share η of the deviation √β̃ that is new noise; the mean keeps the rest.
+    eta = 1.0
 
     def __init__(self, steps: int, spacing: str = "linspace"):
         self.steps, self.spacing = integer("sampler.steps", steps, 1), spacing
@@ -47,6 +53,12 @@ class Sampler(ABC):
     def grid(self, schedule: Schedule) -> list[tuple[int, int]]:
         """The steps (t, s) of a whole run, from t = T−1 or below down to s = −1, the image."""
         return schedule.steps(self.steps, self.spacing)
+
+    def with_steps(self, steps: int) -> "Sampler":
+        """The same sampler with another number of steps."""
+        other = copy.copy(self)
+        other.steps = integer("steps", steps, 1)
+        return other
 
     @abstractmethod
     def step(
@@ -93,6 +105,7 @@ def guided_prediction(
     else:
         own_noise = partial(noise, GUIDANCE_STREAM)
         output = guide.guide_prediction(partial(denoiser.predict, t=t), x, t, s, own_noise)
+        check_output(output, x)
     x0, weight = output.prediction
     if output.score is not None:
         a = denoiser.schedule.alpha_bar(t, x.device)
@@ -100,3 +113,18 @@ def guided_prediction(
     x0 = denoiser.bounded(x0)
     shifted = x0 if output.shift is None else denoiser.bounded(x0 + output.shift)
     return Prediction(x0, weight), shifted
+
+
+def check_output(output: GuidanceOutput, x: Tensor) -> None:
+    """Raises a `UserError` where what a guidance method gave does not fit x, (B, C, H, W)."""
+    if not isinstance(output, GuidanceOutput):
+        raise UserError(
+            f"guide_prediction gave {type(output).__name__}; it must give a GuidanceOutput."
+        )
+    moves = {"score": output.score, "shift": output.shift}
+    for name, move in moves.items():
+        if move is not None and move.shape != x.shape:
+            raise UserError(
+                f"guide_prediction gave a {name} of shape {tuple(move.shape)}; it must be that of "
+                f"x_t, {tuple(x.shape)}."
+            )

@@ -68,9 +68,11 @@ def ddim_step(
 ) -> Step:
     """The step of DDIM (Song et al. 2021, arXiv 2010.02502, eq. 12).
 
-        x_s = √ᾱ_s x̂_0 + √(1−ᾱ_s−σ²) ε̂ + σ z,   σ = η √β̃
+        μ = √ᾱ_s x̂_0 + √(1−ᾱ_s−Σ) ε̂,   x_s = μ + Σ γ∇sim + Σ^½ z,   Σ = η² β̃
 
-    Guidance's score moves x̂_0 and, with it, ε̂; its shift moves x̂_0 alone.
+    Guidance's score moves x̂_0 and, with it, ε̂; its shift moves x̂_0 alone. A gradient at the mean
+    counts where η > 0. With η = 1 that is DDPM's step with Σ = β̃, and γ = 1 is Bayes' rule. With
+    another η fine steps are steered 2η²/(1 + η²) times as much, and γ = (1 + η²)/(2η²) is.
 
     Arguments:
         eta: η in [0, 1]; 0 is deterministic, 1 has DDPM's noise.
@@ -81,12 +83,14 @@ def ddim_step(
     a = denoiser.schedule.alpha_bar(s, x.device)
     variance = eta**2 * denoiser.schedule.posterior_variance(t, s, x.device)
     rest = (1 - a - variance).clamp(min=0)
-    x_s = (
-        a.sqrt().to(x.dtype) * shifted
-        + rest.sqrt().to(x.dtype) * denoiser.schedule.noise(x0, x, t)
-        + variance.sqrt().to(x.dtype) * z
-    )
-    return Step(x_s, shifted)
+    signal = a.sqrt().to(x.dtype)
+    direction = rest.sqrt().to(x.dtype) * denoiser.schedule.noise(x0, x, t)
+    moved = signal * shifted + direction
+    if guide is not None and s >= 0 and eta > 0:
+        gradient = guide.mean_gradient(signal * x0 + direction, x, t, s)
+        if gradient is not None:
+            moved = moved + variance.to(x.dtype) * gradient
+    return Step(moved + variance.sqrt().to(x.dtype) * z, shifted)
 
 
 def dpm_solver_step(
@@ -155,12 +159,16 @@ class DDIM(Sampler):
 
     Arguments:
         steps, spacing: as of `DDPM`.
-        eta: η in [0, 1]; 0 is deterministic, 1 has DDPM's noise.
+        eta: η in [0, 1]; 0 is deterministic, 1 has DDPM's noise. With η > 0 there is a Σ = η² β̃,
+            and guidance may take its gradient at the mean; unless it is told so, it is a score.
     """
+
+    prefers_score = True
 
     def __init__(self, steps: int = 50, spacing: str = "linspace", eta: float = 0.0):
         super().__init__(steps, spacing)
         self.eta = number("sampler.eta", eta, 0, 1)
+        self.has_variance = self.eta > 0
 
     def step(
         self,

@@ -11,9 +11,9 @@ from sdg.diffusion.guide import Guide
 from sdg.diffusion.noise import NoiseSource
 from sdg.diffusion.sampler import PrevStep, Sampler, Step
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError
+from sdg.errors import UserError, number
 
-__all__ = ["Selector", "sample", "steps_taken"]
+__all__ = ["Selector", "checked_strength", "sample", "steps_taken"]
 
 Source = TypeVar("Source", bound=NoiseSource)
 
@@ -30,15 +30,30 @@ class Selector(Protocol[Source]):
         """The candidates' rows that stay, their noise and their guidance."""
 
 
+def checked_strength(strength: float) -> float:
+    """The share of the steps that are taken from an image.
+
+    Raises:
+        UserError: it is not in (0, 1].
+    """
+    if number("strength", strength) > 1 or strength <= 0:
+        raise UserError(f"strength must be above 0 and at most 1, not {strength!r}.")
+    return float(strength)
+
+
 def steps_taken(
     schedule: Schedule, sampler: Sampler, strength: float = 1.0
 ) -> list[tuple[int, int]]:
     """The steps (t, s) of a run.
 
     They are all of a sampler's, or the last share of them, at least one, for a start from an image.
+
+    Raises:
+        UserError: the sampler has more steps than the schedule levels, or the share is not in
+            (0, 1].
     """
     steps = sampler.grid(schedule)
-    return steps[-max(1, round(strength * len(steps))) :]
+    return steps[-max(1, round(checked_strength(strength) * len(steps))) :]
 
 
 @torch.no_grad()

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from sdg.errors import UserError, choice, integer
 
-__all__ = ["CLEAN", "KINDS", "Schedule"]
+__all__ = ["ANY_ANGLE", "CLEAN", "KINDS", "SAME_ANGLE", "Schedule"]
 
 CLEAN = -1  # the level of an image without noise
+SAME_ANGLE, ANY_ANGLE = 0.05, math.pi / 2  # in radians, of `Schedule.match`
 SPACINGS = ("linspace", "leading", "trailing", "towards_noise")
 KINDS = ("linear", "cosine")
 
@@ -151,14 +152,22 @@ class Schedule:
         """Each of these falling levels with the next, the last with −1."""
         return list(zip(levels, [*levels[1:], -1], strict=True))
 
-    def match(self, alpha_bar: Tensor, tolerance: float = 0.05) -> Tensor:
+    def match(
+        self,
+        alpha_bar: Tensor,
+        tolerance: float = SAME_ANGLE,
+        own: str = "this schedule",
+        other: str = "the other one",
+    ) -> Tensor:
         """The levels of this schedule whose ᾱ is nearest, compared by the angle arctan(√(1−ᾱ)/√ᾱ).
 
         The angle treats both ends alike: pure signal is 0, pure noise π/2.
 
         Arguments:
             alpha_bar: ᾱ of another schedule's levels, shape (N,).
-            tolerance: largest angle, in radians, at which two levels still count as the same.
+            tolerance: largest angle, in radians, at which two levels still count as the same;
+                `ANY_ANGLE` takes the nearest level, however far it is.
+            own, other: what the message calls this schedule and the one that is asked about.
 
         Returns:
             integers, shape (N,).
@@ -170,13 +179,12 @@ class Schedule:
         def angle(a: Tensor) -> Tensor:
             return torch.arccos(a.clamp(0, 1).sqrt())
 
-        own = angle(self._tables[torch.device("cpu")][1:])
-        gap, level = (angle(alpha_bar.double())[:, None] - own).abs().min(1)
+        angles = angle(self._tables[torch.device("cpu")][1:])
+        gap, level = (angle(alpha_bar.double())[:, None] - angles).abs().min(1)
         if gap.max() > tolerance:
             unmatched = alpha_bar[gap.argmax()].item()
             raise UserError(
-                f"the encoder's schedule ({self.kind}, T={self.T}) has no level with the "
-                f"denoiser's ᾱ = {unmatched:.4g}; fine-tune the encoder with the denoiser's "
-                "schedule."
+                f"{own} ({self.kind}, T={self.T}) has no level with ᾱ = {unmatched:.4g}, which "
+                f"{other} has; use two that were trained with one schedule."
             )
         return level

@@ -80,7 +80,13 @@ def explained_by_level(
         gradients: dict[str, list[Tensor]] = {}
         errors = []
         a = schedule.alpha_bar(level, images.device).to(images.dtype)
-        matched = int(denoiser.schedule.match(schedule.alpha_bar(level).view(1)))
+        matched = int(
+            denoiser.schedule.match(
+                schedule.alpha_bar(level).view(1),
+                own="the denoiser's schedule",
+                other="the encoder's schedule",
+            )
+        )
         for start in range(0, len(images), PART):
             part = slice(start, start + PART)
             x = schedule.q_sample(images[part], level, noise[part]).requires_grad_()

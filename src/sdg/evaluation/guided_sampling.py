@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from sdg.data.image import to_uint8
 from sdg.data.requests import Request
 from sdg.diffusion.sampler import Step
 from sdg.diffusion.sampling import steps_taken
@@ -15,8 +16,7 @@ from sdg.evaluation.store import SampleStore
 from sdg.guidance.guidance import Guidance
 from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
 from sdg.pipeline import Pipeline
-from sdg.report.grid import to_uint8
-from sdg.report.progress import Bar
+from sdg.progress import Bar
 from sdg.report.trajectory import Trajectory
 from sdg.similarity.similarity import Similarity
 
@@ -99,7 +99,7 @@ class GuidedSampling(pl.LightningModule):
         began = time.perf_counter()
         reset_peak_memory(self.device)
         meter = Meter(self.networks())
-        self.pipeline.device = self.device
+        self.pipeline.to(self.device)
         guide = self.pipeline.guide(self.guidance, self.similarity, (), batch, self.sampler)
         followed = (
             Trajectory(self.store.folder) if self.trajectory and batch[0].index == 0 else None

@@ -7,13 +7,13 @@ from pathlib import Path
 from torch import Tensor
 from torchvision.transforms.functional import to_pil_image
 
+from sdg.data.image import to_uint8
 from sdg.data.prompts import primary_prompt
 from sdg.errors import UserError
 from sdg.evaluation.figures import write_table
 from sdg.evaluation.store import SampleStore
 from sdg.io.files import write_whole
 from sdg.io.plain import flat
-from sdg.report.grid import to_uint8
 
 __all__ = ["sample_table", "write_figures", "write_references"]
 

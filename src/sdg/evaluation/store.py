@@ -117,6 +117,12 @@ class SampleStore:
             for line in file.read_text().splitlines()
         ]
 
+    @staticmethod
+    def count(folder: Path) -> int:
+        """How many samples are drawn in the folder of any run."""
+        files = (folder / "rows").glob("?????*.jsonl")
+        return sum(len(file.read_text().splitlines()) for file in files)
+
     def read(self, indices: Sequence[int]) -> Tensor:
         """These samples as they were written, (N, 3, H, W) in [-1, 1]."""
         return self.pictures.read([self.files[i] for i in indices])

@@ -2,5 +2,18 @@
 
 from sdg.diffusion.guide import GuidanceOutput
 from sdg.guidance.guidance import Guidance, gradient
+from sdg.guidance.semantic import SemanticGuidance
+from sdg.guidance.training_free import DPS, LGD, MPGD, TFG, FreeDoM, Universal
 
-__all__ = ["Guidance", "GuidanceOutput", "gradient"]
+__all__ = [
+    "DPS",
+    "LGD",
+    "MPGD",
+    "TFG",
+    "FreeDoM",
+    "Guidance",
+    "GuidanceOutput",
+    "SemanticGuidance",
+    "Universal",
+    "gradient",
+]

@@ -75,6 +75,7 @@ class Guidance:
         gammas: γ_t of every level t; `prepare` sets them.
         has_variance: whether the sampler has a Σ, and so asks for `mean_gradient`; `prepare` sets
             it.
+        prefers_score, eta: the sampler's; `prepare` sets them.
     """
 
     at_clean = False
@@ -82,6 +83,8 @@ class Guidance:
     schedule: Schedule
     gammas: Sequence[float]
     has_variance: bool
+    prefers_score: bool
+    eta: float
 
     def __init__(
         self,
@@ -147,13 +150,32 @@ class Guidance:
         self.check(sampler)
         if not self.gamma:
             return None
+        self.check_overridden(sampler)
         constant, slope = GAMMA_SCHEDULES[self.gamma_schedule]
         shares = [constant + slope * noise_fraction(t, schedule.T) for t in range(schedule.T)]
         prepared = copy.copy(self)
         prepared.similarity, prepared.schedule = similarity, schedule
         prepared.gammas = [self.gamma * share for share in shares]
         prepared.has_variance = sampler.has_variance
+        prepared.prefers_score, prepared.eta = sampler.prefers_score, sampler.eta
         return prepared
+
+    def check_overridden(self, sampler: Sampler) -> None:
+        """Raises a `UserError` where neither method that could steer this sampler is overridden."""
+        own = type(self)
+        if own.guide_prediction is not Guidance.guide_prediction:
+            return
+        name = own.__name__
+        if own.mean_gradient is Guidance.mean_gradient:
+            raise UserError(
+                f"guidance {name} steers nothing: it overrides neither guide_prediction nor "
+                "mean_gradient."
+            )
+        if not sampler.has_variance:
+            raise UserError(
+                f"guidance {name} gives a mean_gradient only, which is multiplied by the step's "
+                "variance Σ, and this sampler has none; use DDPM."
+            )
 
     def recurrence_at(self, t: int) -> int:
         """How often the step from level t is taken guided; 0 outside of the interval."""

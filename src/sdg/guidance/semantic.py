@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sdg.diffusion.guide import GuidanceOutput, Predict
 from sdg.diffusion.sampler import Sampler
-from sdg.diffusion.schedule import Schedule
+from sdg.diffusion.schedule import ANY_ANGLE, Schedule
 from sdg.errors import UserError, choice
 from sdg.guidance.guidance import Guidance, gradient, through_denoiser
 
@@ -38,8 +38,9 @@ class SemanticGuidance(Guidance):
                 score = γ_t ∇_{x_t} sim(√ᾱ_t x̂_0(x_t) + √(1−ᾱ_t) z, y),   z ~ N(0, I)
 
             The denoiser's Jacobian, which is ᾱ_t^½/(1−ᾱ_t) Cov(x_0 | x_t), leaves of the encoder's
-            gradient what images can do; it costs the denoiser's backward pass. None is `mean` where
-            the sampler has a Σ, else `x_t`.
+            gradient what images can do; it costs the denoiser's backward pass. None is `mean` for
+            a sampler of DDPM's kind, and `x_t` for DDIM and DPM-Solver++, which take it as a score.
+            DDIM with η > 0 has a Σ too, so that `mean` may be named there.
         options: `Guidance`'s.
     """
 
@@ -55,8 +56,14 @@ class SemanticGuidance(Guidance):
                 f"guidance.gradient_at={self.gradient_at} multiplies the gradient by the step's "
                 "variance Σ, which this sampler does not have; use "
                 "guidance.gradient_at=x_t (the score form: the same γ then steers somewhat "
-                "differently) or sampler=ddpm."
+                "differently), sampler=ddpm, or sampler.eta above 0 of sampler=ddim."
             )
+
+    @property
+    def is_score(self) -> bool:
+        """Whether the gradient is one at x_t that the sampler takes as a score."""
+        named = self.gradient_at in (None, "x_t")
+        return not self.has_variance or (self.prefers_score and named)
 
     def guide_prediction(
         self, predict: Predict, x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]
@@ -64,7 +71,7 @@ class SemanticGuidance(Guidance):
         if self.gradient_at == "x0":
             return self.guide_estimate(predict, x_t, t, noise())
         prediction = predict(x_t)
-        if self.has_variance:
+        if not self.is_score:
             return GuidanceOutput(prediction)
         g = gradient(self.similarity, x_t, t)
         return GuidanceOutput(prediction, score=self.gammas[t] * self.shaped(g))
@@ -79,12 +86,12 @@ class SemanticGuidance(Guidance):
         return GuidanceOutput(prediction, score=self.gammas[t] * self.shaped(g))
 
     def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
-        if self.gradient_at == "x0":
+        if self.gradient_at == "x0" or self.is_score:
             return None
         if self.gradient_at == "x_t":
             g = gradient(self.similarity, x_t, t)
         elif self.gradient_at == "mean_own_level":
-            scale, level = own_level(self.schedule, t, s)
+            scale, level = own_level(self.schedule, t, s, self.eta)
             g = gradient(lambda x: self.similarity(x * scale, level), mean)
         else:
             g = gradient(self.similarity, mean, s)
@@ -92,13 +99,14 @@ class SemanticGuidance(Guidance):
 
 
 @lru_cache(4096)  # of a run's steps
-def own_level(schedule: Schedule, t: int, s: int) -> tuple[float, int]:
+def own_level(schedule: Schedule, t: int, s: int, eta: float = 1.0) -> tuple[float, int]:
     """What makes μ_θ a draw of some level: a scale and that level.
 
-    x_s = μ_θ + √β̃ z, so μ_θ holds √ᾱ_s x_0 and noise of variance 1−ᾱ_s−β̃; times (1−β̃)^−½ that is
-    a draw of the level with ᾱ = ᾱ_s/(1−β̃).
+    x_s = μ_θ + σ z with σ² = η² β̃, so μ_θ holds √ᾱ_s x_0 and noise of variance 1−ᾱ_s−σ²; times
+    (1−σ²)^−½ that is a draw of the level with ᾱ = ᾱ_s/(1−σ²).
+
+    Arguments:
+        eta: η, 1 for DDPM's posterior.
     """
-    a_s, small = schedule.alpha_bar(s), schedule.posterior_variance(t, s)
-    return float((1 - small) ** -0.5), int(
-        schedule.match((a_s / (1 - small)).view(1), tolerance=1.6)
-    )
+    a_s, small = schedule.alpha_bar(s), eta**2 * schedule.posterior_variance(t, s)
+    return float((1 - small) ** -0.5), int(schedule.match((a_s / (1 - small)).view(1), ANY_ANGLE))

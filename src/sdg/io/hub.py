@@ -11,7 +11,7 @@ __all__ = ["Absent", "is_hub_name", "located", "push"]
 NAME = re.compile(
     r"\w[\w.-]*/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)(@[\w./-]+)?$"
 )
-PUSHED = ("*.json", "*.safetensors", "*.md")
+PUSHED = ("*.json", "*.safetensors", "*.md", "captions.txt")
 FETCHED = (*PUSHED, "*.bin")
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdg.models.encoder import ImageEncoder
@@ -67,9 +68,10 @@ class NoisyClassifier(ImageEncoder):
         return self.encoder.resolution
 
     def encode(self, x: Tensor, t: Tensor, stages: Sequence[str] = ()) -> Encoded:
-        """Logits of all classes, (B, K), in the embedding's place, and the maps of `stages`."""
+        """The tower's unit embedding, the maps of `stages`, and the logits of all classes."""
         with feature_hooks(self.tower, stages) as maps:
-            return Encoded(self(x, t), maps)
+            r = self.encoder.embed(x, t)
+        return Encoded(F.normalize(r, dim=-1), maps, logits=self.head(r))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Logits of all classes, (B, K), of noisy images x_t, (B, 3, H, W).

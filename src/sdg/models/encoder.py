@@ -41,7 +41,8 @@ class ImageEncoder(ABC, nn.Module):
             stages: of `stage_names`.
 
         Returns:
-            unit embeddings (B, D), and {stage: map (B, C, H, W) or (B, C, tokens)}.
+            unit embeddings (B, D), {stage: map (B, C, H, W) or (B, C, tokens)}, and what only some
+            encoders give.
         """
 
     def attach(self, denoiser: Denoiser) -> None:
@@ -64,7 +65,7 @@ class ImageEncoder(ABC, nn.Module):
 
     @property
     def classes(self) -> Mapping[str, Sequence[str]]:
-        """{factor: its classes} of a classifier, whose embedding holds their logits in order."""
+        """{factor: its classes} of a classifier, in the order of `Encoded.logits`."""
         return {}
 
     @property

@@ -13,17 +13,19 @@ from sdg.io.hub import located
 from sdg.io.plain import differences
 from sdg.io.pretrained import ASKED, DenoiserFile, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
+from sdg.io.shipped import INDEX, on_this_machine, shipped_names
 from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, read
 from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
-from sdg.models.encoder import Encoders
+from sdg.models.encoder import Encoders, ImageEncoder, TextEncoder
 from sdg.models.judge import Judge
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.published import clip_by_name
 
 __all__ = [
+    "check_kin",
     "chosen_clip",
     "classifier_encoders",
     "clean_encoders",
@@ -120,18 +122,36 @@ def pair(image: NoisyEncoder, clip: CLIP) -> tuple[NoisyEncoder, CLIP]:
     Raises:
         UserError: it was made from another one.
     """
-
-    ours, theirs = tower_sizes(image.config["clip"]["model"]), tower_sizes(clip.config["model"])
-    if ours != theirs:
-        unlike = "; ".join(
-            f"{key} is {value} there and {other} here"
-            for key, value, other in differences(ours, theirs)
-        )
-        raise UserError(
-            "the noise-aware encoder was made from another CLIP than the clean one beside it "
-            f"({unlike}); set encoder.clip, or encoder.name and encoder.pretrained, to its own."
-        )
+    check_kin(image, clip)
     return image, clip
+
+
+def check_kin(image: ImageEncoder, text: TextEncoder | None) -> None:
+    """Whether an image encoder and a text encoder embed in one space, as far as configs tell.
+
+    Raises:
+        UserError: they do not.
+    """
+    if not isinstance(text, CLIP):
+        return
+    theirs = tower_sizes(text.config["model"])
+    if isinstance(image, NoisyEncoder):
+        ours = tower_sizes(image.config["clip"]["model"])
+        if ours != theirs:
+            unlike = "; ".join(
+                f"{key} is {value} there and {other} here"
+                for key, value, other in differences(ours, theirs)
+            )
+            raise UserError(
+                "the noise-aware encoder was made from another CLIP than the clean one beside it "
+                f"({unlike}); give its own, on the command line by encoder.clip, or by "
+                "encoder.name and encoder.pretrained."
+            )
+    elif isinstance(image, CLIP) and image.config["model"]["embed_dim"] != theirs["embed_dim"]:
+        raise UserError(
+            f"the image encoder embeds in {image.config['model']['embed_dim']} dimensions, the "
+            f"text encoder in {theirs['embed_dim']}; give both towers of one CLIP."
+        )
 
 
 def tower_sizes(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,6 +230,14 @@ def load_judge(file: str | Path) -> Judge:
     return frozen(lambda: Judge(**config), tensors, file)
 
 
+def whole_pipeline(path: str | Path, folder: Path) -> str:
+    """What to do with a pipeline where a part is asked for."""
+    return (
+        f'{path} holds a whole pipeline: Pipeline.from_pretrained("{path}") opens it, and '
+        f'from_pretrained("{folder / "denoiser.safetensors"}") a part of it.'
+    )
+
+
 def from_pretrained(
     path: str | Path, label: int | None = None, **asked: Any
 ) -> Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge:
@@ -226,7 +254,11 @@ def from_pretrained(
         UserError: nothing is there, it is damaged, it is none of these, or a setting given for it
             is not known.
     """
+    if str(path) in shipped_names() and on_this_machine(path) is None:
+        raise UserError(whole_pipeline(path, Path("weights") / path))
     place = located(path)
+    if (place / INDEX).is_file() and header(place) is None:
+        raise UserError(whole_pipeline(path, Path(path)))
     for name in asked:
         choice("a setting of a denoiser", name, ("label", *ASKED))
     described = {"kind": "clip_noisy"} if is_noisy_clip(place) else header(place)

@@ -14,15 +14,20 @@ __all__ = ["Encoded", "Stage", "blocks", "feature_hooks", "stages", "stage_param
 
 
 class Encoded(NamedTuple):
-    """E(x, t): the unit embedding, (B, D), and the asked-for stages' maps.
+    """What an encoder says of images.
 
-    Maps are (B, C, H, W) or (B, C, tokens). `scaled` is a calibrated encoder's z at its own length,
-    (B, D): z · E_text(y) is a logit of p(y | x_t). None of others.
+    Attributes:
+        z: E(x, t), the unit embedding, (B, D).
+        maps: of the asked-for stages, (B, C, H, W) or (B, C, tokens) each.
+        scaled: a calibrated encoder's z at its own length, (B, D): z · E_text(y) is a logit of
+            p(y | x_t). None of others.
+        logits: a classifier's, of all its classes, (B, K). None of others.
     """
 
     z: Tensor
     maps: dict[str, Tensor]
     scaled: Tensor | None = None
+    logits: Tensor | None = None
 
 
 class Stage(NamedTuple):

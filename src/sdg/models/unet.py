@@ -127,9 +127,11 @@ class UNetEncoder(NoisyEncoder):
     def attach(self, denoiser: Denoiser) -> None:
         """Gives an encoder that reads x̂_0 the denoiser that estimates it.
 
+        It keeps the one that it was given first, which every pipeline of this encoder then shares.
+
         Raises:
-            UserError: the denoiser draws images of another size, or has no level like one of the
-                encoder's.
+            UserError: it has another one already; or the denoiser draws images of another size, or
+                has no level like one of the encoder's.
         """
         if not self.reads_estimate:
             return
@@ -138,8 +140,17 @@ class UNetEncoder(NoisyEncoder):
                 f"the encoder reads the denoiser's estimates at {self.resolution} pixels a side, "
                 f"the denoiser draws {denoiser.resolution}."
             )
+        if self.beside is not None and self.beside[0] is not denoiser:
+            raise UserError(
+                "this encoder reads the estimates of another denoiser already; load it a second "
+                "time for this one."
+            )
         ours = Schedule(**self.config["schedule"])
-        matched = denoiser.schedule.match(ours.alpha_bar(torch.arange(ours.T)).flatten())
+        matched = denoiser.schedule.match(
+            ours.alpha_bar(torch.arange(ours.T)).flatten(),
+            own="the denoiser's schedule",
+            other="the encoder's schedule",
+        )
         self.beside = denoiser, matched  # a tuple: its weights are not the encoder's
 
     def embed(self, x: Tensor, t: Tensor) -> Tensor:
@@ -148,7 +159,7 @@ class UNetEncoder(NoisyEncoder):
         return super().embed(x, t)
 
     def estimate(self, x: Tensor, t: Tensor) -> Tensor:
-        """x̂_0(x_t) of the attached denoiser, shaped as x.
+        """x̂_0(x_t) of the attached denoiser, which is on the device of x; shaped as x.
 
         Raises:
             UserError: there is none.
@@ -159,7 +170,7 @@ class UNetEncoder(NoisyEncoder):
                 "denoiser first, encoder.attach(denoiser)."
             )
         denoiser, matched = self.beside
-        return denoiser.to(x.device).predict(x, matched.to(t.device)[t]).x0
+        return denoiser.predict(x, matched.to(t.device)[t]).x0
 
     def level_features(self, t: Tensor) -> Tensor:
         sinusoid = self.tower.time_proj(t).to(self.tower.conv_in.weight.dtype)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -12,60 +13,76 @@ from sdg.data.prompts import escape_prompt
 from sdg.errors import UserError
 from sdg.similarity import Term
 
-__all__ = ["Conditions", "Picture", "Similar", "SimilarityFunction", "as_tensor"]
+__all__ = ["Conditions", "Picture", "Pictures", "Similar", "SimilarityFunction", "as_tensor"]
 
 Picture = str | Path | Image.Image | Tensor
+Pictures = Picture | Sequence[Picture]  # one for all samples, or one for each condition
 # sim(x, level) of images (B, 3, H, W) in [-1, 1] at one of the denoiser's levels, −1 for clean
 # ones: (B,), differentiable in x.
 SimilarityFunction = Callable[[Tensor, int], Tensor]
 Similar = Term | SimilarityFunction
-Similarities = Similar | Sequence[Similar] | Mapping[Term, Picture | str | None]
+Similarities = Similar | Sequence[Similar] | Mapping[Term, Pictures | None]
 
 
 @dataclass
 class Conditions:
-    """What all samples of a call shall be like.
+    """What the samples of a call shall be like.
 
     Attributes:
-        prompts: the sentences; [None] for none.
-        pictures: {similarity: picture}.
+        columns: {similarity: its conditions}, one for all samples or one each; a picture's is its
+            name.
+        pictures: {name: picture}.
         terms: {similarity: term} of one's own.
-        words: {similarity: condition} of one's own terms that read words.
         functions: of one's own.
     """
 
-    prompts: list[str | None]
-    pictures: dict[str, Picture]
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    pictures: dict[str, Picture] = field(default_factory=dict)
     terms: dict[str, Term] = field(default_factory=dict)
-    words: dict[str, str] = field(default_factory=dict)
     functions: list[SimilarityFunction] = field(default_factory=list)
 
     @classmethod
     def from_arguments(
         cls,
         prompt: str | Sequence[str] | None,
-        pictures: Mapping[str, Picture | None],
+        pictures: Mapping[str, Pictures | None],
         similarity: Similarities,
     ) -> "Conditions":
         """From what `Pipeline.__call__` is given.
 
         Raises:
-            UserError: there is no sentence in a list, or no picture for a term by reference.
+            UserError: there is nothing in a list, lists of several lengths, no picture for a term
+                by reference, or something that is no similarity.
         """
-        prompts: list[str | None] = []
-        prompts += [prompt] if isinstance(prompt, str) or prompt is None else prompt
-        if not prompts:
-            raise UserError("prompt is an empty list; name at least one sentence, or leave it out.")
-        given = {name: picture for name, picture in pictures.items() if picture is not None}
-        conditions = cls(prompts, given)
+        conditions = cls()
+        if prompt is not None:
+            conditions.columns["text"] = sentences(prompt)
+        for name, given in pictures.items():
+            if given is not None:
+                conditions.add_pictures(name, given)
         for one, condition in with_conditions(similarity):
             if isinstance(one, Term):
                 conditions.add_term(one, condition)
-            else:
+            elif condition is None and callable(one) and not isinstance(one, type):
                 conditions.functions.append(one)
+            else:
+                raise UserError(
+                    "similarity must be a term or a function of images and their level, or "
+                    f"{{term: condition}}, not {one!r}."
+                )
+        conditions.check_lengths()
         return conditions
 
-    def add_term(self, term: Term, condition: Picture | str | None) -> None:
+    def add_pictures(self, name: str, given: Pictures) -> None:
+        """Adds what a similarity by reference compares with."""
+        several: list[Any] = list(given) if isinstance(given, (list, tuple)) else [given]
+        if not several:
+            raise UserError(f"{name} is an empty list; give a picture, or leave it out.")
+        names = [name] if len(several) == 1 else [f"{name} {i}" for i in range(len(several))]
+        self.columns[name] = names
+        self.pictures |= dict(zip(names, several, strict=True))
+
+    def add_term(self, term: Term, condition: Pictures | None) -> None:
         """Adds a term of one's own."""
         kind = type(term).__name__
         name = f"{kind} {len(self.terms)}"
@@ -73,23 +90,58 @@ class Conditions:
         if term.by_reference:
             if condition is None:
                 raise UserError(f"{kind} compares with a picture: similarity={{term: picture}}.")
-            self.pictures[name] = condition
+            self.add_pictures(name, condition)
         elif condition is not None:
-            self.words[name] = escape_prompt(str(condition))
+            words = condition if isinstance(condition, (list, tuple)) else [condition]
+            self.columns[name] = [escape_prompt(str(word)) for word in words]
+
+    def check_lengths(self) -> None:
+        """Raises a `UserError` for two lists of different lengths, or an empty one."""
+        several = {name: len(column) for name, column in self.columns.items() if len(column) != 1}
+        if len(set(several.values())) > 1 or 0 in several.values():
+            counts = ", ".join(f"{count} for {name}" for name, count in several.items())
+            raise UserError(f"{counts}: give as many of each, or one for all samples.")
 
     @property
-    def by_prompt(self) -> list[dict[str, str]]:
-        """{similarity: condition} of every prompt; a picture's condition is its similarity."""
-        shared = {name: name for name in self.pictures} | self.words
-        texts = [{} if prompt is None else {"text": prompt} for prompt in self.prompts]
-        return [text | shared for text in texts]
+    def rows(self) -> list[dict[str, str]]:
+        """{similarity: condition} of every condition, in order; one, without any, for none."""
+        count = max((len(column) for column in self.columns.values()), default=1)
+        rows = []
+        for i in range(count):
+            rows.append({name: column[i % len(column)] for name, column in self.columns.items()})
+        return rows
+
+    @property
+    def kinds(self) -> list[str]:
+        """The pipeline's own similarities that are asked for."""
+        return [name for name in self.columns if name not in self.terms]
+
+    @property
+    def any(self) -> bool:
+        """Whether samples shall be like anything."""
+        return bool(self.columns or self.terms or self.functions)
 
 
-def with_conditions(similarity: Similarities) -> list[tuple[Similar, Picture | str | None]]:
+def sentences(prompt: str | Sequence[str]) -> list[str]:
+    """One prompt or several.
+
+    Raises:
+        UserError: there is none, or one that is no sentence.
+    """
+    several = [prompt] if isinstance(prompt, str) else list(prompt)
+    if not several:
+        raise UserError("prompt is an empty list; name at least one sentence, or leave it out.")
+    for one in several:
+        if not isinstance(one, str):
+            raise UserError(f"prompt must be a sentence, or a list of sentences, not {one!r}.")
+    return several
+
+
+def with_conditions(similarity: Similarities) -> list[tuple[Similar, Pictures | None]]:
     """Each term or function with its condition."""
     if isinstance(similarity, Mapping):
         return list(similarity.items())
-    several = [similarity] if isinstance(similarity, Term) or callable(similarity) else similarity
+    several: Sequence[Any] = similarity if isinstance(similarity, (list, tuple)) else [similarity]
     return [(one, None) for one in several]
 
 
@@ -107,4 +159,8 @@ def as_tensor(picture: Picture, shape: tuple[int, int, int]) -> Tensor:
         return picture.float().cpu()
     if isinstance(picture, Image.Image):
         return pixels(picture, shape[-1])
+    if not isinstance(picture, (str, Path)):
+        raise UserError(
+            f"a picture must be a file, an image of pillow or a tensor, not {picture!r}."
+        )
     return load_image(picture, shape[-1])

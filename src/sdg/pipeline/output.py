@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from sdg.data.image import to_uint8
 from sdg.diffusion.sampler import Step
-from sdg.report.grid import to_uint8
 
 __all__ = ["SampleOutput", "joined_steps"]
 

@@ -5,13 +5,15 @@ from functools import reduce
 from operator import add
 
 import torch
+from torch import Tensor
 
 from sdg.data.prompts import parse_weighted_prompt
 from sdg.data.requests import Request
-from sdg.errors import UserError, choice
+from sdg.errors import UserError
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.conditions import Conditions, SimilarityFunction
 from sdg.similarity import Content, Similarity, Structure, Style, Term, Text
+from sdg.similarity.checks import checked_values
 
 __all__ = ["build_terms", "total_similarity"]
 
@@ -30,17 +32,13 @@ def build_terms(
         encoder, text_encoder, negative_captions: of the pipeline.
 
     Raises:
-        UserError: a weight of no such term, or the pipeline lacks what a term needs.
+        UserError: the pipeline lacks what a term needs.
     """
-    kinds = [kind for kind in conditions.by_prompt[0] if kind not in conditions.terms]
-    for name in weights:
-        choice("weights", name, kinds)
     sentences = []
-    for prompt in conditions.prompts:
-        if prompt is not None:
-            sentences += [text for text, _ in parse_weighted_prompt(prompt)]
+    for prompt in conditions.columns.get("text", ()):
+        sentences += [text for text, _ in parse_weighted_prompt(prompt)]
     terms: dict[str, Term] = {}
-    for kind in kinds:
+    for kind in conditions.kinds:
         terms[kind] = build_term(
             kind, encoder, text_encoder, sentences, negative_captions, weights.get(kind)
         )
@@ -70,6 +68,11 @@ def build_term(
             "this pipeline has no encoder, which a sentence or a picture needs; give one to "
             "Pipeline(…, encoder=…)."
         )
+    if encoder.classes:
+        raise UserError(
+            f"this pipeline's encoder knows classes only, which {kind} cannot use; guide by "
+            "similarity={Class(encoder, None, captions, 'classifier'): name}."
+        )
     if kind == "content":
         return Content(encoder, weight)
     if kind == "structure":
@@ -97,7 +100,7 @@ def total_similarity(
         functions: of one's own.
         requests: of the batch.
     """
-    parts = list(functions)
+    parts = [checked(function) for function in functions]
     if similarity is not None:
         targets = {}
         for name, term in similarity.terms.items():
@@ -106,3 +109,13 @@ def total_similarity(
     if len(parts) == 1:
         return parts[0]
     return lambda x, level: reduce(add, (part(x, level) for part in parts))
+
+
+def checked(function: SimilarityFunction) -> SimilarityFunction:
+    """The function, with its values checked: (B,), finite, with a gradient in x."""
+    name = getattr(function, "__name__", type(function).__name__)
+
+    def similarity(x: Tensor, level: int) -> Tensor:
+        return checked_values(name, function(x, level), len(x), "sample", x)
+
+    return similarity

@@ -4,16 +4,12 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 from torchvision.utils import make_grid
 
-__all__ = ["labelled_grid", "labelled_rows", "plain_grid", "to_uint8"]
+from sdg.data.image import to_uint8
 
-
-def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] as 8-bit pixels, same shape."""
-    return ((images.float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+__all__ = ["labelled_grid", "labelled_rows", "plain_grid"]
 
 
 def plain_grid(images: Tensor, columns: int = 8) -> Tensor:

@@ -25,7 +25,7 @@ class Class(Term):
         classifier   log p(y | x_s) of a noisy classifier (Dhariwal & Nichol 2021, arXiv 2105.05233)
 
     Arguments:
-        encoder: E; for `classifier`, one whose embedding is the logits of `encoder.classes`.
+        encoder: E; for `classifier`, one that gives the logits of `encoder.classes`.
         text_encoder: E_text; not for `classifier`.
         classes: {factor: {class: caption}}.
         form: of the three.
@@ -101,13 +101,22 @@ class Class(Term):
     def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
         if self.form == "cosine":
             return (x.z[pairs.samples] * self.embeddings.to(x.z)[pairs.targets]).sum(-1)
-        if self.form == "classifier":
-            logits = x.z
-        else:
-            z = x.scaled if self.calibrated else self.scale * x.z
-            assert z is not None  # a calibrated encoder gives it
-            logits = z @ self.embeddings.to(z).T
+        logits = self.logits(x)
         factor = self.factor.to(logits.device)
         same_factor = factor == factor[pairs.targets, None]
         competing = torch.where(same_factor, logits[pairs.samples], -torch.inf)
         return logits[pairs.samples, pairs.targets] - competing.logsumexp(1)
+
+    def logits(self, x: NoisyImages) -> Tensor:
+        """Of all classes, (B, K).
+
+        Raises:
+            UserError: the encoder is no classifier, and the form is `classifier`.
+        """
+        if self.form != "classifier":
+            z = x.scaled if self.calibrated else self.scale * x.z
+            assert z is not None  # a calibrated encoder gives it
+            return z @ self.embeddings.to(z).T
+        if x.logits is None:
+            raise UserError("form=classifier needs a classifier, whose `encode` gives logits.")
+        return x.logits

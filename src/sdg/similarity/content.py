@@ -14,11 +14,11 @@ __all__ = ["Content"]
 class Content(Term):
     """The cosine with the reference, noised to the same level or as it is.
 
-        cos(E(x, s), E(x'_s, s)),   x'_s = the reference noised to the same level (ibid., eq. 9)
+        cos(E(x, s), E(x'_s, s)),   x'_s = the reference noised to the same level
         cos(E(x, s), E(x', 0))
 
-    The second is what the encoder was trained to find, E(x_t, t) ≈ E(x_0): the reference's own
-    noise blurs nothing.
+    The first is eq. 9 of Liu et al., WACV 2023 (arXiv 2112.05744). The second is what the encoder
+    was trained to find, E(x_t, t) ≈ E(x_0): the reference's own noise blurs nothing.
 
     Arguments:
         encoder: E; gives the default weight.

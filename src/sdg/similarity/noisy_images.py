@@ -34,13 +34,18 @@ class NoisyImages:
 
     @property
     def z(self) -> Tensor:
-        """Unit embeddings E(x, t), (B, D); of a classifier its logits."""
+        """Unit embeddings E(x, t), (B, D)."""
         return self.encoded.z
 
     @property
     def scaled(self) -> Tensor | None:
         """A calibrated encoder's embeddings at their own length, (B, D); None of others."""
         return self.encoded.scaled
+
+    @property
+    def logits(self) -> Tensor | None:
+        """A classifier's logits of all its classes, (B, K); None of others."""
+        return self.encoded.logits
 
     @property
     def maps(self) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from sdg.diffusion.schedule import CLEAN, Schedule
 from sdg.errors import UserError
 from sdg.models.encoder import ImageEncoder
 from sdg.models.stages import Encoded
+from sdg.similarity.checks import checked_values
 from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.references import References
 from sdg.similarity.term import Pairs, Targets, Term
@@ -97,6 +98,8 @@ class Similarity:
                 if term.by_reference:
                     beside = references(level if term.noised else CLEAN)
                 value = term.compare(samples, pairs[name], beside)
+                count = len(pairs[name].samples)
+                value = checked_values(name, value, count, "pair", x)
                 values.append(term.weight * pairs[name].weighted_sum(value))
             return reduce(add, values)
 
@@ -110,8 +113,15 @@ def matched_levels(denoiser: Schedule, encoder: Mapping[str, Any] | None) -> Ten
         denoiser: its schedule.
         encoder: config of the encoder's schedule, or None for a clean encoder, which ignores its
             level.
+
+    Raises:
+        UserError: the encoder has no such level.
     """
     levels = torch.arange(denoiser.T)
     if encoder is None:
         return levels
-    return Schedule(**encoder).match(denoiser.alpha_bar(levels).flatten())
+    return Schedule(**encoder).match(
+        denoiser.alpha_bar(levels).flatten(),
+        own="the encoder's schedule",
+        other="the denoiser's schedule",
+    )

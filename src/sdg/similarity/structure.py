@@ -10,7 +10,10 @@ __all__ = ["Structure"]
 
 
 class Structure(Maps):
-    """f = the maps themselves, mean over C, H, W (ibid., eq. 10): keeps layout and pose."""
+    """Keeps layout and pose: f = the maps themselves, mean over C, H, W.
+
+    It is eq. 10 of Liu et al., WACV 2023 (arXiv 2112.05744).
+    """
 
     name = "structure"
     own_weight, own_form = 100.0, "squared"

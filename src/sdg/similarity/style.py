@@ -15,9 +15,9 @@ FLOOR = 0.01  # ε of `log_energies`
 class Style(Maps):
     """Keeps texture and colour, frees layout, by one of two statistics of the maps F.
 
-        gram       f = G(F), mean over C² (ibid., eq. 11)
+        gram       f = G(F), mean over C² (Liu et al., WACV 2023, eq. 11)
         energies   f = log(e + ε ē), mean over C, of each channel's energy
-                   e_c = mean of F_c² over H, W;   ē = mean_c e_c,   ε = 0.01
+                   e_c = mean of F_c² over all places;   ē = mean_c e_c,   ε = 0.01
 
     In the Gram matrix a few strong channels outweigh the others; with the logarithm every channel
     counts alike.
@@ -42,11 +42,12 @@ class Style(Maps):
 
 
 def log_energies(maps: Tensor) -> Tensor:
-    """log(e + ε ē) of each image by itself, (B, C), for maps (B, C, H, W).
+    """log(e + ε ē) of each image by itself, (B, C).
 
-    ε keeps a channel that is all but silent from counting.
+    The maps are (B, C, H, W) or (B, C, places). ε keeps a channel that is all but silent from
+    counting.
     """
-    e = maps.square().mean((2, 3))
+    e = maps.square().mean(tuple(range(2, maps.ndim)))
     return (e + FLOOR * e.mean(1, keepdim=True)).log()
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sdg.data.prompts import parse_weighted_prompt
-from sdg.errors import UserError
+from sdg.errors import UserError, near
 from sdg.similarity.noisy_images import NoisyImages
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ class Pairs:
         samples, targets: the place in the batch, and the place in `order`, of every pair, integers
             (P,).
         weights: of every pair, (P,).
+
+    Raises:
+        UserError: a condition names a target that is not in `order`.
     """
 
     def __init__(self, conditions: Sequence[Targets], order: Sequence[str]):
@@ -41,6 +44,11 @@ class Pairs:
         samples, places, weights = [], [], []
         for sample, targets in enumerate(conditions):
             for target, weight in targets:
+                if target not in place:
+                    raise UserError(
+                        f"{target!r} is none of the targets that this term knows"
+                        f"{near(target, order) or '.'}"
+                    )
                 samples.append(sample)
                 places.append(place[target])
                 weights.append(weight)

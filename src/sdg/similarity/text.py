@@ -39,11 +39,15 @@ class Text(Term):
     Arguments:
         encoder: E, with CLIP's learned `logit_scale` c.
         text_encoder: E_text, with `encode_text(sentences)`; every sentence is encoded once.
-        sentences: all that will be asked for.
+        sentences: encoded at once; others are when they are first asked for.
         weight: w; None takes c, with which γ = 1 is roughly Bayes' rule and the same γ means the
             same for every encoder; for a calibrated one, which has no unit left, None takes 1, and
             γ = 1 is Bayes' rule.
-        negative_captions: other sentences y_k; none gives the bare cosine.
+        negative_captions: other sentences y_k; none gives the bare cosine. A calibrated encoder
+            needs some.
+
+    Raises:
+        UserError: a calibrated encoder, and no negative captions.
     """
 
     condition_option = "prompt"
@@ -52,19 +56,21 @@ class Text(Term):
         self,
         encoder: ImageEncoder,
         text_encoder: TextEncoder,
-        sentences: Sequence[str],
+        sentences: Sequence[str] = (),
         weight: float | None = None,
         negative_captions: Sequence[str] = (),
     ):
         self.calibrated = encoder.calibrated
+        if self.calibrated and not negative_captions:
+            raise UserError(
+                "this encoder's log-probabilities are over a bank of captions: give "
+                "negative_captions, captions of other images."
+            )
         self.scale = 1.0 if self.calibrated else encoder.cosine_scale
         super().__init__(self.scale if weight is None else number("similarity.text.weight", weight))
-        self.order = list(dict.fromkeys(sentences))
-        with torch.no_grad():
-            self.embeddings = text_encoder.encode_text(self.order)
-            self.negatives = (
-                text_encoder.encode_text(list(negative_captions)) if negative_captions else None
-            )
+        self.text_encoder, self.order = text_encoder, list(dict.fromkeys(sentences))
+        self.embeddings = self.encoded(self.order)
+        self.negatives = self.encoded(list(negative_captions))
 
     @classmethod
     def from_config(  # type: ignore[override]  # a term's own options
@@ -78,12 +84,24 @@ class Text(Term):
         captions = read_negative_captions(negative_captions, run.held_out, encoder.calibrated)
         return cls(encoder, text_encoder, sentences, weight, captions)
 
+    @torch.no_grad()
+    def encoded(self, sentences: Sequence[str]) -> Tensor | None:
+        """E_text of sentences, (N, D); None of none."""
+        return self.text_encoder.encode_text(sentences) if sentences else None
+
     def targets(self, conditions: Sequence[Targets]) -> list[str]:
+        asked = super().targets(conditions)
+        added = [sentence for sentence in asked if sentence not in self.order]
+        embeddings = self.encoded(added)
+        if embeddings is not None:
+            known = [] if self.embeddings is None else [self.embeddings.to(embeddings)]
+            self.embeddings = torch.cat([*known, embeddings])
+            self.order += added
         return self.order
 
     def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
         z = x.encoded.scaled if self.calibrated else x.encoded.z
-        assert z is not None  # a calibrated encoder gives it
+        assert z is not None and self.embeddings is not None  # a calibrated encoder; `targets`
         value = (z[pairs.samples] * self.embeddings.to(z)[pairs.targets]).sum(-1)
         if self.negatives is None:
             return value

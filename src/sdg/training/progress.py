@@ -5,7 +5,7 @@ import time
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ProgressBar
 
-from sdg.report.progress import Bar
+from sdg.progress import Bar
 
 __all__ = ["StepProgress"]
 

@@ -1,0 +1,84 @@
+"""The folder of a run: whose it is, and what is left of a run that did nothing."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import read_write
+from pytorch_lightning.utilities import rank_zero_only
+
+from sdg.app.claim import CLAIM, claim, claimed
+from sdg.app.records import RECORDS
+from sdg.errors import UserError
+
+__all__ = ["first_process", "own_folder", "remove_empty_run"]
+
+LEFT_AT_START = {CLAIM, *RECORDS}
+NAMES = 100  # of folders that are tried for trainings which begin in one second
+
+
+@contextmanager
+def own_folder(training: bool) -> Iterator[Path]:
+    """The run's folder, claimed by its first process.
+
+    Trainings are named by the second in which they begin; the next of the same second gets a number
+    too.
+
+    Raises:
+        UserError: another run is at work there.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    if not first_process():
+        yield folder
+        return
+    free = training and not named_by_user()
+    names = [f"{folder.name}-{k}" for k in range(2, NAMES)] if free else []
+    for place in (folder, *map(folder.with_name, names)):
+        if free and (place / "config.yaml").exists():
+            continue
+        file = claim(place)
+        if file is not None:
+            with claimed(place, file):
+                move(place)
+                yield place
+            return
+    raise UserError(
+        f"another run is at work in {folder}; wait until it has ended, or put this one elsewhere "
+        "with hydra.run.dir=FOLDER."
+    )
+
+
+def move(folder: Path) -> None:
+    """Makes this the folder of the job, for what Hydra and Lightning's launcher read."""
+    job: Any = HydraConfig.instance().cfg
+    if str(folder) != job.hydra.runtime.output_dir:
+        with read_write(job.hydra), read_write(job.hydra.runtime):
+            job.hydra.runtime.output_dir = job.hydra.run.dir = str(folder)
+
+
+def named_by_user() -> bool:
+    """Whether the user has named the run's folder."""
+    names = ("hydra.run.dir=", "hydra.sweep.subdir=")
+    return any(word.startswith(names) for word in HydraConfig.get().overrides.hydra)
+
+
+def first_process() -> bool:
+    """Whether this is the one process that writes and prints."""
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def remove_empty_run(folder: Path) -> None:
+    """Removes what a run that was refused at its start has left.
+
+    A folder that the user named stays.
+    """
+    if (
+        first_process()
+        and not named_by_user()
+        and folder.is_dir()
+        and {file.name for file in folder.iterdir()} <= LEFT_AT_START
+    ):
+        shutil.rmtree(folder)

@@ -1,0 +1,28 @@
+"""A process that another one of the same run has launched ends with it."""
+
+import os
+
+from sdg.data.workers import end_with
+
+__all__ = ["GO_ON", "PARENT", "follow_parent", "write"]
+
+PARENT = "SDG_PARENT"  # environment variable: the process that launched this one
+GO_ON = "A training goes on with resume=true, sampling with the same command."
+
+
+def follow_parent() -> None:
+    """Ends this process with the one that launched it; nothing for a process of the user's."""
+    rank = os.environ.get("LOCAL_RANK", "0")
+    if PARENT not in os.environ or rank == "0":
+        return
+
+    def say() -> None:
+        if rank == "1":
+            write(f"the first process of this run was killed; the run ends. {GO_ON}")
+
+    end_with(int(os.environ[PARENT]), say)
+
+
+def write(line: str) -> None:
+    """Writes an error, whatever the main thread is at."""
+    os.write(2, f"error: {line}\n".encode())

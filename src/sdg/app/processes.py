@@ -1,0 +1,100 @@
+"""The processes of one run on this machine: none outlives the others.
+
+Lightning launches one for each further device. Whichever is killed, the run ends with one line.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from pytorch_lightning.strategies.launchers import subprocess_script
+
+from sdg.app.launched import GO_ON, PARENT, write
+from sdg.app.stopping import STOP
+from sdg.data.workers import EVERY
+
+__all__ = ["Launched"]
+
+GRACE = 5.0  # seconds that a process has for its own error after another's
+
+
+class Launched:
+    """The processes that this one launches for a run.
+
+    Arguments:
+        launcher: Lightning's; None or another kind where somebody else launches them.
+    """
+
+    def __init__(self, launcher: Any = None):
+        self.launcher, self.over = launcher, threading.Event()
+        if not isinstance(launcher, subprocess_script._SubprocessScriptLauncher):
+            return
+        os.environ[PARENT] = str(os.getpid())
+        STOP.forward = lambda signum: self.send(signal.SIGTERM)
+        # Lightning's own would end this process by SIGKILL, without a word.
+        subprocess_script._launch_process_observer = lambda child_processes: None  # type: ignore
+        threading.Thread(target=self.watch, name="watch launched processes", daemon=True).start()
+
+    @property
+    def processes(self) -> Sequence[subprocess.Popen]:
+        """Those that are launched so far."""
+        return getattr(self.launcher, "procs", ())
+
+    def watch(self) -> None:
+        """Ends this process when one of the others was killed."""
+        while not self.failed() and not self.over.wait(EVERY):
+            pass
+        if self.failed() > 0:  # this process may be about to say the same
+            self.over.wait(GRACE)
+        self.judge()
+
+    def failed(self) -> int:
+        """The exit code of the first that has failed, 0 as long as none has."""
+        return next((code for process in self.processes if (code := process.poll())), 0)
+
+    def judge(self) -> None:
+        """Ends this process with one line, if another has failed."""
+        code = self.failed()
+        if not code or self.over.is_set() or STOP.asked is not None:
+            return
+        self.send(signal.SIGKILL)
+        sys.stdout.flush()
+        write(f"{ending(code)}; the run ends. {GO_ON}")
+        os._exit(1)
+
+    def await_judgement(self) -> None:
+        """Finds out, after an error of this process, whether another's end has caused it."""
+        if PARENT in os.environ:
+            time.sleep(3 * EVERY)
+            self.judge()
+
+    def end(self, finish: bool) -> None:
+        """Ends them.
+
+        Arguments:
+            finish: let each end what it is at.
+        """
+        self.over.set()
+        try:
+            for process in self.processes if finish else ():
+                process.wait()
+        finally:
+            self.send(signal.SIGKILL)
+
+    def send(self, signum: int) -> None:
+        for process in self.processes:
+            process.send_signal(signum)  # nothing to one that has ended
+
+
+def ending(code: int) -> str:
+    """How another process ended, in words."""
+    if code > 0:
+        return "another process of this run ended with an error, which stands above"
+    name = signal.Signals(-code).name
+    memory = ", perhaps since memory ran out" if name == "SIGKILL" else ""
+    return f"another process of this run was killed by {name}{memory}"

@@ -1,0 +1,52 @@
+"""What a run's folder says about itself: the resolved config, the versions, the command."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
+
+from sdg.app.opening import shell_command
+from sdg.report.pages import COMMAND
+
+__all__ = ["RECORDS", "command_of", "record"]
+
+RECORDS = ("config.yaml", "versions.json", COMMAND)
+RECORDED = (
+    "torch",
+    "pytorch-lightning",
+    "hydra-core",
+    "timm",
+    "open_clip_torch",
+    "diffusers",
+    "torchmetrics",
+    "safetensors",
+    "numpy",
+)
+
+
+@rank_zero_only
+def record(config: DictConfig, folder: Path) -> None:
+    """Writes them, once nothing can refuse the run any more: until then they are another's."""
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
+    (folder / COMMAND).write_text(command_of(HydraConfig.get()) + "\n")
+    versions = {name: version(name) for name in RECORDED} | {"python": platform.python_version()}
+    (folder / "versions.json").write_text(
+        json.dumps({"seed": config.seed, "versions": versions}, indent=2) + "\n"
+    )
+
+
+def command_of(hydra, *more: str) -> str:
+    """The command that draws or trains what one job does, outside its sweep too.
+
+    Arguments:
+        more: settings, which replace those of the same name.
+    """
+    own = [] if hydra.mode == RunMode.MULTIRUN else hydra.overrides.hydra
+    replaced = tuple(f"{word.partition('=')[0]}=" for word in more)
+    words = [word for word in [*hydra.overrides.task, *own] if not word.startswith(replaced)]
+    return shell_command(hydra.job.config_name, [*words, *more])

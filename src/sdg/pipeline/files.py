@@ -1,0 +1,166 @@
+"""A pipeline as a folder: `pipeline.json`, and a file for each part."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sdg.diffusion.sampler import Sampler
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
+from sdg.errors import UserError, choice
+from sdg.io.files import write_whole
+from sdg.io.hub import located
+from sdg.io.shipped import INDEX, shipped, shipped_names
+from sdg.io.weights import save
+from sdg.models.classifier import NoisyClassifier
+from sdg.models.clip import CLIP
+from sdg.models.noisy import NoisyEncoder
+from sdg.models.registry import from_pretrained, load_denoiser
+
+if TYPE_CHECKING:
+    from sdg.pipeline.pipeline import Pipeline
+
+__all__ = ["load_parts", "pipeline_folder", "save_parts"]
+
+SAMPLERS: dict[str, type[Sampler]] = {"ddpm": DDPM, "ddim": DDIM, "dpm_solver": DPMSolver}
+KINDS = {NoisyEncoder: "clip_noisy", CLIP: "clip", NoisyClassifier: "classifier_noisy"}
+CAPTIONS = "captions.txt"
+
+
+def pipeline_folder(path: str | Path) -> Path:
+    """The folder of a pipeline: of this machine, shipped, or on the hub.
+
+    Arguments:
+        path: the folder; a name of shipped weights; `owner/name` or `owner/name@revision`, which
+            is fetched.
+
+    Raises:
+        UserError: there is none, or it holds no pipeline.
+    """
+    folder = Path(path).expanduser()
+    if not folder.exists():
+        # A name without a slash can only be one of the shipped.
+        folder = located(path) if "/" in str(path) else shipped(str(path))
+    if not (folder / INDEX).is_file():
+        raise UserError(
+            f"{path} has no {INDEX}, so it is no whole pipeline; sdg.from_pretrained opens a part. "
+            f"Shipped pipelines: {', '.join(shipped_names())}."
+        )
+    return folder
+
+
+def load_parts(folder: Path) -> dict[str, Any]:
+    """What `Pipeline` takes, from such a folder.
+
+    Raises:
+        UserError: `pipeline.json` is damaged, or a file that it names is missing.
+    """
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        parts: dict[str, Any] = {
+            "denoiser": load_denoiser(inside(folder, index["denoiser"]), index.get("label")),
+            "gamma": index["gamma"],
+            "interval": index.get("interval", (0.0, 1.0)),
+            "resolution": index.get("resolution"),
+        }
+        options = {name: index[name] for name in ("steps", "spacing", "eta") if name in index}
+        cls = SAMPLERS[choice("its sampler", index.get("sampler", "ddpm"), list(SAMPLERS))]
+        parts["sampler"] = cls(**options)
+        # A clean CLIP may be both.
+        models = {name: None for name in (index.get("encoder"), index.get("clip")) if name}
+        loaded: dict[str, Any] = {name: from_pretrained(inside(folder, name)) for name in models}
+        for role in ("encoder", "clip"):
+            parts[role] = loaded.get(index.get(role))
+        if name := index.get("negative_captions"):
+            captions = inside(folder, name).read_text(encoding="utf-8")
+            parts["negative_captions"] = captions.splitlines()
+    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise UserError(
+            f"{folder / INDEX} is damaged, or names what is not there "
+            f"({type(error).__name__}: {error})."
+        ) from error
+    return parts
+
+
+def inside(folder: Path, name: str) -> Path:
+    """A file of the folder.
+
+    Raises:
+        UserError: the name leads out of it.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise UserError(f"{folder / INDEX} names {name}, which lies outside of its folder.")
+    return folder / name
+
+
+def save_parts(pipe: "Pipeline", folder: Path) -> Path:
+    """Writes a pipeline as `load_parts` reads it.
+
+    Raises:
+        UserError: a part has no config that rebuilds it, or is of a class of one's own.
+    """
+    index: dict[str, Any] = {"gamma": pipe.gamma, "interval": list(pipe.interval)}
+    index |= sampler_options(pipe.sampler)
+    if pipe.denoiser.config is None:
+        raise UserError(
+            "this denoiser was put together by hand and has no config that rebuilds it; "
+            "sdg.models.build.build_denoiser makes one that has."
+        )
+    parts: dict[str, Any] = {"denoiser": ("denoiser", pipe.denoiser)}
+    for role, part in (("encoder", pipe.encoder), ("clip", pipe.clip)):
+        if part is not None:
+            parts[role] = (kind_of(part), part)
+    if pipe.denoiser.label is not None:
+        index["label"] = pipe.denoiser.label
+    if pipe.resolution != pipe.denoiser.resolution:
+        index["resolution"] = pipe.resolution
+    make(folder)
+    for role, (kind, model) in parts.items():
+        index[role] = f"{kind}.safetensors"
+        save(folder / index[role], kind, model, model.config)
+    if pipe.negative_captions:
+        index["negative_captions"] = CAPTIONS
+        write_whole(folder / CAPTIONS, "\n".join(pipe.negative_captions) + "\n")
+    write_whole(folder / INDEX, json.dumps(index, indent=2) + "\n")
+    return folder
+
+
+def make(folder: Path) -> None:
+    """Makes the folder.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror}.") from error
+
+
+def sampler_options(sampler: Sampler) -> dict[str, Any]:
+    """What of `pipeline.json` makes the sampler again.
+
+    Raises:
+        UserError: it is of a class of one's own.
+    """
+    for name, cls in SAMPLERS.items():
+        if type(sampler) is cls:
+            options = {"sampler": name, "steps": sampler.steps, "spacing": sampler.spacing}
+            return options | ({"eta": sampler.eta} if cls is DDIM else {})
+    raise UserError(
+        f"the sampler {type(sampler).__name__} is of a class of your own, which pipeline.json "
+        "cannot name; set pipe.sampler to DDPM, DDIM or DPMSolver, and give yours to a call."
+    )
+
+
+def kind_of(part: object) -> str:
+    """The kind of weights that a part is stored as.
+
+    Raises:
+        UserError: it is of a class of one's own.
+    """
+    for cls, kind in KINDS.items():
+        if isinstance(part, cls):
+            return kind
+    raise UserError(
+        f"{type(part).__name__} is of a class of your own, and cannot be stored with a pipeline."
+    )
