@@ -106,23 +106,16 @@ def test_a_similarity_that_is_added_without_a_weight_has_weight_1(run, tiny, tmp
         assert (tmp_path / f"{len(words)}" / "grid.png").is_file()
 
 
-def test_encoders_of_two_clips_are_told_apart_in_words():
+def test_encoders_of_two_clips_are_told_apart_in_words(weights):
     import copy
 
     from sdg.errors import UserError
-    from sdg.models.registry import pair
+    from sdg.models.registry import load_clip, load_clip_noisy, pair
 
-    class Made:
-        def __init__(self, config):
-            self.config = config
-
-    model = {
-        "embed_dim": 16,
-        "vision_cfg": {"timm_model_name": "resnet_tiny"},
-        "text_cfg": {"width": 16, "layers": 1, "vocab_size": 64},
-    }
-    other = copy.deepcopy(model)
-    other["text_cfg"]["vocab_size"] = 84
+    image = load_clip_noisy(weights / "clip_noisy.safetensors")
+    clip = load_clip(weights / "clip.safetensors")
+    clip.config = copy.deepcopy(clip.config)
+    clip.config["model"]["text_cfg"]["vocab_size"] = 84
     with pytest.raises(UserError, match="text.vocab_size is 64 there and 84 here") as refused:
-        pair(Made({"clip": {"model": model}}), Made({"model": other}))
+        pair(image, clip)
     assert "{" not in str(refused.value)

@@ -60,5 +60,5 @@ def foreign_files(folder: Path) -> list[str]:
     claimed = (folder / CLAIM).exists()  # by a run at work, or killed there
     if claimed or all((folder / name).is_file() for name in MARKS):
         return []
-    start = (".hydra", COMMAND, *MARKS)  # a run may have ended here
+    start = (".hydra", COMMAND, "hparams.yaml", *MARKS)  # a run may have ended here
     return sorted(file.name for file in folder.iterdir() if file.name not in start)
