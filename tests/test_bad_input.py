@@ -263,7 +263,9 @@ def test_a_folder_without_labels_has_no_classes(refusal, tiny, tmp_path):
 def test_pictures_that_no_run_left_are_not_replaced(refusal, tiny, tmp_path):
     (tmp_path / "run" / "images").mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "run" / "images" / "holiday.png")
-    assert "holds files that are of no run of sampling" in refusal("sample.py", *tiny)
+    assert "holds files that are of no run of sampling or training: images" in refusal(
+        "sample.py", *tiny
+    )
     assert (tmp_path / "run" / "images" / "holiday.png").is_file()
 
 

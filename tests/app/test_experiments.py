@@ -87,6 +87,7 @@ def test_the_papers_experiments_differ_in_their_files_alone():
     for name in PAPER:
         file = ROOT / "conf" / "experiment" / f"paper_{name}.yaml"
         config = yaml.safe_load(file.read_text())
+        assert config["defaults"] == ["base/paper"]
         assert config["denoiser"].pop("path").startswith(f"weights/paper/{name}")
         assert config["encoder"].pop("weights") == f"weights/paper/clip_{name}.pt"
         settings.append(config)

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from sdg.app import threads
-from sdg.app.threads import cpu_limit, limit_threads
+from sdg.app.threads import limit_threads
+from sdg.data.cpus import cpu_limit
 
 
 def root(tmp_path, membership, files):
@@ -87,3 +88,12 @@ def test_threads_follow_the_limit_unless_the_user_says_otherwise(
         monkeypatch.delenv("OMP_NUM_THREADS")
     limit_threads()
     assert os.environ.get("OMP_NUM_THREADS") == expected
+
+
+def test_no_more_processes_than_the_limit_allows(monkeypatch):
+    from sdg.data import cpus
+
+    monkeypatch.setattr(cpus, "visible_cpus", lambda: 8)
+    for limit, count in ((None, 8), (2.5, 2), (0.5, 1), (64.0, 8)):
+        monkeypatch.setattr(cpus, "cpu_limit", lambda limit=limit: limit)
+        assert cpus.usable_cpus() == count

@@ -356,3 +356,11 @@ def test_a_broken_file_is_replaced_by_one_of_its_own_part(tmp_path):
     for part in (data.train, data.held_out):
         assert torch.equal(part[0]["image"], load_image(data.images.files[part.indices[1]], 16))
     assert "2 of 12 images" in data.images.skipped_report()
+
+
+def test_the_caption_of_a_class_has_the_right_article(tmp_path):
+    for name in ("apple", "pear"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (32, 32)).save(tmp_path / name / "one.png")
+    captions = ImageFolder(str(tmp_path), labels="folders").classes["class"]
+    assert captions == {"apple": "a photo of an apple", "pear": "a photo of a pear"}

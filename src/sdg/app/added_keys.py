@@ -1,5 +1,7 @@
 """Keys that a command line adds with +: one that nothing reads is refused."""
 
+from typing import Any
+
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -62,7 +64,8 @@ def is_open(base: DictConfig, key: str, config_name: str) -> bool:
     Arguments:
         base: the config without what was added.
     """
-    node, path = base, ""
+    node: Any = base
+    path = ""
     for name in key.split("."):
         if name not in node:
             return bool(path) and not is_closed(node, path, config_name)

@@ -19,10 +19,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from sdg.app.added_keys import check_added_keys
+from sdg.app.checks import check_settings, notes
 from sdg.app.explaining import explain
+from sdg.app.foreign_folder import remove_refused
 from sdg.app.jobs import Jobs
 from sdg.app.launched import follow_parent
 from sdg.app.naming import register, sweep_name
+from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
 from sdg.app.options import register_options
 from sdg.app.threads import limit_threads
@@ -124,7 +127,13 @@ def flags_first(words: list[str]) -> list[str]:
 
 def start(config_name: str, config: DictConfig, main: Callable[[DictConfig], None]) -> None:
     """Refuses what can be seen to be wrong at once, then says what begins and does it."""
-    check_added_keys(config_name)
+    try:
+        check_added_keys(config_name)
+        check_effect(config_name, config)
+        check_settings(config_name, config)
+    except Exception:
+        remove_refused()
+        raise
     announce(config_name, config)
     main(config)
 
@@ -133,6 +142,8 @@ def announce(config_name: str, config: DictConfig) -> None:
     """Says at once what begins: importing what it needs takes seconds."""
     if line := opening(config_name, config):
         print(line, flush=True)
+        for note in notes(config) if config_name == "sample" else ():
+            print(note, flush=True)
 
 
 @contextmanager

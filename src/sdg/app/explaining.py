@@ -1,6 +1,7 @@
 """One sentence for an error that the user can mend."""
 
 import re
+import shlex
 from pathlib import Path
 
 from hydra.errors import (
@@ -150,7 +151,24 @@ def explain_grammar(word: str) -> str:
             'prompt="a red heart".'
         )
     return (
-        f"{word} cannot be read: Hydra reads , ( ) = and quotes as grammar. Quote a sentence "
-        "twice, prompt=\"'a red heart, striped'\", or put sentences in a file, a line each: "
-        "prompts=FILE."
+        f"{word} cannot be read: Hydra takes , ( ) = ! and quotes, and letters beyond a to z, in "
+        f"quotes alone. Quote a sentence twice, {quoted_twice(word)}, or put sentences in a file, "
+        "a line each: prompts=FILE."
     )
+
+
+def quoted_twice(word: str) -> str:
+    """key=value as a shell takes it and Hydra reads it as one text.
+
+    It is an example where the value is a list, or has both kinds of quotes.
+    """
+    key, _, value = word.partition("=")
+    if value.startswith(("[", "{")) or ("'" in value and '"' in value) or "\\" in value:
+        return "prompt=\"'a red heart, striped'\""
+    if any(sign in value for sign in "'!$`"):  # what a shell reads within its double quotes
+        return (
+            shlex.quote(f'{key}="{value}"') if '"' not in value else shlex.quote(f"{key}='{value}'")
+        )
+    if '"' in value:
+        return shlex.quote(f"{key}='{value}'")
+    return f"{key}=\"'{value}'\""

@@ -1,13 +1,15 @@
-"""A folder that the user names for a run, and that holds something else."""
+"""A folder that holds something else than a run, and one that a refused command leaves."""
 
+import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
 from sdg.app.claim import CLAIM
 
-__all__ = ["check_folder"]
+__all__ = ["check_folder", "remove_refused"]
 
 MARKS = ("config.yaml", "versions.json")  # what every run leaves at its start
 SHOWN = 3  # files that a refusal names
@@ -21,8 +23,7 @@ def check_folder(config) -> None:
     Arguments:
         config: of the job, with Hydra's own part.
     """
-    words = config.hydra.overrides.hydra
-    if not any(word.startswith("hydra.run.dir=") for word in words):
+    if not is_named(config.hydra.overrides.hydra):
         return
     HydraConfig.instance().set_config(config)  # for `${hydra:…}` in the name; Hydra does it next
     folder = Path(config.hydra.run.dir)
@@ -34,6 +35,24 @@ def check_folder(config) -> None:
         )
 
 
+def remove_refused() -> None:
+    """Removes the folder that Hydra has made for a command which was refused before it began.
+
+    One that the user named stays, and one that holds more than Hydra's own records.
+    """
+    job = HydraConfig.get()
+    folder = Path(job.runtime.output_dir)
+    if is_named(job.overrides.hydra) or not folder.is_dir():
+        return
+    if {file.name for file in folder.iterdir()} <= {".hydra"}:
+        shutil.rmtree(folder, ignore_errors=True)  # other processes do too
+
+
+def is_named(words: Sequence[str]) -> bool:
+    """Whether Hydra's part of a command line names the run's folder."""
+    return any(word.startswith("hydra.run.dir=") for word in words)
+
+
 def foreign_files(folder: Path) -> list[str]:
     """The files of a folder that no run has left, none where a run has."""
     from sdg.report.pages import COMMAND
@@ -41,5 +60,5 @@ def foreign_files(folder: Path) -> list[str]:
     claimed = (folder / CLAIM).exists()  # by a run at work, or killed there
     if claimed or all((folder / name).is_file() for name in MARKS):
         return []
-    start = (".hydra", COMMAND, *MARKS)  # a run may have ended here
+    start = (".hydra", COMMAND, "hparams.yaml", *MARKS)  # a run may have ended here
     return sorted(file.name for file in folder.iterdir() if file.name not in start)

@@ -112,7 +112,8 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
     """`cls.from_config(run, **options)`.
 
     Raises:
-        UserError: an option that it does not take, or lacks one.
+        UserError: an option that it does not take, or lacks one other than the weight, which is
+            then 1.
     """
     taken = parameters(cls.from_config)
     if None in taken:  # it passes the others on to the constructor
@@ -127,8 +128,11 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
     own = getattr(cls.from_config, "__func__", None)
     if own is getattr(Term.from_config, "__func__", None):  # it takes the constructor's options
         for name in names:
-            if name not in options and taken[name].default is inspect.Parameter.empty:
-                raise UserError(f"{key}.{name} must be given: {key}.{name}=…")
+            if name in options or taken[name].default is not inspect.Parameter.empty:
+                continue
+            if name != "weight":
+                raise UserError(f"{key}.{name} must be given: +{key}.{name}=…")
+            options = options | {"weight": 1.0}
     return cls.from_config(run, **options)
 
 

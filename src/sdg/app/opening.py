@@ -4,6 +4,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,12 @@ def opening(program: str, config: DictConfig) -> str | None:
         return None
     choices = group_choices()
     if program == "train":
-        parts = [f"{config.kind} on {choices['data']}", *steps_in_words(config.trainer.max_steps)]
+        batch = config.data.get("batch_size")  # of conf/training, whatever the data's file says
+        parts = [
+            f"{config.kind} on {choices['data']}",
+            *steps_in_words(config.trainer.max_steps),
+            *([] if batch is None else [f"data.batch_size={batch}"]),
+        ]
     elif "levels" in config.eval:
         parts = [choices["data"], "measuring the encoder, no samples"]
     else:
@@ -70,8 +76,7 @@ def shell_command(program: str, overrides: Sequence[str], sweep: bool = False) -
 
 def config_folder() -> list[str]:
     """The flag that names the folder of configs of this command line, absolute; none without."""
-    words = sys.argv[1:]
-    for word, following in zip(words, [*words[1:], ""], strict=False):
+    for word, following in pairwise([*sys.argv[1:], ""]):
         flag, equals, value = word.partition("=")
         if flag in CONFIG_FOLDER:
             folder = Path(value if equals else following).expanduser().resolve()

@@ -34,11 +34,14 @@ from sdg.evaluation.measuring import Evaluation
 from sdg.evaluation.publish import publish
 from sdg.evaluation.store import SampleStore
 from sdg.guidance.guidance import Guidance
+from sdg.io.digest import content
 from sdg.io.plain import numbers
 from sdg.io.shipped import on_this_machine
 from sdg.metrics.sample_metric import SampleMetric
+from sdg.models.clip import CLIP
 from sdg.pipeline import Pipeline
 from sdg.report.pages import run_page
+from sdg.similarity import Similarity
 
 __all__ = ["sample"]
 
@@ -120,7 +123,15 @@ def sample(config: DictConfig) -> None:
         if not guided and lacks_own_clip(config):
             config.eval.clip = None
         evaluation = Evaluation(
-            config.eval, requests, data, references, resolution, start, guidance.gamma, own_metrics
+            config.eval,
+            requests,
+            data,
+            references,
+            resolution,
+            start,
+            guidance.gamma,
+            own_metrics,
+            clip_guides(config, similarity),
         )
         trainer = make_trainer(config, use_distributed_sampler=False)
         if len(requests) < trainer.world_size:
@@ -194,6 +205,15 @@ def lacks_own_clip(config: DictConfig) -> bool:
     """Whether `eval.clip` is the one that the data would have, and the data has none."""
     usual = f"weights/{group_choices()['data']}/clip.safetensors"
     return config.eval.clip == usual and on_this_machine(usual) is None
+
+
+def clip_guides(config: DictConfig, similarity: Similarity | None) -> bool:
+    """Whether `eval.clip` holds the weights of the clean CLIP that guides."""
+    if similarity is None or not isinstance(similarity.encoder, CLIP) or not config.eval.clip:
+        return False
+    name, pretrained = config.encoder.get("name"), config.encoder.get("pretrained")
+    ours = config.encoder.clip if name is None else f"{name}:{pretrained}"
+    return content(ours) == content(config.eval.clip)
 
 
 def announce_earlier(store: SampleStore, trajectory: bool) -> None:

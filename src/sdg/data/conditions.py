@@ -43,7 +43,7 @@ def read_conditions(
     chosen = {name: list(values) for name, values in given.items() if values is not None}
     if table is not None:
         chosen |= table_conditions(table, given, chosen)
-    check_conditions(chosen)
+    check_conditions(chosen, held_out or {})
     count = condition_count(chosen)
     if count is None:
         count = -(-total // (each or 1))
@@ -95,8 +95,13 @@ def table_conditions(
     return columns
 
 
-def check_conditions(chosen: Mapping[str, Sequence[str]]) -> None:
+def check_conditions(
+    chosen: Mapping[str, Sequence[str]], held_out: Mapping[str, Callable[[int], str]]
+) -> None:
     """Refuses an empty list of conditions, and an empty condition.
+
+    Arguments:
+        held_out: as of `read_conditions`; its first sentence is an example.
 
     Raises:
         UserError: there is one.
@@ -108,9 +113,8 @@ def check_conditions(chosen: Mapping[str, Sequence[str]]) -> None:
         if all(value.strip() for value in values):
             continue
         if name == "text":
-            raise UserError(
-                'prompt is empty; write what the images shall show, such as prompt="a red heart".'
-            )
+            example = f', such as prompt="{held_out[name](0)}"' if name in held_out else ""
+            raise UserError(f"prompt is empty; write what the images shall show{example}.")
         raise UserError(f"similarity.{name}: nothing is named.")
 
 

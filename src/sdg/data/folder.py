@@ -9,6 +9,7 @@ import torch
 
 from sdg.data.annotations import LABELS, captions_of, labels_of
 from sdg.data.image import SUFFIXES, image_files, load_image
+from sdg.data.sentences import photo_of
 from sdg.data.skipping import Skipping
 from sdg.data.stream import one_of
 from sdg.errors import UserError, choice, integer
@@ -72,7 +73,7 @@ class ImageFolder(Skipping):
         if choice("data.labels", labels, LABELS):
             self.labels = labels_of(self.root, self.files, labels)
             names = sorted(set(self.labels))
-            self.classes = {"class": {name: f"a photo of a {name}" for name in names}}
+            self.classes = {"class": {name: photo_of(name) for name in names}}
             self.factors = torch.tensor([[names.index(label)] for label in self.labels])
         super().__init__(len(self.files), crop, flip, max_broken)
 

@@ -12,6 +12,7 @@ from PIL import Image
 from torchvision import datasets
 
 from sdg.data.image import pixels
+from sdg.data.sentences import photo_of
 from sdg.data.skipping import Skipping
 from sdg.errors import UserError, choice, first_line, integer
 
@@ -63,7 +64,7 @@ class TorchvisionDataset(Skipping):
         self.source = opened(name, Path(str(root)).expanduser(), train, category, download)
         self.captions = captions_of(name, self.source) if captions else None
         names = self.source.classes if name == "cifar10" else []
-        self.classes = {"class": {one: photo(one) for one in names}} if names else {}
+        self.classes = {"class": {one: photo_of(one) for one in names}} if names else {}
         self.labels = [names[label] for label in self.source.targets] if names else None
         super().__init__(len(self.source), crop, flip, max_broken)
 
@@ -177,7 +178,7 @@ def captions_of(name: str, source) -> list[str]:
         UserError: nothing is known of them.
     """
     if name == "cifar10":
-        return [photo(source.classes[label]) for label in source.targets]
+        return [photo_of(source.classes[label]) for label in source.targets]
     if name == "celeba":
         words = [
             attribute.replace("_", " ").lower() for attribute in source.attr_names if attribute
@@ -187,7 +188,3 @@ def captions_of(name: str, source) -> list[str]:
             captions.append(", ".join(["a photo of a person", *compress(words, row)]))
         return captions
     raise UserError(f"data={name} has no captions; use data=folder with captions of your own.")
-
-
-def photo(name: str) -> str:
-    return f"a photo of {'an' if name[0] in 'aeiou' else 'a'} {name}"

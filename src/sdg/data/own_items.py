@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sdg.data.image_set import ImageSet
+from sdg.data.sentences import photo_of
 from sdg.errors import UserError
 
 __all__ = ["Indexed", "Items", "Selection", "as_batch"]
@@ -26,7 +27,7 @@ class Items(ImageSet):
     Arguments:
         items: gives for an index `image`, (3, H, W) in [-1, 1]; `caption`, a sentence or several;
             `label`, a word.
-        labels: all that there are, in order; a class's caption is "a photo of a LABEL".
+        labels: all that there are, in order; a class's caption is "a photo of a LABEL" (or an).
 
     Raises:
         UserError: its first item is none of this kind.
@@ -37,7 +38,7 @@ class Items(ImageSet):
         first = items[0]
         self.resolution = side_of(first["image"] if "image" in as_batch(first) else None)
         self.has_captions = "caption" in first
-        photos = {label: f"a photo of a {label}" for label in self.labels}
+        photos = {label: photo_of(label) for label in self.labels}
         self.classes = {"class": photos} if photos else {}
 
     def __len__(self) -> int:

@@ -1,7 +1,6 @@
 """Work shared among processes that any script may start, guarded or not."""
 
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +10,7 @@ from pickle import PicklingError
 from types import ModuleType
 from typing import Any
 
+from sdg.data.cpus import usable_cpus
 from sdg.data.workers import serve
 
 __all__ = ["map_parts"]
@@ -39,7 +39,7 @@ class LibraryContext(SpawnContext):
 
 
 def map_parts(function: Callable, parts: Sequence, *options) -> Iterator[Any]:
-    """function(part, *options) of every part, in order, from as many processes as there are cores.
+    """function(part, *options) of every part, in order, from a process for each usable CPU.
 
     Where they cannot be used, this process does what is left.
 
@@ -50,7 +50,7 @@ def map_parts(function: Callable, parts: Sequence, *options) -> Iterator[Any]:
     if not multiprocessing.current_process().daemon:  # such as a DataLoader's: it may start none
         arguments = ([option] * len(parts) for option in options)
         try:
-            number = min(cores(), MOST)
+            number = min(usable_cpus(), MOST)
             with ProcessPoolExecutor(number, LibraryContext(), serve, (0,)) as pool:
                 for result in pool.map(function, parts, *arguments):
                     yield result
@@ -59,10 +59,3 @@ def map_parts(function: Callable, parts: Sequence, *options) -> Iterator[Any]:
             print(f"other processes cannot be used ({error}); this one goes on alone", flush=True)
     for part in parts[done:]:
         yield function(part, *options)
-
-
-def cores() -> int:
-    """Those that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -15,6 +15,7 @@ __all__ = [
     "PEOPLE",
     "SPELLINGS",
     "article",
+    "photo_of",
     "pick",
     "unknown_word",
     "words_of",
@@ -40,6 +41,11 @@ SPELLINGS = {"mustache": "moustache", "gray": "grey", "without": "no", "blonde":
 OPENINGS = ("", "", "", "a portrait of ", "a picture of ", "a drawing of ")
 PEOPLE = ("person", "person", "character")
 GROUNDS = ("on a {} background", "against a {} background", "in front of a {} background")
+
+
+def photo_of(name: str) -> str:
+    """The plainest caption of a class."""
+    return f"a photo of {'an' if name[:1].lower() in tuple('aeiou') else 'a'} {name}"
 
 
 def article(phrase: str) -> str:

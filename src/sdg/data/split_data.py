@@ -76,6 +76,26 @@ class SplitData(CaptionedData):
         self.held_out = SplitSubset(images.plain(), [i for i, out in enumerate(apart) if out])
         self.train = SplitSubset(images, [i for i, out in enumerate(apart) if not out])
 
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and not len(self.train):
+            raise UserError(f"no training image is left: {self.why_none()}; add images.")
+        super().setup(stage)
+
+    def why_none(self) -> str:
+        """What became of the images where none is left to train on."""
+        unreadable = [i for i in range(len(self.images)) if not self.is_readable(i)]
+        if unreadable:
+            names = ", ".join(self.images.name(i) for i in unreadable)
+            return f"of {len(self.images)} in all {len(unreadable)} cannot be read ({names})"
+        return f"the {len(self.images)} that there are are held out"
+
+    def is_readable(self, index: int) -> bool:
+        try:
+            self.images.read(index)
+        except UserError:
+            return False
+        return True
+
 
 class SplitSubset(ImageSet):
     """Some images, with what is known of them.

@@ -25,7 +25,8 @@ def draw_grid(
 ) -> None:
     """Writes the first samples behind what they started from.
 
-    With references there is a row for each condition, which starts with what it refers to.
+    With references there is a row for each condition, which starts with what it refers to. A
+    condition that all samples share stands above them.
 
     Arguments:
         images: the first samples, (M, 3, H, W) in [-1, 1].
@@ -38,9 +39,10 @@ def draw_grid(
         rows = condition_rows(images, conditions, references, first)
         labelled_rows(file, rows, title)
         return
-    shown = list(first)
-    for image, condition in zip(images, conditions, strict=False):
-        shown.append((image, " + ".join(condition.values())))
+    labels = [" + ".join(condition.values()) for condition in conditions]
+    if len(set(labels)) == 1 and labels[0]:  # said once, above all
+        title, labels = f"{labels[0]}\n{title}", [""] * len(labels)
+    shown = [*first, *zip(images, labels, strict=False)]
     labelled_grid(file, [image for image, _ in shown], [label for _, label in shown], title)
 
 

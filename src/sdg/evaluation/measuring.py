@@ -54,6 +54,7 @@ class Evaluation(pl.LightningModule):
         start: the image that the samples started from, to show beside them.
         gamma: γ, for the record.
         metrics: {name: metric of one's own}, whose figures are `metrics` of `metrics.json`.
+        clip_guided: whether `eval.clip` is the encoder that guides: it then compares no images.
 
     Raises:
         UserError: weights are missing or take images of another size, or a condition names what the
@@ -70,6 +71,7 @@ class Evaluation(pl.LightningModule):
         start: Tensor | None = None,
         gamma: float = 0.0,
         metrics: Mapping[str, SampleMetric] | None = None,
+        clip_guided: bool = False,
     ):
         super().__init__()
         integer("eval.grid", options.grid, 1)
@@ -81,7 +83,7 @@ class Evaluation(pl.LightningModule):
         self.group = condition_numbers(self.conditions)
         self.metric_modules = torch.nn.ModuleDict(metrics or {})  # so that they move to the device
         self.own_metrics = dict(metrics or {})
-        self.networks = Networks(options, self.held_out, self.conditions)
+        self.networks = Networks(options, self.held_out, self.conditions, clip_guided)
         self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
         self.networks.check_resolution(resolution)
         self.attributes: Attributes | None = None
@@ -205,6 +207,8 @@ class Evaluation(pl.LightningModule):
         if self.own_metrics:
             own = self.own_metrics.items()
             computed["metrics"] = {name: float(metric.compute()) for name, metric in own}
+        if self.networks.clip and self.networks.clip_guided:
+            computed["clip_guided"] = True
         write_whole(self.store.rank_results(self.trainer.global_rank), json.dumps(self.rows))
         self.trainer.strategy.barrier()
         self.metrics = self.finish(computed) if self.trainer.is_global_zero else None

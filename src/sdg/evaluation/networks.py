@@ -28,6 +28,7 @@ class Networks(torch.nn.Module):
         options: `eval` of the config.
         held_out: the held-out images; a judge serves only where their attributes are known.
         conditions: {kind: prompt} of each sample.
+        clip_guided: whether `eval.clip` is the encoder that guides.
 
     Attributes:
         judge: reads features, attributes and outlines.
@@ -37,9 +38,15 @@ class Networks(torch.nn.Module):
         imagenet: for distances in ImageNet's features.
     """
 
-    def __init__(self, options: Any, held_out, conditions: Sequence[Mapping[str, str]]):
+    def __init__(
+        self,
+        options: Any,
+        held_out,
+        conditions: Sequence[Mapping[str, str]],
+        clip_guided: bool = False,
+    ):
         super().__init__()
-        self.options = options
+        self.options, self.clip_guided = options, clip_guided
         self.judge: Judge | None = None
         self.reader: Reader | None = None
         self.clip: CLIP | None = None
@@ -102,7 +109,7 @@ class Networks(torch.nn.Module):
         files = {}
         if self.judge:
             files["judge"] = self.options.judge
-        elif self.clip:
+        elif self.clip and not self.clip_guided:  # guidance moves samples in its own features
             files["clip"] = self.options.clip
         if self.inception:
             files["inception"] = self.inception.file

@@ -1,4 +1,4 @@
-"""The cosine between each sample and its own sentence, by a CLIP that did not guide."""
+"""The cosine between each sample and its own sentence, by the clean CLIP of `eval`."""
 
 from collections.abc import Mapping, Sequence
 

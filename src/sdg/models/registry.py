@@ -10,6 +10,7 @@ import timm
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.io.hub import located
+from sdg.io.plain import differences
 from sdg.io.pretrained import ASKED, DenoiserFile, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
 from sdg.io.shipped import INDEX, on_this_machine, shipped_names
@@ -137,9 +138,13 @@ def check_kin(image: ImageEncoder, text: TextEncoder | None) -> None:
     if isinstance(image, NoisyEncoder):
         ours = tower_sizes(image.config["clip"]["model"])
         if ours != theirs:
+            unlike = "; ".join(
+                f"{key} is {value} there and {other} here"
+                for key, value, other in differences(ours, theirs)
+            )
             raise UserError(
-                f"the noise-aware encoder was made from another CLIP ({ours}) than the clean one "
-                f"beside it ({theirs}); give its own, on the command line by encoder.clip, or by "
+                "the noise-aware encoder was made from another CLIP than the clean one beside it "
+                f"({unlike}); give its own, on the command line by encoder.clip, or by "
                 "encoder.name and encoder.pretrained."
             )
     elif isinstance(image, CLIP) and image.config["model"]["embed_dim"] != theirs["embed_dim"]:
@@ -189,8 +194,18 @@ def clean_encoders(clip: str, name: str | None = None, pretrained: str | None = 
     return Encoders(both, both)
 
 
-def classifier_encoders(weights: str, **teacher: Any) -> Encoders:
-    """A noise-aware classifier; the CLIP that it was made from serves its training alone."""
+def classifier_encoders(
+    weights: str,
+    clip: str | None = None,
+    name: str | None = None,
+    pretrained: str | None = None,
+) -> Encoders:
+    """A noise-aware classifier.
+
+    Arguments:
+        weights: its file or folder.
+        clip, name, pretrained: the CLIP that it was made from; it serves its training alone.
+    """
     return Encoders(load_classifier(weights))
 
 

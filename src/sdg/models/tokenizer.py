@@ -10,7 +10,7 @@ from sdg.errors import UserError, near
 
 __all__ = ["WordTokenizer", "vocabulary"]
 
-SHOWN = 60  # words that a message lists
+SHOWN = 100  # words that a message lists
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
@@ -57,8 +57,7 @@ class WordTokenizer:
             words = words_of(sentence)
             if not words:
                 raise UserError(
-                    'a prompt is empty; write what the image shall show, such as prompt="a red '
-                    'heart".'
+                    "a prompt is empty, or has no word; write what the image shall show."
                 )
             for word in words:
                 if word not in self.index:

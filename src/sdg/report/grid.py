@@ -1,5 +1,6 @@
 """Pictures of many images at once."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -45,14 +46,8 @@ def labelled_rows(file: Path, rows: list[list[tuple[Tensor, str]]], title: str =
     for line, row in zip(axes, rows, strict=True):
         for axis, (image, label) in zip(line, row, strict=False):
             axis.imshow(to_uint8(image).permute(1, 2, 0).numpy(), interpolation="nearest")
-            axis.set_xlabel("\n".join(wrap(label)), fontsize=7)
+            axis.set_xlabel("\n".join(textwrap.wrap(label, 24)), fontsize=7)
     if title:
         figure.suptitle(title, fontsize=9)
     figure.savefig(file, dpi=110)
     return file
-
-
-def wrap(text: str, width: int = 24) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, width, max_lines=3, placeholder=" …")

@@ -21,6 +21,7 @@ SINGLE = {
     "diversity_lpips": "mean LPIPS between samples of one prompt: {}",
     "seconds_per_sample": "{} seconds a sample",
 }
+GUIDED_COSINE = "mean cosine of sample and prompt, by the CLIP that guided, so no judge: {}"
 READERS = {
     "judge": "in the judge's features",
     "clip": "in CLIP's features",
@@ -87,6 +88,8 @@ def sentences(metrics: Mapping) -> Iterator[Sentence]:
     yield from by_reference(metrics)
     for name in sorted(metrics, key=place):
         value, template = metrics[name], words_of(name)
+        if name == "similarity" and metrics.get("clip_guided"):
+            template = GUIDED_COSINE
         if template and value is not None:
             yield sentence(template, value, several and metrics.get(f"{name}_interval"))
 
