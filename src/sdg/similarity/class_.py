@@ -94,7 +94,7 @@ class Class(Term):
                     raise UserError(
                         "similarity.class.name: there is no class "
                         f"'{target}'{near(target, self.order) or '.'} There are: "
-                        f"{', '.join(self.order)}."
+                        f"{', '.join(dict.fromkeys(self.order))}."
                     )
         return self.order
 
