@@ -11,6 +11,7 @@ keeps of them bounds what guidance above t can compose.
 
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from runs import ROOT
@@ -18,7 +19,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(ROOT / "src"))
 
+from sdg.data.part_seed import part_seed  # noqa: E402
 from sdg.data.portraits import Portraits  # noqa: E402
+from sdg.diffusion.denoiser import Denoiser  # noqa: E402
 from sdg.diffusion.noise import Noise  # noqa: E402
 from sdg.diffusion.samplers import DDIM  # noqa: E402
 from sdg.diffusion.sampling import sample, steps_taken  # noqa: E402
@@ -34,7 +37,20 @@ def cells(first: str, others: Sequence[str | int]) -> str:
     return f"| {first} | " + " | ".join(map(str, others)) + " |"
 
 
-def factors_after(denoiser, images: Tensor, strength: float, reader: PortraitReader) -> Tensor:
+class Kept(NamedTuple):
+    """What images show, integers (N, factors), and whether they still do, (N, factors, starts)."""
+
+    truth: Tensor
+    right: Tensor
+
+
+def two_places(shares: Tensor) -> list[str]:
+    return [f"{share:.2f}" for share in shares]
+
+
+def factors_after(
+    denoiser: Denoiser, images: Tensor, strength: float, reader: PortraitReader
+) -> Tensor:
     """What images show, noised and denoised again: (N, factors)."""
     sampler, drawn = DDIM(STEPS), []
     for first in range(0, len(images), BATCH):
@@ -53,40 +69,50 @@ def shown_pair(data: Portraits, index: int) -> str:
     )
 
 
+def kept(denoiser: Denoiser, data: Portraits, count: int, reader: PortraitReader) -> Kept:
+    """Which values the first images still show, for every start."""
+    images = data.__getitems__(list(range(count)))["image"]
+    truth = reader.infer(images).factors
+    after = [factors_after(denoiser, images, strength, reader) for strength in STRENGTHS]
+    return Kept(truth, torch.stack(after, 2) == truth[..., None])
+
+
+def factor_rows(found: Kept, names: Sequence[str]) -> list[str]:
+    """A line for each factor: the share of images that have it and keep its value."""
+    rows = []
+    for place, factor in enumerate(names):
+        there = found.truth[:, place] >= 0
+        rows.append(cells(factor, two_places(found.right[there, place].float().mean(0))))
+    return rows
+
+
+def pair_rows(found: Kept, data: Portraits, names: Sequence[str]) -> list[str]:
+    """A line for each held-out pair, and one for all: the share of images that keep both values."""
+    both, groups = [], {}
+    for index, right in enumerate(found.right):
+        places = [names.index(factor) for factor in data.prompt_factors(index)]
+        both.append(right[places].all(0).float())
+        groups.setdefault(shown_pair(data, index), []).append(index)
+    shares = torch.stack(both)
+    rows = []
+    for name, members in sorted(groups.items()):
+        rows.append(cells(f"{name} ({len(members)})", two_places(shares[members].mean(0))))
+    return [*rows, cells("all", two_places(shares.mean(0)))]
+
+
 def main(images: int = 256, pairs: int = 160) -> None:
     denoiser = load_denoiser(ROOT / "weights/portraits/denoiser.safetensors").eval()
     reader = PortraitReader()
-    schedule, sampler = denoiser.schedule, DDIM(STEPS)
-    levels = [steps_taken(schedule, sampler, strength)[0][0] for strength in STRENGTHS]
-    common = Portraits(2000, 1, cache=ROOT / "data/portraits")
-    rare = Portraits(500, 2, cache=ROOT / "data/portraits", combinations=True)
-    header = [cells("t", levels), "|" + "---|" * (1 + len(levels))]
-    kept = {}
-    for name, data, count in (("common", common, images), ("rare", rare, pairs)):
-        batch = data.__getitems__(list(range(count)))
-        truth = reader.infer(batch["image"]).factors
-        after = [factors_after(denoiser, batch["image"], s, reader) for s in STRENGTHS]
-        kept[name] = (torch.stack(after, 2) == truth[..., None]), truth
-        print(f"{name}: drawn", file=sys.stderr, flush=True)
-    right, truth = kept["common"]
-    print("\n".join(header))
-    for place, factor in enumerate(reader.factors):
-        there = truth[:, place] >= 0
-        shares = right[there, place].float().mean(0)
-        print(cells(factor, [f"{share:.2f}" for share in shares]))
-    right, _ = kept["rare"]
-    places = [
-        [list(reader.factors).index(factor) for factor in rare.prompt_factors(index)]
-        for index in range(pairs)
-    ]
-    both = torch.stack([right[index, place].all(0) for index, place in enumerate(places)]).float()
-    names = [shown_pair(rare, index) for index in range(pairs)]
-    print()
-    print("\n".join(header))
-    for name in sorted(set(names)):
-        rows = [index for index, other in enumerate(names) if other == name]
-        print(cells(f"{name} ({len(rows)})", [f"{share:.2f}" for share in both[rows].mean(0)]))
-    print(cells("all", [f"{share:.2f}" for share in both.mean(0)]))
+    names = list(reader.factors)
+    starts = [steps_taken(denoiser.schedule, DDIM(STEPS), strength)[0] for strength in STRENGTHS]
+    header = [cells("t", [t for t, _ in starts]), "|" + "---|" * (1 + len(starts))]
+    common = Portraits(2000, part_seed(0, "held_out"), cache=ROOT / "data/portraits")
+    found = kept(denoiser, common, images, reader)
+    print("\n".join([*header, *factor_rows(found, names), ""]), flush=True)
+    seed = part_seed(0, "combinations")
+    rare = Portraits(500, seed, cache=ROOT / "data/portraits", combinations=True)
+    found = kept(denoiser, rare, pairs, reader)
+    print("\n".join([*header, *pair_rows(found, rare, names)]))
 
 
 if __name__ == "__main__":

@@ -110,12 +110,12 @@ def test_encoders_of_two_clips_are_told_apart_in_words(weights):
     import copy
 
     from sdg.errors import UserError
-    from sdg.models.registry import load_clip, load_clip_noisy, pair
+    from sdg.models.registry import check_kin, load_clip, load_clip_noisy
 
     image = load_clip_noisy(weights / "clip_noisy.safetensors")
     clip = load_clip(weights / "clip.safetensors")
     clip.config = copy.deepcopy(clip.config)
     clip.config["model"]["text_cfg"]["vocab_size"] = 84
     with pytest.raises(UserError, match="text.vocab_size is 64 there and 84 here") as refused:
-        pair(image, clip)
+        check_kin(image, clip)
     assert "{" not in str(refused.value)

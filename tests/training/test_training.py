@@ -338,13 +338,13 @@ def test_clip_then_noise_aware_then_judge(run, tmp_path):
         assert {"val/top1_t400", "val/clean_top1_t400"} <= set(csv.DictReader(table).fieldnames)
 
 
-def drawn(folder: Path) -> list[bytes]:
+def pngs(folder: Path) -> list[bytes]:
     return [file.read_bytes() for file in sorted((folder / "images").iterdir())]
 
 
 def moved(guided: Path, unguided: Path) -> bool:
     """Whether every sample of the same seeds is another image."""
-    ours, theirs = drawn(guided), drawn(unguided)
+    ours, theirs = pngs(guided), pngs(unguided)
     return len(ours) == len(theirs) == 4 and all(map(bytes.__ne__, ours, theirs))
 
 

@@ -20,7 +20,10 @@ def check_settings(program: str, config: DictConfig) -> None:
     """
     integer("seed", config.seed, 0, 2**32 - 1)
     choice("compile", config.compile, (True, False))
-    check_sampling(config) if program == "sample" else check_training(config)
+    if program == "sample":
+        check_sampling(config)
+    else:
+        check_training(config)
     if str(config.trainer.get("accelerator")) in GPU:
         check_gpu()
 

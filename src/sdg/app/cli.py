@@ -20,8 +20,8 @@ from omegaconf import DictConfig
 
 from sdg.app.added_keys import check_added_keys
 from sdg.app.checks import check_settings, notes
+from sdg.app.empty_run import remove_empty_run
 from sdg.app.explaining import explain
-from sdg.app.foreign_folder import remove_refused
 from sdg.app.jobs import Jobs
 from sdg.app.launched import follow_parent
 from sdg.app.naming import register, sweep_name
@@ -132,7 +132,7 @@ def start(config_name: str, config: DictConfig, main: Callable[[DictConfig], Non
         check_effect(config_name, config)
         check_settings(config_name, config)
     except Exception:
-        remove_refused()
+        remove_empty_run()
         raise
     announce(config_name, config)
     main(config)
@@ -140,9 +140,12 @@ def start(config_name: str, config: DictConfig, main: Callable[[DictConfig], Non
 
 def announce(config_name: str, config: DictConfig) -> None:
     """Says at once what begins: importing what it needs takes seconds."""
-    if line := opening(config_name, config):
-        print(line, flush=True)
-        for note in notes(config) if config_name == "sample" else ():
+    line = opening(config_name, config)
+    if not line:
+        return
+    print(line, flush=True)
+    if config_name == "sample":
+        for note in notes(config):
             print(note, flush=True)
 
 

@@ -1,6 +1,5 @@
-"""The folder of a run: whose it is, and what is left of a run that did nothing."""
+"""The folder of a run, and whose it is."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +9,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import read_write
 from pytorch_lightning.utilities import rank_zero_only
 
-from sdg.app.claim import CLAIM, claim, claimed
-from sdg.app.records import RECORDS
+from sdg.app.claim import claim, claimed
+from sdg.app.empty_run import named_by_user
 from sdg.errors import UserError
 
-__all__ = ["first_process", "own_folder", "remove_empty_run"]
+__all__ = ["first_process", "own_folder"]
 
-LEFT_AT_START = {CLAIM, *RECORDS}
 NAMES = 100  # of folders that are tried for trainings which begin in one second
 
 
@@ -34,7 +32,7 @@ def own_folder(training: bool) -> Iterator[Path]:
     if not first_process():
         yield folder
         return
-    free = training and not named_by_user()
+    free = training and not named_by_user(HydraConfig.get().overrides.hydra)
     names = [f"{folder.name}-{k}" for k in range(2, NAMES)] if free else []
     for place in (folder, *map(folder.with_name, names)):
         if free and (place / "config.yaml").exists():
@@ -59,26 +57,6 @@ def move(folder: Path) -> None:
             job.hydra.runtime.output_dir = job.hydra.run.dir = str(folder)
 
 
-def named_by_user() -> bool:
-    """Whether the user has named the run's folder."""
-    names = ("hydra.run.dir=", "hydra.sweep.subdir=")
-    return any(word.startswith(names) for word in HydraConfig.get().overrides.hydra)
-
-
 def first_process() -> bool:
     """Whether this is the one process that writes and prints."""
     return getattr(rank_zero_only, "rank", 0) == 0
-
-
-def remove_empty_run(folder: Path) -> None:
-    """Removes what a run that was refused at its start has left.
-
-    A folder that the user named stays.
-    """
-    if (
-        first_process()
-        and not named_by_user()
-        and folder.is_dir()
-        and {file.name for file in folder.iterdir()} <= LEFT_AT_START
-    ):
-        shutil.rmtree(folder)

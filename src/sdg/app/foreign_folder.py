@@ -1,15 +1,14 @@
-"""A folder that holds something else than a run, and one that a refused command leaves."""
+"""A folder that the user names for a run, and that holds something else."""
 
-import shutil
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
 from sdg.app.claim import CLAIM
+from sdg.app.empty_run import named_by_user
 
-__all__ = ["check_folder", "remove_refused"]
+__all__ = ["check_folder"]
 
 MARKS = ("config.yaml", "versions.json")  # what every run leaves at its start
 SHOWN = 3  # files that a refusal names
@@ -23,7 +22,7 @@ def check_folder(config) -> None:
     Arguments:
         config: of the job, with Hydra's own part.
     """
-    if not is_named(config.hydra.overrides.hydra):
+    if not named_by_user(config.hydra.overrides.hydra):
         return
     HydraConfig.instance().set_config(config)  # for `${hydra:…}` in the name; Hydra does it next
     folder = Path(config.hydra.run.dir)
@@ -35,24 +34,6 @@ def check_folder(config) -> None:
         )
 
 
-def remove_refused() -> None:
-    """Removes the folder that Hydra has made for a command which was refused before it began.
-
-    One that the user named stays, and one that holds more than Hydra's own records.
-    """
-    job = HydraConfig.get()
-    folder = Path(job.runtime.output_dir)
-    if is_named(job.overrides.hydra) or not folder.is_dir():
-        return
-    if {file.name for file in folder.iterdir()} <= {".hydra"}:
-        shutil.rmtree(folder, ignore_errors=True)  # other processes do too
-
-
-def is_named(words: Sequence[str]) -> bool:
-    """Whether Hydra's part of a command line names the run's folder."""
-    return any(word.startswith("hydra.run.dir=") for word in words)
-
-
 def foreign_files(folder: Path) -> list[str]:
     """The files of a folder that no run has left, none where a run has."""
     from sdg.report.pages import COMMAND
@@ -60,5 +41,5 @@ def foreign_files(folder: Path) -> list[str]:
     claimed = (folder / CLAIM).exists()  # by a run at work, or killed there
     if claimed or all((folder / name).is_file() for name in MARKS):
         return []
-    start = (".hydra", COMMAND, "hparams.yaml", *MARKS)  # a run may have ended here
+    start = (COMMAND, "hparams.yaml", *MARKS)  # a run may have ended here
     return sorted(file.name for file in folder.iterdir() if file.name not in start)

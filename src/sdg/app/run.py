@@ -20,11 +20,14 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, read_write
 
-from sdg.app.folder import first_process, own_folder, remove_empty_run
+from sdg.app.claim import CLAIM
+from sdg.app.empty_run import remove_empty_run
+from sdg.app.folder import first_process, own_folder
 from sdg.app.launched import PARENT
 from sdg.app.loggers import end_wandb_run
 from sdg.app.making import check_options
 from sdg.app.processes import Launched
+from sdg.app.records import RECORDS
 from sdg.app.stop_points import StopPoints, end_by_signal_only_here
 from sdg.app.stopping import STOP, Stopped
 from sdg.errors import UserError, integer
@@ -33,6 +36,7 @@ from sdg.io.shipped import CHECKOUT, CONF
 
 __all__ = ["first_process", "make_trainer", "run"]
 
+LEFT_AT_START = (CLAIM, *RECORDS)
 LAUNCHER = (
     "MASTER_ADDR",
     "MASTER_PORT",
@@ -66,8 +70,8 @@ def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
         except Stopped:
             stopped = True
             STOP.report = kept(folder) + no_further_job()
-            if not begun:
-                remove_empty_run(folder)
+            if not begun and first_process():
+                remove_empty_run(LEFT_AT_START)
             raise
         except Exception as error:
             if STOP.asked is not None:  # other processes have ended, which this one needs
@@ -75,8 +79,8 @@ def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
                 raise Stopped(STOP.asked) from None
             if not isinstance(error, UserError):
                 launched.await_judgement()
-            if not begun:
-                remove_empty_run(folder)
+            if not begun and first_process():
+                remove_empty_run(LEFT_AT_START)
             if isinstance(error, Absent) and (experiment := external_experiment()):
                 conf = CONF if CHECKOUT is None else CONF.name
                 raise UserError(

@@ -38,7 +38,6 @@ __all__ = [
     "load_denoiser",
     "load_judge",
     "noise_aware_encoders",
-    "pair",
 ]
 
 
@@ -116,16 +115,6 @@ def load_clip_noisy(file: str | Path) -> NoisyEncoder:
     return frozen(lambda: build_noisy_encoder(config), tensors, file)
 
 
-def pair(image: NoisyEncoder, clip: CLIP) -> tuple[NoisyEncoder, CLIP]:
-    """A noise-aware encoder and the clean CLIP that it was made from.
-
-    Raises:
-        UserError: it was made from another one.
-    """
-    check_kin(image, clip)
-    return image, clip
-
-
 def check_kin(image: ImageEncoder, text: TextEncoder | None) -> None:
     """Whether an image encoder and a text encoder embed in one space, as far as configs tell.
 
@@ -184,8 +173,9 @@ def noise_aware_encoders(
     """
     image = load_clip_noisy(weights)
     image.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
-    chosen = {"clip": clip, "name": name, "pretrained": pretrained}
-    return Encoders(*pair(image, chosen_clip(chosen)))
+    own_clip = chosen_clip({"clip": clip, "name": name, "pretrained": pretrained})
+    check_kin(image, own_clip)
+    return Encoders(image, own_clip)
 
 
 def clean_encoders(clip: str, name: str | None = None, pretrained: str | None = None) -> Encoders:
