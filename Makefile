@@ -4,7 +4,7 @@ RUN = $(VENV)/bin/python
 DATA ?= portraits
 PARTS = denoiser clip clip_noisy $(if $(filter shapes,$(DATA)),judge)
 
-.PHONY: help setup dev demo test lint docs slow study weights clean
+.PHONY: help setup dev demo test lint docs slow attack study weights clean
 
 help:            ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' $(MAKEFILE_LIST)
@@ -27,7 +27,7 @@ demo: setup      ## guided samples from the shipped weights
 	$(RUN) sample.py
 
 test: dev        ## the tests, without the slow ones, a file to a core
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow and not attack" -n auto --maxprocesses 4 --dist loadfile
 
 lint: dev        ## formatting, lint and types, as CI checks them
 	$(RUN) -m ruff format --check .
@@ -39,6 +39,9 @@ docs: dev        ## the documentation, into site/; a warning is an error
 
 slow: dev        ## the slow tests: the figures of the shipped weights, the notebook
 	$(RUN) -m pytest -m slow
+
+attack: dev      ## wrong input, kills, full disks, hostile files; ATTACK=some takes a few minutes
+	ATTACK=$(or $(ATTACK),whole) OMP_NUM_THREADS=1 $(RUN) -m pytest tests/attack -n 2 --dist loadfile
 
 study: setup     ## the central experiment: docs/study.md
 	$(RUN) benchmarks/study.py outputs/study
