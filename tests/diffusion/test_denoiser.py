@@ -40,8 +40,18 @@ class Says(nn.Module):
 
 
 def truth(prediction, x0, eps, t):
+    """What the network should say, by each family's own formula in its own coordinates."""
     a = SCHEDULE.alpha_bar(t)
-    return {"epsilon": eps, "x0": x0, "v": a.sqrt() * eps - (1 - a).sqrt() * x0}[prediction]
+    sigma, of_data = ((1 - a) / a).sqrt(), 0.5  # of x = x_0 + σ ε, and σ_d
+    skip = of_data**2 / (sigma**2 + of_data**2)
+    scale = sigma * of_data / (sigma**2 + of_data**2).sqrt()
+    return {
+        "epsilon": eps,
+        "x0": x0,
+        "v": a.sqrt() * eps - (1 - a).sqrt() * x0,
+        "velocity": eps - x0,
+        "edm": (x0 - skip * (x0 + sigma * eps)) / scale,
+    }[prediction]
 
 
 def vlb(denoiser, x0, t, noise):

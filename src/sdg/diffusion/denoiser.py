@@ -8,12 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdg.diffusion.guide import Prediction
+from sdg.diffusion.parametrisation import PREDICTIONS, Coefficients, coefficients, target
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import choice, number
 
 __all__ = ["Denoiser", "Reverse"]
 
-PREDICTIONS = ("epsilon", "x0", "v")
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
 
 
@@ -25,15 +25,16 @@ class Reverse(NamedTuple):
 
 
 class Denoiser(nn.Module):
-    """p_θ(x_s | x_t) = N(μ_θ(x_t, t), Σ) from a network that predicts ε, x_0 or v.
+    """p_θ(x_s | x_t) = N(μ_θ(x_t, t), Σ) from a network that predicts x_0 in one way or another.
 
-    Of these, v = √ᾱ ε − √(1−ᾱ) x_0.
+    `sdg.diffusion.parametrisation` has the ways. Whatever the family, x_t is the image of the
+    variance-preserving process; the network alone sees the family's own.
 
     Arguments:
         network: maps images (B, C, H, W) and levels (B,) to (B, C, H, W), or to 2C channels with
             `learned_range`; a diffusers model's `.sample` is taken.
         schedule: the forward process.
-        prediction: `epsilon`, `x0` or `v` (Salimans & Ho 2022, arXiv 2202.00512).
+        prediction: `epsilon`, `x0`, `v`, `velocity` or `edm`.
         variance: `fixed_small` (β̃), `fixed_large` (β) or `learned_range` (Nichol & Dhariwal 2021,
             eq. 15).
         clip: keep x̂_0 within [-1, 1].
@@ -81,7 +82,9 @@ class Denoiser(nn.Module):
         levels = torch.full((len(x),), t, device=x.device) if isinstance(t, int) else t
         levels = levels if self.time_scale == 1 else levels * self.time_scale
         labels = () if self.label is None else (torch.full((len(x),), self.label, device=x.device),)
-        out = self.network(F.pixel_unshuffle(x, self.patch), levels, *labels)
+        divisor = self._coefficients(x, t).input_divisor
+        seen = x if isinstance(divisor, float) else x / divisor
+        out = self.network(F.pixel_unshuffle(seen, self.patch), levels, *labels)
         out = F.pixel_shuffle(getattr(out, "sample", out), self.patch).to(x.dtype)
         if self.variance != "learned_range":
             return out, None
@@ -127,12 +130,19 @@ class Denoiser(nn.Module):
         log_variance = v * large.log().to(x.dtype) + (1 - v) * low.to(x.dtype)
         return Reverse(mean, log_variance.exp())
 
-    def _x0(self, x: Tensor, t: int | Tensor, out: Tensor) -> Tensor:
+    def _coefficients(self, x: Tensor, t: int | Tensor) -> Coefficients:
+        return coefficients(self.prediction, *self._signal_and_noise(x, t))
+
+    def _signal_and_noise(self, x: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
+        """√ᾱ_t and √(1−ᾱ_t), of the type of x."""
         a = self.schedule.alpha_bar(t, x.device)
-        signal, noise = a.sqrt().to(x.dtype), (1 - a).sqrt().to(x.dtype)
-        if self.prediction == "epsilon":
-            return (x - noise * out) / signal
-        return out if self.prediction == "x0" else signal * x - noise * out
+        return a.sqrt().to(x.dtype), (1 - a).sqrt().to(x.dtype)
+
+    def _x0(self, x: Tensor, t: int | Tensor, out: Tensor) -> Tensor:
+        if self.prediction == "x0":
+            return out
+        of_x, of_output, divisor, _ = self._coefficients(x, t)
+        return (of_x * x + of_output * out) / divisor
 
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """L_simple of each image, with `learned_range` L_simple + 0.001 · T · L_t.
@@ -152,12 +162,8 @@ class Denoiser(nn.Module):
         output: tuple[Tensor, Tensor | None] = self(x, t)
         out, weight = output
         a = self.schedule.alpha_bar(t, x.device)
-        target = {
-            "epsilon": noise,
-            "x0": x0,
-            "v": a.sqrt().to(x.dtype) * noise - (1 - a).sqrt().to(x.dtype) * x0,
-        }[self.prediction]
-        simple = (out - target).square().flatten(1).mean(1)
+        aim = target(self.prediction, x0, noise, *self._signal_and_noise(x, t))
+        simple = (out - aim).square().flatten(1).mean(1)
         if self.prediction == "x0":
             simple = simple * (1 / (1 - a)).clamp(max=self.max_weight).flatten().to(x.dtype)
         if weight is None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sdg.diffusion.clock import CLOCKS
 from sdg.errors import UserError, choice, integer
 
 __all__ = ["ANY_ANGLE", "CLEAN", "KINDS", "SAME_ANGLE", "Schedule"]
@@ -17,33 +18,24 @@ __all__ = ["ANY_ANGLE", "CLEAN", "KINDS", "SAME_ANGLE", "Schedule"]
 CLEAN = -1  # the level of an image without noise
 SAME_ANGLE, ANY_ANGLE = 0.05, math.pi / 2  # in radians, of `Schedule.match`
 SPACINGS = ("linspace", "leading", "trailing", "towards_noise")
-KINDS = ("linear", "cosine")
+KINDS = tuple(CLOCKS)
 
 
 class Schedule:
     """ᾱ_t of a variance-preserving process q(x_t | x_0) = N(√ᾱ_t x_0, (1−ᾱ_t) I).
 
-    `linear` (Ho et al. 2020, arXiv 2006.11239): β from 1e-4 to 0.02, rescaled by 1000/T.
-    `cosine` (Nichol & Dhariwal 2021, arXiv 2102.09672): ᾱ_t = f(t+1)/f(0),
-    f(u) = cos²((u/T + 0.008)/1.008 · π/2), β at most 0.999.
+    Every Gaussian process is this one, seen as x/√(α²+σ²): `sdg.diffusion.clock` has the families.
 
     Arguments:
-        kind: `linear` or `cosine`.
+        kind: `linear`, `cosine`, `flow` or `edm`.
         T: number of noise levels.
     """
 
     def __init__(self, kind: str = "cosine", T: int = 1000):
         self.kind, self.T = choice("schedule.kind", kind, KINDS), integer("schedule.T", T, 1)
-        if kind == "linear":
-            beta = torch.linspace(1e-4, 0.02, T, dtype=torch.float64) * (1000 / T)
-        else:
-            u = torch.arange(T + 1, dtype=torch.float64) / T
-            f = torch.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
-            beta = 1 - f[1:] / f[:-1]
+        self.clock = CLOCKS[kind](T)
         # Index t + 1, so that the clean image t = −1 needs no special case.
-        alpha_bar = torch.cat(
-            [torch.ones(1, dtype=torch.float64), torch.cumprod(1 - beta.clamp(max=0.999), 0)]
-        )
+        alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), self.clock.table()])
         self._tables = {torch.device("cpu"): alpha_bar}
 
     @property
@@ -54,8 +46,10 @@ class Schedule:
     def alpha_bar(self, t: int | Tensor, device: torch.device | str = "cpu") -> Tensor:
         """ᾱ_t in float64, shape () or (B, 1, 1, 1) to multiply images.
 
-        t is an integer or integers of shape (B,); −1 gives 1.
+        t is a level, or levels of shape (B,): whole ones of −1 … T−1, −1 gives 1; or real ones.
         """
+        if isinstance(t, Tensor) and t.is_floating_point():
+            return self.clock.alpha_bar(t.cpu().double()).to(device).view(-1, 1, 1, 1)
         device = torch.device(device)
         if device not in self._tables:
             # Apple's devices have no float64.

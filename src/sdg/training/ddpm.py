@@ -19,7 +19,7 @@ BINS = 5  # of t, in which validation reports the loss
 
 
 class DDPM(TrainingModule):
-    """Minimises E_{t, ε} of the denoiser's loss, t uniform.
+    """Minimises E_{t, ε} of the denoiser's loss, t as the schedule's family draws it.
 
     Validation reports it over t and draws samples.
 
@@ -36,7 +36,7 @@ class DDPM(TrainingModule):
 
     def training_step(self, batch: dict, index: int) -> Tensor:
         x0 = batch["image"]
-        t = torch.randint(self.model.schedule.T, (len(x0),), device=x0.device)
+        t = self.model.schedule.clock.draw(len(x0)).to(x0.device)
         loss = self.model.loss(x0, t, torch.randn_like(x0)).mean()
         self.log("train/loss", loss, prog_bar=True)
         return loss

@@ -1,0 +1,77 @@
+"""What a network predicts, and the image that follows from it: one formula for every family.
+
+In variance-preserving coordinates, a = √ᾱ, n = √(1−ᾱ), x = a x_0 + n ε, a network F gives
+
+    x̂_0 = (p x + q F(x/d, t))/r
+
+    | predicts              | p    | q      | r         | d     | F's target                  |
+    |-----------------------|------|--------|-----------|-------|-----------------------------|
+    | epsilon               | 1    | −n     | a         | 1     | ε                           |
+    | x0                    | 0    | 1      | 1         | 1     | x_0                         |
+    | v                     | a    | −n     | 1         | 1     | a ε − n x_0                 |
+    | velocity              | 1    | −n     | a + n     | a + n | ε − x_0                     |
+    | edm, w = n² + a² σ_d² | aσ_d²| nσ_d√w | w         | √w    | (n x_0 − a σ_d² ε)/(σ_d √w) |
+
+`v` is that of Salimans & Ho 2022 (arXiv 2202.00512). `velocity` is the one of rectified flow, of
+α = 1 − τ and σ = τ: its own x is x/(a + n), and τ = n/(a + n). `edm` is the preconditioned network
+of Karras et al. 2022 (arXiv 2206.00364), table 1, of α = 1 and σ = n/a; with σ_d = 1 it is −v.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+__all__ = ["PREDICTIONS", "Coefficients", "coefficients", "target"]
+
+PREDICTIONS = ("epsilon", "x0", "v", "velocity", "edm")
+SIGMA_DATA = 0.5  # σ_d, the deviation of images in [-1, 1]: Karras et al. 2022, table 1
+
+Factor = Tensor | float
+
+
+class Coefficients(NamedTuple):
+    """x̂_0 = (of_x · x + of_output · F(x/input_divisor, t))/divisor."""
+
+    of_x: Factor
+    of_output: Factor
+    divisor: Factor
+    input_divisor: Factor
+
+
+def coefficients(prediction: str, a: Tensor, n: Tensor) -> Coefficients:
+    """The row of the table.
+
+    Arguments:
+        prediction: one of `PREDICTIONS`.
+        a, n: √ᾱ and √(1−ᾱ), of a shape that multiplies images.
+    """
+    if prediction == "epsilon":
+        return Coefficients(1.0, -n, a, 1.0)
+    if prediction == "x0":
+        return Coefficients(0.0, 1.0, 1.0, 1.0)
+    if prediction == "v":
+        return Coefficients(a, -n, 1.0, 1.0)
+    if prediction == "velocity":
+        return Coefficients(1.0, -n, a + n, a + n)
+    w = n**2 + (a * SIGMA_DATA) ** 2
+    return Coefficients(a * SIGMA_DATA**2, n * SIGMA_DATA * w.sqrt(), w, w.sqrt())
+
+
+def target(prediction: str, x0: Tensor, noise: Tensor, a: Tensor, n: Tensor) -> Tensor:
+    """What F should give at x = a x_0 + n ε, (B, C, H, W).
+
+    Arguments:
+        prediction: one of `PREDICTIONS`.
+        x0, noise: x_0 and ε, (B, C, H, W).
+        a, n: as of `coefficients`.
+    """
+    if prediction == "epsilon":
+        return noise
+    if prediction == "x0":
+        return x0
+    if prediction == "v":
+        return a * noise - n * x0
+    if prediction == "velocity":
+        return noise - x0
+    w = n**2 + (a * SIGMA_DATA) ** 2
+    return (n * x0 - a * SIGMA_DATA**2 * noise) / (SIGMA_DATA * w.sqrt())
