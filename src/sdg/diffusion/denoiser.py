@@ -79,7 +79,7 @@ class Denoiser(nn.Module):
 
         They are in [-1, 1] with `learned_range`, else None.
         """
-        levels = torch.full((len(x),), t, device=x.device) if isinstance(t, int) else t
+        levels = torch.full((len(x),), t, device=x.device) if isinstance(t, (int, float)) else t
         levels = levels if self.time_scale == 1 else levels * self.time_scale
         labels = () if self.label is None else (torch.full((len(x),), self.label, device=x.device),)
         divisor = self._coefficients(x, t).input_divisor

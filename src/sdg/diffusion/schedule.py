@@ -5,6 +5,7 @@ clean image is t = −1, ᾱ_{−1} = 1.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +18,10 @@ __all__ = ["ANY_ANGLE", "CLEAN", "KINDS", "SAME_ANGLE", "Schedule"]
 
 CLEAN = -1  # the level of an image without noise
 SAME_ANGLE, ANY_ANGLE = 0.05, math.pi / 2  # in radians, of `Schedule.match`
-SPACINGS = ("linspace", "leading", "trailing", "towards_noise")
+WHOLE = ("linspace", "leading", "trailing", "towards_noise")
+REAL = ("karras", "log_snr")
+SPACINGS = WHOLE + REAL
+RHO = 7.0  # of the spacing `karras`
 KINDS = tuple(CLOCKS)
 
 
@@ -43,21 +47,29 @@ class Schedule:
         """What rebuilds this schedule; travels with every weight file."""
         return {"kind": self.kind, "T": self.T}
 
-    def alpha_bar(self, t: int | Tensor, device: torch.device | str = "cpu") -> Tensor:
+    def alpha_bar(self, t: float | Tensor, device: torch.device | str = "cpu") -> Tensor:
         """ᾱ_t in float64, shape () or (B, 1, 1, 1) to multiply images.
 
         t is a level, or levels of shape (B,): whole ones of −1 … T−1, −1 gives 1; or real ones.
         """
+        if isinstance(t, float):
+            real = self.clock.alpha_bar(torch.tensor(t, dtype=torch.float64))
+            return real.to(self.table(device))
         if isinstance(t, Tensor) and t.is_floating_point():
-            return self.clock.alpha_bar(t.cpu().double()).to(device).view(-1, 1, 1, 1)
+            real = self.clock.alpha_bar(t.cpu().double())
+            return real.to(self.table(device)).view(-1, 1, 1, 1)
+        table = self.table(device)
+        return table[t + 1] if isinstance(t, int) else table[t.to(device) + 1].view(-1, 1, 1, 1)
+
+    def table(self, device: torch.device | str) -> Tensor:
+        """ᾱ of the levels −1 … T−1, (T + 1,)."""
         device = torch.device(device)
         if device not in self._tables:
             # Apple's devices have no float64.
             self._tables[device] = self._tables[torch.device("cpu")].to(
                 device, torch.float32 if device.type == "mps" else torch.float64
             )
-        table = self._tables[device]
-        return table[t + 1] if isinstance(t, int) else table[t.to(device) + 1].view(-1, 1, 1, 1)
+        return self._tables[device]
 
     def q_sample(self, x0: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
         """x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε.
@@ -109,7 +121,7 @@ class Schedule:
         mean = from_x0.to(x0.dtype) * x0 + from_xt.to(x_t.dtype) * x_t
         return mean, beta * (1 - a_s) / (1 - a_t)
 
-    def steps(self, count: int, spacing: str = "linspace") -> list[tuple[int, int]]:
+    def steps(self, count: int, spacing: str = "linspace") -> list[tuple[float, float]]:
         """The respaced grid as pairs (t, s) from noise to image; the last s is −1.
 
         `linspace` takes both ends of the range, `leading` starts at t = 0, `trailing` ends at
@@ -117,9 +129,15 @@ class Schedule:
         both ends and is densest near the noise, where guided samples decide what they show:
 
             t_i = min((T−1)(1 − (i/(N−1))²), t_{i−1} − 1),   i = 0 … N−1
+
+        Two have real levels, both ends among them. `log_snr` is even in λ (Lu et al. 2022, arXiv
+        2206.00927). `karras` is even in σ^⅐, σ = √(1−ᾱ)/√ᾱ (Karras et al. 2022, arXiv 2206.00364,
+        eq. 5).
         """
-        integer("sampler.steps", count, 1, self.T)
         choice("sampler.spacing", spacing, SPACINGS)
+        if spacing in REAL:
+            return self.pairs(self.real_levels(integer("sampler.steps", count, 1), spacing))
+        integer("sampler.steps", count, 1, self.T)
         index = torch.arange(count, dtype=torch.float64)
         if spacing == "towards_noise":
             return self.pairs(self.towards_noise(count))
@@ -141,8 +159,29 @@ class Schedule:
             levels.append(max(min(level, levels[-1] - 1), count - 1 - i))
         return levels
 
+    def real_levels(self, count: int, spacing: str) -> list[float]:
+        """`count` levels, even in λ or in σ^⅐.
+
+        Where the last level is noise alone, whose λ is infinite, the first step starts there and
+        the rest are even from the level before.
+        """
+        alpha_bar = self.table("cpu")
+        ends = alpha_bar[-1], alpha_bar[1]
+        alone = [] if ends[0] > 0 else [float(self.T - 1)]
+        if alone:
+            ends = alpha_bar[-2], alpha_bar[1]
+        log_snr = torch.logit(torch.stack(ends))
+        power = -1 / (2 * RHO)
+        even = log_snr if spacing == "log_snr" else (log_snr * power).exp()
+        points = torch.lerp(
+            even[0], even[1], torch.linspace(0, 1, count - len(alone), dtype=torch.float64)
+        )
+        if spacing == "karras":
+            points = points.log() / power
+        return alone + self.clock.level(torch.sigmoid(points)).tolist()
+
     @staticmethod
-    def pairs(levels: list[int]) -> list[tuple[int, int]]:
+    def pairs(levels: Sequence[float]) -> list[tuple[float, float]]:
         """Each of these falling levels with the next, the last with −1."""
         return list(zip(levels, [*levels[1:], -1], strict=True))
 
