@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from gaussian import V, M, Perfect
+from gaussian import M, Perfect, V
 
 from sdg.diffusion.clock import CLOCKS
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.parametrisation import SIGMA_DATA
-from sdg.diffusion.samplers import ddim_step, ddpm_step
+from sdg.diffusion.samplers import ddim_step, ddpm_step, heun_step
 from sdg.diffusion.schedule import Schedule
 
 FAMILIES = ("linear", "cosine", "flow", "edm")
@@ -61,9 +61,10 @@ class Network(torch.nn.Module):
         return torch.sin(2 * x + t.view(-1, 1, 1, 1).to(x.dtype) / 700)
 
 
-def run(denoiser, steps, x):
+def run(denoiser, steps, x, step=ddim_step):
+    zero = torch.zeros_like(x)
     for t, s in steps:
-        x = ddim_step(denoiser, x, t, s, lambda: torch.zeros_like(x)).x
+        x = step(denoiser, x, t, s, lambda: zero).x
     return x
 
 
@@ -80,18 +81,28 @@ def test_rectified_flow_by_ddim_is_eulers_method_in_its_own_time(spacing):
 
 
 @pytest.mark.parametrize("spacing", ["linspace", "karras", "log_snr"])
-def test_edm_by_ddim_is_eulers_method_of_its_paper(spacing):
+@pytest.mark.parametrize("heun", [False, True])
+def test_edm_by_ddim_or_heun_is_algorithm_1_of_its_paper(spacing, heun):
     schedule, network = Schedule("edm"), Network()
     denoiser = Denoiser(network, schedule, "edm", clip=False)
     steps, z = schedule.steps(12, spacing), normal(2, 3, 4, 4)
     sigmas = [float(((1 - schedule.alpha_bar(t)) / schedule.alpha_bar(t)).sqrt()) for t, _ in steps]
     sd = SIGMA_DATA
-    own = z * (1 + sigmas[0] ** 2) ** 0.5
-    for (t, _), sigma, then in zip(steps, sigmas, [*sigmas[1:], 0.0], strict=True):
+
+    def slope(own, sigma, t):
         out = network(own / (sigma**2 + sd**2) ** 0.5, torch.full((2,), t))
         clean = sd**2 / (sigma**2 + sd**2) * own + sigma * sd / (sigma**2 + sd**2) ** 0.5 * out
-        own = own + (then - sigma) * (own - clean) / sigma
-    torch.testing.assert_close(run(denoiser, steps, z), own, rtol=1e-9, atol=1e-9)
+        return (own - clean) / sigma
+
+    own = z * (1 + sigmas[0] ** 2) ** 0.5
+    for (t, s), sigma, then in zip(steps, sigmas, [*sigmas[1:], 0.0], strict=True):
+        here = slope(own, sigma, t)
+        ahead = own + (then - sigma) * here
+        if heun and then:
+            here = (here + slope(ahead, then, s)) / 2
+        own = own + (then - sigma) * here
+    ours = run(denoiser, steps, z, heun_step if heun else ddim_step)
+    torch.testing.assert_close(ours, own, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["edm", "flow"])

@@ -1,4 +1,4 @@
-"""The samplers: DDPM, DDIM and DPM-Solver++, each one reverse step and a grid of levels."""
+"""The samplers: DDPM, DDIM, DPM-Solver++ and Heun's, each one reverse step and a grid of levels."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,16 @@ from sdg.diffusion.noise import NoiseSource
 from sdg.diffusion.sampler import PrevStep, Sampler, Step, guided_prediction
 from sdg.errors import number
 
-__all__ = ["DDIM", "DDPM", "DPMSolver", "ddim_step", "ddpm_step", "dpm_solver_step"]
+__all__ = [
+    "DDIM",
+    "DDPM",
+    "DPMSolver",
+    "Heun",
+    "ddim_step",
+    "ddpm_step",
+    "dpm_solver_step",
+    "heun_step",
+]
 
 
 def ddpm_step(
@@ -138,6 +147,40 @@ def dpm_solver_step(
     return Step(x_s + a_s.sqrt().to(x.dtype) * (shifted - x0), x0)
 
 
+def heun_step(
+    denoiser: Denoiser,
+    x: Tensor,
+    t: int,
+    s: int,
+    noise: NoiseSource,
+    guide: Guide | None = None,
+    past: PrevStep | None = None,
+) -> Step:
+    """The deterministic step of second order of Karras et al. 2022 (arXiv 2206.00364, alg. 1).
+
+    With σ = √(1−ᾱ)/√ᾱ the flow of probability is d(x/√ᾱ)/dσ = ε̂ (Song et al. 2021), whatever the
+    family. DDIM's step gives x'_s, a second call there ε̂'_s, and
+
+        x_s = x'_s + √ᾱ_s (σ_s − σ_t) (ε̂'_s − ε̂_t)/2
+
+    The step to the image, and the one from noise alone, where σ_t is infinite, are DDIM's.
+
+    Arguments:
+        noise: not drawn from, but for guidance's own use.
+        past: not used.
+        others, and what is returned: as of `ddpm_step`.
+    """
+    first = ddim_step(denoiser, x, t, s, noise, guide)
+    schedule = denoiser.schedule
+    a_t, a_s = schedule.alpha_bar(t, x.device), schedule.alpha_bar(s, x.device)
+    if s < 0 or a_t == 0:
+        return first
+    (x0, _), _ = guided_prediction(denoiser, first.x, s, s, noise, guide)
+    between = (((1 - a_s) / a_s).sqrt() - ((1 - a_t) / a_t).sqrt()) * a_s.sqrt() / 2
+    turn = schedule.noise(x0, first.x, s) - schedule.noise(first.x0, x, t)
+    return Step(first.x + between.to(x.dtype) * turn, first.x0)
+
+
 class DDPM(Sampler):
     """Ancestral sampling on a respaced grid.
 
@@ -194,3 +237,18 @@ class DPMSolver(Sampler):
         super().__init__(steps, spacing)
 
     step = staticmethod(dpm_solver_step)
+
+
+class Heun(Sampler):
+    """Heun's method, deterministic, two calls of the network a step.
+
+    Arguments:
+        steps, spacing: as of `DDPM`.
+    """
+
+    prefers_score = True
+
+    def __init__(self, steps: int = 18, spacing: str = "karras"):
+        super().__init__(steps, spacing)
+
+    step = staticmethod(heun_step)
