@@ -178,7 +178,8 @@ class Schedule:
         )
         if spacing == "karras":
             points = points.log() / power
-        return alone + self.clock.level(torch.sigmoid(points)).tolist()
+        levels: list[float] = self.clock.level(torch.sigmoid(points)).clamp(0, self.T - 1).tolist()
+        return alone + levels
 
     @staticmethod
     def pairs(levels: Sequence[float]) -> list[tuple[float, float]]:
