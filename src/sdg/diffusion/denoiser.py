@@ -1,6 +1,7 @@
 """A network and a schedule: what p_θ says about x_0, ε and the next, less noisy level."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -73,32 +74,32 @@ class Denoiser(nn.Module):
         self.prediction = choice("denoiser.prediction", prediction, PREDICTIONS)
         self.variance = choice("denoiser.variance", variance, VARIANCES)
 
-    def forward(self, x: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor | None]:
-        """The network's output for x_t, (B, C, H, W), and the interpolation weights.
+    __call__: Callable[..., Prediction]
 
-        They are in [-1, 1] with `learned_range`, else None.
+    def forward(self, x: Tensor, t: int | Tensor) -> Prediction:
+        """One call of the network for x_t: x̂_0 from ε, x_0 or v, not yet clipped.
+
+            x̂_0 = (x_t − √(1−ᾱ) ε)/√ᾱ   or   √ᾱ x_t − √(1−ᾱ) v
+
+        Arguments:
+            x: x_t, shape (B, C, H, W).
+            t: its level, or one for each image, (B,).
         """
         levels = torch.full((len(x),), t, device=x.device) if isinstance(t, int) else t
         levels = levels if self.time_scale == 1 else levels * self.time_scale
         labels = () if self.label is None else (torch.full((len(x),), self.label, device=x.device),)
         out = self.network(F.pixel_unshuffle(x, self.patch), levels, *labels)
         out = F.pixel_shuffle(getattr(out, "sample", out), self.patch).to(x.dtype)
-        if self.variance != "learned_range":
-            return out, None
-        out, weight = out.chunk(2, 1)
-        return out, weight
-
-    def predict(self, x: Tensor, t: int | Tensor) -> Prediction:
-        """One call of the network for x_t, shape (B, C, H, W), at level t.
-
-        It gives x̂_0, not yet clipped.
-        """
-        out, weight = self(x, t)
-        return Prediction(self._x0(x, t, out), weight)
-
-    def bounded(self, x0: Tensor) -> Tensor:
-        """x̂_0 within [-1, 1] where this denoiser clips, else as it is."""
-        return x0.clamp(-1, 1) if self.clip else x0
+        weight = None
+        if self.variance == "learned_range":
+            out, weight = out.chunk(2, 1)
+        if self.prediction == "x0":
+            return Prediction(out, weight, out)
+        a = self.schedule.alpha_bar(t, x.device)
+        signal, noise = a.sqrt().to(x.dtype), (1 - a).sqrt().to(x.dtype)
+        epsilon = self.prediction == "epsilon"
+        x0 = (x - noise * out) / signal if epsilon else signal * x - noise * out
+        return Prediction(x0, weight, out)
 
     def reverse(
         self, prediction: Prediction, x: Tensor, t: int | Tensor, s: int | Tensor
@@ -109,8 +110,7 @@ class Denoiser(nn.Module):
 
             Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (weight + 1)/2
         """
-        x0, weight = prediction
-        mean, small = self.schedule.posterior(x0, x, t, s)
+        mean, small = self.schedule.posterior(prediction.x0, x, t, s)
         if self.variance == "fixed_small":
             return Reverse(mean, small.to(x.dtype).expand_as(mean))
         large = self.schedule.beta(t, s, x.device)
@@ -122,17 +122,10 @@ class Denoiser(nn.Module):
         if self.schedule.T > 1:
             next_small = self.schedule.posterior_variance(1, 0, x.device)
         low = torch.where(small > 0, small, next_small).log()
-        assert weight is not None  # `forward` gives it with learned_range
-        v = (weight + 1) / 2
+        assert prediction.weight is not None  # `forward` gives it with learned_range
+        v = (prediction.weight + 1) / 2
         log_variance = v * large.log().to(x.dtype) + (1 - v) * low.to(x.dtype)
         return Reverse(mean, log_variance.exp())
-
-    def _x0(self, x: Tensor, t: int | Tensor, out: Tensor) -> Tensor:
-        a = self.schedule.alpha_bar(t, x.device)
-        signal, noise = a.sqrt().to(x.dtype), (1 - a).sqrt().to(x.dtype)
-        if self.prediction == "epsilon":
-            return (x - noise * out) / signal
-        return out if self.prediction == "x0" else signal * x - noise * out
 
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """L_simple of each image, with `learned_range` L_simple + 0.001 · T · L_t.
@@ -149,8 +142,8 @@ class Denoiser(nn.Module):
             one loss per image, shape (B,).
         """
         x = self.schedule.q_sample(x0, t, noise)
-        output: tuple[Tensor, Tensor | None] = self(x, t)
-        out, weight = output
+        predicted_x0, weight, out = self(x, t)
+        assert out is not None  # `forward` gives it
         a = self.schedule.alpha_bar(t, x.device)
         target = {
             "epsilon": noise,
@@ -162,8 +155,8 @@ class Denoiser(nn.Module):
             simple = simple * (1 / (1 - a)).clamp(max=self.max_weight).flatten().to(x.dtype)
         if weight is None:
             return simple
-        predicted = self.reverse(Prediction(self._x0(x, t, out.detach()), weight), x, t, t - 1)
-        return simple + 0.001 * self.schedule.T * self._bound(x0, x, t, predicted)
+        p = self.reverse(Prediction(predicted_x0.detach(), weight), x, t, t - 1)
+        return simple + 0.001 * self.schedule.T * self._bound(x0, x, t, p)
 
     def _bound(self, x0: Tensor, x: Tensor, t: Tensor, p: Reverse) -> Tensor:
         """L_t in bits per dimension, (B,).

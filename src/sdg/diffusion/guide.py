@@ -11,12 +11,15 @@ __all__ = ["GuidanceOutput", "Guide", "Predict", "Prediction"]
 class Prediction(NamedTuple):
     """What one call of the network says.
 
-    That is x̂_0, not yet clipped, and with `learned_range` the weights of Σ's interpolation, in
-    [-1, 1].
+    Attributes:
+        x0: x̂_0, not yet clipped, (B, C, H, W).
+        weight: with `learned_range` the weights of Σ's interpolation, in [-1, 1], else None.
+        output: what the network gave, ε, x_0 or v; None of an x̂_0 that was made otherwise.
     """
 
     x0: Tensor
-    weight: Tensor | None
+    weight: Tensor | None = None
+    output: Tensor | None = None
 
 
 # the denoiser at one level: from x_t to its prediction

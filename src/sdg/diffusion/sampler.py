@@ -1,6 +1,7 @@
 """What a sampler is: a grid of noise levels, and one reverse step."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import NamedTuple
@@ -101,30 +102,25 @@ def guided_prediction(
         as of `Sampler.step`.
     """
     if guide is None or s < 0:
-        output = GuidanceOutput(denoiser.predict(x, t))
+        output = GuidanceOutput(denoiser(x, t))
     else:
         own_noise = partial(noise, GUIDANCE_STREAM)
-        output = guide.guide_prediction(partial(denoiser.predict, t=t), x, t, s, own_noise)
-        check_output(output, x)
-    x0, weight = output.prediction
-    if output.score is not None:
-        a = denoiser.schedule.alpha_bar(t, x.device)
-        x0 = x0 + ((1 - a) / a.sqrt()).to(x.dtype) * output.score
-    x0 = denoiser.bounded(x0)
-    shifted = x0 if output.shift is None else denoiser.bounded(x0 + output.shift)
-    return Prediction(x0, weight), shifted
-
-
-def check_output(output: GuidanceOutput, x: Tensor) -> None:
-    """Raises a `UserError` where what a guidance method gave does not fit x, (B, C, H, W)."""
-    if not isinstance(output, GuidanceOutput):
-        raise UserError(
-            f"guide_prediction gave {type(output).__name__}; it must give a GuidanceOutput."
-        )
-    moves = {"score": output.score, "shift": output.shift}
-    for name, move in moves.items():
+        output = guide.guide_prediction(partial(denoiser, t=t), x, t, s, own_noise)
+        if not isinstance(output, GuidanceOutput):
+            raise UserError(
+                f"guide_prediction gave {type(output).__name__}; it must give a GuidanceOutput."
+            )
+    (x0, weight, _), score, shift = output
+    for name, move in ("score", score), ("shift", shift):
         if move is not None and move.shape != x.shape:
             raise UserError(
                 f"guide_prediction gave a {name} of shape {tuple(move.shape)}; it must be that of "
                 f"x_t, {tuple(x.shape)}."
             )
+    limit = 1.0 if denoiser.clip else math.inf
+    if score is not None:
+        a = denoiser.schedule.alpha_bar(t, x.device)
+        x0 = x0 + ((1 - a) / a.sqrt()).to(x.dtype) * score
+    x0 = x0.clamp(-limit, limit)
+    shifted = x0 if shift is None else (x0 + shift).clamp(-limit, limit)
+    return Prediction(x0, weight), shifted

@@ -79,7 +79,7 @@ def ddim_step(
         others, and what is returned: as of `ddpm_step`.
     """
     z = noise()
-    (x0, _), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
+    (x0, *_), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
     a = denoiser.schedule.alpha_bar(s, x.device)
     variance = eta**2 * denoiser.schedule.posterior_variance(t, s, x.device)
     rest = (1 - a - variance).clamp(min=0)
@@ -120,7 +120,7 @@ def dpm_solver_step(
     Returns:
         x_s, and the x̂_0 to extrapolate from at the next step.
     """
-    (x0, _), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
+    (x0, *_), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
     if s < 0:
         return Step(x0, x0)
 

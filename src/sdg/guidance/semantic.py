@@ -10,7 +10,7 @@ from sdg.diffusion.guide import GuidanceOutput, Predict
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.schedule import ANY_ANGLE, Schedule
 from sdg.errors import UserError, choice
-from sdg.guidance.guidance import Guidance, gradient, through_denoiser
+from sdg.guidance.guidance import Guidance, SimilarityFn, gradient, through_denoiser
 
 __all__ = ["SemanticGuidance"]
 
@@ -42,7 +42,13 @@ class SemanticGuidance(Guidance):
             a sampler of DDPM's kind, and `x_t` for DDIM and DPM-Solver++, which take it as a score.
             DDIM with η > 0 has a Σ too, so that `mean` may be named there.
         options: `Guidance`'s.
+
+    Attributes:
+        is_score: whether the gradient is one at x_t that the sampler takes as a score; `prepare`
+            sets it.
     """
+
+    is_score: bool
 
     def __init__(self, gamma: float = 30.0, gradient_at: str | None = None, **options: Any):
         super().__init__(gamma, **options)
@@ -59,11 +65,14 @@ class SemanticGuidance(Guidance):
                 "differently), sampler=ddpm, or sampler.eta above 0 of sampler=ddim."
             )
 
-    @property
-    def is_score(self) -> bool:
-        """Whether the gradient is one at x_t that the sampler takes as a score."""
-        named = self.gradient_at in (None, "x_t")
-        return not self.has_variance or (self.prefers_score and named)
+    def prepare(
+        self, similarity: SimilarityFn, schedule: Schedule, sampler: Sampler
+    ) -> "Guidance | None":
+        prepared = super().prepare(similarity, schedule, sampler)
+        if isinstance(prepared, SemanticGuidance):
+            at_x_t = self.gradient_at in (None, "x_t")
+            prepared.is_score = not sampler.has_variance or (sampler.prefers_score and at_x_t)
+        return prepared
 
     def guide_prediction(
         self, predict: Predict, x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]

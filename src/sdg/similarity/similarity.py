@@ -49,16 +49,6 @@ class Similarity:
         stages = [stage for term in self.terms.values() for stage in term.stages]
         self.stages = tuple(dict.fromkeys(stages))
 
-    def encode(self, x: Tensor, level: int) -> Encoded:
-        """The encoder's output for images at one of the denoiser's levels."""
-        if self.encoder is None:
-            raise UserError(
-                "a similarity of this run reads an embedding or a stage, and there is no encoder; "
-                "choose one, such as encoder=clip_noisy."
-            )
-        least = max(level, 0)  # a clean image gets the level of least noise
-        return self.encoder.encode(x, self.levels[least].to(x.device).expand(len(x)), self.stages)
-
     def condition(
         self,
         conditions: Mapping[str, Sequence[Targets]],
@@ -76,6 +66,8 @@ class Similarity:
         images = list(dict.fromkeys(itertools.chain(*(targets[name] for name in with_references))))
         targets |= dict.fromkeys(with_references, images)
         pairs = {name: Pairs(conditions[name], targets[name]).to(device) for name in self.terms}
+        encode = no_encoder if self.encoder is None else self.encoder.encode
+        levels = self.levels.to(device)
         encoded: dict[int, NoisyImages] = {}
 
         def references(level: int) -> NoisyImages:
@@ -86,24 +78,36 @@ class Similarity:
                 del encoded[passed]
             assert self.references is not None  # a term by reference has its images there
             pixels = self.references.at(images, level).to(device)
-            encode = partial(torch.no_grad()(self.encode), pixels, level)
-            encoded[level] = NoisyImages(pixels, level, encode)
+            own = levels[max(level, 0)].expand(len(pixels))
+            once = partial(torch.no_grad()(encode), pixels, own, self.stages)
+            encoded[level] = NoisyImages(pixels, level, once)
             return encoded[level]
 
         def similarity(x: Tensor, level: int) -> Tensor:
-            samples = NoisyImages(x, level, partial(self.encode, x, level))
+            own = levels[max(level, 0)].expand(len(x))  # a clean image gets that of least noise
+            samples = NoisyImages(x, level, partial(encode, x, own, self.stages))
             values = []
             for name, term in self.terms.items():
                 beside = None
                 if term.by_reference:
                     beside = references(level if term.noised else CLEAN)
+                row, weights = pairs[name].samples, pairs[name].weights
                 value = term.compare(samples, pairs[name], beside)
-                count = len(pairs[name].samples)
-                value = checked_values(name, value, count, "pair", x)
-                values.append(term.weight * pairs[name].weighted_sum(value))
+                value = checked_values(name, value, len(row), "pair", x)
+                zeros = torch.zeros(len(x), device=value.device, dtype=value.dtype)
+                summed = zeros.index_add(0, row, weights.to(value.dtype) * value)
+                values.append(term.weight * summed)
             return reduce(add, values)
 
         return similarity
+
+
+def no_encoder(*images: object) -> Encoded:
+    """Stands for an encoder where a run has none."""
+    raise UserError(
+        "a similarity of this run reads an embedding or a stage, and there is no encoder; "
+        "choose one, such as encoder=clip_noisy."
+    )
 
 
 def matched_levels(denoiser: Schedule, encoder: Mapping[str, Any] | None) -> Tensor:
