@@ -80,7 +80,7 @@ def measured(
     @torch.no_grad()
     def step():
         with half():
-            return denoiser.predict(x, t)
+            return denoiser(x, t)
 
     def guided():
         step()

@@ -199,3 +199,9 @@ def forward(net: Net, p: dict, x, t, y=None):
                 )
             place += 1
     return conv("out.2", F.silu(norm("out.0", h)), padding=1)
+
+
+def outputs(prediction):
+    """All channels that a denoiser's network gave, (B, C or 2C, H, W)."""
+    parts = [prediction.output, prediction.weight]
+    return torch.cat([part for part in parts if part is not None], 1)

@@ -30,7 +30,7 @@ def log_normal(y, mean, variance):
     return -0.5 * ((y - mean) ** 2 / variance + torch.as_tensor(2 * torch.pi * variance).log())
 
 
-def moments(schedule, step, guide):
+def moments(schedule, step, guide, steps=None):
     """Mean and variance of the guided sampler's result, from x_T ~ N(0, 1), without Monte Carlo."""
     denoiser = Denoiser(Perfect(schedule), schedule, prediction="x0", clip=False)
     # One call gives an affine map whole: f(0, 0) is its offset; ±8 lie far apart, so that the
@@ -39,7 +39,7 @@ def moments(schedule, step, guide):
     z = torch.tensor([0.0, 0.0, 1.0, 0.0], dtype=torch.float64).view(4, 1, 1, 1)
     mean, variance = 0.0, 1.0
     with torch.no_grad():
-        for t, s in schedule.steps(schedule.T):
+        for t, s in steps or schedule.steps(schedule.T):
             high, low, noisy, offset = (
                 step(denoiser, x, t, s, lambda: z, guide).x.flatten().tolist()
             )

@@ -56,14 +56,15 @@ def truth(prediction, x0, eps, t):
 
 def vlb(denoiser, x0, t, noise):
     """0.001 · T · L_t, as what `learned_range` adds to the mean squared error."""
-    out = denoiser(SCHEDULE.q_sample(x0, t, noise), t)[0]
+    out = denoiser(SCHEDULE.q_sample(x0, t, noise), t).output
     simple = (out - truth(denoiser.prediction, x0, noise, t)).square().flatten(1).mean(1)
     return denoiser.loss(x0, t, noise) - simple
 
 
 def reverse(denoiser, x, t, s):
-    x0, weight = denoiser.predict(x, t)
-    return denoiser.reverse(Prediction(denoiser.bounded(x0), weight), x, t, s)
+    x0, weight, _ = denoiser(x, t)
+    x0 = x0.clamp(-1, 1) if denoiser.clip else x0
+    return denoiser.reverse(Prediction(x0, weight), x, t, s)
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -71,7 +72,7 @@ def test_true_target_gives_back_the_image_and_the_noise(prediction):
     x0, eps = normal(2, 4, 3, 2, 2)
     denoiser = Denoiser(Says(truth(prediction, x0, eps, LEVELS)), SCHEDULE, prediction, clip=False)
     x = SCHEDULE.q_sample(x0, LEVELS, eps)
-    found_x0 = denoiser.predict(x, LEVELS).x0
+    found_x0 = denoiser(x, LEVELS).x0
     found_eps = SCHEDULE.noise(found_x0, x, LEVELS)
     torch.testing.assert_close(found_x0, x0, rtol=1e-7, atol=1e-7)
     torch.testing.assert_close(found_eps, eps, rtol=1e-7, atol=1e-7)
@@ -109,7 +110,7 @@ def test_uncapped_error_of_x0_is_the_error_of_v():
 def test_clipped_image_and_its_noise_still_make_up_x_t(prediction):
     x = 2 * normal(1, 3, 4, 4)
     denoiser = Denoiser(Says(3 * normal(1, 3, 4, 4, seed=1)), SCHEDULE, prediction)
-    x0 = denoiser.bounded(denoiser.predict(x, 40).x0)
+    x0 = denoiser(x, 40).x0.clamp(-1, 1)
     eps = SCHEDULE.noise(x0, x, 40)
     assert x0.abs().max() == 1
     torch.testing.assert_close(SCHEDULE.q_sample(x0, 40, eps), x)
@@ -261,7 +262,7 @@ def test_patches_reach_the_network_as_channels_and_come_back_in_place(variance, 
             )  # as a diffusers model answers
 
     image = normal(2, 3, 8, 8)
-    out, weight = Denoiser(Echo(), SCHEDULE, variance=variance, patch=2)(image, 5)
+    _, weight, out = Denoiser(Echo(), SCHEDULE, variance=variance, patch=2)(image, 5)
     assert torch.equal(out, image)
     assert weight is None if variance == "fixed_small" else torch.equal(weight, 2 * image)
 
@@ -272,8 +273,8 @@ def test_network_is_told_the_level_of_every_image():
             return t.view(-1, 1, 1, 1) * torch.ones_like(x)
 
     denoiser, x = Denoiser(Told(), SCHEDULE), normal(4, 1, 2, 2)
-    assert torch.equal(denoiser(x, LEVELS)[0][:, 0, 0, 0], LEVELS.double())
-    assert (denoiser(x, 7)[0] == 7).all()
+    assert torch.equal(denoiser(x, LEVELS).output[:, 0, 0, 0], LEVELS.double())
+    assert (denoiser(x, 7).output == 7).all()
 
 
 @pytest.mark.parametrize("options", [{"prediction": "epsilom"}, {"variance": "learned"}])

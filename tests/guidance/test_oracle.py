@@ -11,7 +11,7 @@ from gaussian import MEAN, R2, VARIANCE, M, Perfect, V, Y, log_normal, moments
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.sampler import PrevStep
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, ddim_step, ddpm_step
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, ddim_step, ddpm_step, heun_step
 from sdg.diffusion.schedule import Schedule
 from sdg.guidance.semantic import SemanticGuidance
 
@@ -36,7 +36,7 @@ def clean(x, s):
 
 def guide(schedule, step, similarity, gradient_at):
     return SemanticGuidance(gamma=1.0, gradient_at=gradient_at).prepare(
-        similarity, schedule, DDIM(1) if step is ddim_step else DDPM(1)
+        similarity, schedule, DDIM(1) if step in (ddim_step, heun_step) else DDPM(1)
     )
 
 
@@ -136,3 +136,28 @@ def test_clean_similarity_misses_the_posterior():
     schedule = Schedule("linear", 1000)
     _, variance = moments(schedule, ddpm_step, guide(schedule, ddpm_step, clean, "mean"))
     assert 0.5 < variance / VARIANCE < 0.7  # method.md §5 computed 0.58
+
+
+@cache
+def family_errors(kind, spacing, count, step, gradient_at):
+    """As `errors`, on a grid of real levels of another family's process."""
+    schedule = Schedule(kind, 1000)
+    mean, variance = moments(
+        schedule,
+        step,
+        guide(schedule, step, noise_aware(schedule), gradient_at),
+        schedule.steps(count, spacing),
+    )
+    return abs(mean - MEAN) / VARIANCE**0.5, abs(variance / VARIANCE - 1)
+
+
+@pytest.mark.parametrize("kind", ["linear", "cosine", "flow", "edm"])
+@pytest.mark.parametrize(
+    "step, gradient_at",
+    [(ddpm_step, "mean"), (ddpm_step, "x_t"), (ddim_step, None), (heun_step, None)],
+)
+def test_guided_sampling_tends_to_the_posterior_in_every_family(kind, step, gradient_at):
+    coarse = family_errors(kind, "log_snr", 100, step, gradient_at)
+    fine = family_errors(kind, "log_snr", 400, step, gradient_at)
+    assert max(fine) < max(0.4 * max(coarse), 0.005)
+    assert max(fine) < 0.08

@@ -190,10 +190,10 @@ def test_what_is_pushed_is_what_is_fetched(process, weights, tmp_path):
     code, said = process(
         "-c",
         f"import torch; from sdg import from_pretrained; x = torch.load('{tmp_path}/x.pt'); "
-        f"torch.save(from_pretrained('{NAME}')(x, 3)[0], '{tmp_path}/y.pt')",
+        f"torch.save(from_pretrained('{NAME}')(x, 3).output, '{tmp_path}/y.pt')",
     )
     assert code == 0, said
-    assert torch.equal(torch.load(tmp_path / "y.pt"), denoiser(x, 3)[0])
+    assert torch.equal(torch.load(tmp_path / "y.pt"), denoiser(x, 3).output)
 
 
 def test_a_name_on_the_hub_serves_wherever_a_file_does(hub, weights, tmp_path, tiny, run, capsys):

@@ -7,7 +7,7 @@ import json
 
 import pytest
 import torch
-from adm import Net, forward, random_weights
+from adm import Net, forward, outputs, random_weights
 from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, PNDMScheduler, UNet2DModel
 
 from sdg.app.checkpoints import main
@@ -89,7 +89,7 @@ def test_a_diffusers_folder_works_as_it_is(
     ) == (kind, scheduler.config.num_train_timesteps, prediction, variance, clip)
     t = torch.tensor([3, 400])
     with torch.no_grad():
-        torch.testing.assert_close(denoiser(x, t)[0], network(x, t).sample)
+        torch.testing.assert_close(denoiser(x, t).output, network(x, t).sample)
 
 
 def test_a_scheduler_that_never_clips_does_not_clip_here(tmp_path, capsys):
@@ -107,7 +107,7 @@ def test_learned_variance_and_classes_of_a_diffusers_folder(tmp_path, x):
     denoiser, t = load_denoiser(tmp_path, label=3), torch.tensor([3, 400])
     with torch.no_grad():
         torch.testing.assert_close(
-            torch.cat(denoiser(x, t), 1), network(x, t, torch.tensor([3, 3])).sample
+            outputs(denoiser(x, t)), network(x, t, torch.tensor([3, 3])).sample
         )
     for label in (None, 5, "cat"):
         with pytest.raises(UserError, match="denoiser.label must be an integer from 0 to 4"):
@@ -119,7 +119,7 @@ def test_an_embedding_of_t_of_another_width_keeps_diffusers_sinusoid(tmp_path, x
     DDPMPipeline(network, DDPMScheduler()).save_pretrained(tmp_path)
     t = torch.tensor([3, 400])
     with torch.no_grad():
-        torch.testing.assert_close(load_denoiser(tmp_path)(x, t)[0], network(x, t).sample)
+        torch.testing.assert_close(load_denoiser(tmp_path)(x, t).output, network(x, t).sample)
 
 
 @pytest.mark.parametrize("suffix", ["pt", "safetensors", "ema.pt"])
@@ -142,7 +142,7 @@ def test_an_adm_file_of_either_format(tmp_path, x, suffix):
         )
     with torch.no_grad():
         torch.testing.assert_close(
-            torch.cat(load_denoiser(file, asked=SAID)(x, t), 1),
+            outputs(load_denoiser(file, asked=SAID)(x, t)),
             forward(NET, p, x, t),
             rtol=1e-4,
             atol=1e-5,
@@ -155,7 +155,7 @@ def test_half_precision_is_read_into_full(tmp_path, x):
     t = torch.tensor([3, 400])
     with torch.no_grad():
         torch.testing.assert_close(
-            torch.cat(load_denoiser(tmp_path / "adm.pt", asked=SAID)(x, t), 1),
+            outputs(load_denoiser(tmp_path / "adm.pt", asked=SAID)(x, t)),
             forward(NET, {name: value.float() for name, value in p.items()}, x, t),
             rtol=1e-4,
             atol=1e-5,
@@ -229,7 +229,7 @@ def test_converted_to_our_format_everything_is_remembered(tmp_path, x):
     t = torch.tensor([3, 401])
     with torch.no_grad():
         torch.testing.assert_close(
-            torch.cat(load_denoiser(tmp_path / "own.safetensors")(x, t), 1),
+            outputs(load_denoiser(tmp_path / "own.safetensors")(x, t)),
             forward(net, p, x, t * 0.25),
             rtol=1e-4,
             atol=1e-5,

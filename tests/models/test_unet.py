@@ -48,7 +48,7 @@ def test_it_starts_with_what_the_denoiser_sees_in_its_middle():
     denoiser.network.mid_block.attentions[0].register_forward_hook(
         lambda *call: seen.append(call[2])
     )
-    denoiser.predict(x, t)
+    denoiser(x, t)
     torch.testing.assert_close(encoder.encode(x, t, ["middle"]).maps["middle"], seen[0])
 
 
@@ -138,7 +138,7 @@ def test_a_part_of_its_gradient_passes_through_the_denoiser():
     ahead, behind = (encoder.embed(x + sign * step, t) for sign in (1, -1))
     slope = (ahead - behind).sum() / 2e-5
     torch.testing.assert_close((gradient * direction).sum(), slope, rtol=1e-5, atol=1e-8)
-    x0 = denoiser.predict(x, t).x0
+    x0 = denoiser(x, t).x0
     apart = x.clone().requires_grad_()
     z = super(UNetEncoder, encoder).embed(torch.cat([apart, x0.detach()], 1), t)
     (without,) = torch.autograd.grad(z.sum(), apart)

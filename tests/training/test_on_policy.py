@@ -2,9 +2,11 @@
 
 import itertools
 
+import pytest
 import torch
 
 from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.guide import Prediction
 from sdg.diffusion.samplers import DDPM, ddim_step, ddpm_step
 from sdg.diffusion.schedule import Schedule
 from sdg.guidance.semantic import SemanticGuidance
@@ -17,17 +19,19 @@ CENTRE = torch.linspace(-1, 1, 48, dtype=torch.float64).view(1, 3, 4, 4)
 class Gaussian(torch.nn.Module):
     """E[x_0 | x_t] for pixels of variance 1 and mean 0, which is √ᾱ_t x_t."""
 
-    def __init__(self, schedule: Schedule):
+    def __init__(self, schedule: Schedule, learned: bool):
         super().__init__()
-        self.schedule = schedule
+        self.schedule, self.learned = schedule, learned
 
     def forward(self, x, t):
-        return self.schedule.alpha_bar(t).sqrt().to(x.dtype) * x
+        mean = self.schedule.alpha_bar(t).sqrt().to(x.dtype) * x
+        return torch.cat([mean, x.sin()], 1) if self.learned else mean
 
 
-def world(steps: int, gamma: float = 1.0) -> OnPolicy:
+def world(steps: int, gamma: float = 1.0, variance: str = "fixed_small") -> OnPolicy:
     schedule = Schedule("cosine", T)
-    denoiser = Denoiser(Gaussian(schedule), schedule, prediction="x0", clip=False)
+    network = Gaussian(schedule, variance == "learned_range")
+    denoiser = Denoiser(network, schedule, "x0", variance, clip=False)
     return OnPolicy(denoiser, schedule, torch.arange(T), steps, gamma)
 
 
@@ -52,8 +56,9 @@ class Sampling:
         return torch.randn(SHAPE, dtype=torch.float64)
 
 
-def test_guided_states_are_those_of_the_guided_ancestral_sampler():
-    policy, x = world(steps=4), normal(0)
+@pytest.mark.parametrize("variance", ["fixed_small", "learned_range"])
+def test_guided_states_are_those_of_the_guided_ancestral_sampler(variance):
+    policy, x = world(steps=4, variance=variance), normal(0)
     torch.manual_seed(7)
     ours = policy.guided(x, levels(90), levels(30), nearness)
 
@@ -75,7 +80,7 @@ def test_what_comes_of_a_state_is_ddims_image():
 
 def test_of_one_possible_image_it_comes_whatever_guidance_did():
     policy = world(steps=3, gamma=50.0)
-    policy.estimate = lambda x, t: CENTRE.expand_as(x)
+    policy.prediction = lambda x, t: Prediction(CENTRE.expand_as(x))
     far = normal(2) + 10
     _, image = policy(far, torch.tensor([0, 40, 89]), lambda x, level: x.flatten(1).sum(1))
     torch.testing.assert_close(image, CENTRE.expand(SHAPE))

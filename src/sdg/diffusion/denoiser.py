@@ -1,6 +1,7 @@
 """A network and a schedule: what p_θ says about x_0, ε and the next, less noisy level."""
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -74,37 +75,35 @@ class Denoiser(nn.Module):
         self.prediction = choice("denoiser.prediction", prediction, PREDICTIONS)
         self.variance = choice("denoiser.variance", variance, VARIANCES)
 
-    def forward(self, x: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor | None]:
-        """The network's output for x_t, (B, C, H, W), and the interpolation weights.
+    __call__: Callable[..., Prediction]
 
-        They are in [-1, 1] with `learned_range`, else None.
+    def forward(self, x: Tensor, t: float | Tensor) -> Prediction:
+        """One call of the network F for x_t: x̂_0, not yet clipped.
+
+            x̂_0 = (p x_t + q F(x_t/d, t))/r,   as `sdg.diffusion.parametrisation` says
+
+        Arguments:
+            x: x_t, shape (B, C, H, W).
+            t: its level, or one for each image, (B,).
         """
         levels = torch.full((len(x),), t, device=x.device) if isinstance(t, (int, float)) else t
         levels = levels if self.time_scale == 1 else levels * self.time_scale
         labels = () if self.label is None else (torch.full((len(x),), self.label, device=x.device),)
-        divisor = self._coefficients(x, t).input_divisor
-        seen = x if isinstance(divisor, float) else x / divisor
+        row = None if self.prediction == "x0" else self.coefficients(x, t)
+        seen = x if row is None or isinstance(row.input_divisor, float) else x / row.input_divisor
         out = self.network(F.pixel_unshuffle(seen, self.patch), levels, *labels)
         out = F.pixel_shuffle(getattr(out, "sample", out), self.patch).to(x.dtype)
-        if self.variance != "learned_range":
-            return out, None
-        out, weight = out.chunk(2, 1)
-        return out, weight
+        weight = None
+        if self.variance == "learned_range":
+            out, weight = out.chunk(2, 1)
+        x0 = out if row is None else (row.of_x * x + row.of_output * out) / row.divisor
+        return Prediction(x0, weight, out)
 
-    def predict(self, x: Tensor, t: int | Tensor) -> Prediction:
-        """One call of the network for x_t, shape (B, C, H, W), at level t.
-
-        It gives x̂_0, not yet clipped.
-        """
-        out, weight = self(x, t)
-        return Prediction(self._x0(x, t, out), weight)
-
-    def bounded(self, x0: Tensor) -> Tensor:
-        """x̂_0 within [-1, 1] where this denoiser clips, else as it is."""
-        return x0.clamp(-1, 1) if self.clip else x0
+    def coefficients(self, x: Tensor, t: float | Tensor) -> Coefficients:
+        return coefficients(self.prediction, *self.signal_and_noise(x, t))
 
     def reverse(
-        self, prediction: Prediction, x: Tensor, t: int | Tensor, s: int | Tensor
+        self, prediction: Prediction, x: Tensor, t: float | Tensor, s: float | Tensor
     ) -> Reverse:
         """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) of this x̂_0 as it is, with Σ.
 
@@ -112,8 +111,7 @@ class Denoiser(nn.Module):
 
             Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (weight + 1)/2
         """
-        x0, weight = prediction
-        mean, small = self.schedule.posterior(x0, x, t, s)
+        mean, small = self.schedule.posterior(prediction.x0, x, t, s)
         if self.variance == "fixed_small":
             return Reverse(mean, small.to(x.dtype).expand_as(mean))
         large = self.schedule.beta(t, s, x.device)
@@ -125,24 +123,15 @@ class Denoiser(nn.Module):
         if self.schedule.T > 1:
             next_small = self.schedule.posterior_variance(1, 0, x.device)
         low = torch.where(small > 0, small, next_small).log()
-        assert weight is not None  # `forward` gives it with learned_range
-        v = (weight + 1) / 2
+        assert prediction.weight is not None  # `forward` gives it with learned_range
+        v = (prediction.weight + 1) / 2
         log_variance = v * large.log().to(x.dtype) + (1 - v) * low.to(x.dtype)
         return Reverse(mean, log_variance.exp())
 
-    def _coefficients(self, x: Tensor, t: int | Tensor) -> Coefficients:
-        return coefficients(self.prediction, *self._signal_and_noise(x, t))
-
-    def _signal_and_noise(self, x: Tensor, t: int | Tensor) -> tuple[Tensor, Tensor]:
+    def signal_and_noise(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
         """√ᾱ_t and √(1−ᾱ_t), of the type of x."""
         a = self.schedule.alpha_bar(t, x.device)
         return a.sqrt().to(x.dtype), (1 - a).sqrt().to(x.dtype)
-
-    def _x0(self, x: Tensor, t: int | Tensor, out: Tensor) -> Tensor:
-        if self.prediction == "x0":
-            return out
-        of_x, of_output, divisor, _ = self._coefficients(x, t)
-        return (of_x * x + of_output * out) / divisor
 
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """L_simple of each image, with `learned_range` L_simple + 0.001 · T · L_t.
@@ -159,17 +148,17 @@ class Denoiser(nn.Module):
             one loss per image, shape (B,).
         """
         x = self.schedule.q_sample(x0, t, noise)
-        output: tuple[Tensor, Tensor | None] = self(x, t)
-        out, weight = output
+        predicted_x0, weight, out = self(x, t)
+        assert out is not None  # `forward` gives it
         a = self.schedule.alpha_bar(t, x.device)
-        aim = target(self.prediction, x0, noise, *self._signal_and_noise(x, t))
+        aim = target(self.prediction, x0, noise, *self.signal_and_noise(x, t))
         simple = (out - aim).square().flatten(1).mean(1)
         if self.prediction == "x0":
             simple = simple * (1 / (1 - a)).clamp(max=self.max_weight).flatten().to(x.dtype)
         if weight is None:
             return simple
-        predicted = self.reverse(Prediction(self._x0(x, t, out.detach()), weight), x, t, t - 1)
-        return simple + 0.001 * self.schedule.T * self._bound(x0, x, t, predicted)
+        p = self.reverse(Prediction(predicted_x0.detach(), weight), x, t, t - 1)
+        return simple + 0.001 * self.schedule.T * self._bound(x0, x, t, p)
 
     def _bound(self, x0: Tensor, x: Tensor, t: Tensor, p: Reverse) -> Tensor:
         """L_t in bits per dimension, (B,).

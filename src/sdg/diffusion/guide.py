@@ -11,12 +11,15 @@ __all__ = ["GuidanceOutput", "Guide", "Predict", "Prediction"]
 class Prediction(NamedTuple):
     """What one call of the network says.
 
-    That is x̂_0, not yet clipped, and with `learned_range` the weights of Σ's interpolation, in
-    [-1, 1].
+    Attributes:
+        x0: x̂_0, not yet clipped, (B, C, H, W).
+        weight: with `learned_range` the weights of Σ's interpolation, in [-1, 1], else None.
+        output: what the network gave, ε, x_0 or v; None of an x̂_0 that was made otherwise.
     """
 
     x0: Tensor
-    weight: Tensor | None
+    weight: Tensor | None = None
+    output: Tensor | None = None
 
 
 # the denoiser at one level: from x_t to its prediction
@@ -41,14 +44,14 @@ class GuidanceOutput(NamedTuple):
 class Guide(Protocol):
     """Guidance as the samplers see it. The step to the clean image is never guided."""
 
-    def recurrence_at(self, t: int) -> int:
+    def recurrence_at(self, t: float) -> int:
         """How often the step from level t is taken guided, with noise put back between.
 
         0 is a step that is not guided.
         """
 
     def guide_prediction(
-        self, predict: Predict, x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]
+        self, predict: Predict, x_t: Tensor, t: float, s: float, noise: Callable[[], Tensor]
     ) -> GuidanceOutput:
         """Moves the prediction.
 
@@ -59,7 +62,7 @@ class Guide(Protocol):
             noise: gives guidance's own noise, shape of x_t.
         """
 
-    def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
+    def mean_gradient(self, mean: Tensor, x_t: Tensor, t: float, s: float) -> Tensor | None:
         """γ∇sim, at μ_θ or at x_t, which a sampler with a Σ multiplies by that.
 
         It is None where this guidance does not act so.

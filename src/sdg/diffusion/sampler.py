@@ -1,10 +1,12 @@
 """What a sampler is: a grid of noise levels, and one reverse step."""
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
@@ -19,7 +21,7 @@ __all__ = ["PrevStep", "Sampler", "Step", "guided_prediction"]
 class PrevStep(NamedTuple):
     """The step before: its level and its x̂_0."""
 
-    t: int
+    t: float
     x0: Tensor
 
 
@@ -50,7 +52,7 @@ class Sampler(ABC):
     def __init__(self, steps: int, spacing: str = "linspace"):
         self.steps, self.spacing = integer("sampler.steps", steps, 1), spacing
 
-    def grid(self, schedule: Schedule) -> list[tuple[int, int]]:
+    def grid(self, schedule: Schedule) -> list[tuple[float, float]]:
         """The steps (t, s) of a whole run, from t = T−1 or below down to s = −1, the image."""
         return schedule.steps(self.steps, self.spacing)
 
@@ -65,8 +67,8 @@ class Sampler(ABC):
         self,
         denoiser: Denoiser,
         x: Tensor,
-        t: int,
-        s: int,
+        t: float,
+        s: float,
         noise: NoiseSource,
         guide: Guide | None = None,
         past: PrevStep | None = None,
@@ -89,7 +91,7 @@ class Sampler(ABC):
 
 
 def guided_prediction(
-    denoiser: Denoiser, x: Tensor, t: int, s: int, noise: NoiseSource, guide: Guide | None
+    denoiser: Denoiser, x: Tensor, t: float, s: float, noise: NoiseSource, guide: Guide | None
 ) -> tuple[Prediction, Tensor]:
     """One call of the network, moved by guidance's score; and its x̂_0 + shift.
 
@@ -101,30 +103,26 @@ def guided_prediction(
         as of `Sampler.step`.
     """
     if guide is None or s < 0:
-        output = GuidanceOutput(denoiser.predict(x, t))
+        output = GuidanceOutput(denoiser(x, t))
     else:
         own_noise = partial(noise, GUIDANCE_STREAM)
-        output = guide.guide_prediction(partial(denoiser.predict, t=t), x, t, s, own_noise)
-        check_output(output, x)
-    x0, weight = output.prediction
-    if output.score is not None:
-        a = denoiser.schedule.alpha_bar(t, x.device)
-        x0 = x0 + ((1 - a) / a.sqrt()).to(x.dtype) * output.score
-    x0 = denoiser.bounded(x0)
-    shifted = x0 if output.shift is None else denoiser.bounded(x0 + output.shift)
-    return Prediction(x0, weight), shifted
-
-
-def check_output(output: GuidanceOutput, x: Tensor) -> None:
-    """Raises a `UserError` where what a guidance method gave does not fit x, (B, C, H, W)."""
-    if not isinstance(output, GuidanceOutput):
-        raise UserError(
-            f"guide_prediction gave {type(output).__name__}; it must give a GuidanceOutput."
-        )
-    moves = {"score": output.score, "shift": output.shift}
-    for name, move in moves.items():
+        output = guide.guide_prediction(partial(denoiser, t=t), x, t, s, own_noise)
+        if not isinstance(output, GuidanceOutput):
+            raise UserError(
+                f"guide_prediction gave {type(output).__name__}; it must give a GuidanceOutput."
+            )
+    (x0, weight, _), score, shift = output
+    for name, move in ("score", score), ("shift", shift):
         if move is not None and move.shape != x.shape:
             raise UserError(
                 f"guide_prediction gave a {name} of shape {tuple(move.shape)}; it must be that of "
                 f"x_t, {tuple(x.shape)}."
             )
+    limit = 1.0 if denoiser.clip else math.inf
+    if score is not None:
+        a = denoiser.schedule.alpha_bar(t, x.device)
+        gain = torch.where(a > 0, (1 - a) / a.sqrt(), 0.0)  # noise alone shows nothing
+        x0 = x0 + gain.to(x.dtype) * score
+    x0 = x0.clamp(-limit, limit)
+    shifted = x0 if shift is None else (x0 + shift).clamp(-limit, limit)
+    return Prediction(x0, weight), shifted

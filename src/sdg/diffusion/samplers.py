@@ -24,8 +24,8 @@ __all__ = [
 def ddpm_step(
     denoiser: Denoiser,
     x: Tensor,
-    t: int,
-    s: int,
+    t: float,
+    s: float,
     noise: NoiseSource,
     guide: Guide | None = None,
     past: PrevStep | None = None,
@@ -68,8 +68,8 @@ def ddpm_step(
 def ddim_step(
     denoiser: Denoiser,
     x: Tensor,
-    t: int,
-    s: int,
+    t: float,
+    s: float,
     noise: NoiseSource,
     guide: Guide | None = None,
     past: PrevStep | None = None,
@@ -88,7 +88,7 @@ def ddim_step(
         others, and what is returned: as of `ddpm_step`.
     """
     z = noise()
-    (x0, _), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
+    (x0, *_), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
     a = denoiser.schedule.alpha_bar(s, x.device)
     variance = eta**2 * denoiser.schedule.posterior_variance(t, s, x.device)
     rest = (1 - a - variance).clamp(min=0)
@@ -105,8 +105,8 @@ def ddim_step(
 def dpm_solver_step(
     denoiser: Denoiser,
     x: Tensor,
-    t: int,
-    s: int,
+    t: float,
+    s: float,
     noise: NoiseSource,
     guide: Guide | None = None,
     past: PrevStep | None = None,
@@ -129,11 +129,11 @@ def dpm_solver_step(
     Returns:
         x_s, and the x̂_0 to extrapolate from at the next step.
     """
-    (x0, _), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
+    (x0, *_), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
     if s < 0:
         return Step(x0, x0)
 
-    def half_log_snr(level: int) -> Tensor:
+    def half_log_snr(level: float) -> Tensor:
         a = denoiser.schedule.alpha_bar(level, x.device)
         return (a.log() - (1 - a).log()) / 2
 
@@ -150,8 +150,8 @@ def dpm_solver_step(
 def heun_step(
     denoiser: Denoiser,
     x: Tensor,
-    t: int,
-    s: int,
+    t: float,
+    s: float,
     noise: NoiseSource,
     guide: Guide | None = None,
     past: PrevStep | None = None,
@@ -175,7 +175,7 @@ def heun_step(
     a_t, a_s = schedule.alpha_bar(t, x.device), schedule.alpha_bar(s, x.device)
     if s < 0 or a_t == 0:
         return first
-    (x0, _), _ = guided_prediction(denoiser, first.x, s, s, noise, guide)
+    (x0, *_), _ = guided_prediction(denoiser, first.x, s, s, noise, guide)
     between = (((1 - a_s) / a_s).sqrt() - ((1 - a_t) / a_t).sqrt()) * a_s.sqrt() / 2
     turn = schedule.noise(x0, first.x, s) - schedule.noise(first.x0, x, t)
     return Step(first.x + between.to(x.dtype) * turn, first.x0)
@@ -217,8 +217,8 @@ class DDIM(Sampler):
         self,
         denoiser: Denoiser,
         x: Tensor,
-        t: int,
-        s: int,
+        t: float,
+        s: float,
         noise: NoiseSource,
         guide: Guide | None = None,
         past: PrevStep | None = None,

@@ -23,7 +23,7 @@ class Selector(Protocol[Source]):
 
     candidates: int
 
-    def due(self, s: int) -> bool:
+    def due(self, s: float) -> bool:
         """Whether the choice is made at level s, or has been made before."""
 
     def __call__(self, step: Step, noise: Source) -> tuple[Tensor, Source, Guide | None]:
@@ -43,7 +43,7 @@ def checked_strength(strength: float) -> float:
 
 def steps_taken(
     schedule: Schedule, sampler: Sampler, strength: float = 1.0
-) -> list[tuple[int, int]]:
+) -> list[tuple[float, float]]:
     """The steps (t, s) of a run.
 
     They are all of a sampler's, or the last share of them, at least one, for a start from an image.

@@ -71,7 +71,7 @@ class Schedule:
             )
         return self._tables[device]
 
-    def q_sample(self, x0: Tensor, t: int | Tensor, noise: Tensor) -> Tensor:
+    def q_sample(self, x0: Tensor, t: float | Tensor, noise: Tensor) -> Tensor:
         """x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε.
 
         It is a draw of q(x_t | x_0) for ε ~ N(0, I), shape (B, C, H, W).
@@ -79,22 +79,24 @@ class Schedule:
         a = self.alpha_bar(t, x0.device)
         return a.sqrt().to(x0.dtype) * x0 + (1 - a).sqrt().to(x0.dtype) * noise
 
-    def renoise(self, x_s: Tensor, s: int, t: int, noise: Tensor) -> Tensor:
+    def renoise(self, x_s: Tensor, s: float, t: float, noise: Tensor) -> Tensor:
         """q(x_t | x_s) for a noisier level t > s: x_t = √(ᾱ_t/ᾱ_s) x_s + √(1−ᾱ_t/ᾱ_s) ε."""
         ratio = self.alpha_bar(t, x_s.device) / self.alpha_bar(s, x_s.device)
         return ratio.sqrt().to(x_s.dtype) * x_s + (1 - ratio).sqrt().to(x_s.dtype) * noise
 
-    def beta(self, t: int | Tensor, s: int | Tensor, device: torch.device | str = "cpu") -> Tensor:
+    def beta(
+        self, t: float | Tensor, s: float | Tensor, device: torch.device | str = "cpu"
+    ) -> Tensor:
         """β_{t|s} = 1 − ᾱ_t/ᾱ_s, the variance of q(x_t | x_s)."""
         return 1 - self.alpha_bar(t, device) / self.alpha_bar(s, device)
 
-    def noise(self, x0: Tensor, x_t: Tensor, t: int | Tensor) -> Tensor:
+    def noise(self, x0: Tensor, x_t: Tensor, t: float | Tensor) -> Tensor:
         """ε̂ = (x_t − √ᾱ_t x̂_0)/√(1−ᾱ_t): the noise that x̂_0 leaves in x_t."""
         a = self.alpha_bar(t, x_t.device)
         return (x_t - a.sqrt().to(x_t.dtype) * x0) / (1 - a).sqrt().to(x_t.dtype)
 
     def posterior_variance(
-        self, t: int | Tensor, s: int | Tensor, device: torch.device | str = "cpu"
+        self, t: float | Tensor, s: float | Tensor, device: torch.device | str = "cpu"
     ) -> Tensor:
         """β̃ = β_{t|s} (1−ᾱ_s)/(1−ᾱ_t), the variance of q(x_s | x_t, x_0)."""
         return (
@@ -104,7 +106,7 @@ class Schedule:
         )
 
     def posterior(
-        self, x0: Tensor, x_t: Tensor, t: int | Tensor, s: int | Tensor
+        self, x0: Tensor, x_t: Tensor, t: float | Tensor, s: float | Tensor
     ) -> tuple[Tensor, Tensor]:
         """q(x_s | x_t, x_0) = N(μ̃, β̃ I), Ho et al. 2020 eq. 6–7 for any pair s < t.
 

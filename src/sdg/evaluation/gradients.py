@@ -91,7 +91,7 @@ def explained_by_level(
             part = slice(start, start + PART)
             x = schedule.q_sample(images[part], level, noise[part]).requires_grad_()
             t = torch.full((len(x),), level, device=x.device)
-            x0 = denoiser.predict(x, matched).x0
+            x0 = denoiser(x, matched).x0
             errors.append((schedule.noise(x0, x, level) - noise[part]).detach())
             text = torch.cat([own[part], others])
             for name, logits in sources(noisy, clean, text).items():

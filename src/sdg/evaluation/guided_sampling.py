@@ -131,7 +131,7 @@ class GuidedSampling(pl.LightningModule):
 
     def networks(self) -> dict[str, Network]:
         """What is metered."""
-        networks = {"denoiser": Network(self.denoiser.network, lambda x: self.denoiser(x, 0)[0])}
+        networks = {"denoiser": Network(self.denoiser.network, lambda x: self.denoiser(x, 0).x0)}
         encoder = self.encoder
         if encoder:
 

@@ -15,12 +15,12 @@ __all__ = ["Guidance", "SimilarityFn", "gradient", "noise_fraction", "through_de
 
 # sim(x, y) of x (B, C, H, W) at one of the denoiser's levels, −1 for a clean image: (B,),
 # differentiable in x.
-SimilarityFn = Callable[[Tensor, int], Tensor]
+SimilarityFn = Callable[[Tensor, float], Tensor]
 # a and b of γ_t/γ = a + b u over u = t/(T−1), from image to noise; each has mean 1
 GAMMA_SCHEDULES = {"constant": (1, 0), "towards_noise": (0, 2), "towards_image": (2, -2)}
 
 
-def gradient(similarity: Callable[..., Tensor], x: Tensor, *level: int) -> Tensor:
+def gradient(similarity: Callable[..., Tensor], x: Tensor, *level: float) -> Tensor:
     """∇_x sim(x) or ∇_x sim(x, level), of every sample by itself.
 
     It is taken in fp32 whatever precision the networks run in.
@@ -72,7 +72,6 @@ class Guidance:
             x_t.
         similarity: sim of a batch, (x, level) → (B,); `prepare` sets it.
         schedule: the denoiser's; `prepare` sets it.
-        gammas: γ_t of every level t; `prepare` sets them.
         has_variance: whether the sampler has a Σ, and so asks for `mean_gradient`; `prepare` sets
             it.
         prefers_score, eta: the sampler's; `prepare` sets them.
@@ -81,7 +80,6 @@ class Guidance:
     at_clean = False
     similarity: SimilarityFn
     schedule: Schedule
-    gammas: Sequence[float]
     has_variance: bool
     prefers_score: bool
     eta: float
@@ -113,7 +111,7 @@ class Guidance:
     def check(self, sampler: Sampler) -> None:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
 
-    def check_steps(self, steps: Sequence[tuple[int, int]], T: int) -> None:
+    def check_steps(self, steps: Sequence[tuple[float, float]], T: int) -> None:
         """Raises a `UserError` where γ is not 0 and still none of these steps (t, s) is guided.
 
         One to the image itself never is.
@@ -151,11 +149,8 @@ class Guidance:
         if not self.gamma:
             return None
         self.check_overridden(sampler)
-        constant, slope = GAMMA_SCHEDULES[self.gamma_schedule]
-        shares = [constant + slope * noise_fraction(t, schedule.T) for t in range(schedule.T)]
         prepared = copy.copy(self)
         prepared.similarity, prepared.schedule = similarity, schedule
-        prepared.gammas = [self.gamma * share for share in shares]
         prepared.has_variance = sampler.has_variance
         prepared.prefers_score, prepared.eta = sampler.prefers_score, sampler.eta
         return prepared
@@ -177,7 +172,12 @@ class Guidance:
                 "variance Σ, and this sampler has none; use DDPM."
             )
 
-    def recurrence_at(self, t: int) -> int:
+    def gamma_at(self, t: float) -> float:
+        """γ_t = γ (a + b t/(T−1)), a and b of `gamma_schedule`."""
+        constant, slope = GAMMA_SCHEDULES[self.gamma_schedule]
+        return self.gamma * (constant + slope * noise_fraction(t, self.schedule.T))
+
+    def recurrence_at(self, t: float) -> int:
         """How often the step from level t is taken guided; 0 outside of the interval."""
         u = noise_fraction(t, self.schedule.T)
         low, high = self.interval
@@ -187,12 +187,12 @@ class Guidance:
         return self.recurrence if low <= u <= high else 1
 
     def guide_prediction(
-        self, predict: Predict, x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]
+        self, predict: Predict, x_t: Tensor, t: float, s: float, noise: Callable[[], Tensor]
     ) -> GuidanceOutput:
         """The prediction, moved; by default it is not."""
         return GuidanceOutput(predict(x_t))
 
-    def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
+    def mean_gradient(self, mean: Tensor, x_t: Tensor, t: float, s: float) -> Tensor | None:
         """γ∇sim for a sampler to multiply by its Σ; None by default."""
         return None
 
@@ -206,7 +206,7 @@ class Guidance:
         return g
 
 
-def noise_fraction(t: int, T: int) -> float:
+def noise_fraction(t: float, T: int) -> float:
     """u = t/(T−1), the place of a level in the noise range."""
     return t / max(1, T - 1)
 

@@ -48,7 +48,7 @@ class Selection:
     def __init__(self, wide: Guidance, narrow: Guidance, candidates: int, level: float):
         self.wide, self.narrow, self.candidates, self.level = wide, narrow, candidates, level
 
-    def due(self, s: int) -> bool:
+    def due(self, s: float) -> bool:
         """Whether the choice is made at level s, or has been made before."""
         return noise_fraction(s, self.wide.schedule.T) <= self.level
 

@@ -10,7 +10,7 @@ from sdg.diffusion.guide import GuidanceOutput, Predict
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.schedule import ANY_ANGLE, Schedule
 from sdg.errors import UserError, choice
-from sdg.guidance.guidance import Guidance, gradient, through_denoiser
+from sdg.guidance.guidance import Guidance, SimilarityFn, gradient, through_denoiser
 
 __all__ = ["SemanticGuidance"]
 
@@ -42,7 +42,13 @@ class SemanticGuidance(Guidance):
             a sampler of DDPM's kind, and `x_t` for DDIM and DPM-Solver++, which take it as a score.
             DDIM with η > 0 has a Σ too, so that `mean` may be named there.
         options: `Guidance`'s.
+
+    Attributes:
+        is_score: whether the gradient is one at x_t that the sampler takes as a score; `prepare`
+            sets it.
     """
+
+    is_score: bool
 
     def __init__(self, gamma: float = 30.0, gradient_at: str | None = None, **options: Any):
         super().__init__(gamma, **options)
@@ -59,14 +65,17 @@ class SemanticGuidance(Guidance):
                 "differently), sampler=ddpm, or sampler.eta above 0 of sampler=ddim."
             )
 
-    @property
-    def is_score(self) -> bool:
-        """Whether the gradient is one at x_t that the sampler takes as a score."""
-        named = self.gradient_at in (None, "x_t")
-        return not self.has_variance or (self.prefers_score and named)
+    def prepare(
+        self, similarity: SimilarityFn, schedule: Schedule, sampler: Sampler
+    ) -> "Guidance | None":
+        prepared = super().prepare(similarity, schedule, sampler)
+        if isinstance(prepared, SemanticGuidance):
+            at_x_t = self.gradient_at in (None, "x_t")
+            prepared.is_score = not sampler.has_variance or (sampler.prefers_score and at_x_t)
+        return prepared
 
     def guide_prediction(
-        self, predict: Predict, x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]
+        self, predict: Predict, x_t: Tensor, t: float, s: float, noise: Callable[[], Tensor]
     ) -> GuidanceOutput:
         if self.gradient_at == "x0":
             return self.guide_estimate(predict, x_t, t, noise())
@@ -74,18 +83,18 @@ class SemanticGuidance(Guidance):
         if not self.is_score:
             return GuidanceOutput(prediction)
         g = gradient(self.similarity, x_t, t)
-        return GuidanceOutput(prediction, score=self.gammas[t] * self.shaped(g))
+        return GuidanceOutput(prediction, score=self.gamma_at(t) * self.shaped(g))
 
-    def guide_estimate(self, predict: Predict, x_t: Tensor, t: int, z: Tensor) -> GuidanceOutput:
+    def guide_estimate(self, predict: Predict, x_t: Tensor, t: float, z: Tensor) -> GuidanceOutput:
         """γ_t ∇_{x_t} sim(√ᾱ_t x̂_0(x_t) + √(1−ᾱ_t) z, y) as a score."""
         a = self.schedule.alpha_bar(t, x_t.device)
         signal, sigma = a.sqrt().to(x_t.dtype), (1 - a).sqrt().to(x_t.dtype)
         prediction, g = through_denoiser(
             lambda x0: self.similarity(signal * x0 + sigma * z, t), predict, x_t
         )
-        return GuidanceOutput(prediction, score=self.gammas[t] * self.shaped(g))
+        return GuidanceOutput(prediction, score=self.gamma_at(t) * self.shaped(g))
 
-    def mean_gradient(self, mean: Tensor, x_t: Tensor, t: int, s: int) -> Tensor | None:
+    def mean_gradient(self, mean: Tensor, x_t: Tensor, t: float, s: float) -> Tensor | None:
         if self.gradient_at == "x0" or self.is_score:
             return None
         if self.gradient_at == "x_t":
@@ -95,11 +104,11 @@ class SemanticGuidance(Guidance):
             g = gradient(lambda x: self.similarity(x * scale, level), mean)
         else:
             g = gradient(self.similarity, mean, s)
-        return self.gammas[t] * self.shaped(g)
+        return self.gamma_at(t) * self.shaped(g)
 
 
 @lru_cache(4096)  # of a run's steps
-def own_level(schedule: Schedule, t: int, s: int, eta: float = 1.0) -> tuple[float, int]:
+def own_level(schedule: Schedule, t: float, s: float, eta: float = 1.0) -> tuple[float, int]:
     """What makes μ_θ a draw of some level: a scale and that level.
 
     x_s = μ_θ + σ z with σ² = η² β̃, so μ_θ holds √ᾱ_s x_0 and noise of variance 1−ᾱ_s−σ²; times

@@ -47,7 +47,7 @@ class TrainingFree(Guidance):
             check, low = (integer, 1) if name in ("iterations", "draws") else (number, 0)
             setattr(self, name, check(f"guidance.{name}", value, low))
 
-    def smoothed(self, t: int, noise: Callable[[], Tensor]) -> Callable[[Tensor], Tensor]:
+    def smoothed(self, t: float, noise: Callable[[], Tensor]) -> Callable[[Tensor], Tensor]:
         """F, with its δ drawn once."""
         if not self.smoothing:
             return lambda x0: self.similarity(x0, CLEAN)
@@ -61,7 +61,7 @@ class TrainingFree(Guidance):
         return log_mean_exp
 
     def guide_prediction(
-        self, predict: Predict, x_t: Tensor, t: int, s: int, noise: Callable[[], Tensor]
+        self, predict: Predict, x_t: Tensor, t: float, s: float, noise: Callable[[], Tensor]
     ) -> GuidanceOutput:
         similarity, score, shift = self.smoothed(t, noise), None, None
         if self.rho:
@@ -70,17 +70,17 @@ class TrainingFree(Guidance):
         else:
             prediction = predict(x_t)
         if self.mu:
-            size = self.gammas[t] * self.mu * float(1 - self.schedule.alpha_bar(t))
+            size = self.gamma_at(t) * self.mu * float(1 - self.schedule.alpha_bar(t))
             shift = torch.zeros_like(x_t)
             for _ in range(self.iterations):
                 shift = shift + size * self.shaped(gradient(similarity, prediction.x0 + shift))
         return self.combined(GuidanceOutput(prediction, score, shift), t)
 
-    def sized(self, g: Tensor, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
+    def sized(self, g: Tensor, x_t: Tensor, x0: Tensor, t: float) -> Tensor:
         """The score of the gradient g."""
-        return self.gammas[t] * g
+        return self.gamma_at(t) * g
 
-    def combined(self, output: GuidanceOutput, t: int) -> GuidanceOutput:
+    def combined(self, output: GuidanceOutput, t: float) -> GuidanceOutput:
         """What score and shift become together."""
         return output
 
@@ -170,9 +170,9 @@ class FreeDoM(TrainingFree):
             select_at=select_at,
         )
 
-    def sized(self, g: Tensor, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
+    def sized(self, g: Tensor, x_t: Tensor, x0: Tensor, t: float) -> Tensor:
         sigma = (1 - self.schedule.alpha_bar(t, x_t.device)).sqrt().to(x_t.dtype)
-        size = self.gammas[t] * rms(self.schedule.noise(x0, x_t, t)) / sigma
+        size = self.gamma_at(t) * rms(self.schedule.noise(x0, x_t, t)) / sigma
         return size * g / rms(g).clamp(min=1e-12)
 
 
@@ -203,7 +203,7 @@ class Universal(TrainingFree):
         super().__init__(gamma, recurrence=recurrence, **options)
         self.set_knobs(mu=mu, iterations=iterations)
 
-    def combined(self, output: GuidanceOutput, t: int) -> GuidanceOutput:
+    def combined(self, output: GuidanceOutput, t: float) -> GuidanceOutput:
         prediction, score, shift = output
         if shift is None:
             return output

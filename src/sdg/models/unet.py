@@ -170,7 +170,7 @@ class UNetEncoder(NoisyEncoder):
                 "denoiser first, encoder.attach(denoiser)."
             )
         denoiser, matched = self.beside
-        return denoiser.predict(x, matched.to(t.device)[t]).x0
+        return denoiser(x, matched.to(t.device)[t]).x0
 
     def level_features(self, t: Tensor) -> Tensor:
         sinusoid = self.tower.time_proj(t).to(self.tower.conv_in.weight.dtype)

@@ -19,7 +19,7 @@ Picture = str | Path | Image.Image | Tensor
 Pictures = Picture | Sequence[Picture]  # one for all samples, or one for each condition
 # sim(x, level) of images (B, 3, H, W) in [-1, 1] at one of the denoiser's levels, −1 for clean
 # ones: (B,), differentiable in x.
-SimilarityFunction = Callable[[Tensor, int], Tensor]
+SimilarityFunction = Callable[[Tensor, float], Tensor]
 Similar = Term | SimilarityFunction
 Similarities = Similar | Sequence[Similar] | Mapping[Term, Pictures | None]
 

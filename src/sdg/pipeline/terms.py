@@ -115,7 +115,7 @@ def checked(function: SimilarityFunction) -> SimilarityFunction:
     """The function, with its values checked: (B,), finite, with a gradient in x."""
     name = getattr(function, "__name__", type(function).__name__)
 
-    def similarity(x: Tensor, level: int) -> Tensor:
+    def similarity(x: Tensor, level: float) -> Tensor:
         return checked_values(name, function(x, level), len(x), "sample", x)
 
     return similarity

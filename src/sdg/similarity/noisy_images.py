@@ -24,7 +24,7 @@ class NoisyImages:
     """
 
     pixels: Tensor
-    level: int
+    level: float
     encode: Callable[[], Encoded]
 
     @cached_property

@@ -31,7 +31,7 @@ class References:
             for name, image in self.images.items()
         }
 
-    def at(self, names: Sequence[str], level: int) -> Tensor:
+    def at(self, names: Sequence[str], level: float) -> Tensor:
         """These references at one of the denoiser's levels, (R, 3, H, W).
 
         −1 gives the images themselves.
@@ -42,8 +42,9 @@ class References:
         noise = torch.stack([self.noise(name, level) for name in names])
         return self.schedule.q_sample(images, level, noise)
 
-    def noise(self, name: str, level: int) -> Tensor:
+    def noise(self, name: str, level: float) -> Tensor:
         """ε of one reference at one level, (3, H, W)."""
-        sequence = np.random.SeedSequence([self.seed, self.keys[name], level])
+        own = level if isinstance(level, int) else round(level * 2**20)  # a real one, as a seed
+        sequence = np.random.SeedSequence([self.seed, self.keys[name], own])
         seed = int(sequence.generate_state(1, np.uint64)[0] >> 1)
         return torch.randn(self.images[name].shape, generator=torch.Generator().manual_seed(seed))

@@ -49,21 +49,11 @@ class Similarity:
         stages = [stage for term in self.terms.values() for stage in term.stages]
         self.stages = tuple(dict.fromkeys(stages))
 
-    def encode(self, x: Tensor, level: int) -> Encoded:
-        """The encoder's output for images at one of the denoiser's levels."""
-        if self.encoder is None:
-            raise UserError(
-                "a similarity of this run reads an embedding or a stage, and there is no encoder; "
-                "choose one, such as encoder=clip_noisy."
-            )
-        least = max(level, 0)  # a clean image gets the level of least noise
-        return self.encoder.encode(x, self.levels[least].to(x.device).expand(len(x)), self.stages)
-
     def condition(
         self,
         conditions: Mapping[str, Sequence[Targets]],
         device: torch.device | str = "cpu",
-    ) -> Callable[[Tensor, int], Tensor]:
+    ) -> Callable[[Tensor, float], Tensor]:
         """sim(x, y) of a batch.
 
         It is of samples (B, C, H, W) at one of the denoiser's levels, −1 for clean ones.
@@ -76,9 +66,11 @@ class Similarity:
         images = list(dict.fromkeys(itertools.chain(*(targets[name] for name in with_references))))
         targets |= dict.fromkeys(with_references, images)
         pairs = {name: Pairs(conditions[name], targets[name]).to(device) for name in self.terms}
-        encoded: dict[int, NoisyImages] = {}
+        encode = no_encoder if self.encoder is None else self.encoder.encode
+        levels = self.levels.to(device)
+        encoded: dict[float, NoisyImages] = {}
 
-        def references(level: int) -> NoisyImages:
+        def references(level: float) -> NoisyImages:
             if level in encoded:
                 return encoded[level]
             # A repeated step has the same references, the next one others.
@@ -86,24 +78,47 @@ class Similarity:
                 del encoded[passed]
             assert self.references is not None  # a term by reference has its images there
             pixels = self.references.at(images, level).to(device)
-            encode = partial(torch.no_grad()(self.encode), pixels, level)
-            encoded[level] = NoisyImages(pixels, level, encode)
+            own = between(levels, level).expand(len(pixels))
+            once = partial(torch.no_grad()(encode), pixels, own, self.stages)
+            encoded[level] = NoisyImages(pixels, level, once)
             return encoded[level]
 
-        def similarity(x: Tensor, level: int) -> Tensor:
-            samples = NoisyImages(x, level, partial(self.encode, x, level))
+        def similarity(x: Tensor, level: float) -> Tensor:
+            own = between(levels, level).expand(len(x))
+            samples = NoisyImages(x, level, partial(encode, x, own, self.stages))
             values = []
             for name, term in self.terms.items():
                 beside = None
                 if term.by_reference:
                     beside = references(level if term.noised else CLEAN)
+                row, weights = pairs[name].samples, pairs[name].weights
                 value = term.compare(samples, pairs[name], beside)
-                count = len(pairs[name].samples)
-                value = checked_values(name, value, count, "pair", x)
-                values.append(term.weight * pairs[name].weighted_sum(value))
+                value = checked_values(name, value, len(row), "pair", x)
+                zeros = torch.zeros(len(x), device=value.device, dtype=value.dtype)
+                summed = zeros.index_add(0, row, weights.to(value.dtype) * value)
+                values.append(term.weight * summed)
             return reduce(add, values)
 
         return similarity
+
+
+def no_encoder(*images: object) -> Encoded:
+    """Stands for an encoder where a run has none."""
+    raise UserError(
+        "a similarity of this run reads an embedding or a stage, and there is no encoder; "
+        "choose one, such as encoder=clip_noisy."
+    )
+
+
+def between(levels: Tensor, t: float) -> Tensor:
+    """What a table has at a level, the nearest whole number between two where t is real.
+
+    A clean image, t = −1, gets that of least noise.
+    """
+    if isinstance(t, int):
+        return levels[max(t, 0)]
+    below = min(int(t), len(levels) - 2)
+    return torch.lerp(levels[below].double(), levels[below + 1].double(), t - below).round().long()
 
 
 def matched_levels(denoiser: Schedule, encoder: Mapping[str, Any] | None) -> Tensor:

@@ -54,18 +54,12 @@ class Pairs:
                 weights.append(weight)
         self.samples = torch.tensor(samples, dtype=torch.long)
         self.targets = torch.tensor(places, dtype=torch.long)
-        self.weights, self.batch = torch.tensor(weights), len(conditions)
+        self.weights = torch.tensor(weights)
 
     def to(self, device: torch.device | str) -> Pairs:
         self.samples, self.targets = self.samples.to(device), self.targets.to(device)
         self.weights = self.weights.to(device)
         return self
-
-    def weighted_sum(self, values: Tensor) -> Tensor:
-        """Σ of weight · value over the pairs of each sample, (B,), from one value a pair."""
-        weighted = self.weights.to(values.dtype) * values
-        zeros = torch.zeros(self.batch, device=values.device, dtype=values.dtype)
-        return zeros.index_add(0, self.samples, weighted)
 
 
 class Term(ABC):

@@ -72,7 +72,7 @@ class OnPolicy:
         gamma = (share * math.log(self.gamma)).exp()
         path = between(s, t, self.steps)
         for now, then in itertools.pairwise(path):
-            prediction = Prediction(self.estimate(x, now), None)
+            prediction = self.prediction(x, now)
             mean, variance = self.denoiser.reverse(prediction, x, self.own(now), self.own(then))
             mean = mean.detach().requires_grad_()
             with torch.enable_grad():
@@ -85,16 +85,17 @@ class OnPolicy:
         """The image that comes of x_t without guidance, by DDIM."""
         path = between(t, torch.full_like(t, -1), self.steps)
         for now, then in itertools.pairwise(path):
-            x0 = self.estimate(x, now)
+            x0 = self.prediction(x, now).x0
             noise = self.schedule.noise(x0, x, now)
             x = self.schedule.q_sample(x0, then, noise)
         return x
 
     @torch.no_grad()
-    def estimate(self, x: Tensor, t: Tensor) -> Tensor:
-        """x̂_0(x_t)."""
-        denoiser = self.denoiser.eval()
-        return denoiser.bounded(denoiser.predict(x, self.own(t)).x0.to(x.dtype))
+    def prediction(self, x: Tensor, t: Tensor) -> Prediction:
+        """What the denoiser says of x_t, x̂_0 clipped where it clips."""
+        prediction = self.denoiser.eval()(x, self.own(t))
+        x0 = prediction.x0.to(x.dtype)
+        return prediction._replace(x0=x0.clamp(-1, 1) if self.denoiser.clip else x0)
 
     def own(self, t: Tensor) -> Tensor:
         """The denoiser's levels."""

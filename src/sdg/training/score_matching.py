@@ -42,7 +42,7 @@ class ScoreMatching:
         """
         with torch.no_grad():
             k = torch.multinomial(log_p.exp(), 1)
-            x0 = self.denoiser.eval().predict(x_t.detach(), self.levels.to(t.device)[t]).x0
+            x0 = self.denoiser.eval()(x_t.detach(), self.levels.to(t.device)[t]).x0
             predicted = self.schedule.noise(x0, x_t.detach(), t)
         a = self.schedule.alpha_bar(t, x_t.device)
         log_q = log_posterior(z, text).gather(1, k)[:, 0]
