@@ -94,14 +94,14 @@ def sample(config: DictConfig) -> None:
                 f"trajectory={config.trajectory} samples are followed within one batch; "
                 f"batch_size={config.batch_size} is less."
             )
-        references = reference_images(requests, terms, held_out, resolution)
+        references = reference_images(conditions, terms, held_out, resolution)
         similarity = (
             build_similarity(
                 config,
                 terms,
                 chosen_encoders(config),
                 denoiser,
-                requests,
+                conditions,
                 held_out,
                 references,
                 guidance.at_clean,

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 from torch.utils.data import Dataset
 
 from sdg.data.datamodule import Data, ImageData
-from sdg.data.own_items import Indexed, Items, Selection, as_batch
+from sdg.data.own_items import Indexed, Items, ItemSubset, as_batch
 from sdg.errors import UserError, number
 
 __all__ = ["DatasetData", "LoaderData", "as_data"]
@@ -71,7 +71,7 @@ def parts_of(dataset: Indexed, held_out: Indexed | float) -> tuple[Indexed, Inde
     share = number("data.held_out", held_out, 0.001, 0.5)
     order = np.random.default_rng(0).permutation(len(dataset)).tolist()
     count = max(1, round(share * len(dataset)))
-    return Selection(dataset, sorted(order[count:])), Selection(dataset, sorted(order[:count]))
+    return ItemSubset(dataset, sorted(order[count:])), ItemSubset(dataset, sorted(order[:count]))
 
 
 class LoaderData(ImageData):

@@ -21,19 +21,21 @@ class Request:
 
 
 class Requests(Sequence[Request]):
-    """K requests for each of the conditions, in order.
+    """K requests for each of the conditions, in order; each is made when it is asked for.
 
     A sample's seed follows from the run's seed and its index alone.
+
+    Arguments:
+        conditions: of the run.
+        each: K.
+        seed: of the run.
     """
 
     def __init__(self, conditions: Sequence[Conditions], each: int, seed: int):
-        every = [condition for condition in conditions for _ in range(each)]
-        self.requests = [
-            Request(i, sample_seed(seed, i), condition) for i, condition in enumerate(every)
-        ]
+        self.conditions, self.each, self.seed = conditions, each, seed
 
     def __len__(self) -> int:
-        return len(self.requests)
+        return len(self.conditions) * self.each
 
     @overload
     def __getitem__(self, index: int) -> Request: ...
@@ -42,7 +44,11 @@ class Requests(Sequence[Request]):
     def __getitem__(self, index: slice) -> list[Request]: ...
 
     def __getitem__(self, index: int | slice) -> Request | list[Request]:
-        return self.requests[index]
+        places = range(len(self))[index]
+        if isinstance(places, range):
+            return [self[place] for place in places]
+        condition = self.conditions[places // self.each]
+        return Request(places, sample_seed(self.seed, places), condition)
 
 
 def sample_seed(seed: int, index: int) -> int:

@@ -13,7 +13,7 @@ from sdg.metrics.alignment import Alignment, hits, shares
 from sdg.metrics.layout import centres
 from sdg.metrics.reading import Reading, shows
 from sdg.metrics.retrieval import Retrieval
-from sdg.models.judge import Reading as Judgement
+from sdg.models.judge import Judgement
 
 __all__ = ["Attributes", "condition_factors"]
 

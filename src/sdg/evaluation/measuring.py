@@ -21,7 +21,7 @@ from sdg.evaluation.figures import figures, report
 from sdg.evaluation.grid import draw_grid
 from sdg.evaluation.networks import Networks
 from sdg.evaluation.prompt_images import PromptImages, unrenderable
-from sdg.evaluation.references import References
+from sdg.evaluation.references import ReferenceMetrics
 from sdg.evaluation.results import sample_table, write_figures, write_references
 from sdg.evaluation.sentence_cosine import SentenceCosine
 from sdg.evaluation.store import SampleStore
@@ -87,11 +87,11 @@ class Evaluation(pl.LightningModule):
         self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
         self.networks.check_resolution(resolution)
         self.attributes: Attributes | None = None
-        self.references: References | None = None
+        self.references: ReferenceMetrics | None = None
         self.prompt_images: PromptImages | None = None
         if self.networks.reads_attributes:
             self.attributes = Attributes(self.networks, self.held_out, self.conditions, self.group)
-            self.references = References(
+            self.references = ReferenceMetrics(
                 self.attributes.names, self.reference_images, self.conditions
             )
         self.features = FeatureDistances(self.networks, data, options, len(self.conditions))
@@ -178,7 +178,7 @@ class Evaluation(pl.LightningModule):
     def measure_attributes(
         self,
         attributes: Attributes,
-        references: References,
+        references: ReferenceMetrics,
         images: Tensor,
         index: Tensor,
         rows: list[dict],

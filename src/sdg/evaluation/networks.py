@@ -14,8 +14,7 @@ from sdg.metrics.inception import Inception
 from sdg.metrics.readers import choose_reader
 from sdg.metrics.reading import Reader
 from sdg.models.clip import CLIP
-from sdg.models.judge import Judge
-from sdg.models.judge import Reading as Judgement
+from sdg.models.judge import Judge, Judgement
 from sdg.models.registry import load_clip, load_judge
 
 __all__ = ["Networks", "uses_imagenet"]
