@@ -36,7 +36,7 @@ def check_sampling(config: DictConfig) -> None:
             integer(name, config[name], low)
     for name, low in (("batch_size", 1), ("trajectory", 0), ("offset", 0)):
         integer(name, config[name], low)
-    for name in ("rerun", "unguided"):
+    for name in ("deterministic", "rerun", "unguided"):
         choice(name, config[name], (True, False))
     choice("images", config.images, ("folder", "shards"))
     if not 0 < number("strength", config.strength) <= 1:

@@ -40,6 +40,7 @@ from sdg.io.shipped import on_this_machine
 from sdg.metrics.sample_metric import SampleMetric
 from sdg.models.clip import CLIP
 from sdg.pipeline import Pipeline
+from sdg.pipeline.deterministic import deterministic_arithmetic
 from sdg.report.pages import run_page
 from sdg.similarity import Similarity
 
@@ -54,11 +55,11 @@ def sample(config: DictConfig) -> None:
     if "levels" in config.eval:
         evaluate_encoder(config)
         return
-    with run(config, kept) as folder:
+    with run(config, kept) as folder, deterministic_arithmetic(config.deterministic):
         sampler, guidance = made(config, "sampler", Sampler), made(config, "guidance", Guidance)
         terms = chosen_terms(config)
         guidance.check(sampler)
-        integer("batch_size", config.batch_size, 1)
+        size = 1 if config.deterministic else integer("batch_size", config.batch_size, 1)
         if str(config.trainer.precision) in ("16-true", "bf16-true"):
             raise UserError(
                 f"trainer.precision={config.trainer.precision} would take guidance's gradient in "
@@ -89,10 +90,11 @@ def sample(config: DictConfig) -> None:
             steps_taken(denoiser.schedule, sampler, 1.0 if start is None else config.strength),
             denoiser.schedule.T,
         )
-        if config.trajectory > config.batch_size:
+        if config.trajectory > size:
+            one = "deterministic=true makes it one" if config.deterministic else f"{size}"
             raise UserError(
-                f"trajectory={config.trajectory} samples are followed within one batch; "
-                f"batch_size={config.batch_size} is less."
+                f"trajectory={config.trajectory} samples are followed within one batch, and "
+                f"batch_size is less: {one}."
             )
         references = reference_images(conditions, terms, held_out, resolution)
         similarity = (
@@ -139,7 +141,7 @@ def sample(config: DictConfig) -> None:
                 f"{len(requests)} samples for {trainer.world_size} processes; raise num_samples or "
                 "lower trainer.devices."
             )
-        batch_size = min(config.batch_size, -(-len(requests) // trainer.world_size))
+        batch_size = min(size, -(-len(requests) // trainer.world_size))
         pictures = references | ({} if start is None else {"": start})
         negatives = negative_captions(config, similarity, held_out)
         store = SampleStore(

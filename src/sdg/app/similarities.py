@@ -17,6 +17,7 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.models.encoder import Encoders
 from sdg.pipeline.checks import check_parts
+from sdg.pipeline.deterministic import one_by_one
 from sdg.pipeline.terms import run_similarity
 from sdg.similarity import RunContext, Similarity, Term
 from sdg.similarity.text import read_negative_captions
@@ -244,6 +245,8 @@ def build_similarity(
     """
     image = encoders and encoders.image
     check_parts(image, encoders and encoders.text, denoiser.resolution)
+    if config.deterministic:
+        encoders = one_by_one(encoders)
     made: dict[str, Term] = {}
     for kind, term in terms.items():
         targets = [term.targets_of(condition.get(kind)) for condition in conditions]

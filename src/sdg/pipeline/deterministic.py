@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from sdg.models.encoder import TextEncoder
+from sdg.models.encoder import Encoders, TextEncoder
 
-__all__ = ["OneByOne", "deterministic_arithmetic"]
+__all__ = ["OneByOne", "deterministic_arithmetic", "one_by_one"]
 
 
 @contextmanager
@@ -59,3 +59,10 @@ class OneByOne:
         """Moves its weights."""
         self.text_encoder.to(device)
         return self
+
+
+def one_by_one(encoders: Encoders | None) -> Encoders | None:
+    """These encoders, of which the text encoder gets one sentence at a time."""
+    if encoders is None or encoders.text is None:
+        return encoders
+    return Encoders(encoders.image, OneByOne(encoders.text))
