@@ -228,7 +228,7 @@ def announce_earlier(store: SampleStore, trajectory: bool) -> None:
     done = len(store.batches) - len(missing)
     if not done:
         return
-    first_done = 0 not in {batch[0] for batch in missing}
+    first_done = missing[:1] != store.batches[:1]
     hint = " The trajectory is drawn with the first batch." if trajectory and first_done else ""
     print(
         f"{done} of {len(store.batches)} batches are drawn already in {store.folder}; "

@@ -1,5 +1,6 @@
 """What a sampling run is asked for: a seed, and what the sample shall be like, for every sample."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import overload
@@ -33,6 +34,11 @@ class Requests(Sequence[Request]):
 
     def __init__(self, conditions: Sequence[Conditions], each: int, seed: int):
         self.conditions, self.each, self.seed = conditions, each, seed
+
+    def sample_conditions(self) -> list[dict[str, str]]:
+        """{similarity: what it shall be like} of every sample; as long as the run."""
+        repeated = (itertools.repeat(condition, self.each) for condition in self.conditions)
+        return [dict(condition) for condition in itertools.chain.from_iterable(repeated)]
 
     def __len__(self) -> int:
         return len(self.conditions) * self.each

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sdg.data.requests import Request
+from sdg.data.requests import Requests
 from sdg.errors import choice, integer
-from sdg.evaluation.attributes import Attributes
+from sdg.evaluation.attributes import Attributes, condition_factors
 from sdg.evaluation.features import FeatureDistances
 from sdg.evaluation.figures import figures, report
 from sdg.evaluation.grid import draw_grid
@@ -64,7 +64,7 @@ class Evaluation(pl.LightningModule):
     def __init__(
         self,
         options: Any,
-        requests: Sequence[Request],
+        requests: Requests,
         data,
         references: Mapping[str, Tensor],
         resolution: int,
@@ -79,22 +79,29 @@ class Evaluation(pl.LightningModule):
         integer("eval.bootstrap", options.bootstrap, 1)
         self.options, self.start, self.gamma = options, start, gamma
         self.held_out, self.reference_images = data.held_out, dict(references)
-        self.conditions = [dict(request.conditions) for request in requests]
-        self.group = condition_numbers(self.conditions)
+        self.requests = requests
         self.metric_modules = torch.nn.ModuleDict(metrics or {})  # so that they move to the device
         self.own_metrics = dict(metrics or {})
-        self.networks = Networks(options, self.held_out, self.conditions, clip_guided)
+        first = requests.conditions[0]
+        self.networks = Networks(options, self.held_out, first, len(requests), clip_guided)
         self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
         self.networks.check_resolution(resolution)
         self.attributes: Attributes | None = None
         self.references: ReferenceMetrics | None = None
         self.prompt_images: PromptImages | None = None
+        if self.networks.reads_attributes:  # says at once what the data does not know
+            condition_factors(requests.conditions, 1, self.held_out)
+        self.features = FeatureDistances(self.networks, data, options, len(requests))
+
+    def setup(self, stage: str) -> None:
+        # These tables are as long as the run, so they are made when all samples are drawn.
+        self.conditions = self.requests.sample_conditions()
+        self.group = condition_numbers(self.conditions)
         if self.networks.reads_attributes:
             self.attributes = Attributes(self.networks, self.held_out, self.conditions, self.group)
             self.references = ReferenceMetrics(
                 self.attributes.names, self.reference_images, self.conditions
             )
-        self.features = FeatureDistances(self.networks, data, options, len(self.conditions))
 
     def of_samples(
         self, store: SampleStore, unguided: Mapping[int, Path] | None = None

@@ -1,6 +1,6 @@
 """The networks that measure a run, and the reader that renders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,7 +26,8 @@ class Networks(torch.nn.Module):
     Arguments:
         options: `eval` of the config.
         held_out: the held-out images; a judge serves only where their attributes are known.
-        conditions: {kind: prompt} of each sample.
+        condition: {kind: prompt} of the first sample.
+        samples: how many the run has.
         clip_guided: whether `eval.clip` is the encoder that guides.
 
     Attributes:
@@ -41,7 +42,8 @@ class Networks(torch.nn.Module):
         self,
         options: Any,
         held_out,
-        conditions: Sequence[Mapping[str, str]],
+        condition: Mapping[str, str],
+        samples: int,
         clip_guided: bool = False,
     ):
         super().__init__()
@@ -55,11 +57,11 @@ class Networks(torch.nn.Module):
             self.judge = load_judge(options.judge)
         if choice("eval.reading", options.reading, (True, False)):
             self.reader = choose_reader(held_out)
-        if options.clip and (conditions[0].get("text") or not self.judge):
+        if options.clip and (condition.get("text") or not self.judge):
             self.clip = load_clip(options.clip)
         if options.inception:
             self.inception = Inception(options.inception)
-        if uses_imagenet(options.imagenet, len(conditions)):
+        if uses_imagenet(options.imagenet, samples):
             self.imagenet = ImageNet()
 
     def check_resolution(self, resolution: int) -> None:
