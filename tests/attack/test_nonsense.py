@@ -80,7 +80,7 @@ def test_weights_that_are_no_numbers_are_refused(attack, weights, tiny, tmp_path
 
 def test_samples_that_are_no_numbers_are_not_kept(attack, tiny, tmp_path):
     line = attack("sample.py", *tiny, "guidance.gamma=1e38", "similarity.text.weight=1e30")
-    assert "NaN or infinite" in line and "seed" in line
+    assert "the samples overflowed" in line
     assert not list(tmp_path.rglob("*.png"))
 
 

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from sdg.data.requests import Request
 from sdg.errors import UserError, choice, first_line, number
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.models.registry import check_kin
@@ -14,7 +13,6 @@ from sdg.models.registry import check_kin
 __all__ = [
     "check_devices",
     "check_parts",
-    "check_samples",
     "checked_captions",
     "checked_device",
     "checked_kind",
@@ -22,26 +20,6 @@ __all__ = [
 ]
 
 Part = TypeVar("Part")
-
-
-def check_samples(batch: Sequence[Request], images: Tensor) -> None:
-    """Refuses samples that are no numbers: as pixels they would look like black images.
-
-    Arguments:
-        batch: what was asked for.
-        images: of each, (B, 3, H, W).
-
-    Raises:
-        UserError: some are NaN or infinite.
-    """
-    finite = images.isfinite().flatten(1).all(1).tolist()
-    wrong = [request for request, whole in zip(batch, finite, strict=True) if not whole]
-    if wrong:
-        raise UserError(
-            f"{len(wrong)} of {len(batch)} samples of a batch are NaN or infinite, so it is not "
-            f"kept: sample {wrong[0].index}, of seed {wrong[0].seed}, is one. Lower guidance.gamma "
-            "and the similarities' weights, or compute in full precision."
-        )
 
 
 def check_parts(

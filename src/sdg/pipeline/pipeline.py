@@ -23,7 +23,6 @@ from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.checks import (
     check_devices,
     check_parts,
-    check_samples,
     checked_captions,
     checked_device,
     checked_kind,
@@ -272,7 +271,6 @@ class Pipeline:
                 kept.append([])
                 guide = self.guide(guidance, run_similarity, conditions.functions, batch, sampler)
                 images.append(self.draw(batch, guide, sampler, start, strength, on_step).cpu())
-                check_samples(batch, images[-1])
                 before += len(taken)
         finally:
             bar.stop()

@@ -165,6 +165,16 @@ class TrainingModule(pl.LightningModule):
         self.stop_at(self.non_finite.add(loss, place))
         super().backward(loss, *args, **options)
 
+    def optimizer_step(self, *args, **options) -> None:
+        try:
+            super().optimizer_step(*args, **options)
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            raise UserError(
+                f"step {self.global_step} is beyond what float32 holds; lower optimizer.lr."
+            ) from error
+
     def stop_at(self, place: Place | None) -> None:
         """Ends the training where a loss was no number; None is nowhere.
 
