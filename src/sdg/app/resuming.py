@@ -178,6 +178,8 @@ def steps_of(file: str | Path) -> int:
 
 
 def kind_of(folder: Path) -> str | None:
-    """What a run's folder trained."""
-    file = folder / "config.yaml"
-    return loaded(file).get("kind") if file.is_file() else None
+    """What a run's folder trained; None where it does not tell."""
+    try:
+        return loaded(folder / "config.yaml").get("kind")
+    except UserError:
+        return None
