@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from sdg.diffusion.denoiser import Denoiser
-from sdg.errors import UserError, near
+from sdg.errors import UserError, first_line, near
 from sdg.io.folder import save_folder
 from sdg.io.hub import located, push
 from sdg.io.pipeline import unlike
@@ -76,6 +78,10 @@ def main(arguments: list[str] | None = None) -> None:
             convert(parsed.path, parsed.out, settings(parsed.settings), parsed.half)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except (OSError, SafetensorError) as error:
+        sys.exit(
+            f"error: it cannot be written: {first_line(error)}. Make room, or write elsewhere."
+        )
 
 
 def settings(words: list[str]) -> dict:

@@ -1,5 +1,7 @@
 """One sentence for an error that the user can mend."""
 
+import errno
+import os
 import re
 import shlex
 from pathlib import Path
@@ -19,6 +21,8 @@ from sdg.errors import UserError, near
 
 __all__ = ["explain"]
 
+# What the system says, in whatever error a library wraps it.
+DISK_FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 RENAMED = {"similarity.text.rivals": "similarity.text.negative_captions"}  # settings of old names
 # What Hydra's parser says where a sentence met its grammar.
 GRAMMAR_SIGNS = (
@@ -67,6 +71,11 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             f"a process that reads data was stopped from outside ({killed[1]}): the whole run was, "
             "or memory ran out; then lower data.num_workers. Checkpoints are kept: resume=true "
             "goes on."
+        )
+    if any(full in str(link) for link in chain for full in DISK_FULL):
+        return (
+            "the disk or the quota is full, so what was being written is not kept. Make room; then "
+            "the same command goes on with what was finished (a training with resume=true)."
         )
     if isinstance(error, OSError) and error.filename:
         return (

@@ -1,5 +1,6 @@
 """`python train.py`: from a composed config to trained weights."""
 
+import math
 import time
 from pathlib import Path
 
@@ -89,6 +90,8 @@ def train(config: DictConfig) -> None:
                 for name, value in trainer.callback_metrics.items()
                 if name.startswith("val/")
             }
+            for name in [name for name, value in figures.items() if not math.isfinite(value)]:
+                print(f"{name} is {figures.pop(name)}, no finite number; the card leaves it out.")
             write_card(
                 weights, config.kind, module.model, command, hardware(trainer), seconds, figures
             )

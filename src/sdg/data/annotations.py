@@ -81,7 +81,7 @@ def metadata(file: Path) -> dict[Path, list[str]]:
             if file.suffix == ".jsonl"
             else list(csv.DictReader(io.StringIO(text, newline="")))
         )
-    except (csv.Error, json.JSONDecodeError) as error:
+    except (csv.Error, json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"cannot read {file}: {error}.") from error
     captions: dict[Path, list[str]] = {}
     for number, row in enumerate(rows, 1):

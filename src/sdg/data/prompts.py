@@ -91,7 +91,10 @@ def read_table(file: Path, key: str = "prompts") -> dict[str, list[str]]:
     except UnicodeDecodeError as error:
         raise UserError(f"{key}: {file} is not UTF-8 text.") from error
     if file.suffix.lower() == ".csv":
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        try:
+            rows = list(csv.DictReader(io.StringIO(text, newline="")))
+        except csv.Error as error:
+            raise UserError(f"{key}: cannot read {file}: {error}.") from error
         columns = {}
         for name in rows[0] if rows else ():
             if name is not None:

@@ -21,12 +21,13 @@ from sdg.evaluation.figures import figures, report
 from sdg.evaluation.grid import draw_grid
 from sdg.evaluation.networks import Networks
 from sdg.evaluation.prompt_images import PromptImages, unrenderable
+from sdg.evaluation.published import lpips
 from sdg.evaluation.references import ReferenceMetrics
 from sdg.evaluation.results import sample_table, write_figures, write_references
 from sdg.evaluation.sentence_cosine import SentenceCosine
 from sdg.evaluation.store import SampleStore
 from sdg.io.files import write_whole
-from sdg.metrics.perceptual import Perceptual, pairs_within
+from sdg.metrics.perceptual import pairs_within
 from sdg.metrics.sample_metric import SampleMetric
 from sdg.report.pages import run_page
 
@@ -84,7 +85,7 @@ class Evaluation(pl.LightningModule):
         self.own_metrics = dict(metrics or {})
         first = requests.conditions[0]
         self.networks = Networks(options, self.held_out, first, len(requests), clip_guided)
-        self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
+        self.lpips = lpips() if choice("eval.lpips", options.lpips, (False, True)) else None
         self.networks.check_resolution(resolution)
         self.attributes: Attributes | None = None
         self.references: ReferenceMetrics | None = None

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from sdg.errors import UserError, choice
+from sdg.evaluation.published import inception_file, inception_of
 from sdg.io.shipped import program
 from sdg.metrics.features import enough
 from sdg.metrics.imagenet import ImageNet, weights_file
@@ -60,7 +61,8 @@ class Networks(torch.nn.Module):
         if options.clip and (condition.get("text") or not self.judge):
             self.clip = load_clip(options.clip)
         if options.inception:
-            self.inception = Inception(options.inception)
+            self.inception_file = inception_file(options.inception)
+            self.inception = inception_of(self.inception_file)
         if uses_imagenet(options.imagenet, samples):
             self.imagenet = ImageNet()
 
@@ -113,9 +115,9 @@ class Networks(torch.nn.Module):
         elif self.clip and not self.clip_guided:  # guidance moves samples in its own features
             files["clip"] = self.options.clip
         if self.inception:
-            files["inception"] = self.inception.file
+            files["inception"] = str(self.inception_file)
         if self.imagenet:
-            files["imagenet"] = self.imagenet.file
+            files["imagenet"] = str(self.imagenet.file)
         return files
 
     def outputs(self, name: str, images: Tensor) -> dict[str, Tensor]:

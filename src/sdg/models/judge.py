@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import sdg.models.towers  # noqa: F401  (registers the small towers with timm)
 from sdg.models.stages import feature_hooks, stages
+from sdg.models.towers import check_timm_name
 
 __all__ = ["Judge", "Judgement"]
 
@@ -54,6 +54,9 @@ class Judge(nn.Module):
         factors: {factor: number of values}, in the data's order.
         mask_width: channels of the mask's head.
         resolution: side in pixels of the images that it was trained on.
+
+    Raises:
+        UserError: timm has no such model.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Judge(nn.Module):
             "resolution": resolution,
         }
         self.resolution = resolution
+        check_timm_name(model_name)
         # timm's own methods, which `nn.Module` lacks, are called.
         self.tower: Any = timm.create_model(model_name, num_classes=sum(factors.values()))
         self.num_features = self.tower.num_features
