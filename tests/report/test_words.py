@@ -29,9 +29,9 @@ METRICS = {
 def test_figures_are_sentences_the_most_telling_first_and_the_cost_last():
     assert [str(sentence) for sentence in sentences(METRICS)] == [
         "all named attributes shown in 0.56 of samples (95 %: 0.40 to 0.71)",
-        "each where it is named: hair colour 0.75",
+        "each attribute, where a prompt names it: hair colour 0.75",
         "prompt shown, and the picture without a visible flaw, in 0.25 of samples",
-        "median distance to the nearest picture of the renderer: 0.03 of the pixels' range",
+        "median difference to the renderer's nearest picture: 0.03 of the pixels' range",
         "Fréchet distance to real images, in the judge's features: 3.00",
         "kernel distance to real images, in the features of a network trained on ImageNet: 0.50 "
         "(± 0.012)",

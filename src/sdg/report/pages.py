@@ -86,14 +86,13 @@ def sweep_page(
     titles, lines = compared(jobs)
     page.gallery(titles, [(name, list(map(picture_of, cells))) for name, cells in lines])
     if figure is not None:
-        page.heading(
-            "Curves, with 95 % intervals over prompts; of the kernel distance one deviation"
-        )
+        page.heading("Curves")
+        page.note("What is shaded are 95 % intervals over prompts.")
         page.drawing(figure)
-    page.heading("Figures: a click on a column's title sorts")
+    page.heading("Figures")
     single = single_attributes(rows[0])
     page.table([in_words(row, single) for row in rows])
-    with page.folded("All figures, by their columns in sweep.csv: each attribute by itself too"):
+    with page.folded("All figures, by their columns in sweep.csv, with each attribute by itself"):
         page.table(rows)
     for job in reversed(jobs):  # the last is mostly the strongest
         if (job["path"] / "trajectory.png").is_file():
