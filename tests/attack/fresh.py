@@ -14,24 +14,35 @@ from pathlib import Path
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["sdg.app.cli", "sdg.app.sample", "sdg.app.train", "sdg.app.sweep", "matplotlib.pyplot"]
+    [
+        *("sdg.app.cli", "sdg.app.sample", "sdg.app.train", "sdg.app.sweep"),
+        *("sdg.training.averaging", "sdg.training.progress", "hydra.main", "rich.table"),
+        *("diffusers.pipelines.ddpm.pipeline_ddpm", "matplotlib.pyplot", "antlr4"),
+    ]
 )
 # What Python's audit hooks call the changes of a folder, beside a file that is opened to write.
 CHANGES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.truncate", "shutil.rmtree")
 
 
 def start(
-    words: Sequence[str], folder: Path, change: int = 0, signum: int = signal.SIGKILL
+    words: Sequence[str],
+    folder: Path,
+    change: int = 0,
+    signum: int = signal.SIGKILL,
+    log: Path | None = None,
 ) -> BaseProcess:
     """Starts a program: `sample.py` or `train.py` and its settings.
 
     What it prints is in FOLDER.log, and how many changes of files it made in FOLDER.changes.
+    It works in the folder above.
 
     Arguments:
         folder: that it writes to.
         change: it signals itself before this change of a file there; 0 never.
+        log: with this name instead, for one of several programs of a folder.
     """
-    process = FORKS.Process(target=program, args=([*words], folder, change, signum))
+    arguments = ([*words], folder, change, signum, log or folder)
+    process = FORKS.Process(target=program, args=arguments)
     process.start()
     return process
 
@@ -57,14 +68,15 @@ def log(folder: Path) -> str:
     return folder.with_suffix(".log").read_text()
 
 
-def program(words: list[str], folder: Path, change: int, signum: int) -> None:
+def program(words: list[str], folder: Path, change: int, signum: int, name: Path) -> None:
     """What a fork does; it ends as the program would."""
-    file = os.open(folder.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.chdir(folder.parent)
+    file = os.open(name.with_suffix(".log"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.stdout, sys.stderr = (open(number, "w", 1, closefd=False) for number in (1, 2))
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    watch(folder, change, signum)
+    watch(folder, change, signum, name)
     code = 0
     try:
         run(words)
@@ -86,9 +98,9 @@ def run(words: list[str]) -> None:
     getattr(commands, words[0].removesuffix(".py"))()
 
 
-def watch(folder: Path, change: int, signum: int) -> None:
+def watch(folder: Path, change: int, signum: int, name: Path) -> None:
     """Counts this process's changes of files in a folder, and signals it before one."""
-    counter = os.open(folder.with_suffix(".changes"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    counter = os.open(name.with_suffix(".changes"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     process, inside, done = os.getpid(), str(folder), 0
 
     def hook(event: str, values: tuple) -> None:

@@ -1,7 +1,5 @@
 """Sampling, training and sweeps killed at any moment end like undisturbed ones, byte for byte."""
 
-import csv
-import json
 import random
 import signal
 import time
@@ -12,15 +10,12 @@ from typing import NamedTuple
 import pytest
 from attack import fresh
 from attack.conftest import some
+from attack.kept import contents, difference
 from tiny_training import words
 
 MOMENTS = 34  # of each program and signal in the whole attack, which makes 204
 BY_CHANGES = 24  # of these, before a change of a file; the others at a time
 LIMIT = 180  # seconds; a run takes some two
-# What no two runs share: times, dates, and what they cost.
-TIMED = ("seconds", "peak_memory")
-OWN = ("report.html", "config.yaml", "metrics.csv", "metrics.json", "README.md")
-OWN_FOLDERS = ("rows", "checkpoints", "jobs", "unguided/rows")
 
 
 class Case(NamedTuple):
@@ -51,13 +46,13 @@ def cases() -> list[Case]:
 
 
 def sampling(folder: Path, quick: list[str]) -> list[str]:
-    settings = ("batch_size=1", "num_samples=3", "samples_per_prompt=2", f"hydra.run.dir={folder}")
+    settings = ("batch_size=1", "num_samples=3", "eval.reading=false", f"hydra.run.dir={folder}")
     return ["sample.py", *quick, "data=shapes", *settings]
 
 
 def sweep(folder: Path, quick: list[str]) -> list[str]:
-    settings = ("batch_size=2", "num_samples=2", "guidance.gamma=0,5", f"hydra.sweep.dir={folder}")
-    return ["sample.py", "-m", *quick, "data=shapes", *settings]
+    settings = ("batch_size=2", "num_samples=2", "guidance.gamma=0,5", "eval.reading=false")
+    return ["sample.py", "-m", *quick, "data=shapes", *settings, f"hydra.sweep.dir={folder}"]
 
 
 def training(folder: Path, quick: list[str]) -> list[str]:
@@ -101,34 +96,6 @@ def changes(folder: Path) -> int:
     return int(folder.with_suffix(".changes").read_text())
 
 
-def contents(folder: Path) -> dict[str, object]:
-    """The files of a folder that must not depend on interruptions: {name: what it holds}.
-
-    Of those which tell times or their folder's name, that they are there.
-    """
-    held: dict[str, object] = {}
-    for file in sorted(folder.rglob("*")):
-        name = str(file.relative_to(folder))
-        if not file.is_file():
-            continue
-        if file.name == "metrics.json":
-            held[name] = untimed(json.loads(file.read_text()))
-        elif file.name == "sweep.csv":
-            with open(file, newline="") as rows:
-                held[name] = [untimed(row) for row in csv.DictReader(rows)]
-        elif file.name in OWN or any(part in name for part in OWN_FOLDERS):
-            held[name] = None
-        else:
-            held[name] = file.read_bytes().replace(str(folder).encode(), b"FOLDER")
-    return held
-
-
-def untimed(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: untimed(inner) for key, inner in value.items() if not key.startswith(TIMED)}
-    return value
-
-
 def signalled(case: Case, command: list[str], folder: Path, whole: Undisturbed) -> int | None:
     """Starts a program, signals it at its moment, and returns its exit code."""
     if case.by_changes:
@@ -145,13 +112,6 @@ def go_on(case: Case, command: list[str], folder: Path) -> int | None:
     last = folder / "checkpoints" / "last.ckpt"
     more = ["resume=true"] if case.program == "training" and last.exists() else []
     return fresh.ended(fresh.start([*command, *more], folder), LIMIT)
-
-
-def difference(ours: dict[str, object], theirs: dict[str, object]) -> str:
-    """The files of which one has another content, or which only one has."""
-    names = sorted(ours.keys() | theirs.keys())
-    none = object()
-    return ", ".join(name for name in names if ours.get(name, none) != theirs.get(name, none))
 
 
 @pytest.mark.parametrize("case", some(cases(), 18), ids=str)
