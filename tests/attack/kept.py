@@ -6,7 +6,7 @@ from pathlib import Path
 
 # What no two runs share: times, dates, and what they cost.
 TIMED = ("seconds", "peak_memory")
-OWN = ("report.html", "config.yaml", "metrics.csv", "metrics.json", "README.md")
+OWN = ("command.txt", "config.yaml", "metrics.csv", "multirun.yaml", "report.html", "README.md")
 OWN_FOLDERS = ("rows", "checkpoints", "jobs", "unguided/rows")
 
 
