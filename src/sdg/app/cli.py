@@ -28,6 +28,7 @@ from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
 from sdg.app.options import register_options
+from sdg.app.stopping import stoppable_job
 from sdg.app.threads import limit_threads
 from sdg.io.shipped import CONF
 
@@ -59,7 +60,8 @@ def entry_point(config_name: str) -> Callable:
                     start(config_name, config, main)
                 return None
             try:
-                start(config_name, config, main)
+                with stoppable_job():
+                    start(config_name, config, main)
             except Exception as error:
                 message = explain(error, CONF, config_name)
                 if message is None:

@@ -157,7 +157,7 @@ def explain_grammar(word: str) -> str:
     if "=" not in word:
         return (
             f"'{word}' is no setting: write key=value, and quotes around a sentence, "
-            'prompt="a red heart".'
+            'prompt="a sentence".'
         )
     return (
         f"{word} cannot be read: Hydra takes , ( ) = ! and quotes, and letters beyond a to z, in "
@@ -173,7 +173,7 @@ def quoted_twice(word: str) -> str:
     """
     key, _, value = word.partition("=")
     if value.startswith(("[", "{")) or ("'" in value and '"' in value) or "\\" in value:
-        return "prompt=\"'a red heart, striped'\""
+        return "prompt=\"'a sentence, with a comma'\""
     if any(sign in value for sign in "'!$`"):  # what a shell reads within its double quotes
         return (
             shlex.quote(f'{key}="{value}"') if '"' not in value else shlex.quote(f"{key}='{value}'")

@@ -102,7 +102,7 @@ def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
 
 def no_further_job() -> str:
     """What a sweep adds to the line of its job that a signal has ended."""
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN and not STOP.job
     return " Of the sweep no further job is started." if sweep else ""
 
 

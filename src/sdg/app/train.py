@@ -49,7 +49,7 @@ def train(config: DictConfig) -> None:
     The run's folder ends with checkpoints and the exported weights.
     """
     began_at = time.time()
-    with run(config, lambda folder: kept(folder, began_at)) as folder:
+    with run(config, lambda folder: kept(config, folder, began_at)) as folder:
         if integer("trainer.max_steps", config.trainer.max_steps, -1) == 0:
             raise UserError("trainer.max_steps=0 trains nothing; -1 trains for trainer.max_epochs.")
         settings = plain(config)
@@ -100,16 +100,20 @@ def train(config: DictConfig) -> None:
                 print(f"sample it: {sampling_command(config, weights)}")
 
 
-def kept(folder: Path, since: float) -> str:
+def kept(config: DictConfig, folder: Path, since: float) -> str:
     """What a stopped training leaves, and how it goes on.
 
     Arguments:
+        config: it may put the checkpoints elsewhere.
+        folder: of the run.
         since: when it began, in seconds; an older checkpoint is not its own.
     """
-    last = folder / "checkpoints" / "last.ckpt"
+    usual = folder / "checkpoints"
+    last = Path((config.callbacks.get("checkpoint") or {}).get("dirpath") or usual) / "last.ckpt"
     if not last.is_file() or last.stat().st_mtime < since:
         return "it had kept no step yet; the same command begins again."
-    command = command_of(HydraConfig.get(), "resume=true")
+    goes_on = "resume=true" if last.parent == usual else f"ckpt_path={last}"
+    command = command_of(HydraConfig.get(), goes_on)
     return f"step {steps_of(last)} is kept in {last}. To go on: {command}"
 
 

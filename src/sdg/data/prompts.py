@@ -48,14 +48,14 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
         if not text.strip():
             raise UserError(
                 f"{condition!r} has an empty part; write what the image shall show, such as "
-                'prompt="a red heart | a white background".'
+                'prompt="one sentence | another".'
             )
         try:
             parts.append((text.strip(), number("the weight", float(weight))))
         except (ValueError, UserError):
             raise UserError(
                 f"the weight '{weight}' in {condition!r} is not a number; write it behind the "
-                'colon, as in "a red heart | a ring:-0.5", or a space behind a colon of the '
+                'colon, as in "one sentence | another:-0.5", or a space behind a colon of the '
                 "sentence's own."
             ) from None
     return tuple(parts)
