@@ -51,7 +51,7 @@ def sample(config: DictConfig) -> None:
 
     The run's folder ends with images, a grid, a table, the figures and a page.
     """
-    if "levels" in config.eval:
+    if config.eval.get("measures") == "encoder":
         evaluate_encoder(config)
         return
     with run(config, kept) as folder:
