@@ -54,6 +54,13 @@ NULLABLE = (
     *("trainer.limit_test_batches", "trainer.limit_predict_batches"),
     *("callbacks.checkpoint.save_on_train_epoch_end", "denoiser.variance"),
 )
+# Values that their type refuses elsewhere, and that are right here.
+RIGHT = {
+    "trainer.devices=[1,2]": "two devices by their numbers",
+    "denoiser.max_weight=1.5": "a weight, written as an integer by default",
+    "encoder.freeze=[]": "no stage is frozen",
+    "reads=[]": "a training of one's own that reads none of these",
+}
 TAGS = ("_partial_", "_convert_")
 
 # Values that no setting of this type takes.
@@ -173,7 +180,7 @@ def cases(program: str) -> list[Case]:
 def with_values(program: str, chosen: tuple[str, ...], key: str, kind: str) -> Iterator[Case]:
     """One setting of this type with every value."""
     for value in WRONG.get(kind, ()):
-        wrong = value != "null" or key.lstrip("+") not in NULLABLE
-        yield Case(program, chosen, key, value, wrong)
+        nothing = value == "null" and key.lstrip("+") in NULLABLE
+        yield Case(program, chosen, key, value, not nothing and f"{key}={value}" not in RIGHT)
     for value in DOUBTFUL[kind]:
         yield Case(program, chosen, key, value, False)

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from PIL import Image
 from attack.conftest import some
 from attack.forked import Ended, forked
 from attack.settings import Case, cases, composed, settings
+from PIL import Image
 from tiny_training import TINY
 
 SECONDS = 2.0  # of a CPU, in which wrong input is answered

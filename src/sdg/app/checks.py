@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from sdg.app.kinds import Kind, shown
 from sdg.app.plain import plain
 from sdg.app.rules import check_rules
-from sdg.app.schema import BY_CLASS, PROGRAMS, SETTINGS
+from sdg.app.schema import BY_CLASS, NAMED, PROGRAMS, SETTINGS
 from sdg.errors import UserError, near
 
 __all__ = ["check_settings", "kind_of", "notes"]
@@ -55,8 +55,10 @@ def kind_of(program: str, key: str, target: str = "") -> Kind | None:
         key: dotted.
         target: the class whose option it is.
     """
-    narrower = BY_CLASS.get(target, {}).get(key.rpartition(".")[2])
-    return narrower or PROGRAMS[program].get(key) or SETTINGS.get(key)
+    section, _, option = key.rpartition(".")
+    if section in NAMED:
+        return NAMED[section]
+    return BY_CLASS.get(target, {}).get(option) or PROGRAMS[program].get(key) or SETTINGS.get(key)
 
 
 def check_value(key: str, kind: Kind, value: Any) -> None:

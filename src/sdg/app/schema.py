@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from sdg.app.kinds import NULL, Called, Choice, Flag, Integer, Kind, ListOf, Number, Section, Text
 
-__all__ = ["BY_CLASS", "OPEN", "PROGRAMS", "SETTINGS"]
+__all__ = ["BY_CLASS", "NAMED", "OPEN", "PROGRAMS", "SETTINGS"]
 
 PATH = Text("a file, a folder, or owner/name on the hub")
 FILE = Text("a file")
@@ -294,6 +294,13 @@ SETTINGS: Mapping[str, Kind] = {
     "trainer.enable_progress_bar": Flag | NULL,
     "trainer.inference_mode": Flag,
     "trainer.default_root_dir": FOLDER | NULL,
+}
+
+# Sections whose settings have names of the user's own.
+NAMED: Mapping[str, Kind] = {
+    "similarity": Section(),
+    "callbacks": Section() | NULL,
+    "eval.metrics": Section(),
 }
 
 # Narrower ones, by the class whose option it is.

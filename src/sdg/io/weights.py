@@ -68,7 +68,7 @@ def header(file: str | Path) -> dict | None:
             content = json.loads(metadata_of(file).get(KEY, "null"))
     except OSError as error:
         raise UserError(f"cannot read the weights {file}: {error.strerror or error}.") from error
-    except (safetensors.SafetensorError, ValueError) as error:
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise UserError(
             f"the weights {file} are damaged or no safetensors "
             f"{'folder' if Path(file).is_dir() else 'file'} ({error}); fetch or train them again."
