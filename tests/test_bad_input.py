@@ -106,7 +106,7 @@ from sdg.models.judge import Judge
         (["similarity=[class]", "similarity.class.form=cosin"], "did you mean 'cosine'"),
         (
             ["guidance.interval=[0.2,1.5]"],
-            "guidance.interval must be a list [...] of 2 rising entries, each a number from 0 to 1, not [0.2, 1.5]",
+            "2 rising entries, each a number from 0 to 1, not [0.2, 1.5]",
         ),
         (
             ["guidance.interval=[0.9,0.2]"],

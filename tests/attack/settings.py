@@ -78,7 +78,7 @@ DOUBTFUL = {
     "number": ("-1", "0", "1e30"),
     "list": ("null",),
     "section": ("null", "{}"),
-    "text": ("banana", "7.5", "true", "null", "[]", "{a:1}", "''", "nan", "/nowhere"),
+    "text": ("banana", "7.5", "true", "null", "[]", "{a:1}", "''", "nan", "/dev/null/nowhere"),
     "nothing": ("banana", "-7", "true", "[]", "{a:1}", "''", "nan", "1.5"),
 }
 

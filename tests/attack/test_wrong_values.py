@@ -12,7 +12,7 @@ from attack.settings import Case, cases, composed, settings
 from PIL import Image
 from tiny_training import TINY
 
-SECONDS = 2.0  # of a CPU, in which wrong input is answered
+SECONDS = 2.0  # of a CPU, in which a value of the wrong type is answered
 LIMIT = 120.0  # after which a command counts as hanging
 FRACTIONS = (("data=folder",), ("data=emoji",))  # whose data.held_out is a share
 TAKEN = 40  # cases of each part without ATTACK=whole
@@ -54,7 +54,7 @@ def judged(case: Case, ended: Ended, folder: Path) -> str:
         return "more than one line"
     if case.wrong and case.key.rpartition(".")[2] not in lines[0]:
         return "another setting is named"
-    return "clear line" if ended.seconds < SECONDS else "slow"
+    return "slow" if case.wrong and ended.seconds > SECONDS else "clear line"
 
 
 def figures(folder: Path) -> Iterator[float]:
