@@ -251,7 +251,7 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
             ["trainer.max_steps=0"],
             "trainer.max_steps must be -1, or an integer of at least 1, not 0",
         ),
-        (["resume=perhaps"], "resume must be one of true, false, not 'perhaps'"),
+        (["resume=perhaps"], "resume must be true or false, not 'perhaps'"),
         (["experiment=emoji46"], "there is no such experiment, did you mean 'emoji64'?"),
         (["data=folder", "data.rot=/nowhere"], "did you mean 'data.root'?"),
         (

@@ -106,7 +106,7 @@ class Choice(Kind):
 
     @property
     def words(self) -> str:  # type: ignore[override]
-        listed = ", ".join(map(shown, self.options))
+        listed = ", ".join(dict.fromkeys(map(shown, self.options)))
         return listed if len(self.options) == 1 else f"one of {listed}"
 
     def takes(self, value: Any) -> bool:
@@ -218,7 +218,7 @@ class Called(Kind):
 
 
 NULL = Choice((None,))
-Flag = Choice((True, False))
+Flag = Called("true or false", Choice((True, False)))
 
 
 def shown(value: Any) -> str:

@@ -22,6 +22,7 @@ CONDITION = Called("a text that is not empty, a list of such, or null", WORD | L
 STAGES = ListOf(Text("the name of a stage")) | NULL
 STEPS = Choice((-1,)) | COUNT  # -1: no limit
 BATCHES = Integer(1) | Number(0, 1, above=True) | NULL  # so many, or a share of them
+DEVICES = STEPS | Choice(("auto",)) | ListOf(Integer(0)) | Text(pattern=r"\d+(,\d+)*")
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
 PRECISIONS = (
     *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
@@ -261,10 +262,7 @@ SETTINGS: Mapping[str, Kind] = {
     "logger.version": Text(empty=True) | Integer(0) | NULL,
     "logger.project": Text(),
     "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),
-    "trainer.devices": STEPS
-    | Choice(("auto",))
-    | ListOf(Integer(0))
-    | Text("their numbers, such as '0,1'", pattern=r"\d+(,\d+)*"),
+    "trainer.devices": Called("how many, auto, -1 for all, or a list of their numbers", DEVICES),
     "trainer.num_nodes": COUNT,
     "trainer.strategy": Text() | Section(),
     "trainer.precision": Choice(PRECISIONS),

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sized
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
@@ -155,7 +156,8 @@ def as_data(data, **loading) -> ImageData:
         UserError: it is none of these, or a DataModule does not take an option.
     """
     if isinstance(data, Dataset):
-        return DatasetData(data, **loading)
+        indexed: Any = data  # `DatasetData` refuses one without a length
+        return DatasetData(indexed, **loading)
     loading.pop("batch_size", None)  # conf/training sets it for every data set
     if isinstance(data, pl.LightningDataModule):
         for name in loading:
