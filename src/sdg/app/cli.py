@@ -18,7 +18,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sdg.app.added_keys import check_added_keys
 from sdg.app.checks import check_settings, notes
 from sdg.app.empty_run import remove_empty_run
 from sdg.app.explaining import explain
@@ -130,7 +129,6 @@ def flags_first(words: list[str]) -> list[str]:
 def start(config_name: str, config: DictConfig, main: Callable[[DictConfig], None]) -> None:
     """Refuses what can be seen to be wrong at once, then says what begins and does it."""
     try:
-        check_added_keys(config_name)
         check_effect(config_name, config)
         check_settings(config_name, config)
     except Exception:

@@ -4,6 +4,8 @@ import errno
 import os
 import re
 import shlex
+import sys
+import traceback
 from pathlib import Path
 
 from hydra.errors import (
@@ -14,9 +16,9 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-from sdg.app.added_keys import UnknownKey
 from sdg.app.choices import group_files
 from sdg.app.config_keys import config_keys, options_in
+from sdg.app.no_effect import UnknownKey
 from sdg.errors import UserError, near
 
 __all__ = ["explain"]
@@ -53,6 +55,9 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
                     f"{group}={word}: there is no such {group}{near(word, options) or '.'} "
                     f"There are: {', '.join(options)}."
                 )
+    if composing(error) and (choice := wrong_choice(conf)):
+        group = choice.partition("=")[0]
+        return f"{choice}: what is chosen of {group} must be a name, as in {group}=NAME."
     for link in chain:
         if isinstance(link, InstantiationException) and link.__cause__ is not None:
             key = re.search(r"full_key: (\S+)", str(link))
@@ -93,6 +98,22 @@ def chain_of(error: BaseException) -> list[BaseException]:
         chain.append(link)
         link = link.__cause__ or link.__context__
     return chain
+
+
+def composing(error: BaseException) -> bool:
+    """Whether Hydra stumbled while it put the config together."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).parent.name == "_internal"
+
+
+def wrong_choice(conf: Path) -> str | None:
+    """The word of the command line that chooses something other than files of a group."""
+    for word in sys.argv[1:]:
+        group, _, value = word.lstrip("+").partition("=")
+        names = value.strip("[]").split(",")
+        if (conf / group).is_dir() and not all(re.match("(?!null$)[a-z]", each) for each in names):
+            return word
+    return None
 
 
 def explain_override(text: str, conf: Path, config_name: str) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from sdg.data.requests import Requests
-from sdg.errors import choice, integer
+from sdg.errors import UserError, choice, integer
 from sdg.evaluation.attributes import Attributes, condition_factors
 from sdg.evaluation.features import FeatureDistances
 from sdg.evaluation.figures import figures, report
@@ -214,7 +214,7 @@ class Evaluation(pl.LightningModule):
             computed |= self.prompt_images.compute()
         if self.own_metrics:
             own = self.own_metrics.items()
-            computed["metrics"] = {name: float(metric.compute()) for name, metric in own}
+            computed["metrics"] = {name: figure_of(name, metric.compute()) for name, metric in own}
         if self.networks.clip and self.networks.clip_guided:
             computed["clip_guided"] = True
         write_whole(self.store.rank_results(self.trainer.global_rank), json.dumps(self.rows))
@@ -251,6 +251,22 @@ class Evaluation(pl.LightningModule):
         print(f"picture: {folder / 'grid.png'}")
         print(f"page: {run_page(folder, self.unguided)}")
         return metrics
+
+
+def figure_of(name: str, value: Any) -> float:
+    """The figure of a metric of one's own.
+
+    Raises:
+        UserError: it is no single number.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        given = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else value
+        raise UserError(
+            f"eval.metrics.{name}: its compute() must give one number, not "
+            f"{' '.join(str(given).split())[:60]}."
+        ) from error
 
 
 def condition_numbers(conditions: Sequence[Mapping[str, str]]) -> Tensor:

@@ -1,11 +1,11 @@
 """A run's table of samples, and what a page says of each."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from sdg.data.prompts import parse_weighted_prompt
+from sdg.io.csv_table import read_table
 
 __all__ = [
     "attributes",
@@ -27,8 +27,7 @@ CONDITIONS = ("prompt", "class", *REFERENCES)
 
 def samples(run: Path) -> list[dict]:
     """The rows of a run's `samples.csv`."""
-    with open(run / "samples.csv", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_table(run / "samples.csv")
 
 
 def attributes(metrics: Mapping) -> list[str]:

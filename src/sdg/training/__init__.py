@@ -7,6 +7,7 @@ from sdg.training.classifier_noisy import ClassifierTraining
 from sdg.training.clip import CLIPTraining
 from sdg.training.denoiser import DenoiserTraining
 from sdg.training.judge import JudgeTraining
+from sdg.training.module import TrainingModule
 from sdg.training.noise_aware import NoiseAwareFinetuning
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "DenoiserTraining",
     "JudgeTraining",
     "NoiseAwareFinetuning",
+    "TrainingModule",
 ]
 
 
