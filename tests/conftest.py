@@ -11,6 +11,8 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 
 from sdg.data.captions import FACTORS, WORDS
+from sdg.io.files import sha256_of
+from sdg.io.published import ALEXNET, Published
 from sdg.io.weights import save
 from sdg.models.build import build_denoiser
 from sdg.models.classifier import NoisyClassifier
@@ -87,6 +89,21 @@ def inception(tmp_path_factory):
     file = tmp_path_factory.mktemp("inception") / "inception.pth"
     torch.save(made.state_dict(), file)
     return file, made
+
+
+@pytest.fixture
+def alexnet(tmp_path, monkeypatch) -> Path:
+    """The file of untrained weights of AlexNet in a hub cache, published for the time of a test."""
+    import torchvision
+
+    file = tmp_path / "hub" / "checkpoints" / ALEXNET.name
+    file.parent.mkdir(parents=True)
+    torch.manual_seed(0)
+    torch.save(torchvision.models.alexnet(weights=None).state_dict(), file)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    own = Published(ALEXNET.address, sha256_of(file))
+    monkeypatch.setattr("sdg.evaluation.published.ALEXNET", own)
+    return file
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ ALLOWED = {
     "models": {"diffusion", "io"},
     "guidance": {"diffusion"},
     "similarity": {"data", "diffusion", "io", "models"},
-    "data": set(),
+    "data": {"io"},
     "metrics": {"data", "io"},
     "report": {"data", "io"},
     "training": {"data", "diffusion", "io", "metrics", "models", "report"},

@@ -12,7 +12,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from sdg import Pipeline
+from sdg.diffusion.guide import GuidanceOutput, Prediction
+from sdg.diffusion.sampler import Step
 from sdg.diffusion.samplers import DDPM
+from sdg.models.stages import Encoded
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -200,3 +203,11 @@ def test_the_readme_is_short():
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_no_page_has_a_gap_left_to_fill(page):
     assert not re.findall(r"@[A-Z]{3,}@|TODO|FIXME|XXX", page.read_text())
+
+
+@pytest.mark.parametrize("part", [Prediction, GuidanceOutput, Step, Encoded])
+def test_the_fields_of_what_parts_hand_on_are_listed(part):
+    page = (ROOT / "docs" / "extending.md").read_text()
+    table = page.partition(f"\n`{part.__name__}`, of ")[2].partition("|---|---|\n")[2]
+    rows = table.partition("\n\n")[0].splitlines()
+    assert tuple(row.split("`")[1] for row in rows) == part._fields

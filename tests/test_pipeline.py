@@ -24,7 +24,8 @@ from sdg.models.clip import CLIP
 from sdg.models.encoder import ImageEncoder
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.registry import load_classifier, load_clip, load_clip_noisy, load_denoiser
-from sdg.pipeline.conditions import Conditions
+from sdg.pipeline.conditions import CallConditions
+from sdg.pipeline.terms import build_terms
 from sdg.similarity import Class, Term, Text
 
 RED = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 32, 32).contiguous()
@@ -236,12 +237,13 @@ def test_a_calibrated_encoder_weighs_a_sentence_beside_others(pipe):
         Pipeline(pipe.denoiser, encoder, pipe.clip)("a ring", progress=False)
     captions = ["a ring", "a red heart"]
     beside = Pipeline(pipe.denoiser, encoder, pipe.clip, negative_captions=captions)
-    (term,) = beside.similarity(asked("a ring"), {}, 0, False).terms.values()
+    given = (beside.encoder, beside.clip, beside.negative_captions)
+    (term,) = build_terms(asked("a ring"), {}, *given).values()
     assert term.weight == 1 and len(term.negatives) == 2
 
 
 def asked(prompt):
-    return Conditions.from_arguments(prompt, {}, ())
+    return CallConditions.from_arguments(prompt, {}, ())
 
 
 def test_parts_sample_in_eval_mode(pipe):

@@ -73,12 +73,24 @@ def test_a_folder_of_broken_images_alone_is_named(refusal, tmp_path):
         (
             "sample.py",
             ["encoder=classifier_noisy", "encoder.name=RN50"],
-            "encoder.name has no effect",
+            "'encoder.name' is a setting of",
         ),
-        ("train.py", ["encoder=clip", "encoder.clip=x"], "a CLIP is trained, not read"),
-        ("train.py", ["encoder=clip", "schedule=linear"], "schedule has no effect here"),
+        (
+            "train.py",
+            ["encoder=clip", "encoder.clip=x"],
+            "encoder.clip has no effect on training kind=clip: it reads encoder.name",
+        ),
+        (
+            "train.py",
+            ["encoder=clip", "schedule=linear"],
+            "schedule has no effect on training kind=clip: it reads no schedule",
+        ),
         ("train.py", ["encoder=clip_noisy", "encoder.weights=x"], "init=PATH starts from weights"),
-        ("train.py", ["encoder=judge", "denoiser.patch=1"], "this command trains no denoiser"),
+        (
+            "train.py",
+            ["encoder=judge", "denoiser.patch=1"],
+            "denoiser.patch has no effect on training kind=judge: it reads no denoiser",
+        ),
         ("train.py", ["encoder=classifier_noisy", "denoiser=trained"], "denoiser has no effect"),
     ],
 )

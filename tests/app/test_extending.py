@@ -208,6 +208,47 @@ def test_a_metric(sampled, folder, capsys):
     assert "contrast: " in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("value", ["images.mean((1, 2, 3))", "'bright'", "None"])
+def test_a_metric_that_gives_no_number_is_named(folder, refusal, tiny, value):
+    (command,) = commands("A metric")
+    code = (folder / "contrast.py").read_text().splitlines()
+    last = next(i for i, line in enumerate(code) if "def compute" in line)
+    own = value.replace("images.mean((1, 2, 3))", "self.total.new_zeros(3)")
+    (folder / "contrast.py").write_text("\n".join([*code[: last + 1], f"        return {own}"]))
+    message = refusal("sample.py", *shlex.split(command)[2:], *tiny)
+    assert "eval.metrics.contrast: its compute() must give one number, not" in message
+
+
+def test_a_data_set_without_a_length_is_named(folder, refusal, tiny):
+    (folder / "stream.py").write_text(
+        "from torch.utils.data import IterableDataset\n\n\n"
+        "class Stream(IterableDataset):\n"
+        "    def __iter__(self):\n"
+        "        return iter(())\n"
+    )
+    (folder / "own/data/stream.yaml").write_text("_target_: stream.Stream\n")
+    kept = [word for word in tiny if not word.startswith("data.")]
+    message = refusal("sample.py", "--config-dir", "own", "data=stream", *kept)
+    assert "Stream has no __len__, the number of its images" in message
+
+
+def test_a_training(folder, run, refusal, capsys):
+    (command,) = commands("A training")
+    words = [*shlex.split(command)[2:], "trainer.max_steps=4", "data.size=64", "data.held_out=32"]
+    words += ["trainer.val_check_interval=4", "data.batch_size=16", "data.cache=null"]
+    run("train.py", *words, f"hydra.run.dir={folder}/run")
+    assert "weights: " in capsys.readouterr().out
+    config = json.loads((folder / "run/brightness/config.json").read_text())
+    assert config["sdg"]["kind"] == "brightness" and config["sdg"]["config"] == {"width": 16}
+    assert "| val/error |" in (folder / "run/brightness/README.md").read_text()
+    resumed = [*words, "trainer.max_steps=6", f"ckpt_path={folder}/run/checkpoints/last.ckpt"]
+    run("train.py", *resumed, f"hydra.run.dir={folder}/longer")
+    message = refusal("train.py", *words, "schedule=linear")
+    assert "schedule has no effect on training kind=brightness: it reads no schedule" in message
+    message = refusal("train.py", *words, "+module.depth=3")
+    assert "'module.depth' is no setting of" in message
+
+
 def test_edited_code_is_another_run(sampled, folder, refusal, tiny):
     command = commands("A similarity")[0]
     sampled(command)

@@ -51,6 +51,8 @@ def test_other_values_give_another_name(name, other):
     [
         ("guidance.gamma=10", "guidance.gamma=10.0"),
         ("guidance.gamma=5,10", "guidance.gamma=5.0,1e1"),
+        ("guidance.gamma=5,1000", "guidance.gamma=5,1_000.0"),
+        ("sampler.steps=1000,500", "sampler.steps=1_000,500"),
         ("guidance.gamma=0.001,1", "guidance.gamma=1e-3,1."),
         ("guidance.interval=[0,0.5],[0,1]", "guidance.interval=[0.0,0.50],[0,1.0]"),
         ("+own={a: 1, b: .5}", "+own={a: 1.0, b: 5e-1}"),

@@ -12,6 +12,7 @@ from tiny_training import words
 
 from sdg.app import stopping
 from sdg.app.stopping import STOP, Stop, Stopped
+from sdg.errors import UserError
 from sdg.evaluation.guided_sampling import GuidedSampling
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}
@@ -85,6 +86,14 @@ def test_a_training_stopped_before_its_first_step_leaves_nothing(run, capsys, tm
     code, line = stopped(run, capsys, *arguments)
     assert code == 143 and "it had kept no step yet; the same command begins again" in line
     assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_a_training_whose_checkpoints_lie_elsewhere_names_them(run, capsys, tmp_path):
+    place = f"callbacks.checkpoint.dirpath={tmp_path}/elsewhere"
+    attack = killing.words("on_before_zero_grad", signal.SIGTERM)
+    code, line = stopped(run, capsys, *words(tmp_path / "run", **STEPS), place, *attack)
+    assert code == 143 and f"step 1 is kept in {tmp_path}/elsewhere/last.ckpt. To go on:" in line
+    assert line.endswith(f"ckpt_path={tmp_path}/elsewhere/last.ckpt")
 
 
 def test_a_training_saves_where_nobody_reads_what_it_prints(run, tmp_path):
@@ -178,6 +187,16 @@ def test_a_sweep_starts_no_further_job(run, capsys, tiny, tmp_path, monkeypatch)
     code, line = stopped(run, capsys, "sample.py", *sweep)
     assert code == 143 and "samples finished: 4, in" in line and "no further job" in line
     assert len(list((tmp_path / "sweep").glob("text*"))) == 1
+
+
+def test_a_job_in_a_process_without_handlers_hears_a_signal_and_names_it():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(UserError, match="stopped by SIGTERM: nothing had begun"):
+        with stopping.stoppable_job():
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+    with stopping.stoppable(), pytest.raises(Stopped), stopping.stoppable_job():
+        os.kill(os.getpid(), signal.SIGTERM)  # the sweep's own process: it ends whole
 
 
 def test_a_program_of_several_signals_within_a_second_hears_one():

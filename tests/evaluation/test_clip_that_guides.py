@@ -14,5 +14,5 @@ def test_a_clip_that_guides_compares_no_images(run, tiny, tmp_path, capsys, enco
     assert metrics.get("clip_guided", False) is guided
     assert ("diversity_clip" in metrics) is not guided
     lines = capsys.readouterr().out
-    assert ("by the CLIP that guided, so no judge" in lines) is guided
+    assert ("by the CLIP that guided, which favours them" in lines) is guided
     assert ("by a CLIP that did not guide" in lines) is not guided

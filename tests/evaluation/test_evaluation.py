@@ -11,14 +11,13 @@ import tarfile
 import numpy as np
 import pytest
 import torch
-import torchvision
 from PIL import Image
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from sdg.data.captions import FACTORS, all_named
 from sdg.data.shapes import Shapes
 from sdg.evaluation import measuring as evaluation
-from sdg.metrics import features, perceptual
+from sdg.metrics import features
 from sdg.metrics.features import Frechet
 from sdg.metrics.readers import choose_reader
 from sdg.models.registry import load_judge
@@ -112,15 +111,8 @@ def test_a_wish_that_names_nothing_is_neither_right_nor_wrong(run, tiny, tmp_pat
 
 @pytest.mark.slow
 def test_inception_and_lpips_measure_a_run_when_their_weights_are_there(
-    run, tiny, inception, tmp_path, monkeypatch
+    run, tiny, inception, alexnet, tmp_path, monkeypatch
 ):
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    torch.manual_seed(0)
-    torch.save(
-        torchvision.models.alexnet(weights=None).state_dict(),
-        tmp_path / "hub" / "checkpoints" / perceptual.FILE,
-    )
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr(features, "FEW", 2)  # Inception reads two images a second
     run(
         "sample.py",

@@ -23,7 +23,7 @@ from sdg.diffusion.samplers import DDPM
 from sdg.errors import UserError
 from sdg.io.digest import content
 from sdg.io.folder import save_folder
-from sdg.io.hub import is_hub_name, push
+from sdg.io.hub import is_hub_name
 from sdg.models.registry import from_pretrained, load_clip, load_clip_noisy, load_denoiser
 
 NAME = "somebody/part"
@@ -214,7 +214,7 @@ def test_a_whole_pipeline_is_pushed_and_fetched(hub, weights, tmp_path):
         sampler=DDPM(3),
         negative_captions=["a ring", "a star"],
     )
-    push(whole.save_pretrained(tmp_path / "whole"), NAME)
+    pushed(whole.save_pretrained(tmp_path / "whole"))
     for path in (NAME, f"{NAME}@main"):
         again = Pipeline.from_pretrained(path)
         assert again.negative_captions == ["a ring", "a star"]
@@ -308,7 +308,7 @@ def test_samples_follow_what_the_name_holds(hub, weights, tmp_path):
     "words, message",
     [
         (("push", "FOLDER", NAME), "could not be pushed to somebody/part"),
-        (("push", "NONE", NAME), "is no folder of a trained part"),
+        (("push", "NONE", NAME), "is no folder of a trained part or of a pipeline"),
         (("inspect", "nobody/nothing"), "no such model could be fetched from the hub"),
     ],
 )

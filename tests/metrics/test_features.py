@@ -11,10 +11,11 @@ from ranks import collection, of_rank
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from sdg.errors import UserError
+from sdg.evaluation.published import inception_file, inception_of
+from sdg.evaluation.real_features import real_features
+from sdg.io.pretrained import tensors_of
 from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, SamePrompts
-from sdg.metrics.inception import Inception
-from sdg.metrics.perceptual import FILE, Perceptual, pairs_within
-from sdg.metrics.reference import real_features
+from sdg.metrics.perceptual import Perceptual, pairs_within
 from sdg.metrics.retrieval import Retrieval, chance_within
 
 
@@ -262,26 +263,21 @@ def test_real_images_are_read_once_until_data_network_or_number_change(tmp_path)
 
 
 @pytest.mark.slow
-def test_lpips_of_pairs_is_torchmetrics(monkeypatch, tmp_path):
-    import torchvision
+def test_lpips_of_pairs_is_torchmetrics(alexnet):
     from torchmetrics.functional.image import learned_perceptual_image_patch_similarity
 
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    torch.manual_seed(0)
-    torch.save(torchvision.models.alexnet().state_dict(), tmp_path / "hub" / "checkpoints" / FILE)
     one, other = (
         torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(seed)) * 2 - 1
         for seed in (0, 1)
     )
-    metric = Perceptual()
+    metric = Perceptual(tensors_of(alexnet))
     assert metric.compute() is None
     metric.update(one[:4], other[:4])
     metric.update(one[4:], other[4:])
     assert metric.compute() == pytest.approx(
         float(learned_perceptual_image_patch_similarity(one, other, net_type="alex")), rel=1e-5
     )
-    same = Perceptual()
+    same = Perceptual(tensors_of(alexnet))
     same.update(one, one)
     assert same.compute() == pytest.approx(0, abs=1e-7)
 
@@ -295,7 +291,7 @@ def test_pairs_are_those_of_one_wish():
 def test_inception_of_a_file_gives_its_2048_features(inception):
     file, made = inception
     x = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    found = Inception(str(file))(x)
+    found = inception_of(file)(x)
     torch.testing.assert_close(found, made.eval()(((x + 1) * 127.5).round().to(torch.uint8))[0])
     assert found.shape == (3, 2048)
 
@@ -303,9 +299,12 @@ def test_inception_of_a_file_gives_its_2048_features(inception):
 def test_inception_without_its_file_says_where_to_get_it(tmp_path):
     with pytest.raises(
         UserError,
-        match=r"eval\.inception: there is no file .*pt_inception-2015-12-05-6726825d\.pth",
+        match=r"eval\.inception: there is no file .*weights-inception-2015-12-05-6726825d\.pth",
     ):
-        Inception(str(tmp_path / "nowhere.pth"))
+        inception_file(str(tmp_path / "nowhere.pth"))
     (tmp_path / "wrong.pth").write_text("no weights")
+    with pytest.raises(UserError, match=r"wrong\.pth is no file of weights"):
+        inception_of(tmp_path / "wrong.pth")
+    torch.save({"fc.weight": torch.ones(3)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match="does not hold torch-fidelity's Inception-v3"):
-        Inception(str(tmp_path / "wrong.pth"))
+        inception_of(tmp_path / "other.pth")

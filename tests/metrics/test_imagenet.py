@@ -13,9 +13,9 @@ from torch.nn import functional as F
 from sdg.data.shapes import Shapes
 from sdg.errors import UserError
 from sdg.evaluation import networks
+from sdg.evaluation.real_features import real_features
 from sdg.metrics import imagenet
 from sdg.metrics.features import Frechet
-from sdg.metrics.reference import real_features
 from sdg.report.pictures import Pictures
 
 needs_weights = pytest.mark.skipif(imagenet.weights_file() is None, reason="no " + imagenet.PACKAGE)

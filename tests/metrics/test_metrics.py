@@ -8,7 +8,7 @@ from sdg.data.captions import FACTORS
 from sdg.metrics.alignment import Alignment, bootstrap_interval, hits
 from sdg.metrics.cost import Meter, Network
 from sdg.metrics.layout import centres, intersection_over_union, spread_within
-from sdg.models.judge import Judge, Reading
+from sdg.models.judge import Judge, Judgement
 
 TRUTH = torch.tensor(
     [[4, 0, -1], [4, -1, -1], [-1, 2, 1], [-1, -1, -1]]
@@ -191,7 +191,7 @@ def test_likelihood_of_a_wish_is_that_of_the_factors_that_it_names():
         "shape": torch.tensor([[0.0, 1.0, 2.0], [3.0, 0.0, 0.0]]),
         "colour": torch.tensor([[1.0, 0.0], [0.0, 5.0]]),
     }
-    found = Reading(logits, None, None).log_likelihood(torch.tensor([[2, 1], [-1, 0], [-1, -1]]))
+    found = Judgement(logits, None, None).log_likelihood(torch.tensor([[2, 1], [-1, 0], [-1, -1]]))
     shape, colour = (value.log_softmax(1) for value in logits.values())
     torch.testing.assert_close(
         found, torch.stack([shape[:, 2] + colour[:, 1], colour[:, 0], torch.zeros(2)], 1)

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from sdg.report.pages import run_page, swept
-from sdg.report.samples import caption, miss, shown
+from sdg.report.samples import caption, condition, condition_title, miss, shown
 from sdg.report.words import sentences
 
 METRICS = {
@@ -29,9 +29,9 @@ METRICS = {
 def test_figures_are_sentences_the_most_telling_first_and_the_cost_last():
     assert [str(sentence) for sentence in sentences(METRICS)] == [
         "all named attributes shown in 0.56 of samples (95 %: 0.40 to 0.71)",
-        "each where it is named: hair colour 0.75",
+        "each attribute, where a prompt names it: hair colour 0.75",
         "prompt shown, and the picture without a visible flaw, in 0.25 of samples",
-        "median distance to the nearest picture of the renderer: 0.03 of the pixels' range",
+        "median difference to the renderer's nearest picture: 0.03 of the pixels' range",
         "Fréchet distance to real images, in the judge's features: 3.00",
         "kernel distance to real images, in the features of a network trained on ImageNet: 0.50 "
         "(± 0.012)",
@@ -51,7 +51,17 @@ def test_one_prompt_has_no_interval_over_prompts():
     [
         ({"all": "1", "shows": "1"}, True, ""),
         ({"all": "1", "shows": "0", "missed": ""}, False, "visible flaw"),
-        ({"all": "0", "shows": "0", "missed": "hair_colour skin"}, False, "hair colour, skin"),
+        ({"all": "0", "shows": "0", "missed": "hair_colour skin"}, False, "hair colour; skin"),
+        (
+            {
+                "all": "0",
+                "missed": "hair_colour skin",
+                "missed_values": "red, light",
+                "skin": "dark",
+            },
+            False,
+            "hair colour: not red; skin: dark, not light",
+        ),
         ({"all": "1"}, True, ""),
         ({"all": "0", "missed": "shape"}, False, "shape"),
         ({"all": "", "shows": ""}, None, ""),
@@ -69,6 +79,24 @@ def test_a_caption_tells_what_was_read_of_any_data():
         "a face | ✗ misses: skin | read off the picture: skin dark, hair colour red | "
         "sample 3, seed 7"
     )
+
+
+@pytest.mark.parametrize(
+    "row, words, heading",
+    [
+        ({"prompt": "a star"}, "a star", "“a star”"),
+        ({"content": "DIR/3.png"}, "content of 3.png", "Content of 3.png"),
+        (
+            {"prompt": "a star", "style": "b.png:0.5 | held-out 3"},
+            "a star + style of b.png × 0.5 + style of held-out 3",
+            "A star + style of b.png × 0.5 + style of held-out 3",
+        ),
+        ({"class": "heart"}, "heart", "Heart"),
+        ({}, "", ""),
+    ],
+)
+def test_a_condition_has_the_same_words_wherever_it_stands(row, words, heading):
+    assert condition(row) == words and condition_title(row) == heading
 
 
 def written(folder, prompts):

@@ -11,12 +11,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from sdg.diffusion.denoiser import Denoiser
-from sdg.errors import UserError, near
+from sdg.errors import UserError, first_line, near
 from sdg.io.folder import save_folder
 from sdg.io.hub import located, push
 from sdg.io.pipeline import unlike
 from sdg.io.pretrained import ASKED, DenoiserFile, MissingSettings, open_denoiser
+from sdg.io.shipped import INDEX
 from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, safetensors_of, save
 from sdg.models.classifier import NoisyClassifier
@@ -47,7 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
     ):
         command = commands.add_parser(name, help=words)
         if name == "push":
-            command.add_argument("folder", help="of a trained part, or of diffusers")
+            command.add_argument(
+                "folder", help="of a trained part, of a whole pipeline, or of diffusers"
+            )
             command.add_argument("name", help="owner/name; made if it is not there yet")
             command.add_argument("--private", action="store_true", help="make it for you alone")
             continue
@@ -76,6 +81,10 @@ def main(arguments: list[str] | None = None) -> None:
             convert(parsed.path, parsed.out, settings(parsed.settings), parsed.half)
     except UserError as error:
         sys.exit(f"error: {error}")
+    except (OSError, SafetensorError) as error:
+        sys.exit(
+            f"error: it cannot be written: {first_line(error)}. Make room, or write elsewhere."
+        )
 
 
 def settings(words: list[str]) -> dict:
@@ -216,13 +225,14 @@ def push_folder(folder: str, name: str, private: bool) -> None:
     """Pushes a folder to the hub.
 
     Raises:
-        UserError: it holds no trained part, or no safetensors, or could not be uploaded.
+        UserError: it holds no part or pipeline, or no safetensors, or could not be uploaded.
     """
     place = Path(folder).expanduser()
-    if not place.is_dir() or header(place) is None and not (place / "model_index.json").is_file():
+    whole = any((place / index).is_file() for index in (INDEX, "model_index.json"))
+    if not place.is_dir() or header(place) is None and not whole:
         raise UserError(
-            f"{folder} is no folder of a trained part; train.py leaves one, and `convert FILE "
-            "FOLDER` makes one of a file."
+            f"{folder} is no folder of a trained part or of a pipeline; train.py leaves one, "
+            "Pipeline.save_pretrained another, and `convert FILE FOLDER` makes one of a file."
         )
     if not any(place.rglob("*.safetensors")):
         raise UserError(

@@ -1,98 +1,74 @@
-"""Settings that are seen to be wrong before anything is imported, loaded or announced."""
+"""The whole config of a command against the schema, before anything heavy is imported."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sdg.errors import UserError, choice, integer, number
+from sdg.app.kinds import Kind, shown
+from sdg.app.plain import plain
+from sdg.app.rules import check_rules
+from sdg.app.schema import BY_CLASS, NAMED, PROGRAMS, SETTINGS
+from sdg.errors import UserError, near
 
-__all__ = ["check_settings", "notes"]
+__all__ = ["check_settings", "kind_of", "notes"]
 
-HALF = ("16-true", "bf16-true")
-GPU = ("gpu", "cuda")
+OURS = ("sdg.", "pytorch_lightning.", "torch.optim.")  # whose options the schema knows
+MISSING = "???"
 FAR = 100  # times what suits the weights
 
 
 def check_settings(program: str, config: DictConfig) -> None:
-    """Refuses numbers out of range, and choices that there are not.
+    """Refuses a value that is not what the schema says, and values that do not go together.
+
+    A class of the user's own knows its options itself.
 
     Raises:
         UserError: there is one.
     """
-    integer("seed", config.seed, 0, 2**32 - 1)
-    choice("compile", config.compile, (True, False))
-    if program == "sample":
-        check_sampling(config)
-    else:
-        check_training(config)
-    if str(config.trainer.get("accelerator")) in GPU:
-        check_gpu()
+    values = plain(config)
+    check_section(program, values)
+    check_rules(program, values, HydraConfig.get().overrides.task)
 
 
-def check_sampling(config: DictConfig) -> None:
-    if "levels" in config.eval:  # measures an encoder, and draws nothing
-        return
-    for name, low in (("num_samples", 1), ("samples_per_prompt", 1)):
-        if config[name] is not None:
-            integer(name, config[name], low)
-    for name, low in (("batch_size", 1), ("trajectory", 0), ("offset", 0)):
-        integer(name, config[name], low)
-    for name in ("rerun", "unguided"):
-        choice(name, config[name], (True, False))
-    choice("images", config.images, ("folder", "shards"))
-    if not 0 < number("strength", config.strength) <= 1:
-        raise UserError(f"strength must be above 0 and at most 1, not {config.strength!r}.")
-    if config.init_image is None and is_set("strength"):
+def check_section(program: str, section: Mapping[str, Any], above: str = "") -> None:
+    """Checks all that is in a section, unless its class is the user's own."""
+    target = section.get("_target_", OURS[0])
+    if not isinstance(target, str) or not target:
         raise UserError(
-            "strength says how far from init_image; set init_image=FILE too, or leave it out."
+            f"{above}_target_ must be the dotted name of a class, not {shown(target)!r}."
         )
-    for part in ("guidance", "sampler"):
-        check_part(config, part)
-    if str(config.trainer.precision) in HALF:
-        raise UserError(
-            f"trainer.precision={config.trainer.precision} would take guidance's gradient in "
-            "half precision; use bf16-mixed."
-        )
+    ours = target.startswith(OURS)
+    for name, value in section.items():
+        kind = kind_of(program, f"{above}{name}", target)
+        if ours and kind is not None and value != MISSING:
+            check_value(f"{above}{name}", kind, value)
+        if isinstance(value, Mapping):
+            check_section(program, value, f"{above}{name}.")
 
 
-def is_set(name: str) -> bool:
-    """Whether the command line sets a key."""
-    words = HydraConfig.get().overrides.task
-    return any(word.lstrip("+").partition("=")[0] == name for word in words)
+def kind_of(program: str, key: str, target: str = "") -> Kind | None:
+    """What a setting may be; None where the schema does not know it.
 
-
-def check_part(config: DictConfig, part: str) -> None:
-    """Checks γ or the number of steps, where the class is ours: one of the user's own decides."""
-    options = config[part]
-    if not isinstance(options, DictConfig) or not str(options.get("_target_")).startswith("sdg."):
-        return
-    if "gamma" in options:
-        number("guidance.gamma", options.gamma)
-    if "steps" in options:
-        integer("sampler.steps", options.steps, 1)
-
-
-def check_training(config: DictConfig) -> None:
-    choice("resume", config.resume, (True, False))
-    choice("half", config.half, (True, False))
-    if integer("trainer.max_steps", config.trainer.max_steps, -1) == 0:
-        raise UserError("trainer.max_steps=0 trains nothing; -1 trains for trainer.max_epochs.")
-    if "lr" in config.optimizer:
-        number("optimizer.lr", config.optimizer.lr, 0)
-
-
-def check_gpu() -> None:
-    """Refuses a GPU that torch does not find.
-
-    Raises:
-        UserError: there is none.
+    Arguments:
+        key: dotted.
+        target: the class whose option it is.
     """
-    import torch
+    section, _, option = key.rpartition(".")
+    if section in NAMED:
+        return NAMED[section]
+    return BY_CLASS.get(target, {}).get(option) or PROGRAMS[program].get(key) or SETTINGS.get(key)
 
-    if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
-        raise UserError(
-            "this trainer wants a GPU and torch finds none; on a machine without a GPU, "
-            "trainer=auto takes the CPU."
-        )
+
+def check_value(key: str, kind: Kind, value: Any) -> None:
+    if kind.takes(value):
+        return
+    hint = near(value, kind.options) if isinstance(value, str) else ""
+    if isinstance(value, (int, float)) and kind.takes(shown(value)):
+        hint = f"; quote such a text twice, {key}=\"'{shown(value)}'\""
+    given = repr(value) if isinstance(value, str) else shown(value)
+    raise UserError(f"{key} must be {kind.words}, not {given}{hint or '.'}")
 
 
 def notes(config: DictConfig) -> list[str]:

@@ -18,7 +18,6 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sdg.app.added_keys import check_added_keys
 from sdg.app.checks import check_settings, notes
 from sdg.app.empty_run import remove_empty_run
 from sdg.app.explaining import explain
@@ -28,6 +27,7 @@ from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
 from sdg.app.options import register_options
+from sdg.app.stopping import stoppable_job
 from sdg.app.threads import limit_threads
 from sdg.io.shipped import CONF
 
@@ -59,7 +59,8 @@ def entry_point(config_name: str) -> Callable:
                     start(config_name, config, main)
                 return None
             try:
-                start(config_name, config, main)
+                with stoppable_job():
+                    start(config_name, config, main)
             except Exception as error:
                 message = explain(error, CONF, config_name)
                 if message is None:
@@ -128,7 +129,6 @@ def flags_first(words: list[str]) -> list[str]:
 def start(config_name: str, config: DictConfig, main: Callable[[DictConfig], None]) -> None:
     """Refuses what can be seen to be wrong at once, then says what begins and does it."""
     try:
-        check_added_keys(config_name)
         check_effect(config_name, config)
         check_settings(config_name, config)
     except Exception:

@@ -24,6 +24,7 @@ from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, integer
 from sdg.evaluation.figures import write_table
 from sdg.evaluation.gradients import explained_by_level, information_by_encoder, information_of
+from sdg.evaluation.results import check_figures
 from sdg.io.files import write_whole
 from sdg.metrics.retrieval import retrieval_top1
 from sdg.models.clip import CLIP
@@ -78,6 +79,7 @@ def evaluate_encoder(config: DictConfig) -> None:
             config.eval.levels,
             config.seed,
         )
+        check_figures({f"{row['encoder']} at t={row['t']}": row for row in rows})
         write_table(folder / "encoder.csv", rows)
         write_whole(folder / "metrics.json", json.dumps(rows, indent=2) + "\n")
         explained, nats = gradients(config, noisy, clean, denoiser, held_out, images)

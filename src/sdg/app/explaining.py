@@ -1,7 +1,11 @@
 """One sentence for an error that the user can mend."""
 
+import errno
+import os
 import re
 import shlex
+import sys
+import traceback
 from pathlib import Path
 
 from hydra.errors import (
@@ -12,13 +16,15 @@ from hydra.errors import (
 )
 from omegaconf.errors import OmegaConfBaseException
 
-from sdg.app.added_keys import UnknownKey
 from sdg.app.choices import group_files
 from sdg.app.config_keys import config_keys, options_in
+from sdg.app.no_effect import UnknownKey
 from sdg.errors import UserError, near
 
 __all__ = ["explain"]
 
+# What the system says, in whatever error a library wraps it.
+DISK_FULL = tuple(os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 RENAMED = {"similarity.text.rivals": "similarity.text.negative_captions"}  # settings of old names
 # What Hydra's parser says where a sentence met its grammar.
 GRAMMAR_SIGNS = (
@@ -49,6 +55,9 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
                     f"{group}={word}: there is no such {group}{near(word, options) or '.'} "
                     f"There are: {', '.join(options)}."
                 )
+    if composing(error) and (choice := wrong_choice(conf)):
+        group = choice.partition("=")[0]
+        return f"{choice}: what is chosen of {group} must be a name, as in {group}=NAME."
     for link in chain:
         if isinstance(link, InstantiationException) and link.__cause__ is not None:
             key = re.search(r"full_key: (\S+)", str(link))
@@ -68,6 +77,11 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             "or memory ran out; then lower data.num_workers. Checkpoints are kept: resume=true "
             "goes on."
         )
+    if any(full in str(link) for link in chain for full in DISK_FULL):
+        return (
+            "the disk or the quota is full, so what was being written is not kept. Make room; then "
+            "the same command goes on with what was finished (a training with resume=true)."
+        )
     if isinstance(error, OSError) and error.filename:
         return (
             f"cannot read or write {error.filename}: {error.strerror}. hydra.run.dir=FOLDER puts "
@@ -84,6 +98,22 @@ def chain_of(error: BaseException) -> list[BaseException]:
         chain.append(link)
         link = link.__cause__ or link.__context__
     return chain
+
+
+def composing(error: BaseException) -> bool:
+    """Whether Hydra stumbled while it put the config together."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).parent.name == "_internal"
+
+
+def wrong_choice(conf: Path) -> str | None:
+    """The word of the command line that chooses something other than files of a group."""
+    for word in sys.argv[1:]:
+        group, _, value = word.lstrip("+").partition("=")
+        names = value.strip("[]").split(",")
+        if (conf / group).is_dir() and not all(re.match("(?!null$)[a-z]", each) for each in names):
+            return word
+    return None
 
 
 def explain_override(text: str, conf: Path, config_name: str) -> str:
@@ -148,7 +178,7 @@ def explain_grammar(word: str) -> str:
     if "=" not in word:
         return (
             f"'{word}' is no setting: write key=value, and quotes around a sentence, "
-            'prompt="a red heart".'
+            'prompt="a sentence".'
         )
     return (
         f"{word} cannot be read: Hydra takes , ( ) = ! and quotes, and letters beyond a to z, in "
@@ -164,7 +194,7 @@ def quoted_twice(word: str) -> str:
     """
     key, _, value = word.partition("=")
     if value.startswith(("[", "{")) or ("'" in value and '"' in value) or "\\" in value:
-        return "prompt=\"'a red heart, striped'\""
+        return "prompt=\"'a sentence, with a comma'\""
     if any(sign in value for sign in "'!$`"):  # what a shell reads within its double quotes
         return (
             shlex.quote(f'{key}="{value}"') if '"' not in value else shlex.quote(f"{key}='{value}'")

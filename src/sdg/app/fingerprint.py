@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sdg.app.denoiser import denoiser_path
 from sdg.app.naming import sample_settings
-from sdg.data.requests import Request
+from sdg.data.requests import Requests
 from sdg.io.digest import content
 
 __all__ = ["fingerprint"]
@@ -21,7 +21,7 @@ __all__ = ["fingerprint"]
 
 def fingerprint(
     config: DictConfig,
-    requests: Sequence[Request],
+    requests: Requests,
     pictures: Mapping[str, Tensor],
     batch_size: int,
     guided: bool,
@@ -48,7 +48,9 @@ def fingerprint(
     inputs: dict[str, Any] = {
         "settings": sample_settings(config),
         "batch_size": batch_size,
-        "requests": [(request.seed, dict(request.conditions)) for request in requests],
+        "conditions": [dict(condition) for condition in requests.conditions],
+        "each": requests.each,
+        "seed": requests.seed,
         "weights": [content(file) for file in weights if file],
         "pictures": {
             name: hashlib.sha256(image.numpy().tobytes()).hexdigest()

@@ -11,6 +11,7 @@ from sdg.app.empty_run import named_by_user
 __all__ = ["check_folder"]
 
 MARKS = ("config.yaml", "versions.json")  # what every run leaves at its start
+SAMPLES = "rows/run.json"  # what a sampling run leaves before these
 SHOWN = 3  # files that a refusal names
 
 
@@ -39,7 +40,16 @@ def foreign_files(folder: Path) -> list[str]:
     from sdg.report.pages import COMMAND
 
     claimed = (folder / CLAIM).exists()  # by a run at work, or killed there
-    if claimed or all((folder / name).is_file() for name in MARKS):
+    sampled = (folder / SAMPLES).is_file()
+    if claimed or sampled or all((folder / name).is_file() for name in MARKS):
         return []
     start = (COMMAND, "hparams.yaml", *MARKS)  # a run may have ended here
-    return sorted(file.name for file in folder.iterdir() if file.name not in start)
+    others = (file for file in folder.iterdir() if file.name not in start)
+    return sorted(file.name for file in others if not is_empty(file))
+
+
+def is_empty(place: Path) -> bool:
+    """Whether it is a folder without files, or a file of no bytes: what a full disk leaves."""
+    if place.is_dir():
+        return all(file.is_dir() for file in place.rglob("*"))
+    return place.stat().st_size == 0

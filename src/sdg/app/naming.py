@@ -40,7 +40,7 @@ NUMBER = re.compile(
     r"""
     '[^']*' | "[^"]*"  # quoted text: a number in it is none
     | (?<= [=,(\[:] ) (?P<space> \s* )  # where a value begins, or an entry of one
-      (?P<number> [+-]? (?: \d+ \.? \d* | \.\d+ ) (?: [eE] [+-]? \d+ )? )
+      (?P<number> [+-]? (?: \d[\d_]* \.? [\d_]* | \.\d[\d_]* ) (?: [eE] [+-]? \d[\d_]* )? )
       (?= \s* (?: [,)\]}] | $ ) )  # and where it ends
     """,
     re.VERBOSE,
@@ -66,6 +66,10 @@ def sample_settings(config: DictConfig) -> dict[str, Any]:
     keys = [str(key) for key in config if key not in NOT_DRAWN_WITH]
     kept = OmegaConf.masked_copy(config, keys)
     settings = with_whole_numbers(plain(kept))
+    if not settings["deterministic"]:  # runs of earlier versions keep their names
+        del settings["deterministic"]
+    else:
+        settings["batch_size"] = 1
     if name := cache_name(config):
         settings["data"]["cache"] = name
     return settings | {"trainer": {key: str(config.trainer[key]) for key in TRAINER}}
@@ -112,9 +116,9 @@ def with_equal_numbers(word: str) -> str:
 
 def written_one_way(match: re.Match[str]) -> str:
     """The number of a match of `NUMBER`, without a fraction where that is zero."""
-    text = match["number"]
-    if text is None:
+    if match["number"] is None:
         return match[0]
+    text = match["number"].replace("_", "")  # 1_000 is 1000
     # A large integer is no float.
     number = int(text) if text.lstrip("+-").isdigit() else with_whole_numbers(float(text))
     return f"{match['space']}{number}"

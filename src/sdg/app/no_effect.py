@@ -1,55 +1,96 @@
-"""Settings that a command would not read, refused where they are set on the command line."""
+"""Settings of the command line that nothing would read are refused."""
 
-from collections.abc import Mapping
-
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 
+from sdg.app.choices import loader
+from sdg.app.schema import OPEN
 from sdg.errors import UserError
 
-__all__ = ["check_effect"]
+__all__ = ["UnknownKey", "check_effect"]
 
-START = "init=PATH starts from weights"
-NO_DENOISER = "this command trains no denoiser"
-# {what is trained: {key or section: why it is not read}}
-IN_TRAINING: dict[str, dict[str, str]] = {
-    "clip": {
-        "encoder.clip": f"a CLIP is trained, not read; {START}",
-        "schedule": "a clean CLIP reads no noise",
-        "denoiser": NO_DENOISER,
-    },
-    "clip_noisy": {
-        "encoder.weights": START,
-        "denoiser": f"{NO_DENOISER}; module.denoiser names the one that it needs",
-    },
-    "classifier_noisy": {"encoder.weights": START, "denoiser": NO_DENOISER},
-    "judge": {
-        "encoder.weights": START,
-        "schedule": "the judge reads no noise",
-        "denoiser": NO_DENOISER,
-    },
-}
-TEACHER = "the classifier is read from encoder.weights; its CLIP serves its training alone"
-IN_SAMPLING = {
-    "classifier_noisy": dict.fromkeys(
-        ("encoder.clip", "encoder.name", "encoder.pretrained"), TEACHER
-    )
-}
+PARTS = ("denoiser", "encoder", "schedule")  # of which a training reads what its `reads` names
+
+
+class UnknownKey(Exception):
+    """A key that no part of a config has.
+
+    Arguments:
+        key: dotted.
+    """
+
+    def __init__(self, key: str):
+        super().__init__(key)
+        self.key = key
 
 
 def check_effect(program: str, config: DictConfig) -> None:
     """Refuses a setting of the command line that nothing would read.
 
     Raises:
-        UserError: there is one.
+        UserError: a training does not read it.
+        UnknownKey: it was added with +, and nothing has such a setting.
     """
-    without: Mapping[str, str] = (
-        IN_TRAINING.get(config.kind, {})
-        if program == "train"
-        else IN_SAMPLING.get(config.encoder_name, {})
+    job = HydraConfig.get()
+    if not GlobalHydra.instance().is_initialized():  # as in some launchers' processes
+        return
+    overrides = OverridesParser.create().parse_overrides(list(job.overrides.task))
+    added = [each for each in overrides if is_added(each)]
+    for each in overrides:
+        if "reads" in config and each not in added:
+            check_read(config, each.key_or_group)
+    if not added:
+        return
+    kept = [each.input_line or "" for each in overrides if each not in added]
+    base = loader().load_configuration(program, [*job.overrides.hydra, *kept], RunMode.RUN)
+    for each in added:
+        if not is_known(program, base, each.key_or_group):
+            raise UnknownKey(each.key_or_group)
+
+
+def check_read(config: DictConfig, key: str) -> None:
+    """Refuses a setting that a training does not read.
+
+    Raises:
+        UserError: it does not.
+    """
+    part = key.partition(".")[0]
+    if part not in PARTS or key == "encoder":  # which chooses the training
+        return
+    if any(f"{key}.".startswith(f"{name}.") for name in config.reads):
+        return
+    read = [name for name in config.reads if name.partition(".")[0] == part]
+    takes = f"it reads {', '.join(read)}" if read else f"it reads no {part}"
+    start = " init=PATH starts from weights." if key.endswith((".weights", ".clip")) else ""
+    raise UserError(
+        f"{key} has no effect on training kind={config.kind}: {takes}. Leave it out.{start}"
     )
-    for word in HydraConfig.get().overrides.task:
-        key = word.lstrip("+~").partition("=")[0]
-        for name, reason in without.items():
-            if key == name or key.startswith(f"{name}."):
-                raise UserError(f"{key} has no effect here: {reason}. Leave it out.")
+
+
+def is_added(override: Override) -> bool:
+    """Whether it adds a key with +, and no file of a config group."""
+    group = loader().get_group_options(override.key_or_group)
+    return (override.is_add() or override.is_force_add()) and not group
+
+
+def is_known(program: str, base: DictConfig, key: str) -> bool:
+    """Whether a config has this key, or a place where any key may be added.
+
+    What a `_target_` makes knows its own options.
+
+    Arguments:
+        base: the config without what was added.
+    """
+    if any(key.startswith(f"{place}.") for place in OPEN):
+        return True
+    section, _, option = key.rpartition(".")
+    node = OmegaConf.select(base, section) if section else base
+    if option in (node or ()):
+        return True
+    # A training makes nothing of the encoder's `_target_`.
+    made = isinstance(node, DictConfig) and bool(section) and "_target_" in node
+    return made and not (program == "train" and section == "encoder")

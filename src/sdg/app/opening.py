@@ -31,7 +31,7 @@ def opening(program: str, config: DictConfig) -> str | None:
             *steps_in_words(config.trainer.max_steps),
             *([] if batch is None else [f"data.batch_size={batch}"]),
         ]
-    elif "levels" in config.eval:
+    elif config.eval.get("measures") == "encoder":
         parts = [choices["data"], "measuring the encoder, no samples"]
     else:
         guidance = guidance_in_words(config, choices["guidance"])

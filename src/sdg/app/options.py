@@ -1,11 +1,16 @@
-"""`${options:GROUP}`: the options of a config group, for the text of `--help`."""
+"""`${options:GROUP}` and `${settings:KEY,…}`: what can be chosen and set, for `--help`."""
 
 import re
 
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
+from sdg.app.checks import kind_of
+from sdg.app.kinds import shown
+
 __all__ = ["register_options"]
+
+WIDTH = 34  # of key=value
 
 
 def options(group: str, *omitted: str, _root_: DictConfig) -> str:
@@ -25,6 +30,21 @@ def options(group: str, *omitted: str, _root_: DictConfig) -> str:
     return ", ".join([*first, *(name for name in names if name not in first)])
 
 
+def settings(*keys: str, _root_: DictConfig) -> str:
+    """A line for each of these settings that the command has: its value, and what it may be."""
+    program = "train" if "kind" in _root_ else "sample"
+    lines = []
+    for key in keys:
+        section, _, name = key.rpartition(".")
+        node = OmegaConf.select(_root_, section) if section else _root_
+        if isinstance(node, DictConfig) and name in node:
+            word = f"{key}={shown(OmegaConf.select(_root_, key))}"
+            kind = kind_of(program, key, node.get("_target_", ""))
+            lines.append(f"    {word:<{WIDTH}} {kind.words if kind else ''}")
+    return "\n".join(lines)
+
+
 def register_options() -> None:
-    """Makes `${options:GROUP}` known to configs."""
+    """Makes `${options:GROUP}` and `${settings:KEY,…}` known to configs."""
     OmegaConf.register_new_resolver("options", options, replace=True)
+    OmegaConf.register_new_resolver("settings", settings, replace=True)

@@ -5,6 +5,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sdg.errors import UserError, first_line
+
 __all__ = ["loaded", "plain"]
 
 
@@ -21,8 +23,15 @@ def plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
 
 
 def loaded(file: Path) -> DictConfig:
-    """The config of a file."""
-    config = OmegaConf.load(file)
+    """The config of a file; YAML that names classes is refused by its reader.
+
+    Raises:
+        UserError: it cannot be read, or holds no config.
+    """
+    try:
+        config = OmegaConf.load(file)
+    except Exception as error:  # YAML's, OmegaConf's, the disk's
+        raise UserError(f"{file} is damaged or no config ({first_line(error)}).") from error
     if not isinstance(config, DictConfig):
-        raise TypeError(f"{file} holds no dictionary")
+        raise UserError(f"{file} holds no settings, but a {type(config).__name__}.")
     return config

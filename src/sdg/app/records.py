@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.opening import shell_command
+from sdg.io.files import write_whole
 from sdg.report.pages import COMMAND
 
 __all__ = ["RECORDS", "command_of", "record"]
@@ -32,12 +33,11 @@ RECORDED = (
 @rank_zero_only
 def record(config: DictConfig, folder: Path) -> None:
     """Writes them, once nothing can refuse the run any more: until then they are another's."""
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True))
-    (folder / COMMAND).write_text(command_of(HydraConfig.get()) + "\n")
+    write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    write_whole(folder / COMMAND, command_of(HydraConfig.get()) + "\n")
     versions = {name: version(name) for name in RECORDED} | {"python": platform.python_version()}
-    (folder / "versions.json").write_text(
-        json.dumps({"seed": config.seed, "versions": versions}, indent=2) + "\n"
-    )
+    text = json.dumps({"seed": config.seed, "versions": versions}, indent=2)
+    write_whole(folder / "versions.json", text + "\n")
 
 
 def command_of(hydra, *more: str) -> str:

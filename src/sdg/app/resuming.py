@@ -11,6 +11,7 @@ from sdg.errors import UserError, choice
 from sdg.io.plain import differences, flat
 from sdg.io.tensors import load_tensors
 from sdg.report.card import CARD
+from sdg.training.checkpoints import checkpoints_in, is_whole
 from sdg.training.module import shortened
 
 __all__ = ["checkpoint", "lasting_settings", "steps_of"]
@@ -75,18 +76,7 @@ def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | Non
         if not file.is_file():
             raise UserError(f"ckpt_path: there is no file {file}.")
     elif choice("resume", config.resume, (True, False)):
-        files = [
-            file
-            for file in folder.parent.glob("*/checkpoints/last.ckpt")
-            if kind_of(file.parent.parent) == config.kind
-        ]
-        if not files:
-            raise UserError(
-                f"resume=true: no checkpoint of a {config.kind} under {folder.parent}; start "
-                "without it, or set ckpt_path=FILE."
-            )
-        file = max(files, key=lambda each: each.stat().st_mtime)
-        print(f"resuming from {file}")
+        file = newest(folder.parent, config.kind)
     else:
         return None
     check_settings(file, settings, folder)
@@ -97,6 +87,38 @@ def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | Non
             "trainer.max_steps above that to go on."
         )
     return str(file)
+
+
+def newest(runs: Path, kind: str) -> Path:
+    """The newest whole checkpoint of the newest run of a kind; says which.
+
+    Arguments:
+        runs: the folder of the runs' folders.
+
+    Raises:
+        UserError: there is none.
+    """
+    files = [
+        file
+        for place in runs.glob("*/checkpoints")
+        if kind_of(place.parent) == kind
+        for file in checkpoints_in(place)
+    ]
+    if not files:
+        raise UserError(
+            f"resume=true: no checkpoint of a {kind} under {runs}; start without it, or set "
+            "ckpt_path=FILE."
+        )
+    run = max(files, key=lambda file: file.stat().st_mtime).parent
+    for file in checkpoints_in(run):
+        if is_whole(file):
+            print(f"resuming from {file}")
+            return file
+        print(f"{file} is damaged; going on from the one before it.")
+    raise UserError(
+        f"resume=true: no checkpoint in {run} is whole; start without it, or set ckpt_path=FILE of "
+        "another run."
+    )
 
 
 def check_settings(file: Path, settings: Mapping, folder: Path) -> None:
@@ -156,6 +178,8 @@ def steps_of(file: str | Path) -> int:
 
 
 def kind_of(folder: Path) -> str | None:
-    """What a run's folder trained."""
-    file = folder / "config.yaml"
-    return loaded(file).get("kind") if file.is_file() else None
+    """What a run's folder trained; None where it does not tell."""
+    try:
+        return loaded(folder / "config.yaml").get("kind")
+    except UserError:
+        return None

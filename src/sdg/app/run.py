@@ -18,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
+from lightning_fabric.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, read_write
 
 from sdg.app.claim import CLAIM
@@ -33,6 +34,7 @@ from sdg.app.stopping import STOP, Stopped
 from sdg.errors import UserError, integer
 from sdg.io.hub import Absent
 from sdg.io.shipped import CHECKOUT, CONF
+from sdg.training.checkpoints import WholeCheckpoints
 
 __all__ = ["first_process", "make_trainer", "run"]
 
@@ -100,7 +102,7 @@ def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
 
 def no_further_job() -> str:
     """What a sweep adds to the line of its job that a signal has ended."""
-    sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    sweep = HydraConfig.get().mode == RunMode.MULTIRUN and not STOP.job
     return " Of the sweep no further job is started." if sweep else ""
 
 
@@ -151,6 +153,8 @@ def make_trainer(
             f"{os.cpu_count()} cores; lower it."
         )
     end_by_signal_only_here(trainer)
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # none of the user's own
+        trainer.strategy.checkpoint_io = WholeCheckpoints()
     global launched
     launched = Launched(trainer.strategy.launcher)
     return trainer

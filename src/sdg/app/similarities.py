@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
@@ -14,13 +13,13 @@ from sdg.data.conditions import read_conditions
 from sdg.data.image import image_files, load_image
 from sdg.data.image_set import ImageSet
 from sdg.data.prompts import escape_prompt, parse_weighted_prompt
-from sdg.data.requests import Request
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.models.encoder import Encoders
 from sdg.pipeline.checks import check_parts
-from sdg.similarity import RunContext, Similarity, Term, matched_levels
-from sdg.similarity.references import References
+from sdg.pipeline.deterministic import one_by_one
+from sdg.pipeline.terms import run_similarity
+from sdg.similarity import RunContext, Similarity, Term
 from sdg.similarity.text import read_negative_captions
 
 __all__ = [
@@ -170,18 +169,18 @@ def factors_to_name(named, held_out: ImageSet, index: int) -> list[str] | int | 
 
 
 def reference_images(
-    requests: Sequence[Request],
+    conditions: Sequence[Mapping[str, str]],
     terms: Mapping[str, type[Term]],
     held_out: ImageSet,
     resolution: int,
 ) -> dict[str, Tensor]:
-    """{name: image} of everything that the requests refer to."""
+    """{name: image} of everything that the conditions refer to."""
     names = {
         name: f"similarity.{kind}.{term.condition_option}"
-        for request in requests
+        for condition in conditions
         for kind, term in terms.items()
-        if term.by_reference and kind in request.conditions
-        for name, _ in parse_weighted_prompt(request.conditions[kind])
+        if term.by_reference and kind in condition
+        for name, _ in parse_weighted_prompt(condition[kind])
     }
     return {
         name: held_out_image(name, held_out)
@@ -227,7 +226,7 @@ def build_similarity(
     terms: Mapping[str, type[Term]],
     encoders: Encoders | None,
     denoiser: Denoiser,
-    requests: Sequence[Request],
+    conditions: Sequence[Mapping[str, str]],
     held_out: ImageSet,
     references: dict[str, Tensor],
     at_clean: bool,
@@ -236,7 +235,8 @@ def build_similarity(
 
     Arguments:
         terms: {similarity: its class}.
-        references: {name: image} of what the requests refer to.
+        conditions: every condition of the run, {similarity: as written}.
+        references: {name: image} of what they refer to.
         at_clean: whether it is asked about clean images only, so that the encoder's schedule does
             not matter.
 
@@ -245,15 +245,14 @@ def build_similarity(
     """
     image = encoders and encoders.image
     check_parts(image, encoders and encoders.text, denoiser.resolution)
+    if config.deterministic:
+        encoders = one_by_one(encoders)
     made: dict[str, Term] = {}
     for kind, term in terms.items():
-        targets = [term.targets_of(request.conditions.get(kind)) for request in requests]
+        targets = [term.targets_of(condition.get(kind)) for condition in conditions]
         run = RunContext(encoders, config.encoder_name, targets, held_out)
         options = options_of(config.similarity[kind], term.condition_option or "_target_")
         made[kind] = from_options(f"similarity.{kind}", term, run, options)
-    T = denoiser.schedule.T
-    if image is None or at_clean:
-        levels = torch.zeros(T, dtype=torch.long)
-    else:
-        levels = matched_levels(denoiser.schedule, image.schedule)
-    return Similarity(image, made, levels, References(references, denoiser.schedule, config.seed))
+    return run_similarity(
+        made, image, denoiser.schedule, references, config.seed, at_clean=at_clean
+    )

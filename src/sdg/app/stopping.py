@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = ["STOP", "Stop", "Stopped", "stoppable"]
+from sdg.errors import UserError
+
+__all__ = ["STOP", "Stop", "Stopped", "stoppable", "stoppable_job"]
 
 NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGUSR1": "SIGUSR1"}
 SIGNALS = {getattr(signal, name): text for name, text in NAMES.items() if hasattr(signal, name)}
@@ -41,6 +43,7 @@ class Stop:
         asked: the signal; None as long as there was none.
         unit: what must not be torn now, such as "step"; None where the process may end.
         between: whether it ends between two of them.
+        job: whether only one job of a sweep ends, in a process of its own.
         report: what a stopped run has kept and how it goes on, for the last line.
         forward: hands a signal on to the processes that this one has launched.
     """
@@ -52,7 +55,7 @@ class Stop:
         """Forgets an earlier program of this process."""
         self.asked: int | None = None
         self.unit: str | None = None
-        self.between = False
+        self.between = self.job = False
         self.report = BEFORE
         self.forward: Callable[[int], None] = lambda signum: None
         self.since, self.process = 0.0, os.getpid()
@@ -131,6 +134,35 @@ def leave_to_the_system(signum: int) -> None:
 @contextmanager
 def stoppable() -> Iterator[None]:
     """Ends the program by a signal with one line, and with the exit code 130 or 143."""
+    with listening():
+        try:
+            yield
+        except Stopped as stopped:
+            say("" if launched() else f"\nstopped by {stopped.name}: {STOP.report}\n")
+            sys.exit(stopped.code)
+
+
+@contextmanager
+def stoppable_job() -> Iterator[None]:
+    """The same for a job of a sweep that a launcher runs in another process than the sweep's.
+
+    Raises:
+        UserError: a signal ended it, for the sweep to name.
+    """
+    if signal.getsignal(signal.SIGTERM) == STOP.handle:  # the sweep's own process
+        yield
+        return
+    with listening():
+        STOP.job = True
+        try:
+            yield
+        except Stopped as stopped:
+            raise UserError(f"stopped by {stopped.name}: {STOP.report}") from None
+
+
+@contextmanager
+def listening() -> Iterator[None]:
+    """Hears the signals; only a main thread can."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -141,9 +173,6 @@ def stoppable() -> Iterator[None]:
             signal.signal(signum, STOP.handle)
     try:
         yield
-    except Stopped as stopped:
-        say("" if launched() else f"\nstopped by {stopped.name}: {STOP.report}\n")
-        sys.exit(stopped.code)
     finally:
         for signum, handler in earlier.items():
             signal.signal(signum, handler)

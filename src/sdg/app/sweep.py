@@ -3,7 +3,6 @@
 That is one table, one picture of samples, one of curves, and a page with all of them.
 """
 
-import csv
 import json
 import textwrap
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from sdg.app.jobs import Jobs
 from sdg.app.opening import shell_command
+from sdg.io.csv_table import table_text
 from sdg.report.curves import curves
 
 __all__ = ["SweepReport"]
@@ -55,10 +55,7 @@ class SweepReport(Jobs):
             names = [job["name"] for job in sampled]
             metrics = [json.loads((job["path"] / "metrics.json").read_text()) for job in sampled]
             rows = table_rows(sampled, metrics)
-            with open(folder / "sweep.csv", "w", newline="") as file:
-                lines = csv.DictWriter(file, fieldnames=rows[0].keys())
-                lines.writeheader()
-                lines.writerows(rows)
+            (folder / "sweep.csv").write_text(table_text(rows), newline="")
             print_table(rows)
             print(f"table: {folder / 'sweep.csv'}, with each attribute by itself")
             print(f"picture: {gallery(folder, sampled)}")

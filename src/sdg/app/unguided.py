@@ -1,7 +1,7 @@
 """The same seeds without guidance, to show beside guided samples."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from hydra.utils import instantiate
@@ -12,7 +12,7 @@ from torch import Tensor
 from sdg.app.fingerprint import fingerprint
 from sdg.app.naming import name_of
 from sdg.app.opening import group_choices
-from sdg.data.requests import Request
+from sdg.data.requests import Requests
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import choice
 from sdg.evaluation.guided_sampling import GuidedSampling
@@ -34,7 +34,7 @@ def unguided_config(config: DictConfig) -> DictConfig:
 def unguided_store(
     config: DictConfig,
     folder: Path,
-    requests: Sequence[Request],
+    requests: Requests,
     pictures: Mapping[str, Tensor],
     batch_size: int,
 ) -> SampleStore | None:
@@ -76,7 +76,7 @@ def draw_unguided(
     trainer: Trainer,
     denoiser: Denoiser,
     sampler,
-    requests: Sequence[Request],
+    requests: Requests,
     store: SampleStore,
     start: Tensor | None,
 ) -> None:

@@ -1,13 +1,12 @@
 """Captions and labels of the images of a folder, where people keep them."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sdg.errors import UserError
+from sdg.errors import UserError, first_line
+from sdg.io.csv_table import parse_table
 
 __all__ = ["LABELS", "TEXT", "captions_of", "labels_of", "sentences"]
 
@@ -75,21 +74,22 @@ def text_of(file: Path) -> str:
 def metadata(file: Path) -> dict[Path, list[str]]:
     """{image: captions} of a metadata file; its names are relative to its own folder."""
     text = text_of(file)
-    try:
-        rows = (
-            [json.loads(line) for line in text.split("\n") if line.strip()]
-            if file.suffix == ".jsonl"
-            else list(csv.DictReader(io.StringIO(text, newline="")))
-        )
-    except (csv.Error, json.JSONDecodeError) as error:
-        raise UserError(f"cannot read {file}: {error}.") from error
+    rows: list[Any] = (
+        parse_lines(text, file) if file.suffix == ".jsonl" else parse_table(text, str(file))
+    )
     captions: dict[Path, list[str]] = {}
     for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or not row.get("file_name"):
+        name = row.get("file_name") if isinstance(row, dict) else None
+        if not name:
             raise UserError(
                 f"{file}, row {number}: a file_name and a {' or '.join(TEXT)} are needed."
             )
-        image = (file.parent / str(row["file_name"])).resolve()
+        try:
+            image = (file.parent / str(name)).resolve()
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{file}, row {number}: {str(name)[:60]!r} is no name of a file."
+            ) from error
         own: Any = next((row[name] for name in TEXT if row.get(name)), [])
         captions.setdefault(image, []).extend(sentences(own))
     if rows and not any(name in row for row in rows for name in TEXT):
@@ -98,6 +98,14 @@ def metadata(file: Path) -> dict[Path, list[str]]:
             f"{', '.join(map(str, rows[0]))}."
         )
     return captions
+
+
+def parse_lines(text: str, file: Path) -> list[Any]:
+    """The values of a .jsonl, one a line."""
+    try:
+        return [json.loads(line) for line in text.split("\n") if line.strip()]
+    except (ValueError, RecursionError) as error:  # no JSON, a number of 5000 digits, deep nests
+        raise UserError(f"cannot read {file}: {first_line(error)}.") from error
 
 
 def sentences(value) -> list[str]:

@@ -44,6 +44,8 @@ def read_conditions(
     if table is not None:
         chosen |= table_conditions(table, given, chosen)
     check_conditions(chosen, held_out or {})
+    if not given:  # all samples are asked for the same: nothing
+        return [{}], -(-total // (each or 1)) * (each or 1)
     count = condition_count(chosen)
     if count is None:
         count = -(-total // (each or 1))
@@ -60,7 +62,7 @@ def read_conditions(
             # sentence and a style do not come from one image.
             from_held_out = held_out_condition(name, held_out or {})
             columns.append([from_held_out(i + k * count) for i in range(count)])
-    rows = zip(*columns, strict=True) if columns else [()] * count
+    rows = zip(*columns, strict=True)
     return [dict(zip(given, row, strict=True)) for row in rows], each
 
 

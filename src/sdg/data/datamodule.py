@@ -16,6 +16,7 @@ from sdg.errors import UserError, integer
 __all__ = ["Data", "ImageData", "NoData", "loaded"]
 
 Part = TypeVar("Part")
+NAMED = 8  # images of a batch that are named
 
 
 def whole(batch):
@@ -63,6 +64,10 @@ class ImageData(pl.LightningDataModule):
     def identity(self) -> dict:
         """What its held-out images follow from; other images have another."""
 
+    def describe_batch(self, epoch: int, batch: int) -> str:
+        """A batch of training images in words, such as "batch 3 of epoch 0"."""
+        return f"batch {batch} of epoch {epoch}"
+
     def print_skipped(self) -> None:
         """Prints what was skipped; at the end of a run."""
         for sentence in self.skipped_report():
@@ -78,6 +83,7 @@ class Data(ImageData):
 
     resolution: int = 0
     held_out: ImageSet | None = None
+    order: Order | None = None  # of the training images, once they are asked for
 
     def __init__(self, resolution: int, batch_size: int, num_workers: int):
         super().__init__()
@@ -104,6 +110,7 @@ class Data(ImageData):
         order = Order(
             images, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True
         )
+        self.order = order
         return Resumable(
             images,
             self.epoch,
@@ -112,6 +119,16 @@ class Data(ImageData):
             drop_last=True,
             **self.loading(),
         )
+
+    def describe_batch(self, epoch: int, batch: int) -> str:
+        words = super().describe_batch(epoch, batch)
+        if self.order is None or not isinstance(self.train, ImageSet):
+            return words
+        start = batch * self.batch_size
+        images = self.order.of_epoch(epoch)[start : start + self.batch_size]
+        names = ", ".join(self.train.name(i) for i in images[:NAMED])
+        more = f" and {len(images) - NAMED} more" if len(images) > NAMED else ""
+        return f"{words}, images {names}{more}"
 
     def val_dataloader(self) -> DataLoader:
         return DataLoader(loaded(self.held_out), self.batch_size, **self.loading())

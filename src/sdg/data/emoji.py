@@ -102,7 +102,9 @@ class Emoji(Dataset):
             else None
         )
         self.images = rendered(
-            place, lambda: np.stack([np.asarray(self.draw(emoji.text)) for emoji in self.emoji])
+            place,
+            len(self.emoji),
+            lambda: np.stack([np.asarray(self.draw(emoji.text)) for emoji in self.emoji]),
         )
 
     def drawable(self, every: list[NamedEmoji], cache: str | None) -> list[NamedEmoji]:
@@ -125,7 +127,7 @@ class Emoji(Dataset):
             return np.array([single(emoji.text) for emoji in every])
 
         file = Path(cache) / f"emoji-{self.font_mark}-{digest(every)}.npy" if cache else None
-        drawable = list(itertools.compress(every, rendered(file, try_each)))
+        drawable = list(itertools.compress(every, rendered(file, len(every), try_each)))
         if not drawable:
             raise UserError(f"data.font: {self.file} draws no emoji in colour; give another font.")
         return drawable

@@ -33,6 +33,10 @@ class ImageSet(Dataset):
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {name: values[0] for name, values in self.__getitems__([index]).items()}
 
+    def name(self, index: int) -> str:
+        """What one image is called: its number, where it has no file."""
+        return str(index)
+
     def caption(self, index: int, variant: int = 0, named=None) -> str:
         """A caption of one image.
 

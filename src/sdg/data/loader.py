@@ -1,5 +1,6 @@
 """A loader that goes on in the middle of an epoch."""
 
+import copy
 import itertools
 from collections.abc import Callable, Iterator
 
@@ -21,6 +22,12 @@ class Order(DistributedSampler):
     def __iter__(self) -> Iterator[int]:
         passed, self.passed = self.passed, 0
         return itertools.islice(super().__iter__(), passed, None)
+
+    def of_epoch(self, epoch: int) -> list[int]:
+        """The whole order of an epoch."""
+        other = copy.copy(self)
+        other.passed, other.epoch = 0, epoch
+        return list(other)
 
 
 class Resumable(DataLoader):

@@ -3,13 +3,14 @@
 import hashlib
 from collections.abc import Sized
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 from torch.utils.data import Dataset
 
 from sdg.data.datamodule import Data, ImageData
-from sdg.data.own_items import Indexed, Items, Selection, as_batch
+from sdg.data.own_items import Indexed, Items, ItemSubset, as_batch
 from sdg.errors import UserError, number
 
 __all__ = ["DatasetData", "LoaderData", "as_data"]
@@ -65,13 +66,22 @@ def parts_of(dataset: Indexed, held_out: Indexed | float) -> tuple[Indexed, Inde
 
     Arguments:
         held_out: the latter, or the share of `dataset` that they are.
+
+    Raises:
+        UserError: one has no length, or the share is out of range.
     """
+    for part in (dataset, held_out):
+        if isinstance(part, Dataset) and not isinstance(part, Sized):
+            raise UserError(
+                f"{type(part).__name__} has no __len__, the number of its images, which a Dataset "
+                "of one's own needs here; images that only stream go into a LightningDataModule."
+            )
     if isinstance(held_out, Dataset):
         return dataset, held_out
     share = number("data.held_out", held_out, 0.001, 0.5)
     order = np.random.default_rng(0).permutation(len(dataset)).tolist()
     count = max(1, round(share * len(dataset)))
-    return Selection(dataset, sorted(order[count:])), Selection(dataset, sorted(order[:count]))
+    return ItemSubset(dataset, sorted(order[count:])), ItemSubset(dataset, sorted(order[:count]))
 
 
 class LoaderData(ImageData):
@@ -145,8 +155,9 @@ def as_data(data, **loading) -> ImageData:
     Raises:
         UserError: it is none of these, or a DataModule does not take an option.
     """
-    if isinstance(data, Dataset) and isinstance(data, Sized):
-        return DatasetData(data, **loading)
+    if isinstance(data, Dataset):
+        indexed: Any = data  # `DatasetData` refuses one without a length
+        return DatasetData(indexed, **loading)
     loading.pop("batch_size", None)  # conf/training sets it for every data set
     if isinstance(data, pl.LightningDataModule):
         for name in loading:

@@ -10,7 +10,7 @@ from sdg.data.image_set import ImageSet
 from sdg.data.sentences import photo_of
 from sdg.errors import UserError
 
-__all__ = ["Indexed", "Items", "Selection", "as_batch"]
+__all__ = ["Indexed", "Items", "ItemSubset", "as_batch"]
 
 
 class Indexed(Protocol):
@@ -65,7 +65,7 @@ class Items(ImageSet):
         return str(self.items[index]["label"])
 
 
-class Selection:
+class ItemSubset:
     """Some items of a data set."""
 
     def __init__(self, dataset: Indexed, indices: Sequence[int]):

@@ -1,12 +1,11 @@
 """Prompts with weighted parts, and files of prompts."""
 
-import csv
-import io
 import os.path
 import re
 from pathlib import Path
 
 from sdg.errors import UserError, number
+from sdg.io.csv_table import parse_table
 
 __all__ = [
     "primary_prompt",
@@ -48,14 +47,14 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
         if not text.strip():
             raise UserError(
                 f"{condition!r} has an empty part; write what the image shall show, such as "
-                'prompt="a red heart | a white background".'
+                'prompt="one sentence | another".'
             )
         try:
             parts.append((text.strip(), number("the weight", float(weight))))
         except (ValueError, UserError):
             raise UserError(
                 f"the weight '{weight}' in {condition!r} is not a number; write it behind the "
-                'colon, as in "a red heart | a ring:-0.5", or a space behind a colon of the '
+                'colon, as in "one sentence | another:-0.5", or a space behind a colon of the '
                 "sentence's own."
             ) from None
     return tuple(parts)
@@ -91,11 +90,11 @@ def read_table(file: Path, key: str = "prompts") -> dict[str, list[str]]:
     except UnicodeDecodeError as error:
         raise UserError(f"{key}: {file} is not UTF-8 text.") from error
     if file.suffix.lower() == ".csv":
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        columns = {}
-        for name in rows[0] if rows else ():
-            if name is not None:
-                columns[COLUMNS.get(name, name)] = [row[name] or "" for row in rows]
+        rows = parse_table(text, f"{key}: {file}")
+        names = list(rows[0]) if rows else []
+        if "prompt" in names and "text" in names:
+            raise UserError(f"{key}: {file} has both columns, prompt and text; leave one out.")
+        columns = {COLUMNS.get(name, name): [row[name] for row in rows] for name in names}
     else:
         lines = [line.strip() for line in text.split("\n")]
         columns = {"text": [line for line in lines if line and not line.startswith("#")]}

@@ -68,4 +68,4 @@ def render_all(
                 f"once{'' if file is None else f', kept in {file}'}",
                 flush=True,
             )
-    return rendered(file, render_parts)
+    return rendered(file, len(rows), render_parts)

@@ -77,7 +77,8 @@ class Shapes(ImageSet):
             )
 
         place = f"shapes-2-{self.resolution}px-seed{self.seed}-{self.size}{name}.npy"
-        return rendered(Path(self.cache) / place if self.cache else None, draw_blocks)
+        file = Path(self.cache) / place if self.cache else None
+        return rendered(file, self.size, draw_blocks)
 
     def _blocks(self) -> list[tuple[np.ndarray, Placement]]:
         return [self._block(b) for b in range(-(-self.size // BLOCK))]

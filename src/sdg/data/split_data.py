@@ -117,6 +117,9 @@ class SplitSubset(ImageSet):
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         return self.dataset.__getitems__([self.indices[i] for i in indices])
 
+    def name(self, index: int) -> str:
+        return self.dataset.name(self.indices[index])
+
     def caption(self, index: int, variant: int = 0, named=None) -> str:
         captions = self.dataset.captions_of(self.indices[index])
         return captions[variant % len(captions)]

@@ -101,17 +101,22 @@ class TarData(Streamed):
     Arguments:
         urls: as of `Tars`.
         held_out_urls: shards of their own for the held-out images; None takes the first of `urls`.
+        allow_pipe: as of `Tars`.
         options: `Streamed`'s.
     """
 
-    def __init__(self, urls, held_out_urls=None, **options):
+    def __init__(self, urls, held_out_urls=None, allow_pipe: bool = False, **options):
         super().__init__(**options)
         self.urls, self.held_out_urls = urls, held_out_urls
+        self.allow_pipe = choice("data.allow_pipe", allow_pipe, (False, True))
 
     def parts(self) -> tuple[Source, Sequence[Example]]:
         if self.held_out_urls is None:
-            return Tars(self.urls).split(self.count)
-        return Tars(self.urls), Tars(self.held_out_urls).first(self.count)
+            return self.tars(self.urls).split(self.count)
+        return self.tars(self.urls), self.tars(self.held_out_urls).first(self.count)
+
+    def tars(self, urls) -> Tars:
+        return Tars(urls, self.allow_pipe)
 
 
 class HubData(Streamed):

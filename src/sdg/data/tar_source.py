@@ -3,8 +3,10 @@
 import itertools
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from urllib.parse import urlparse
 
 from sdg.data.annotations import TEXT, sentences
 from sdg.data.image import SUFFIXES
@@ -12,6 +14,9 @@ from sdg.data.sources import Example, Source
 from sdg.errors import UserError, first_line
 
 __all__ = ["Tars"]
+
+# The signs of RFC 3986 without the quote; it may not begin as an option of a program.
+ADDRESS = re.compile(r"[A-Za-z][\w+.-]*://[\w.~:/?#\[\]@!$&()*+,;=%-]+", re.ASCII)
 
 
 class Tars(Source):
@@ -22,22 +27,22 @@ class Tars(Source):
     Arguments:
         urls: a pattern such as `data/{000..099}.tar`, a glob, or several of either; paths, http(s),
             s3 and what else webdataset opens.
+        allow_pipe: whether one may be `pipe:COMMAND`, which a shell runs.
 
     Raises:
-        UserError: nothing is there.
+        UserError: nothing is there, or a command stands there and may not.
     """
 
-    def __init__(self, urls: str | Sequence[str]):
+    def __init__(self, urls: str | Sequence[str], allow_pipe: bool = False):
         patterns = [
             os.path.expanduser(pattern)
             for pattern in ([urls] if isinstance(urls, str) else urls or ())
         ]
         shards = [shard for pattern in patterns for shard in matching_shards(pattern)]
-        missing = [
-            shard
-            for shard in shards
-            if "://" not in shard and not shard.startswith("pipe:") and not Path(shard).is_file()
-        ]
+        if not allow_pipe:
+            for shard in shards:
+                refuse_command(shard)
+        missing = [shard for shard in shards if is_path(shard) and not Path(shard).is_file()]
         if missing or not shards:
             raise UserError(
                 f"data.urls: there is no shard {missing[0] if missing else urls!r}; name tar "
@@ -69,6 +74,30 @@ class Tars(Source):
         # The first is held out: it stays where it is when shards are added.
         rest.parts = self.parts[1:]
         return rest, list(itertools.islice(self.examples(self.parts[0]), held_out))
+
+
+def is_path(shard: str) -> bool:
+    """Whether a shard is a file of this machine, and no address and no command."""
+    return "://" not in shard and not shard.startswith("pipe:")
+
+
+def refuse_command(shard: str) -> None:
+    """Refuses what webdataset would hand to a shell: a `pipe:`, or an address in a program's words.
+
+    Raises:
+        UserError: it is one.
+    """
+    scheme = urlparse(shard).scheme
+    if scheme == "pipe":
+        raise UserError(
+            f"data.urls: {shard} runs a command of the shell; data.allow_pipe=true lets it, if you "
+            "trust where it comes from."
+        )
+    if not is_path(shard) and not ADDRESS.fullmatch(shard):
+        raise UserError(
+            f"data.urls: {shard!r} is no address: write quotes, spaces and other signs in "
+            "percent-encoding."
+        )
 
 
 def matching_shards(pattern: str) -> list[str]:

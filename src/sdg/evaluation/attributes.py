@@ -13,7 +13,7 @@ from sdg.metrics.alignment import Alignment, hits, shares
 from sdg.metrics.layout import centres
 from sdg.metrics.reading import Reading, shows
 from sdg.metrics.retrieval import Retrieval
-from sdg.models.judge import Reading as Judgement
+from sdg.models.judge import Judgement
 
 __all__ = ["Attributes", "condition_factors"]
 
@@ -87,6 +87,10 @@ class Attributes(torch.nn.Module):
                 row[name] = self.values[name][value] if value >= 0 else ""
             row["all"] = int(all_right[k]) if any_asked[k] else None
             row["missed"] = " ".join(compress(self.names, missed[k]))
+            named = zip(self.names, wanted[k].tolist(), missed[k], strict=True)
+            row["missed_values"] = ", ".join(
+                self.values[name][v] for name, v, miss in named if miss
+            )
         if reading is None or self.reader is None:
             return
         shown = shows(reading, wanted, self.reader.threshold).tolist()

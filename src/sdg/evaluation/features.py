@@ -9,9 +9,9 @@ from torch.nn import ModuleDict
 from torchmetrics import Metric, MetricCollection
 
 from sdg.evaluation.networks import Networks
+from sdg.evaluation.real_features import real_features
 from sdg.io.digest import content
 from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, enough
-from sdg.metrics.reference import real_features
 
 __all__ = ["FeatureDistances", "collections", "figure_names"]
 

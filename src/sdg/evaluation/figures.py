@@ -1,13 +1,12 @@
 """What the table of a run's samples adds up to."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from sdg.io.csv_table import table_text
 from sdg.io.files import write_whole
 from sdg.metrics.alignment import bootstrap_interval
 from sdg.metrics.layout import spread_within
@@ -115,8 +114,4 @@ def report(metrics: Mapping) -> None:
 
 def write_table(file: Path, rows: Sequence[Mapping]) -> None:
     """A .csv with a line for each row."""
-    text = io.StringIO()
-    table = csv.DictWriter(text, fieldnames=rows[0].keys(), lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    write_whole(file, text.getvalue())
+    write_whole(file, table_text(rows))

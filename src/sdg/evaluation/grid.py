@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sdg.data.prompts import parse_weighted_prompt
 from sdg.report.grid import labelled_grid, labelled_rows
+from sdg.report.samples import in_words, reference_in_words
 
 __all__ = ["draw_grid"]
 
@@ -39,7 +40,7 @@ def draw_grid(
         rows = condition_rows(images, conditions, references, first)
         labelled_rows(file, rows, title)
         return
-    labels = [" + ".join(condition.values()) for condition in conditions]
+    labels = [in_words(condition) for condition in conditions]
     if len(set(labels)) == 1 and labels[0]:  # said once, above all
         title, labels = f"{labels[0]}\n{title}", [""] * len(labels)
     shown = [*first, *zip(images, labels, strict=False)]
@@ -57,8 +58,8 @@ def condition_rows(
     for image, condition in zip(images, conditions, strict=False):
         if str(condition) not in rows:
             rows[str(condition)] = first + labelled_references(condition, references)
-        words = [prompt for kind, prompt in condition.items() if kind in ("text", "class")]
-        rows[str(condition)].append((image, " + ".join(words)))
+        named = {kind: prompt for kind, prompt in condition.items() if kind in ("text", "class")}
+        rows[str(condition)].append((image, in_words(named)))
     return [row[:ROW] for row in rows.values()]
 
 
@@ -70,6 +71,5 @@ def labelled_references(
     for kind, prompt in condition.items():
         for name, weight in parse_weighted_prompt(prompt):
             if name in references:
-                factor = "" if weight == 1 else f" × {weight:g}"
-                labelled.append((references[name], f"{kind}: {Path(name).name}{factor}"))
+                labelled.append((references[name], reference_in_words(kind, name, weight)))
     return labelled

@@ -23,21 +23,24 @@ from sdg.similarity.similarity import Similarity
 __all__ = ["GuidedSampling"]
 
 
-class Batches(Dataset):
-    """The requests of each batch.
+class RankBatches(Dataset):
+    """The requests of each batch of one process of several: every `world`-th, from its own on.
 
     Arguments:
         batches: the indices of each.
     """
 
-    def __init__(self, requests: Sequence[Request], batches: Sequence[Sequence[int]]):
+    def __init__(
+        self, requests: Sequence[Request], batches: Sequence[range], rank: int, world: int
+    ):
         self.requests, self.batches = requests, batches
+        self.places = range(rank, len(batches), world)
 
     def __len__(self) -> int:
-        return len(self.batches)
+        return len(self.places)
 
     def __getitem__(self, index: int) -> list[Request]:
-        return [self.requests[i] for i in self.batches[index]]
+        return [self.requests[i] for i in self.batches[self.places[index]]]
 
 
 class GuidedSampling(pl.LightningModule):
@@ -87,13 +90,14 @@ class GuidedSampling(pl.LightningModule):
         # What the first process finds is what all go by. Not in on_predict_start, which a process
         # without a batch never reaches.
         missing = self.trainer.strategy.broadcast(self.store.missing())
-        self.batches = missing[self.trainer.global_rank :: self.trainer.world_size]
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        self.batches = RankBatches(self.requests, missing, rank, world)
         every = -(-len(self.store.batches) // self.trainer.world_size)
         self.done = (every - len(self.batches)) * self.steps
         self.progress.begin(every * self.steps, self.done, self.trainer.is_global_zero)
 
     def predict_dataloader(self) -> DataLoader:
-        return DataLoader(Batches(self.requests, self.batches), batch_size=None)
+        return DataLoader(self.batches, batch_size=None)
 
     def predict_step(self, batch: list[Request], index: int) -> list[int]:
         began = time.perf_counter()

@@ -13,20 +13,21 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from sdg.data.requests import Request
-from sdg.errors import choice, integer
-from sdg.evaluation.attributes import Attributes
+from sdg.data.requests import Requests
+from sdg.errors import UserError, choice, integer
+from sdg.evaluation.attributes import Attributes, condition_factors
 from sdg.evaluation.features import FeatureDistances
 from sdg.evaluation.figures import figures, report
 from sdg.evaluation.grid import draw_grid
 from sdg.evaluation.networks import Networks
 from sdg.evaluation.prompt_images import PromptImages, unrenderable
-from sdg.evaluation.references import References
+from sdg.evaluation.published import lpips
+from sdg.evaluation.references import ReferenceMetrics
 from sdg.evaluation.results import sample_table, write_figures, write_references
 from sdg.evaluation.sentence_cosine import SentenceCosine
 from sdg.evaluation.store import SampleStore
 from sdg.io.files import write_whole
-from sdg.metrics.perceptual import Perceptual, pairs_within
+from sdg.metrics.perceptual import pairs_within
 from sdg.metrics.sample_metric import SampleMetric
 from sdg.report.pages import run_page
 
@@ -64,7 +65,7 @@ class Evaluation(pl.LightningModule):
     def __init__(
         self,
         options: Any,
-        requests: Sequence[Request],
+        requests: Requests,
         data,
         references: Mapping[str, Tensor],
         resolution: int,
@@ -79,22 +80,29 @@ class Evaluation(pl.LightningModule):
         integer("eval.bootstrap", options.bootstrap, 1)
         self.options, self.start, self.gamma = options, start, gamma
         self.held_out, self.reference_images = data.held_out, dict(references)
-        self.conditions = [dict(request.conditions) for request in requests]
-        self.group = condition_numbers(self.conditions)
+        self.requests = requests
         self.metric_modules = torch.nn.ModuleDict(metrics or {})  # so that they move to the device
         self.own_metrics = dict(metrics or {})
-        self.networks = Networks(options, self.held_out, self.conditions, clip_guided)
-        self.lpips = Perceptual() if choice("eval.lpips", options.lpips, (False, True)) else None
+        first = requests.conditions[0]
+        self.networks = Networks(options, self.held_out, first, len(requests), clip_guided)
+        self.lpips = lpips() if choice("eval.lpips", options.lpips, (False, True)) else None
         self.networks.check_resolution(resolution)
         self.attributes: Attributes | None = None
-        self.references: References | None = None
+        self.references: ReferenceMetrics | None = None
         self.prompt_images: PromptImages | None = None
+        if self.networks.reads_attributes:  # says at once what the data does not know
+            condition_factors(requests.conditions, 1, self.held_out)
+        self.features = FeatureDistances(self.networks, data, options, len(requests))
+
+    def setup(self, stage: str) -> None:
+        # These tables are as long as the run, so they are made when all samples are drawn.
+        self.conditions = self.requests.sample_conditions()
+        self.group = condition_numbers(self.conditions)
         if self.networks.reads_attributes:
             self.attributes = Attributes(self.networks, self.held_out, self.conditions, self.group)
-            self.references = References(
+            self.references = ReferenceMetrics(
                 self.attributes.names, self.reference_images, self.conditions
             )
-        self.features = FeatureDistances(self.networks, data, options, len(self.conditions))
 
     def of_samples(
         self, store: SampleStore, unguided: Mapping[int, Path] | None = None
@@ -178,7 +186,7 @@ class Evaluation(pl.LightningModule):
     def measure_attributes(
         self,
         attributes: Attributes,
-        references: References,
+        references: ReferenceMetrics,
         images: Tensor,
         index: Tensor,
         rows: list[dict],
@@ -206,7 +214,7 @@ class Evaluation(pl.LightningModule):
             computed |= self.prompt_images.compute()
         if self.own_metrics:
             own = self.own_metrics.items()
-            computed["metrics"] = {name: float(metric.compute()) for name, metric in own}
+            computed["metrics"] = {name: figure_of(name, metric.compute()) for name, metric in own}
         if self.networks.clip and self.networks.clip_guided:
             computed["clip_guided"] = True
         write_whole(self.store.rank_results(self.trainer.global_rank), json.dumps(self.rows))
@@ -243,6 +251,22 @@ class Evaluation(pl.LightningModule):
         print(f"picture: {folder / 'grid.png'}")
         print(f"page: {run_page(folder, self.unguided)}")
         return metrics
+
+
+def figure_of(name: str, value: Any) -> float:
+    """The figure of a metric of one's own.
+
+    Raises:
+        UserError: it is no single number.
+    """
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        given = f"a tensor of shape {list(value.shape)}" if isinstance(value, Tensor) else value
+        raise UserError(
+            f"eval.metrics.{name}: its compute() must give one number, not "
+            f"{' '.join(str(given).split())[:60]}."
+        ) from error
 
 
 def condition_numbers(conditions: Sequence[Mapping[str, str]]) -> Tensor:

@@ -1,12 +1,13 @@
 """The networks that measure a run, and the reader that renders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sdg.errors import UserError, choice
+from sdg.evaluation.published import inception_file, inception_of
 from sdg.io.shipped import program
 from sdg.metrics.features import enough
 from sdg.metrics.imagenet import ImageNet, weights_file
@@ -14,8 +15,7 @@ from sdg.metrics.inception import Inception
 from sdg.metrics.readers import choose_reader
 from sdg.metrics.reading import Reader
 from sdg.models.clip import CLIP
-from sdg.models.judge import Judge
-from sdg.models.judge import Reading as Judgement
+from sdg.models.judge import Judge, Judgement
 from sdg.models.registry import load_clip, load_judge
 
 __all__ = ["Networks", "uses_imagenet"]
@@ -27,7 +27,8 @@ class Networks(torch.nn.Module):
     Arguments:
         options: `eval` of the config.
         held_out: the held-out images; a judge serves only where their attributes are known.
-        conditions: {kind: prompt} of each sample.
+        condition: {kind: prompt} of the first sample.
+        samples: how many the run has.
         clip_guided: whether `eval.clip` is the encoder that guides.
 
     Attributes:
@@ -42,7 +43,8 @@ class Networks(torch.nn.Module):
         self,
         options: Any,
         held_out,
-        conditions: Sequence[Mapping[str, str]],
+        condition: Mapping[str, str],
+        samples: int,
         clip_guided: bool = False,
     ):
         super().__init__()
@@ -56,11 +58,12 @@ class Networks(torch.nn.Module):
             self.judge = load_judge(options.judge)
         if choice("eval.reading", options.reading, (True, False)):
             self.reader = choose_reader(held_out)
-        if options.clip and (conditions[0].get("text") or not self.judge):
+        if options.clip and (condition.get("text") or not self.judge):
             self.clip = load_clip(options.clip)
         if options.inception:
-            self.inception = Inception(options.inception)
-        if uses_imagenet(options.imagenet, len(conditions)):
+            self.inception_file = inception_file(options.inception)
+            self.inception = inception_of(self.inception_file)
+        if uses_imagenet(options.imagenet, samples):
             self.imagenet = ImageNet()
 
     def check_resolution(self, resolution: int) -> None:
@@ -112,9 +115,9 @@ class Networks(torch.nn.Module):
         elif self.clip and not self.clip_guided:  # guidance moves samples in its own features
             files["clip"] = self.options.clip
         if self.inception:
-            files["inception"] = self.inception.file
+            files["inception"] = str(self.inception_file)
         if self.imagenet:
-            files["imagenet"] = self.imagenet.file
+            files["imagenet"] = str(self.imagenet.file)
         return files
 
     def outputs(self, name: str, images: Tensor) -> dict[str, Tensor]:

@@ -3,7 +3,6 @@
 That is figures, pictures, the table, the page, and what guided it.
 """
 
-import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image
 from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 
+from sdg.io.csv_table import read_table
 from sdg.io.shipped import on_this_machine
 
 __all__ = ["publish"]
@@ -47,9 +47,9 @@ def publish(
 
         for file in pictures:
             logger.log_image(file.stem, [str(file)])
-        with open(folder / table, newline="") as text:
-            head, *rows = csv.reader(text)
-        columns = map(typed, zip(*rows, strict=True))
+        rows = read_table(folder / table)
+        head = list(rows[0])
+        columns = map(typed, zip(*(row.values() for row in rows), strict=True))
         logger.log_table(
             Path(table).stem,
             columns=head,

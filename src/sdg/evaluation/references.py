@@ -9,10 +9,10 @@ from sdg.data.prompts import primary_prompt
 from sdg.evaluation.networks import Networks
 from sdg.metrics.layout import intersection_over_union
 
-__all__ = ["References", "reference_kinds"]
+__all__ = ["ReferenceMetrics", "reference_kinds"]
 
 
-class References:
+class ReferenceMetrics:
     """Compares samples with their references: attributes that agree, outlines that overlap.
 
     Arguments:

@@ -1,6 +1,7 @@
 """The files in which a measured run ends."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sdg.evaluation.store import SampleStore
 from sdg.io.files import write_whole
 from sdg.io.plain import flat
 
-__all__ = ["sample_table", "write_figures", "write_references"]
+__all__ = ["check_figures", "sample_table", "write_figures", "write_references"]
 
 
 def sample_table(
@@ -54,13 +55,32 @@ def write_figures(folder: Path, table: Sequence[Mapping], metrics: Mapping) -> N
     Arguments:
         table: of `sample_table`.
         metrics: of `sdg.evaluation.figures.figures`.
+
+    Raises:
+        UserError: a figure is no finite number.
     """
+    check_figures(metrics)
     without_cost = []
     for row in table:
         without_cost.append({key: value for key, value in row.items() if key != "cost"})
     write_table(folder / "samples.csv", without_cost)
     write_table(folder / "metrics.csv", [flat(metrics)])
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+
+
+def check_figures(metrics: Mapping) -> None:
+    """Refuses figures that are NaN or infinite: they are no results.
+
+    Raises:
+        UserError: one is.
+    """
+    for name, value in flat(dict(metrics)).items():
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if any(isinstance(each, float) and not math.isfinite(each) for each in values):
+            raise UserError(
+                f"the figure {name} is {value}, no finite number, so no figures are written; the "
+                "samples are kept. Look at what measures it, or leave that out of eval."
+            )
 
 
 def write_references(

@@ -1,11 +1,14 @@
 """The samples of a run that are drawn already: one that was killed goes on where it stopped."""
 
+import bisect
 import hashlib
+import itertools
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 from torch import Tensor
 
@@ -13,7 +16,7 @@ from sdg.errors import UserError
 from sdg.io.files import write_whole
 from sdg.report.pictures import Pictures
 
-__all__ = ["SampleStore"]
+__all__ = ["Batches", "SampleStore"]
 
 
 class SampleStore:
@@ -36,10 +39,7 @@ class SampleStore:
     ):
         self.folder, self.fingerprint = Path(folder), fingerprint
         self.pictures = Pictures(Path(folder), kind)
-        self.batches = [
-            list(range(start, min(start + batch_size, size)))
-            for start in range(0, size, batch_size)
-        ]
+        self.batches = Batches([range(-(-size // batch_size))], size, batch_size)
 
     def begin(self, anew: bool) -> None:
         """Makes the folder ready.
@@ -86,9 +86,20 @@ class SampleStore:
         """Whether the folder holds all samples of this run."""
         return self.recorded.is_file() and self.is_own() and not self.missing()
 
-    def missing(self) -> list[list[int]]:
+    def missing(self) -> "Batches":
         """The batches that are still to be drawn."""
-        return [batch for batch in self.batches if not self.file(batch).is_file()]
+        size, each = self.batches.size, self.batches.batch_size
+        count, runs, after = len(self.batches), [], 0
+        starts = [int(file.stem) for file in self.row_files(self.folder)]
+        for start in sorted(start for start in starts if start % each == 0 and start < size):
+            runs.append(range(after, start // each))
+            after = start // each + 1
+        return Batches([*runs, range(after, count)], size, each)
+
+    @staticmethod
+    def row_files(folder: Path) -> Iterator[Path]:
+        """The files of rows of any run's finished batches."""
+        return (file for file in (folder / "rows").glob("*.jsonl") if file.stem.isdecimal())
 
     def add(self, images: Tensor, rows: Sequence[dict]) -> None:
         """Writes a batch.
@@ -120,7 +131,7 @@ class SampleStore:
     @staticmethod
     def count(folder: Path) -> int:
         """How many samples are drawn in the folder of any run."""
-        files = (folder / "rows").glob("?????*.jsonl")
+        files = SampleStore.row_files(folder)
         return sum(len(file.read_text().splitlines()) for file in files)
 
     def read(self, indices: Sequence[int]) -> Tensor:
@@ -178,6 +189,38 @@ class SampleStore:
 
     def file(self, batch: Sequence[int]) -> Path:
         return self.folder / "rows" / f"{batch[0]:05d}.jsonl"
+
+
+class Batches(Sequence[range]):
+    """Some of a run's batches, each the indices of its samples; kept as runs of their numbers.
+
+    Arguments:
+        runs: numbers of batches, in order.
+        size: number of samples of the run.
+        batch_size: of all batches but the last.
+    """
+
+    def __init__(self, runs: Sequence[range], size: int, batch_size: int):
+        self.runs = [run for run in runs if run]
+        self.ends = list(itertools.accumulate(len(run) for run in self.runs))
+        self.size, self.batch_size = size, batch_size
+
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    @overload
+    def __getitem__(self, index: int) -> range: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[range]: ...
+
+    def __getitem__(self, index: int | slice) -> range | list[range]:
+        place = range(len(self))[index]
+        if isinstance(place, range):
+            return [self[each] for each in place]
+        k = bisect.bisect_right(self.ends, place)
+        start = self.runs[k][place - self.ends[k]] * self.batch_size
+        return range(start, min(start + self.batch_size, self.size))
 
 
 def without(row: Mapping, key: str) -> dict:

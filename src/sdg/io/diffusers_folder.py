@@ -146,7 +146,7 @@ def json_config(file: Path) -> dict:
     """A config as diffusers writes it."""
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file} is no JSON ({error}).") from error
     if not isinstance(config, dict):
         raise UserError(f"{file} holds no settings, but a {type(config).__name__}.")

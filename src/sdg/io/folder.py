@@ -4,6 +4,7 @@ The denoiser's is one that diffusers opens too, where that is exact.
 """
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,11 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
     Arguments:
         kind: "denoiser", "clip", …
         half: as of `save`.
+
+    What an earlier export has left there is replaced when this one is whole.
+
+    Raises:
+        UserError: the model has no config, or weights that are no finite numbers.
     """
     config: Any = model.config  # of every model that can be trained
     if config is None:
@@ -35,17 +41,23 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
             "sdg.models.build.build_denoiser makes one that has."
         )
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for former in ("model_index.json", MODEL):  # of an export in the other format
-        (folder / former).unlink(missing_ok=True)
-    for former in ("unet", "scheduler"):
-        shutil.rmtree(folder / former, ignore_errors=True)
+    part = folder / ".part"
+    shutil.rmtree(part, ignore_errors=True)  # of a killed process
     file = MODEL
-    if isinstance(model, Denoiser) and unlike(model) is None:
-        file = UNET
-        save_pipeline(model, folder, half)
-    else:
-        save(folder / MODEL, kind, model, config, half)
-    content = {KEY: {"kind": kind, "config": config, "file": file}}
-    (folder / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
+    try:
+        if isinstance(model, Denoiser) and unlike(model) is None:
+            file = UNET
+            save_pipeline(model, part, half)
+        else:
+            save(part / MODEL, kind, model, config, half)
+        content = {KEY: {"kind": kind, "config": config, "file": file}}
+        (part / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
+        for former in ("model_index.json", MODEL):  # of an export in the other format
+            (folder / former).unlink(missing_ok=True)
+        for former in ("unet", "scheduler"):
+            shutil.rmtree(folder / former, ignore_errors=True)
+        for each in part.iterdir():
+            os.replace(each, folder / each.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return folder

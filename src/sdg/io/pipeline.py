@@ -83,7 +83,8 @@ def save_pipeline(denoiser: Denoiser, folder: str | Path, half: bool = False) ->
         **betas,
     )
     pipeline: Any = DDPMPipeline(unet_of(denoiser), scheduler)  # diffusers gives it no types
+    tensors = stored(denoiser.network, half)  # says what is no number, before anything is written
     pipeline.save_pretrained(folder)
     if half:
-        save_file(stored(denoiser.network, half), Path(folder) / UNET, {"format": "pt"})
+        save_file(tensors, Path(folder) / UNET, {"format": "pt"})
     return Path(folder)

@@ -4,16 +4,18 @@ Reading never runs code.
 """
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import Tensor
 
 from sdg.errors import UserError
 
-__all__ = ["load_tensors", "metadata_of", "tensor_shapes"]
+__all__ = ["load_tensors", "metadata_of", "not_finite", "tensor_shapes"]
 
 
 def load_tensors(file: str | Path) -> Any:
@@ -59,3 +61,12 @@ def tensor_shapes(file: str | Path) -> dict[str, list[int]]:
     """
     with safe_open(str(file), "pt") as handle:
         return {name: handle.get_slice(name).get_shape() for name in handle.keys()}
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The names of tensors that hold a NaN or an infinity."""
+    return [
+        name
+        for name, value in tensors.items()
+        if value.is_floating_point() and not value.isfinite().all()
+    ]

@@ -12,8 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sdg.errors import UserError, choice
+from sdg.io.files import part_of
 from sdg.io.hub import located
-from sdg.io.tensors import load_tensors, metadata_of
+from sdg.io.tensors import load_tensors, metadata_of, not_finite
 
 __all__ = ["CONFIG", "KEY", "MODEL", "UNET", "header", "read", "safetensors_of", "save", "stored"]
 
@@ -32,21 +33,35 @@ def save(file: str | Path, kind: str, module: nn.Module, config: dict, half: boo
 
     Arguments:
         half: store matrices and kernels in float16, half the size; they are read back into float32.
+
+    Raises:
+        UserError: some are no finite numbers.
     """
-    Path(file).parent.mkdir(parents=True, exist_ok=True)
-    save_file(stored(module, half), str(file), {KEY: json.dumps({"kind": kind, "config": config})})
+    tensors = stored(module, half)
+    with part_of(file) as part:
+        save_file(tensors, part, {KEY: json.dumps({"kind": kind, "config": config})})
     return Path(file)
 
 
 def stored(module: nn.Module, half: bool) -> dict[str, Tensor]:
-    """A module's tensors as they are written, with `half` matrices and kernels in float16."""
-    return {
+    """A module's tensors as they are written, with `half` matrices and kernels in float16.
+
+    Raises:
+        UserError: some are no finite numbers.
+    """
+    tensors = {
         name: value.detach()
         .cpu()
         .to(torch.float16 if half and value.ndim > 1 and value.is_floating_point() else value.dtype)
         .contiguous()
         for name, value in module.state_dict().items()
     }
+    if wrong := not_finite(tensors):
+        raise UserError(
+            f"weights that are NaN or infinite{' in float16' if half else ''} are not written: "
+            f"{len(wrong)} of {len(tensors)} tensors hold such, {wrong[0]} is one."
+        )
+    return tensors
 
 
 def header(file: str | Path) -> dict | None:
@@ -68,7 +83,7 @@ def header(file: str | Path) -> dict | None:
             content = json.loads(metadata_of(file).get(KEY, "null"))
     except OSError as error:
         raise UserError(f"cannot read the weights {file}: {error.strerror or error}.") from error
-    except (safetensors.SafetensorError, ValueError) as error:
+    except (safetensors.SafetensorError, ValueError, RecursionError) as error:
         raise UserError(
             f"the weights {file} are damaged or no safetensors "
             f"{'folder' if Path(file).is_dir() else 'file'} ({error}); fetch or train them again."

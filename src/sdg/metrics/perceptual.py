@@ -1,17 +1,13 @@
 """LPIPS: how different two images look."""
 
-from pathlib import Path
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-
-from sdg.errors import UserError
+from torchmetrics.functional.image.lpips import _NoTrainLpips
 
 __all__ = ["Perceptual", "pairs_within"]
-
-FILE = "alexnet-owt-7be5be79.pth"
 
 
 class Perceptual(Metric):
@@ -19,32 +15,34 @@ class Perceptual(Metric):
 
     It is that of Zhang et al. 2018 (arXiv 1801.03924), by AlexNet.
 
+    Arguments:
+        tensors: torchvision's weights of AlexNet.
+
     Raises:
-        UserError: AlexNet's weights are not in torch's hub cache and cannot be fetched.
+        KeyError: they are of another network.
+        RuntimeError: as above.
     """
 
     full_state_update = False
     total: Tensor
     pairs: Tensor
 
-    def __init__(self):
+    def __init__(self, tensors: Mapping[str, Tensor]):
         super().__init__()
-        try:
-            self.distance = LearnedPerceptualImagePatchSimilarity(
-                net_type="alex", reduction="sum", sync_on_compute=False
-            )
-        except OSError as error:
-            raise UserError(
-                f"eval.lpips: AlexNet's weights cannot be fetched ({error}); put {FILE} into "
-                f"{Path(torch.hub.get_dir()) / 'checkpoints'}, or eval.lpips=false."
-            ) from error
+        # Its own constructor would have AlexNet's weights unpickled.
+        self.distance = _NoTrainLpips(net="alex", pnet_rand=True)
+        network = self.distance.net
+        features = {}
+        for name in network.state_dict():  # such as slice2.3.weight
+            features[name] = tensors[f"features.{name.partition('.')[2]}"]
+        network.load_state_dict(features)
         self.add_state("total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
         self.add_state("pairs", torch.tensor(0), dist_reduce_fx="sum")
 
     @torch.no_grad()
     def update(self, one: Tensor, other: Tensor) -> None:
         """Adds pairs, (B, 3, H, W) in [-1, 1] each."""
-        self.total += self.distance(one, other).double()
+        self.total += self.distance(one, other).sum().double()
         self.pairs += len(one)
 
     def compute(self) -> float | None:

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
+from sdg.io.tensors import not_finite
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.towers import image_tower
 from sdg.models.unet import UNetEncoder
 
-__all__ = ["build_denoiser", "build_noisy_encoder", "fill", "frozen"]
+__all__ = ["build_denoiser", "build_noisy_encoder", "check_finite", "fill", "frozen"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -92,7 +93,11 @@ def build_noisy_encoder(config: dict[str, Any]) -> NoisyEncoder:
 
 
 def fill(model: Model, tensors: Mapping[str, Tensor], file: str | Path) -> Model:
-    """The model with the file's weights."""
+    """The model with the file's weights.
+
+    Raises:
+        UserError: they are of another model, or no finite numbers.
+    """
     own = model.state_dict()
     shapes, own_shapes = tensor_shapes(tensors), tensor_shapes(own)
     names = own.keys() | tensors.keys()
@@ -104,7 +109,22 @@ def fill(model: Model, tensors: Mapping[str, Tensor], file: str | Path) -> Model
             f"{name}, {described(shapes, name)} there and {described(own_shapes, name)} here."
         )
     model.load_state_dict(tensors)
+    check_finite(model, file)
     return model
+
+
+def check_finite(model: nn.Module, file: str | Path) -> None:
+    """Refuses weights with which nothing that comes out is a number.
+
+    Raises:
+        UserError: some are NaN or infinite.
+    """
+    tensors = model.state_dict()
+    if wrong := not_finite(tensors):
+        raise UserError(
+            f"the weights {file} are damaged: {len(wrong)} of {len(tensors)} tensors, such as "
+            f"{wrong[0]}, hold values that are NaN or infinite. Fetch or train them again."
+        )
 
 
 def tensor_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

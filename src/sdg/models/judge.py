@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import sdg.models.towers  # noqa: F401  (registers the small towers with timm)
 from sdg.models.stages import feature_hooks, stages
+from sdg.models.towers import check_timm_name
 
-__all__ = ["Judge", "Reading"]
+__all__ = ["Judge", "Judgement"]
 
 
-class Reading(NamedTuple):
+class Judgement(NamedTuple):
     """What the judge sees.
 
     That is logits of every factor's values, (B, number of values), of the object's mask, (B, H, W),
@@ -54,6 +54,9 @@ class Judge(nn.Module):
         factors: {factor: number of values}, in the data's order.
         mask_width: channels of the mask's head.
         resolution: side in pixels of the images that it was trained on.
+
+    Raises:
+        UserError: timm has no such model.
     """
 
     def __init__(
@@ -67,6 +70,7 @@ class Judge(nn.Module):
             "resolution": resolution,
         }
         self.resolution = resolution
+        check_timm_name(model_name)
         # timm's own methods, which `nn.Module` lacks, are called.
         self.tower: Any = timm.create_model(model_name, num_classes=sum(factors.values()))
         self.num_features = self.tower.num_features
@@ -84,7 +88,7 @@ class Judge(nn.Module):
             nn.Conv2d(mask_width, 1, 3, padding=1),
         )
 
-    def forward(self, x: Tensor) -> Reading:
+    def forward(self, x: Tensor) -> Judgement:
         """Reads images (B, 3, H, W) in [-1, 1]; the features are what the last layer sees."""
         with feature_hooks(self.tower, self.stage_names) as maps:
             features = self.tower.forward_head(self.tower.forward_features(x), pre_logits=True)
@@ -95,7 +99,7 @@ class Judge(nn.Module):
             for name, h in maps.items()
         )
         context = reduce(add, lateral)
-        return Reading(
+        return Judgement(
             dict(zip(sizes, logits.split(list(sizes.values()), 1), strict=True)),
             self.fine(torch.cat([x, context], 1))[:, 0],
             features,

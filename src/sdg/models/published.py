@@ -13,6 +13,7 @@ from timm.models import PretrainedCfg
 from timm.models import load_checkpoint as load_timm
 
 from sdg.errors import UserError, choice, first_line
+from sdg.models.build import check_finite
 from sdg.models.clip import CLIP
 from sdg.models.towers import OWN_HEAD
 
@@ -83,6 +84,7 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
             f"{first_line(error)}). Offline, fetch the weights elsewhere{source}, as safetensors "
             "or a state dict, and give the file: encoder.pretrained=FILE."
         ) from error
+    check_finite(clip, f"{pretrained} of {name}")
     return clip.eval().requires_grad_(False)
 
 

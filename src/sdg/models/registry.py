@@ -184,18 +184,8 @@ def clean_encoders(clip: str, name: str | None = None, pretrained: str | None = 
     return Encoders(both, both)
 
 
-def classifier_encoders(
-    weights: str,
-    clip: str | None = None,
-    name: str | None = None,
-    pretrained: str | None = None,
-) -> Encoders:
-    """A noise-aware classifier.
-
-    Arguments:
-        weights: its file or folder.
-        clip, name, pretrained: the CLIP that it was made from; it serves its training alone.
-    """
+def classifier_encoders(weights: str) -> Encoders:
+    """The noise-aware classifier of a file or folder."""
     return Encoders(load_classifier(weights))
 
 

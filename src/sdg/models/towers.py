@@ -20,6 +20,7 @@ from sdg.errors import UserError, first_line
 
 __all__ = [
     "at_resolution",
+    "check_timm_name",
     "image_tower",
     "known",
     "resized",
@@ -68,10 +69,19 @@ def known(vision: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: it names a tower that timm has not.
     """
-    name = vision.get("timm_model_name")
-    if name and not timm.is_model(name):
-        raise UserError(f"timm {timm.__version__} has no image tower {name!r}.")
+    if name := vision.get("timm_model_name"):
+        check_timm_name(name)
     return dict(vision) | {"timm_model_pretrained": False}
+
+
+def check_timm_name(name: object) -> None:
+    """Checks that timm itself has a model: it would fetch `hf-hub:…`, or read `local-dir:…`.
+
+    Raises:
+        UserError: it has not.
+    """
+    if not isinstance(name, str) or not timm.is_model(name):
+        raise UserError(f"timm {timm.__version__} has no image tower {name!r}.")
 
 
 def resized(tower: nn.Module, vision: Mapping[str, Any]) -> nn.Module:

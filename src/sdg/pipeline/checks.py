@@ -6,7 +6,10 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from sdg.diffusion.sampler import Sampler
 from sdg.errors import UserError, choice, first_line, number
+from sdg.guidance.guidance import Guidance
+from sdg.guidance.semantic import SemanticGuidance
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.models.registry import check_kin
 
@@ -17,6 +20,8 @@ __all__ = [
     "checked_device",
     "checked_kind",
     "checked_weights",
+    "chosen_guidance",
+    "chosen_sampler",
 ]
 
 Part = TypeVar("Part")
@@ -110,3 +115,35 @@ def checked_weights(weights: Mapping[str, float] | None, kinds: Sequence[str]) -
             raise UserError(f"weights: {name!r} has a weight, and no similarity is asked for.")
         checked[choice("weights", name, kinds)] = number(f"weights[{name!r}]", weight)
     return checked
+
+
+def chosen_guidance(
+    guidance: Guidance | None, gamma: float | None, own: float, interval: Sequence[float]
+) -> Guidance:
+    """The guidance of a call, by default `SemanticGuidance` with γ.
+
+    Arguments:
+        own: the pipeline's γ, where a call names none.
+        interval: the pipeline's, for the default.
+
+    Raises:
+        UserError: there are two γ, or `guidance` is none.
+    """
+    if guidance is None:
+        return SemanticGuidance(own if gamma is None else gamma, interval=interval)
+    if gamma is not None:
+        raise UserError("gamma belongs to a guidance of one's own: give it there, not here.")
+    return checked_kind("guidance", guidance, Guidance)
+
+
+def chosen_sampler(sampler: Sampler | None, steps: int | None, own: Sampler) -> Sampler:
+    """The sampler of a call, by default the pipeline's own, with so many steps.
+
+    Raises:
+        UserError: there are two numbers of steps, or `sampler` is none.
+    """
+    if sampler is None:
+        return checked_kind("sampler", own if steps is None else own.with_steps(steps), Sampler)
+    if steps is not None:
+        raise UserError("steps belongs to a sampler of one's own: give it there, not here.")
+    return checked_kind("sampler", sampler, Sampler)

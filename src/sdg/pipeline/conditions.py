@@ -1,6 +1,6 @@
 """What a call of a pipeline asks for: sentences, pictures, terms and functions of one's own."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,21 +11,19 @@ from torch import Tensor
 from sdg.data.image import load_image, pixels
 from sdg.data.prompts import escape_prompt
 from sdg.errors import UserError
+from sdg.guidance.guidance import SimilarityFn
 from sdg.similarity import Term
 
-__all__ = ["Conditions", "Picture", "Pictures", "Similar", "SimilarityFunction", "as_tensor"]
+__all__ = ["CallConditions", "Picture", "Pictures", "SimilarityArgument", "as_tensor", "as_tensors"]
 
 Picture = str | Path | Image.Image | Tensor
 Pictures = Picture | Sequence[Picture]  # one for all samples, or one for each condition
-# sim(x, level) of images (B, 3, H, W) in [-1, 1] at one of the denoiser's levels, −1 for clean
-# ones: (B,), differentiable in x.
-SimilarityFunction = Callable[[Tensor, float], Tensor]
-Similar = Term | SimilarityFunction
-Similarities = Similar | Sequence[Similar] | Mapping[Term, Pictures | None]
+TermOrFunction = Term | SimilarityFn
+SimilarityArgument = TermOrFunction | Sequence[TermOrFunction] | Mapping[Term, Pictures | None]
 
 
 @dataclass
-class Conditions:
+class CallConditions:
     """What the samples of a call shall be like.
 
     Attributes:
@@ -39,15 +37,15 @@ class Conditions:
     columns: dict[str, list[str]] = field(default_factory=dict)
     pictures: dict[str, Picture] = field(default_factory=dict)
     terms: dict[str, Term] = field(default_factory=dict)
-    functions: list[SimilarityFunction] = field(default_factory=list)
+    functions: list[SimilarityFn] = field(default_factory=list)
 
     @classmethod
     def from_arguments(
         cls,
         prompt: str | Sequence[str] | None,
         pictures: Mapping[str, Pictures | None],
-        similarity: Similarities,
-    ) -> "Conditions":
+        similarity: SimilarityArgument,
+    ) -> "CallConditions":
         """From what `Pipeline.__call__` is given.
 
         Raises:
@@ -137,7 +135,7 @@ def sentences(prompt: str | Sequence[str]) -> list[str]:
     return several
 
 
-def with_conditions(similarity: Similarities) -> list[tuple[Similar, Pictures | None]]:
+def with_conditions(similarity: SimilarityArgument) -> list[tuple[TermOrFunction, Pictures | None]]:
     """Each term or function with its condition."""
     if isinstance(similarity, Mapping):
         return list(similarity.items())
@@ -164,3 +162,8 @@ def as_tensor(picture: Picture, shape: tuple[int, int, int]) -> Tensor:
             f"a picture must be a file, an image of pillow or a tensor, not {picture!r}."
         )
     return load_image(picture, shape[-1])
+
+
+def as_tensors(pictures: Mapping[str, Picture], shape: tuple[int, int, int]) -> dict[str, Tensor]:
+    """{name: picture} as `as_tensor` gives each."""
+    return {name: as_tensor(picture, shape) for name, picture in pictures.items()}

@@ -73,7 +73,9 @@ def load_parts(folder: Path) -> dict[str, Any]:
         if name := index.get("negative_captions"):
             captions = inside(folder, name).read_text(encoding="utf-8")
             parts["negative_captions"] = captions.splitlines()
-    except (OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+    except UserError:
+        raise
+    except (OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise UserError(
             f"{folder / INDEX} is damaged, or names what is not there "
             f"({type(error).__name__}: {error})."

@@ -1,52 +1,51 @@
 """Guided sampling in one object: what is drawn, what it shall be like, and how it is steered."""
 
 import contextlib
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sdg.data.requests import Request, Requests
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import Guide
 from sdg.diffusion.noise import Noise
-from sdg.diffusion.sampler import Sampler, Step
+from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.samplers import DDPM
 from sdg.diffusion.sampling import checked_strength, sample, steps_taken
-from sdg.errors import UserError, choice, integer, number
-from sdg.guidance.guidance import Guidance, checked_interval
+from sdg.errors import choice, integer, number
+from sdg.guidance.guidance import Guidance, SimilarityFn, checked_interval
 from sdg.guidance.selection import Selection, candidate_seeds
-from sdg.guidance.semantic import SemanticGuidance
 from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.pipeline.batches import OnStep, draw_batches
 from sdg.pipeline.checks import (
     check_devices,
-    check_parts,
     checked_captions,
-    checked_device,
     checked_kind,
     checked_weights,
+    chosen_guidance,
+    chosen_sampler,
 )
 from sdg.pipeline.conditions import (
-    Conditions,
+    CallConditions,
     Picture,
     Pictures,
-    Similarities,
-    SimilarityFunction,
+    SimilarityArgument,
     as_tensor,
+    as_tensors,
 )
+from sdg.pipeline.deterministic import OneByOne, deterministic_arithmetic
 from sdg.pipeline.files import load_parts, pipeline_folder, save_parts
-from sdg.pipeline.output import SampleOutput, joined_steps
-from sdg.pipeline.terms import build_terms, total_similarity
-from sdg.progress import Bar
-from sdg.similarity import Similarity, matched_levels
-from sdg.similarity.references import References
+from sdg.pipeline.output import SampleOutput
+from sdg.pipeline.parts import Parts
+from sdg.pipeline.terms import build_terms, run_similarity, total_similarity
+from sdg.similarity import Similarity
 
 __all__ = ["Pipeline"]
 
 
-class Pipeline:
+class Pipeline(Parts):
     """A diffusion model, steered by meaning.
 
         pipe = Pipeline.from_pretrained("portraits")
@@ -82,21 +81,10 @@ class Pipeline:
         negative_captions: Sequence[str] = (),
         resolution: int | None = None,
     ):
-        self.denoiser, self.encoder, self.clip = denoiser, encoder, clip
+        super().__init__(denoiser, encoder, clip, resolution)
         self.gamma, self.interval = number("gamma", gamma), checked_interval("interval", interval)
         self.sampler = checked_kind("sampler", sampler or DDPM(100), Sampler)
         self.negative_captions = checked_captions(negative_captions)
-        if resolution is not None:
-            integer("resolution", resolution, 1)
-        own = None if encoder is None else encoder.resolution
-        self.resolution = resolution or denoiser.resolution or own
-        check_parts(encoder, clip, self.resolution)
-        if encoder is not None:
-            encoder.attach(denoiser)
-        for part in self.parts:
-            if isinstance(part, nn.Module):
-                part.eval()
-        self.place, self.dtype = torch.device("cpu"), torch.float32
 
     @classmethod
     def from_pretrained(cls, path: str | Path) -> "Pipeline":
@@ -125,51 +113,6 @@ class Pipeline:
         """
         return save_parts(self, Path(folder).expanduser())
 
-    @property
-    def parts(self) -> list[Denoiser | ImageEncoder | TextEncoder]:
-        """The networks: denoiser, encoder, CLIP."""
-        every = (self.denoiser, self.encoder, self.clip)
-        return [part for part in every if part is not None]
-
-    @property
-    def device(self) -> torch.device:
-        """Where the denoiser is; of one without weights, where the pipeline was moved."""
-        tensors = itertools.chain(self.denoiser.parameters(), self.denoiser.buffers())
-        first = next(tensors, None)
-        return self.place if first is None else first.device
-
-    def to(
-        self,
-        device: str | torch.device | torch.dtype | None = None,
-        dtype: torch.dtype | None = None,
-    ) -> "Pipeline":
-        """Moves the networks: `to("cuda")`, `to(torch.bfloat16)`, `to("cuda", torch.bfloat16)`.
-
-        With the dtype bfloat16 or float16 they run under autocast, guidance's gradient in float32.
-
-        Raises:
-            UserError: there is no such device, or another dtype.
-        """
-        if isinstance(device, torch.dtype):
-            device, dtype = None, device
-        if device is not None:
-            self.place = checked_device(device)
-            for part in self.parts:
-                part.to(self.place)
-        if dtype is not None:
-            self.dtype = choice("dtype", dtype, (torch.float32, torch.bfloat16, torch.float16))
-        return self
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Of a sample, (C, H, W)."""
-        if self.resolution is None:
-            raise UserError(
-                "how large are the samples? Neither the denoiser nor an encoder says: "
-                "Pipeline(…, resolution=64)."
-            )
-        return 3, self.resolution, self.resolution
-
     def __call__(
         self,
         prompt: str | Sequence[str] | None = None,
@@ -177,7 +120,7 @@ class Pipeline:
         content: Pictures | None = None,
         structure: Pictures | None = None,
         style: Pictures | None = None,
-        similarity: Similarities = (),
+        similarity: SimilarityArgument = (),
         weights: Mapping[str, float] | None = None,
         num_samples: int = 1,
         gamma: float | None = None,
@@ -188,8 +131,9 @@ class Pipeline:
         init_image: Picture | None = None,
         strength: float = 0.6,
         batch_size: int = 64,
+        deterministic: bool = False,
         trajectory: bool = False,
-        callback: Callable[[int, Step], None] | None = None,
+        callback: OnStep | None = None,
         progress: bool = True,
     ) -> SampleOutput:
         """Draws samples.
@@ -207,13 +151,17 @@ class Pipeline:
             weights: of `text`, `content`, `structure` or `style`, instead of their own.
             num_samples: for each prompt or picture.
             gamma: γ of `SemanticGuidance`; 0 samples unguided.
-            seed: of the run; sample i of a run is the same whatever the batch size and device.
+            seed: of the run; sample i of a run has the same noise whatever the batch size and
+                device, and the same pixels but for rounding.
             guidance: another method than `SemanticGuidance(gamma)`.
             sampler: another than the pipeline's.
             steps: of the pipeline's sampler, instead of its own number.
             init_image, strength: a picture to start from, and how far from it samples may go, in
                 (0, 1].
-            batch_size: samples at once.
+            batch_size: samples at once. Rounding depends on it and on the number of threads:
+                mostly by 1 of 255 in a few pixels, with strong guidance by more.
+            deterministic: draw one sample at a time, with one thread: then neither changes a bit
+                on one machine, at a cost (`docs/troubleshooting.md`).
             trajectory: keep every step.
             callback: is called as callback(done, step) after every step of every batch: how many
                 of its steps are done, and x_s and x̂_0, (B, 3, H, W) each.
@@ -226,81 +174,45 @@ class Pipeline:
             UserError: a parameter is out of range, or the pipeline lacks what a condition needs.
         """
         pictures = {"content": content, "structure": structure, "style": style}
-        conditions = Conditions.from_arguments(prompt, pictures, similarity)
-        if guidance is None:
-            guidance = SemanticGuidance(
-                self.gamma if gamma is None else gamma, interval=self.interval
-            )
-        elif gamma is not None:
-            raise UserError("gamma belongs to a guidance of one's own: give it there, not here.")
-        if sampler is None:
-            sampler = self.sampler if steps is None else self.sampler.with_steps(steps)
-        elif steps is not None:
-            raise UserError("steps belongs to a sampler of one's own: give it there, not here.")
-        checked_kind("guidance", guidance, Guidance)
-        checked_kind("sampler", sampler, Sampler)
+        conditions = CallConditions.from_arguments(prompt, pictures, similarity)
+        guidance = chosen_guidance(guidance, gamma, self.gamma, self.interval)
+        sampler = chosen_sampler(sampler, steps, self.sampler)
         guidance.check(sampler)
         check_devices(self.device, self.encoder, self.clip)
         checked = checked_weights(weights, conditions.kinds)
-        share = checked_strength(strength)
-        whole = init_image is None
-        taken = steps_taken(self.denoiser.schedule, sampler, 1.0 if whole else share)
-        each, seed = integer("num_samples", num_samples, 1), integer("seed", seed, 0)
-        requests = Requests(conditions.rows, each, seed).requests
-        run_similarity = None
-        if guidance.gamma and conditions.any:
-            guidance.check_steps(taken, self.denoiser.schedule.T)
-            run_similarity = self.similarity(conditions, checked, seed, guidance.at_clean)
+        checked_strength(strength)
         start = None if init_image is None else as_tensor(init_image, self.shape)
-        size = integer("batch_size", batch_size, 1)
-        batches = [requests[first : first + size] for first in range(0, len(requests), size)]
-        bar, before = Bar("sampling"), 0
-        bar.begin(len(batches) * len(taken), 0, progress)
-        images: list[Tensor] = []
-        kept: list[list[Step]] = []
-
-        def on_step(count: int, step: Step) -> None:
-            bar.reach(before + count)
-            if trajectory:
-                kept[-1].append(Step(step.x.cpu(), step.x0.cpu()))
-            if callback is not None:
-                callback(count, step)
-
-        try:
-            for batch in batches:
-                kept.append([])
-                guide = self.guide(guidance, run_similarity, conditions.functions, batch, sampler)
-                images.append(self.draw(batch, guide, sampler, start, strength, on_step).cpu())
-                before += len(taken)
-        finally:
-            bar.stop()
-        return SampleOutput(
-            torch.cat(images),
-            [request.conditions.get("text") for request in requests],
-            [request.seed for request in requests],
-            joined_steps(kept),
-        )
-
-    def similarity(
-        self, conditions: Conditions, weights: Mapping[str, float], seed: int, at_clean: bool
-    ) -> Similarity | None:
-        """sim of a whole run, None where nothing but functions of one's own is asked for."""
-        terms = build_terms(conditions, weights, self.encoder, self.clip, self.negative_captions)
-        if not terms:
-            return None
         schedule = self.denoiser.schedule
-        if at_clean or self.encoder is None:
-            levels = torch.zeros(schedule.T, dtype=torch.long)
-        else:
-            levels = matched_levels(schedule, self.encoder.schedule)
-        images = {name: as_tensor(each, self.shape) for name, each in conditions.pictures.items()}
-        return Similarity(self.encoder, terms, levels, References(images, schedule, seed))
+        taken = steps_taken(schedule, sampler, 1.0 if start is None else strength)
+        each, seed = integer("num_samples", num_samples, 1), integer("seed", seed, 0)
+        requests = Requests(conditions.rows, each, seed)
+        size = integer("batch_size", batch_size, 1)
+        size = 1 if choice("deterministic", deterministic, (False, True)) else size
+        guided = guidance.gamma and conditions.any
+        if guided:
+            guidance.check_steps(taken, schedule.T)
+        with deterministic_arithmetic(deterministic):
+            of_run = None
+            if guided:
+                clip = OneByOne(self.clip) if deterministic and self.clip else self.clip
+                terms = build_terms(conditions, checked, self.encoder, clip, self.negative_captions)
+                images = as_tensors(conditions.pictures, self.shape)
+                if terms:
+                    of_run = run_similarity(
+                        terms, self.encoder, schedule, images, seed, guidance.at_clean
+                    )
+
+            def draw(batch: Sequence[Request], on_step: OnStep) -> Tensor:
+                guide = self.guide(guidance, of_run, conditions.functions, batch, sampler)
+                return self.draw(batch, guide, sampler, start, strength, on_step)
+
+            return draw_batches(draw, requests, size, len(taken), trajectory, callback, progress)
 
     def guide(
         self,
         guidance: Guidance,
         similarity: Similarity | None,
-        functions: Sequence[SimilarityFunction],
+        functions: Sequence[SimilarityFn],
         batch: Sequence[Request],
         sampler: Sampler,
     ) -> Guidance | Selection | None:
@@ -326,7 +238,7 @@ class Pipeline:
         sampler: Sampler,
         start: Tensor | None = None,
         strength: float = 1.0,
-        on_step: Callable[[int, Step], None] = lambda done, step: None,
+        on_step: OnStep = lambda done, step: None,
     ) -> Tensor:
         """One batch: (B, 3, H, W) in [-1, 1]."""
         seeds = [request.seed for request in batch]

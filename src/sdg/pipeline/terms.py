@@ -9,17 +9,28 @@ from torch import Tensor
 
 from sdg.data.prompts import parse_weighted_prompt
 from sdg.data.requests import Request
+from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
+from sdg.guidance.guidance import SimilarityFn
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.pipeline.conditions import Conditions, SimilarityFunction
-from sdg.similarity import Content, Similarity, Structure, Style, Term, Text
+from sdg.pipeline.conditions import CallConditions
+from sdg.similarity import (
+    Content,
+    Similarity,
+    Structure,
+    Style,
+    Term,
+    Text,
+    matched_levels,
+)
 from sdg.similarity.checks import checked_values
+from sdg.similarity.references import References
 
-__all__ = ["build_terms", "total_similarity"]
+__all__ = ["build_terms", "run_similarity", "total_similarity"]
 
 
 def build_terms(
-    conditions: Conditions,
+    conditions: CallConditions,
     weights: Mapping[str, float],
     encoder: ImageEncoder | None,
     text_encoder: TextEncoder | None,
@@ -87,12 +98,40 @@ def build_term(
     return Text(encoder, text_encoder, sentences, weight, negative_captions)
 
 
+def run_similarity(
+    terms: Mapping[str, Term],
+    encoder: ImageEncoder | None,
+    schedule: Schedule,
+    images: Mapping[str, Tensor],
+    seed: int,
+    at_clean: bool,
+) -> Similarity:
+    """sim of a whole run.
+
+    Arguments:
+        terms: {similarity: term}.
+        schedule: the denoiser's.
+        images: {name: image (3, H, W)} of what the conditions refer to.
+        seed: of the run.
+        at_clean: whether it is asked about clean images only, so that the encoder's schedule does
+            not matter.
+
+    Raises:
+        UserError: the encoder has no level for one of the denoiser's.
+    """
+    if encoder is None or at_clean:
+        levels = torch.zeros(schedule.T, dtype=torch.long)
+    else:
+        levels = matched_levels(schedule, encoder.schedule)
+    return Similarity(encoder, terms, levels, References(images, schedule, seed))
+
+
 def total_similarity(
     similarity: Similarity | None,
-    functions: Sequence[SimilarityFunction],
+    functions: Sequence[SimilarityFn],
     requests: Sequence[Request],
     device: torch.device,
-) -> SimilarityFunction:
+) -> SimilarityFn:
     """sim of a batch: the terms' and the functions' values, added up.
 
     Arguments:
@@ -111,7 +150,7 @@ def total_similarity(
     return lambda x, level: reduce(add, (part(x, level) for part in parts))
 
 
-def checked(function: SimilarityFunction) -> SimilarityFunction:
+def checked(function: SimilarityFn) -> SimilarityFn:
     """The function, with its values checked: (B,), finite, with a gradient in x."""
     name = getattr(function, "__name__", type(function).__name__)
 

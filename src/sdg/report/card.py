@@ -38,6 +38,8 @@ def heading(folder: Path, kind: str, config: dict) -> str:
     Arguments:
         config: the model's.
     """
+    if kind not in TITLES:
+        return own_heading(kind)
     diffusers = (folder / "model_index.json").is_file()
     denoiser = config.get("denoiser", {})
     conditional = bool(denoiser.get("network", {}).get("num_class_embeds"))
@@ -59,6 +61,25 @@ tags: [semantic-diffusion-guidance, {kind.replace("_", "-")}]
 {imports}from sdg import from_pretrained
 
 model = from_pretrained("FOLDER"{", label=0" if conditional else ""}){pipeline}
+```
+"""
+
+
+def own_heading(kind: str) -> str:
+    """How the card of a training of one's own begins."""
+    return f"""---
+library_name: sdg
+tags: [{kind.replace("_", "-")}]
+---
+
+# {kind}
+
+`FOLDER` is this folder. Its config.json holds the model's config, and its tensors are
+
+```python
+from sdg.io.tensors import load_tensors
+
+tensors = load_tensors("FOLDER/model.safetensors")
 ```
 """
 

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from sdg.report.page import Picture
 from sdg.report.pictures import open_picture
-from sdg.report.samples import REFERENCES, attributes, caption, condition, referred, samples, shown
+from sdg.report.samples import (
+    REFERENCES,
+    attributes,
+    caption,
+    condition,
+    miss,
+    referred,
+    samples,
+    shown,
+)
 
 __all__ = ["GAMMA", "compared", "picture_of"]
 
@@ -90,4 +99,6 @@ def picture_of(cell: Cell | None) -> Picture | None:
     if cell is None:
         return None
     file, text, sample = cell
-    return Picture(open_picture(file), text, shown=None if sample is None else shown(sample))
+    if sample is None:
+        return Picture(open_picture(file), text)
+    return Picture(open_picture(file), text, shown=shown(sample), wrong=miss(sample))

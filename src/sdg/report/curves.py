@@ -93,7 +93,7 @@ def draw_alignment(axis, lines: Mapping[str, Points]) -> None:
         if len(lines) == 1:
             for factor in factors(points[0][1]):
                 share = functools.partial(alignment_of, factor=factor)
-                line(axis, points, share, lw=1, ms=3, label=factor)
+                line(axis, points, share, lw=1, ms=3, label=factor.replace("_", " "))
         line(
             axis,
             points,
@@ -160,7 +160,7 @@ def scale_axis(axis, xs: Sequence[float]) -> None:
 LABELS = {
     "fid": "FID",
     "frechet_imagenet": "Fréchet distance in ImageNet's features",
-    "kernel_judge": "kernel distance in the judge's features",
+    "kernel_judge": "kernel distance in the judge's features,\n± one standard deviation",
     "frechet_judge": "Fréchet distance in the judge's features",
     "frechet_clip": "Fréchet distance in CLIP's features",
 }

@@ -10,9 +10,11 @@ from sdg.report.compared import GAMMA, compared, picture_of
 from sdg.report.page import Group, Page, Picture
 from sdg.report.pictures import open_picture
 from sdg.report.samples import (
+    CONDITIONS,
     attributes,
     caption,
     condition,
+    condition_title,
     identity,
     miss,
     referred,
@@ -36,15 +38,16 @@ def run_page(folder: Path, unguided: Mapping[int, Path] | None = None) -> Path:
         unguided: {index: picture of the same seed without guidance} of the samples that have one.
     """
     metrics, every = json.loads((folder / "metrics.json").read_text()), samples(folder)
-    rows: dict[str, list[dict]] = {}
+    rows: dict[tuple, list[dict]] = {}
     for sample in every:
-        rows.setdefault(condition(sample, whole=True), []).append(sample)
+        rows.setdefault(condition_key(sample), []).append(sample)
     prompts = counted(len(rows), "prompt" if "prompt" in every[0] else "condition")
     number = counted(len(every), "sample")
     settings = f"γ = {metrics['gamma']:g}"
-    alone = condition(every[0])
-    if len(rows) == 1 and alone:
-        page = heading_of(folder, f"“{alone}”", f"{number}, {settings} · {folder.name}")
+    if len(rows) == 1 and condition(every[0]):
+        page = heading_of(
+            folder, condition_title(every[0]), f"{number}, {settings} · {folder.name}"
+        )
     else:
         page = heading_of(folder, f"{number} of {prompts}, {settings}", folder.name)
     groups = grouped(folder, rows, attributes(metrics), unguided or {})
@@ -75,21 +78,21 @@ def sweep_page(
         figure: the curves, of matplotlib, or None.
         command: that started the sweep.
     """
-    asked = {condition(sample) for job in jobs for sample in samples(job["path"])}
-    title = f"“{asked.pop()}”, {swept(jobs)}" if len(asked) == 1 else swept(jobs)
+    asked = {condition_title(sample) for job in jobs for sample in samples(job["path"])}
+    alone = asked.pop() if len(asked) == 1 else ""
+    heading = f"{alone}, {swept(jobs)}" if alone else swept(jobs)
     note = f"{counted(len(jobs), 'run')}, a row each, with the same seeds · {folder.name}"
-    page = Page(title, note, command, date_of(jobs[-1]["path"]))
+    page = Page(heading, note, command, date_of(jobs[-1]["path"]))
     titles, lines = compared(jobs)
     page.gallery(titles, [(name, list(map(picture_of, cells))) for name, cells in lines])
     if figure is not None:
-        page.heading(
-            "Curves, with 95 % intervals over prompts; of the kernel distance one deviation"
-        )
+        page.heading("Curves")
+        page.note("What is shaded are 95 % intervals over prompts.")
         page.drawing(figure)
-    page.heading("Figures: a click on a column's title sorts")
+    page.heading("Figures")
     single = single_attributes(rows[0])
     page.table([in_words(row, single) for row in rows])
-    with page.folded("All figures, by their columns in sweep.csv: each attribute by itself too"):
+    with page.folded("All figures, by their columns in sweep.csv, with each attribute by itself"):
         page.table(rows)
     for job in reversed(jobs):  # the last is mostly the strongest
         if (job["path"] / "trajectory.png").is_file():
@@ -97,6 +100,11 @@ def sweep_page(
             break
     config(page, jobs[0]["path"], f" of the first run, {jobs[0]['name']}" if len(jobs) > 1 else "")
     return page.write(folder / "report.html")
+
+
+def condition_key(sample: Mapping) -> tuple:
+    """What samples of one condition share; two files of one name are two conditions."""
+    return tuple(sample.get(kind) for kind in CONDITIONS)
 
 
 def swept(jobs: Sequence[Mapping]) -> str:
@@ -124,7 +132,7 @@ def date_of(run: Path) -> str:
 
 def grouped(
     folder: Path,
-    rows: Mapping[str, Sequence[dict]],
+    rows: Mapping[tuple, Sequence[dict]],
     names: Sequence[str],
     unguided: Mapping[int, Path],
 ) -> list[Group]:

@@ -1,11 +1,25 @@
 """A run's table of samples, and what a page says of each."""
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["attributes", "caption", "condition", "identity", "miss", "referred", "samples", "shown"]
+from sdg.data.prompts import parse_weighted_prompt
+from sdg.io.csv_table import read_table
+
+__all__ = [
+    "attributes",
+    "caption",
+    "condition",
+    "condition_title",
+    "identity",
+    "in_words",
+    "miss",
+    "reference_in_words",
+    "referred",
+    "samples",
+    "shown",
+]
 
 REFERENCES = ("content", "structure", "style")
 CONDITIONS = ("prompt", "class", *REFERENCES)
@@ -13,8 +27,7 @@ CONDITIONS = ("prompt", "class", *REFERENCES)
 
 def samples(run: Path) -> list[dict]:
     """The rows of a run's `samples.csv`."""
-    with open(run / "samples.csv", newline="") as file:
-        return list(csv.DictReader(file))
+    return read_table(run / "samples.csv")
 
 
 def attributes(metrics: Mapping) -> list[str]:
@@ -22,16 +35,33 @@ def attributes(metrics: Mapping) -> list[str]:
     return [name for name in metrics.get("alignment", {}) if name != "all"]
 
 
-def condition(sample: Mapping, whole: bool = False) -> str:
-    """What a sample was asked to be like, in few words.
+def condition(sample: Mapping) -> str:
+    """What a sample was asked to be like, in few words."""
+    return in_words({kind: sample[kind] for kind in CONDITIONS if sample.get(kind)})
 
-    Of a file that is its name alone, unless `whole`.
-    """
-    return " + ".join(
-        Path(sample[name]).name if name in REFERENCES and not whole else sample[name]
-        for name in CONDITIONS
-        if sample.get(name)
-    )
+
+def condition_title(sample: Mapping) -> str:
+    """The same as a title: a sentence in quotes, anything else with a capital letter."""
+    words = condition(sample)
+    if words == sample.get("prompt"):
+        return f"“{words}”"
+    return words[:1].upper() + words[1:]
+
+
+def in_words(condition: Mapping[str, str]) -> str:
+    """A condition {kind: prompt} in few words: "a smiling person + style of 3.png"."""
+    parts = []
+    for kind, prompt in condition.items():
+        if kind in REFERENCES:
+            parts += [reference_in_words(kind, *part) for part in parse_weighted_prompt(prompt)]
+        else:
+            parts.append(prompt)
+    return " + ".join(parts)
+
+
+def reference_in_words(kind: str, name: str, weight: float = 1.0) -> str:
+    """One picture that a sample refers to: "style of 3.png × 0.5"."""
+    return f"{kind} of {Path(name).name}" + ("" if weight == 1 else f" × {weight:g}")
 
 
 def shown(sample: Mapping) -> bool | None:
@@ -44,11 +74,23 @@ def shown(sample: Mapping) -> bool | None:
 
 
 def miss(sample: Mapping) -> str:
-    """What a sample misses, in few words: the named attributes that it lacks, or a flaw."""
+    """What a sample misses, in few words: "hair: curly, not bob", or a flaw."""
     if shown(sample) is not False:
         return ""
-    lacking = sample.get("missed", "").split()
-    return ", ".join(name.replace("_", " ") for name in lacking) or "visible flaw"
+    names = sample.get("missed", "").split()
+    wanted = sample.get("missed_values", "").split(", ")
+    if len(wanted) != len(names):  # an earlier run's table
+        wanted = [""] * len(names)
+    lacking = [lacks(sample, name, value) for name, value in zip(names, wanted, strict=True)]
+    return "; ".join(lacking) or "visible flaw"
+
+
+def lacks(sample: Mapping, name: str, wanted: str) -> str:
+    """Of an attribute, what was read beside what was wanted."""
+    words, read = name.replace("_", " "), sample.get(name)
+    if not wanted:
+        return words
+    return f"{words}: {read}, not {wanted}" if read else f"{words}: not {wanted}"
 
 
 def caption(sample: Mapping, names: Sequence[str]) -> str:

@@ -9,19 +9,19 @@ __all__ = ["COLUMNS", "Sentence", "sentences"]
 SHARES = {
     "alignment": "all named attributes shown in {} of samples",
     "against": "the attributes of negative prompts, all of them, shown in {} of samples",
-    "alignment_judge": "read by the judge instead: all named attributes shown in {} of samples",
-    "judge_ceiling": "the judge reads all of these attributes right in {} of real images",
+    "alignment_judge": "by the judge, a trained classifier, all of them shown in {} of samples",
+    "judge_ceiling": "the judge reads all these attributes right in {} of real images",
 }
 SINGLE = {
     "shows": "prompt shown, and the picture without a visible flaw, in {} of samples",
     "shows_real": "the same of real images of these prompts: {}",
-    "residual": "median distance to the nearest picture of the renderer: {} of the pixels' range",
+    "residual": "median difference to the renderer's nearest picture: {} of the pixels' range",
     "similarity": "mean cosine of sample and prompt, by a CLIP that did not guide: {}",
     "position_spread": "spread of the object's place among samples of one prompt: {} of the side",
     "diversity_lpips": "mean LPIPS between samples of one prompt: {}",
     "seconds_per_sample": "{} seconds a sample",
 }
-GUIDED_COSINE = "mean cosine of sample and prompt, by the CLIP that guided, so no judge: {}"
+GUIDED_COSINE = "mean cosine of sample and prompt, by the CLIP that guided, which favours them: {}"
 READERS = {
     "judge": "in the judge's features",
     "clip": "in CLIP's features",
@@ -50,7 +50,7 @@ SPECIAL = {
 COLUMNS = {
     "all": "all named attributes shown",
     "shows": "prompt shown, no visible flaw",
-    "residual": "distance to the renderer",
+    "residual": "difference to the renderer",
     "similarity": "cosine to the prompt",
     "mask_iou": "overlap with the reference",
     "seconds_per_sample": "seconds a sample",
@@ -80,10 +80,11 @@ def sentences(metrics: Mapping) -> Iterator[Sentence]:
             yield sentence(words, values["all"], several and metrics.get(f"{name}_all_interval"))
         parts = {key: v for key, v in values.items() if key != "all" and v is not None}
         if parts and name != "judge_ceiling":
-            yield Sentence(f"each where it is named: {listed(parts)}")
+            yield Sentence(f"each attribute, where a prompt names it: {listed(parts)}")
     retrieval = metrics.get("retrieval_judge")
     if retrieval and retrieval["among"] > 1:
-        words = f"own prompt judged the likeliest of all {retrieval['among']} for {{}} of samples"
+        among = retrieval["among"]
+        words = f"the judge finds the own prompt the likeliest of {among} for {{}} of samples"
         yield sentence(words, retrieval["top1"])
     yield from by_reference(metrics)
     for name in sorted(metrics, key=place):
@@ -110,7 +111,9 @@ def by_reference(metrics: Mapping) -> Iterator[Sentence]:
     """What samples share with the images that they refer to."""
     for kind, values in (metrics.get("agreement") or {}).items():
         if values:
-            yield Sentence(f"shared with the {kind} reference: {listed(values)}")
+            yield Sentence(
+                f"share of samples that agree with the {kind} reference: {listed(values)}"
+            )
     for kind, value in (metrics.get("mask_iou") or {}).items():
         words = f"outline's overlap (IoU) with that of the {kind} reference: {{}}"
         chance = (metrics.get("mask_iou_random") or {}).get(kind)

@@ -21,6 +21,9 @@ from sdg.data.datamodule import ImageData
 from sdg.errors import UserError
 from sdg.io.folder import save_folder
 from sdg.io.plain import differences
+from sdg.io.tensors import not_finite
+from sdg.training.checkpoints import checkpoints_in
+from sdg.training.finite import FirstNonFinite, Place
 
 __all__ = ["TrainingModule", "shortened", "timed_cosine", "warmup_cosine"]
 
@@ -123,6 +126,7 @@ class TrainingModule(pl.LightningModule):
         self.validated = -1  # after how many steps it was, last
         # Which a checkpoint keeps, so that none is continued with others.
         self.settings: dict | None = None
+        self.non_finite, self.batch_index = FirstNonFinite(), 0
 
     @property
     def model_config(self) -> dict[str, Any]:
@@ -149,10 +153,46 @@ class TrainingModule(pl.LightningModule):
         }
 
     def on_train_batch_start(self, batch: dict, index: int) -> None:
+        self.batch_index = index
         # The step's levels and noise follow from seed, rank and step: ranks draw their own, and a
         # resumed run draws what it would have.
         key = np.random.SeedSequence([self.seed, self.global_rank, self.global_step, index])
         torch.manual_seed(int(key.generate_state(1, np.uint64)[0] >> 1))
+
+    def backward(self, loss: Tensor, *args, **options) -> None:
+        # Before the step is taken: on a CPU the weights are still those of the last good one.
+        place = Place(self.global_step, self.current_epoch, self.batch_index)
+        self.stop_at(self.non_finite.add(loss, place))
+        super().backward(loss, *args, **options)
+
+    def optimizer_step(self, *args, **options) -> None:
+        try:
+            super().optimizer_step(*args, **options)
+        except RuntimeError as error:
+            if "without overflow" not in str(error):
+                raise
+            raise UserError(
+                f"step {self.global_step} is beyond what float32 holds; lower optimizer.lr."
+            ) from error
+
+    def stop_at(self, place: Place | None) -> None:
+        """Ends the training where a loss was no number; None is nowhere.
+
+        Raises:
+            UserError: there was one.
+        """
+        if place is None:
+            return
+        raise UserError(
+            f"the loss of step {place.step} is NaN or infinite, so the training ends. That step is "
+            f"of {self.datamodule.describe_batch(place.epoch, place.batch)}, with noise of seed "
+            f"{self.seed}. {self.last_good()} Lower optimizer.lr, or look at those images."
+        )
+
+    def last_good(self) -> str:
+        """What is kept of the steps before, in a sentence."""
+        kept = checkpoints_in(getattr(self.trainer.checkpoint_callback, "dirpath", None))
+        return f"The last good checkpoint is {kept[0]}." if kept else "No checkpoint was kept yet."
 
     def on_train_batch_end(self, outputs, batch: dict, index: int) -> None:
         # The checkpoint callback writes at its own intervals; the last step is kept too, while raw
@@ -167,16 +207,29 @@ class TrainingModule(pl.LightningModule):
         self.validated = self.global_step
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
+        self.stop_at(self.non_finite.read())
+        for part in ("state_dict", "current_model_state"):
+            if wrong := not_finite(checkpoint.get(part, {})):
+                raise UserError(
+                    f"the weights after step {self.global_step} are NaN or infinite, such as "
+                    f"{wrong[0]}, so the training ends and they are not kept. {self.last_good()} "
+                    "Lower optimizer.lr."
+                )
         checkpoint["config"] = json.loads(json.dumps(self.model_config))
         checkpoint["settings"] = self.settings
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
-        """Refuses the checkpoint of another model.
+        """Refuses the checkpoint of another model, and one that is no numbers.
 
         Raises:
             UserError: the checkpoint is of another model; with other words or classes its rows
-                would change their meaning.
+                would change their meaning. Or its weights are NaN or infinite.
         """
+        if wrong := not_finite(checkpoint["state_dict"]):
+            raise UserError(
+                f"the checkpoint's weights are NaN or infinite, such as {wrong[0]}; resume from "
+                "another."
+            )
         own = self.model_config
         for key, theirs, ours in differences(checkpoint.get("config", own), own):
             raise UserError(

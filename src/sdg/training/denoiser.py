@@ -13,12 +13,12 @@ from sdg.diffusion.sampling import sample
 from sdg.report.grid import plain_grid
 from sdg.training.module import TrainingModule
 
-__all__ = ["DDPM"]
+__all__ = ["DenoiserTraining"]
 
 BINS = 5  # of t, in which validation reports the loss
 
 
-class DDPM(TrainingModule):
+class DenoiserTraining(TrainingModule):
     """Minimises E_{t, ε} of the denoiser's loss, t as the schedule's family draws it.
 
     Validation reports it over t and draws samples.

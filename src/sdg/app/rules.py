@@ -1,0 +1,111 @@
+"""What settings must hold between them, seen before anything heavy is imported."""
+
+from collections.abc import Mapping, Sequence
+from itertools import compress
+from typing import Any
+
+from sdg.errors import UserError
+
+__all__ = ["check_rules"]
+
+HALF = ("16-true", "bf16-true")
+GPU = ("gpu", "cuda")
+
+
+def check_rules(program: str, config: Mapping[str, Any], words: Sequence[str]) -> None:
+    """Refuses settings that do not go together.
+
+    Arguments:
+        config: plain, and each setting of it of the right kind.
+        words: of the command line.
+
+    Raises:
+        UserError: some do not.
+    """
+    if program == "train":
+        check_training(config)
+    elif config["eval"].get("measures") != "encoder":
+        check_sampling(config, words)
+    if config["trainer"].get("accelerator") in GPU:
+        check_gpu()
+
+
+def check_sampling(config: Mapping[str, Any], words: Sequence[str]) -> None:
+    trainer = config["trainer"]
+    given = {word.lstrip("+").partition("=")[0] for word in words}
+    if config["init_image"] is None and "strength" in given:
+        raise UserError(
+            "strength says how far from init_image; set init_image=FILE too, or leave it out."
+        )
+    if trainer.get("precision") in HALF:
+        raise UserError(
+            f"trainer.precision={trainer['precision']} would take guidance's gradient in "
+            "half precision; use bf16-mixed."
+        )
+    if trainer.get("inference_mode"):
+        raise UserError(
+            "trainer.inference_mode=true leaves no gradient, which guidance needs; leave it out."
+        )
+    size = 1 if config["deterministic"] else config["batch_size"]
+    if config["trajectory"] > size:
+        why = "deterministic=true makes it one" if config["deterministic"] else f"{size}"
+        raise UserError(
+            f"trajectory={config['trajectory']} samples are followed within one batch, and "
+            f"batch_size is less: {why}."
+        )
+
+
+def check_training(config: Mapping[str, Any]) -> None:
+    network = config["denoiser"].get("network")
+    if network:
+        check_network(network)
+    text = config["encoder"].get("model", {}).get("text_cfg", {})
+    if text.get("width", 0) % text.get("heads", 1):
+        raise UserError(
+            f"encoder.model.text_cfg.heads={text['heads']} must divide its width={text['width']}."
+        )
+    module, T = config["module"], config["schedule"].get("T")
+    levels = module.get("levels", []) if module["_target_"].startswith("sdg.") else []
+    if T and levels and max(levels) >= T:
+        raise UserError(f"module.levels must be below schedule.T={T}, not {max(levels)}.")
+
+
+def check_network(network: Mapping[str, Any]) -> None:
+    """Checks the shape of a new U-Net, which diffusers would only trip over."""
+    place = "denoiser.network"
+    widths = network.get("block_out_channels", [])
+    for name in ("down_block_types", "up_block_types"):
+        if len(network.get(name, widths)) != len(widths):
+            raise UserError(
+                f"{place}.{name} has {len(network[name])} entries, and {place}.block_out_channels "
+                f"{len(widths)}; each block has one of both."
+            )
+    groups, head = network.get("norm_num_groups", 32), network.get("attention_head_dim")
+    for width in widths:
+        if width % groups:
+            raise UserError(
+                f"{place}.norm_num_groups={groups} must divide each of {place}.block_out_channels, "
+                f"and does not divide {width}."
+            )
+    attend = ["Attn" in name for name in network.get("down_block_types", [])]
+    widest_head = min([*compress(widths, attend), *widths[-1:]], default=None)
+    if head and widest_head and head > widest_head:
+        raise UserError(
+            f"{place}.attention_head_dim={head} must be at most {widest_head}, the channels of a "
+            "block that has attention."
+        )
+
+
+def check_gpu() -> None:
+    """Refuses a GPU that torch does not find.
+
+    Raises:
+        UserError: there is none.
+    """
+    import torch
+
+    if not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise UserError(
+            "this trainer wants a GPU and torch finds none; on a machine without a GPU, "
+            "trainer=auto takes the CPU."
+        )

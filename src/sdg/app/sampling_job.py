@@ -1,0 +1,114 @@
+"""What a sampling run draws, and with what: everything loaded, and checked against each other."""
+
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+from torch import Tensor
+
+from sdg.app.data import chosen_data
+from sdg.app.denoiser import chosen_denoiser
+from sdg.app.encoders import chosen_encoders
+from sdg.app.making import made
+from sdg.app.run import first_process
+from sdg.app.similarities import (
+    build_similarity,
+    chosen_terms,
+    reference_images,
+    requested_conditions,
+)
+from sdg.data.datamodule import ImageData, loaded
+from sdg.data.image import load_image
+from sdg.data.requests import Requests
+from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.sampler import Sampler
+from sdg.diffusion.sampling import steps_taken
+from sdg.errors import UserError, integer
+from sdg.guidance.guidance import Guidance
+from sdg.similarity import Similarity
+
+__all__ = ["Job", "prepared"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a run draws, and with what.
+
+    Attributes:
+        resolution: side of the images in pixels.
+        requests: what each sample shall be like, and its seed.
+        references: {name: image} of what the requests refer to.
+        start: the image that samples start from; None for noise.
+        similarity: sim; None where nothing is guided.
+    """
+
+    sampler: Sampler
+    guidance: Guidance
+    denoiser: Denoiser
+    resolution: int
+    data: ImageData
+    requests: Requests
+    start: Tensor | None
+    references: dict[str, Tensor]
+    similarity: Similarity | None
+
+    @property
+    def guided(self) -> bool:
+        return bool(self.guidance.gamma)
+
+    @property
+    def pictures(self) -> dict[str, Tensor]:
+        """{name: image} of references and of what samples start from."""
+        return self.references | ({} if self.start is None else {"": self.start})
+
+
+def prepared(config: DictConfig) -> Job:
+    """Everything that a config asks for, loaded and checked against each other.
+
+    Raises:
+        UserError: something is missing, or does not go together.
+    """
+    sampler, guidance = made(config, "sampler", Sampler), made(config, "guidance", Guidance)
+    terms = chosen_terms(config)
+    guidance.check(sampler)
+    denoiser, data = chosen_denoiser(config), chosen_data(config)
+    resolution = denoiser.resolution
+    if resolution != data.resolution:
+        raise UserError(
+            f"data.resolution={data.resolution}, but the denoiser draws {resolution} "
+            f"pixels a side; set data.resolution={resolution}."
+        )
+    data.setup("predict")
+    held_out, guided = loaded(data.held_out), bool(guidance.gamma)
+    conditions, each = requested_conditions(config, terms, held_out, guided)
+    requests = Requests(conditions, each, config.seed)
+    start = None
+    if config.init_image is not None:
+        start = load_image(config.init_image, resolution, setting="init_image")
+    schedule = denoiser.schedule
+    integer("sampler.steps", sampler.steps, 1, schedule.T)
+    share = 1.0 if start is None else config.strength
+    guidance.check_steps(steps_taken(schedule, sampler, share), schedule.T)
+    references = reference_images(conditions, terms, held_out, resolution)
+    similarity = None
+    if guided:
+        encoders = chosen_encoders(config)
+        similarity = build_similarity(
+            *(config, terms, encoders, denoiser, conditions, held_out, references),
+            guidance.at_clean,
+        )
+        announce_similarity(config, similarity, guidance.gamma)
+    if config.compile:
+        denoiser.compile()
+    return Job(
+        sampler, guidance, denoiser, resolution, data, requests, start, references, similarity
+    )
+
+
+def announce_similarity(config: DictConfig, similarity: Similarity, gamma: float) -> None:
+    """Prints what guides, in one line."""
+    if not first_process():
+        return
+    parts = [f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()]
+    names = map(config.encoder.get, ("weights", "name", "clip", "_target_"))
+    encoder = next(filter(None, names), "no encoder")
+    print(f"similarity = {' + '.join(parts)}, γ = {gamma:g}, encoder {encoder}")

@@ -1,0 +1,58 @@
+"""A run's batches, one after the other, with a bar and what is kept of their steps."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from sdg.data.requests import Request, Requests
+from sdg.diffusion.sampler import Step
+from sdg.pipeline.output import SampleOutput, joined_steps
+from sdg.progress import Bar
+
+__all__ = ["OnStep", "draw_batches"]
+
+OnStep = Callable[[int, Step], None]  # is given how many steps of a batch are done, and the last
+
+
+def draw_batches(
+    draw: Callable[[list[Request], OnStep], Tensor],
+    requests: Requests,
+    batch_size: int,
+    steps: int,
+    trajectory: bool,
+    callback: OnStep | None,
+    progress: bool,
+) -> SampleOutput:
+    """All samples of a run.
+
+    Arguments:
+        draw: draws a batch, (B, 3, H, W), and calls a function after each step.
+        steps: of a batch.
+        trajectory, callback, progress: as of `Pipeline.__call__`.
+    """
+    bar, before = Bar("sampling"), 0
+    bar.begin(-(-len(requests) // batch_size) * steps, 0, progress)
+    images: list[Tensor] = []
+    kept: list[list[Step]] = []
+
+    def on_step(count: int, step: Step) -> None:
+        bar.reach(before + count)
+        if trajectory:
+            kept[-1].append(Step(step.x.cpu(), step.x0.cpu()))
+        if callback is not None:
+            callback(count, step)
+
+    try:
+        for first in range(0, len(requests), batch_size):
+            kept.append([])
+            images.append(draw(requests[first : first + batch_size], on_step).cpu())
+            before += steps
+    finally:
+        bar.stop()
+    return SampleOutput(
+        torch.cat(images),
+        [request.conditions.get("text") for request in requests],
+        [request.seed for request in requests],
+        joined_steps(kept),
+    )

@@ -1,0 +1,50 @@
+"""Checkpoints that are there in full or not at all, and the newest of them."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric.plugins import TorchCheckpointIO
+
+from sdg.errors import UserError
+from sdg.io.files import part_of, remove_dead_parts
+from sdg.io.tensors import load_tensors
+
+__all__ = ["WholeCheckpoints", "checkpoints_in", "is_whole"]
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place, and then renames it.
+
+    Lightning's own goes through TMPDIR: where that is full or on another device, what is left at
+    the checkpoint's place may be a part of one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict, path: Any, storage_options: Any = None) -> None:
+        if "://" in str(path) or storage_options is not None:
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        remove_dead_parts(Path(path))
+        with part_of(path) as part, open(part, "wb") as file:
+            torch.save(checkpoint, file)
+
+
+def checkpoints_in(folder: str | Path | None) -> list[Path]:
+    """The checkpoints of a folder, the newest first; `last.ckpt` before others of its time."""
+    if folder is None:
+        return []
+    files = Path(folder).glob("*.ckpt")
+    return sorted(files, key=lambda file: (file.stat().st_mtime, file.stem == "last"), reverse=True)
+
+
+def is_whole(file: str | Path) -> bool:
+    """Whether a file is a checkpoint, none of whose bytes has changed since it was written."""
+    try:
+        if "global_step" not in load_tensors(file):
+            return False
+        with zipfile.ZipFile(file) as parts:  # with a CRC-32 of each
+            return parts.testzip() is None
+    except (UserError, OSError, RuntimeError, TypeError, zipfile.BadZipFile):
+        return False
