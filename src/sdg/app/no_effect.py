@@ -58,6 +58,7 @@ def check_read(config: DictConfig, key: str) -> None:
     Raises:
         UserError: it does not.
     """
+    key = "schedule" if key == "process" else key  # which chooses one
     part = key.partition(".")[0]
     if part not in PARTS or key == "encoder":  # which chooses the training
         return

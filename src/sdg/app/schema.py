@@ -24,6 +24,8 @@ STEPS = Choice((-1,)) | COUNT  # -1: no limit
 BATCHES = Integer(1) | Number(0, 1, above=True) | NULL  # so many, or a share of them
 DEVICES = STEPS | Choice(("auto",)) | ListOf(Integer(0)) | Text(pattern=r"\d+(,\d+)*")
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
+SCHEDULES = ("linear", "cosine", "flow", "edm")
+SPACINGS = ("linspace", "leading", "trailing", "towards_noise", "karras", "log_snr")
 PRECISIONS = (
     *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
     *("transformer-engine", "transformer-engine-float16", "bf16", "16", "32", "64", 16, 32, 64),
@@ -101,7 +103,7 @@ SETTINGS: Mapping[str, Kind] = {
     "similarity.style.weight": Number(),
     "preset.gamma": Number(),
     "preset.steps": COUNT,
-    "preset.spacing": Choice(("linspace", "leading", "trailing", "towards_noise")),
+    "preset.spacing": Choice(SPACINGS),
     "preset.interval": INTERVAL,
     "guidance.gamma": Number(),
     "guidance.gradient_at": Choice(("mean", "mean_own_level", "x_t", "x0")) | NULL,
@@ -119,7 +121,7 @@ SETTINGS: Mapping[str, Kind] = {
     "guidance.smoothing": WEIGHT,
     "guidance.draws": COUNT,
     "sampler.steps": COUNT,
-    "sampler.spacing": Choice(("linspace", "leading", "trailing", "towards_noise")),
+    "sampler.spacing": Choice(SPACINGS),
     "sampler.eta": SHARE,
     # How samples are measured.
     "eval.measures": Choice(("samples", "encoder")),
@@ -171,14 +173,14 @@ SETTINGS: Mapping[str, Kind] = {
     "denoiser.path": PATH | NULL,
     "denoiser.label": Integer(0) | NULL,
     "denoiser.resolution": COUNT | NULL,
-    "denoiser.schedule": Choice(("linear", "cosine")) | NULL,
+    "denoiser.schedule": Choice(SCHEDULES) | NULL,
     "denoiser.T": COUNT | NULL,
     "denoiser.heads": COUNT | NULL,
     "denoiser.head_width": COUNT | NULL,
     "denoiser.qkv": Choice(("heads_first", "qkv_first")) | NULL,
     "denoiser.time_scale": Number(1e-6) | NULL,
     "denoiser.variance": Choice(VARIANCES) | NULL,
-    "denoiser.prediction": Choice(("epsilon", "x0", "v")),
+    "denoiser.prediction": Choice(("epsilon", "x0", "v", "velocity", "edm")),
     "denoiser.max_weight": Number(1),
     "denoiser.clip": Flag,
     "denoiser.patch": COUNT,
@@ -190,7 +192,7 @@ SETTINGS: Mapping[str, Kind] = {
     "denoiser.network.attention_head_dim": COUNT | NULL,
     "denoiser.network.norm_num_groups": COUNT,
     "denoiser.network.dropout": Number(0, 1, below=True),
-    "schedule.kind": Choice(("linear", "cosine")),
+    "schedule.kind": Choice(SCHEDULES),
     "schedule.T": COUNT,
     # The encoder.
     "encoder.weights": PATH,

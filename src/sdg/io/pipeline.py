@@ -14,6 +14,8 @@ from sdg.io.weights import UNET, stored
 
 __all__ = ["save_pipeline", "unlike"]
 
+BETAS = ("linear", "cosine")  # the schedules that DDPMScheduler has too
+
 
 def unlike(denoiser: Denoiser) -> str | None:
     """Why a `DDPMPipeline` would not draw what this denoiser draws.
@@ -27,6 +29,11 @@ def unlike(denoiser: Denoiser) -> str | None:
         return (
             f"it has {options['heads']} attention heads at several widths, and UNet2DModel's "
             "config can only say how wide a head is"
+        )
+    if denoiser.schedule.kind not in BETAS or denoiser.prediction not in PREDICTIONS.values():
+        return (
+            f"its process is {denoiser.schedule.kind} with the prediction {denoiser.prediction}, "
+            "and DDPMPipeline draws from a discrete diffusion"
         )
     if denoiser.time_scale != 1:
         return f"its network sees t times {denoiser.time_scale:g}, and DDPMPipeline gives t itself"
