@@ -3,6 +3,7 @@
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from sdg.app.cost import check_cost, cost_note
 from sdg.errors import UserError, choice, integer, number
 
 __all__ = ["check_settings", "notes"]
@@ -47,6 +48,7 @@ def check_sampling(config: DictConfig) -> None:
         )
     for part in ("guidance", "sampler"):
         check_part(config, part)
+    check_cost(config)
     if str(config.trainer.precision) in HALF:
         raise UserError(
             f"trainer.precision={config.trainer.precision} would take guidance's gradient in "
@@ -98,16 +100,19 @@ def check_gpu() -> None:
 def notes(config: DictConfig) -> list[str]:
     """What is allowed and seldom meant, a line each."""
     gamma = config.guidance.get("gamma")
+    cost = cost_note(config)
     if isinstance(gamma, bool) or not isinstance(gamma, (int, float)):
-        return []
+        return cost
     if gamma < 0:
         return [
-            f"note: guidance.gamma={gamma:g} is negative, so it steers away from what is named."
+            *cost,
+            f"note: guidance.gamma={gamma:g} is negative, so it steers away from what is named.",
         ]
     usual = config.preset.gamma
     if gamma > FAR * usual:
         return [
+            *cost,
             f"note: guidance.gamma={gamma:g} is far beyond {usual:g}, which suits these weights; "
-            "such samples are seldom images."
+            "such samples are seldom images.",
         ]
-    return []
+    return cost
