@@ -278,10 +278,9 @@ def test_read_only_folders(run, tiny, tally, tmp_path, weights):
 @pytest.mark.parametrize("how", ["cut", "empty", "one byte", "gone"])
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before(run, tally, tmp_path, how):
     changed = {"callbacks__checkpoint__every_n_train_steps": 1, "trainer__max_steps": 4}
-    run(*words(tmp_path / "whole", **changed))
     run(*words(tmp_path / "runs" / "first", **(changed | {"trainer__max_steps": 2})))
-    folder = tmp_path / "runs" / "first" / "checkpoints"
-    last = folder / "last.ckpt"
+    last = tmp_path / "runs" / "first" / "checkpoints" / "last.ckpt"
+    run(*words(tmp_path / "whole", **changed), f"ckpt_path={last}")
     content = bytearray(last.read_bytes())
     content[len(content) // 2] ^= 255
     bad = {"cut": content[:-3000], "empty": b"", "one byte": content, "gone": None}[how]
