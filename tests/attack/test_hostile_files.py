@@ -31,7 +31,7 @@ SAMPLING = (
     "eval.inception",
 )
 IMAGES = ("init_image", "similarity.content.reference")
-SOME = 4  # cases of each reader in CI
+SOME = 3  # cases of each reader in CI
 
 
 class Attack:
@@ -200,7 +200,6 @@ def test_images(attack, run, tiny, setting):
 def test_sentences(attack, run, tiny, setting):
     harm = pickles(attack.folder, attack.marker)
     texts = [*harm[:3], written(attack.folder / "wide.csv", b'prompt\n"' + b"x" * 300_000)]
-    texts.append(written(attack.folder / "nul.txt", b"a red heart\0\n"))
     for file in texts:
         attack.case(
             f"{setting}={file.name}", lambda f=file: run("sample.py", *tiny, f"{setting}={f}")
