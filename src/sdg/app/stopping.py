@@ -15,7 +15,7 @@ from typing import Any
 
 from sdg.errors import UserError
 
-__all__ = ["STOP", "Stop", "Stopped", "stoppable", "stoppable_job"]
+__all__ = ["SIGNALS", "STOP", "Stop", "Stopped", "stoppable", "stoppable_job"]
 
 NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGUSR1": "SIGUSR1"}
 SIGNALS = {getattr(signal, name): text for name, text in NAMES.items() if hasattr(signal, name)}
@@ -47,7 +47,6 @@ class Stop:
         between: whether it ends between two of them.
         job: whether only one job of a sweep ends, in a process of its own.
         report: what a stopped run has kept and how it goes on, for the last line.
-        forward: hands a signal on to the processes that this one has launched.
     """
 
     def __init__(self) -> None:
@@ -59,7 +58,6 @@ class Stop:
         self.unit: str | None = None
         self.between = self.job = False
         self.report = BEFORE
-        self.forward: Callable[[int], None] = lambda signum: None
         self.since, self.process = 0.0, os.getpid()
 
     def hold(self, unit: str) -> None:
@@ -92,7 +90,6 @@ class Stop:
             return
         if not again:
             self.asked, self.since = signum, time.monotonic()
-            self.forward(signum)
         if again or self.unit is None:
             self.unit, self.between = None, False
             raise Stopped(self.asked or signum)
