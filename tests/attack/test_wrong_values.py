@@ -15,7 +15,7 @@ from tiny_training import TINY
 SECONDS = 2.0  # of a CPU, in which a value of the wrong type is answered
 LIMIT = 120.0  # after which a command counts as hanging
 FRACTIONS = (("data=folder",), ("data=emoji",))  # whose data.held_out is a share
-TAKEN = 40  # cases of each part without ATTACK=whole
+TAKEN = 16  # cases of each part without ATTACK=whole
 PARTS = 4  # of each program's cases
 
 

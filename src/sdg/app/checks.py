@@ -13,7 +13,7 @@ from sdg.app.rules import check_rules
 from sdg.app.schema import BY_CLASS, NAMED, PROGRAMS, SETTINGS
 from sdg.errors import UserError, near
 
-__all__ = ["check_settings", "kind_of", "notes"]
+__all__ = ["check_settings", "check_value", "kind_of", "notes"]
 
 OURS = ("sdg.", "pytorch_lightning.", "torch.optim.")  # whose options the schema knows
 MISSING = "???"
@@ -65,6 +65,11 @@ def kind_of(program: str, key: str, target: str = "") -> Kind | None:
 
 
 def check_value(key: str, kind: Kind, value: Any) -> None:
+    """Refuses a plain value that is not of a kind.
+
+    Raises:
+        UserError: it is not.
+    """
     if kind.takes(value):
         return
     hint = near(value, kind.options) if isinstance(value, str) else ""
