@@ -24,7 +24,7 @@ from sdg.models.noise_aware import NoiseAwareEncoder
 # A shell ignores it for what it runs in the background, and so would the programs under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Hydra composes a whole config to see whether `hydra.mode` is in it, a fifth of a tiny run's time.
+# Hydra composes a whole config to see whether `hydra.mode` is in it, which no test sets.
 Hydra.get_mode = lambda self, config_name, overrides: None
 
 ROOT = Path(__file__).resolve().parent.parent

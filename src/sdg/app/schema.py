@@ -106,6 +106,8 @@ SETTINGS: Mapping[str, Kind] = {
     "guidance.gamma_schedule": Choice(("constant", "towards_noise", "towards_image")),
     "guidance.interval": INTERVAL,
     "guidance.normalize": Flag,
+    "guidance.last_step": Flag,
+    "guidance.clip_first": Flag,
     "guidance.max_norm": WEIGHT | NULL,
     "guidance.recurrence": COUNT,
     "guidance.recurrence_interval": INTERVAL,
