@@ -44,6 +44,7 @@ from sdg.models.judge import Judge
         (["gudance=sdg"], "did you mean 'guidance'"),
         (["sampler=ddmp"], "did you mean 'ddpm'"),
         (["prompt=a red heart, striped"], "Quote a sentence twice"),
+        (["trainer.precision=16-true"], "trainer.precision must be one of 32-true, bf16-mixed"),
         (["trainer.precision=7"], "trainer.precision must be one of 32-true"),
         (["similarity=[txt]"], "did you mean 'text'"),
         (["similarity=[]"], "similarity=[] is empty"),
@@ -229,9 +230,12 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
         (["denoiser.prediction=eps"], "denoiser.prediction must be one of"),
         (
             ["optimizer.lr=banana"],
-            "optimizer.lr must be a finite number of at least 0, not 'banana'",
+            "optimizer.lr must be a finite number of at least 0 and at most 100, not 'banana'",
         ),
-        (["optimizer.lr=-1"], "optimizer.lr must be a finite number of at least 0, not -1"),
+        (
+            ["optimizer.lr=-1"],
+            "optimizer.lr must be a finite number of at least 0 and at most 100, not -1",
+        ),
         (
             ["trainer.max_steps=banana"],
             "trainer.max_steps must be -1, or an integer of at least 1, not 'banana'",

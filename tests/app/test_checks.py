@@ -9,7 +9,7 @@ from PIL import Image
 @pytest.mark.parametrize(
     "script, word, message",
     [
-        ("sample.py", "unguided=perhaps", "unguided must be one of true, false, not 'perhaps'"),
+        ("sample.py", "unguided=perhaps", "unguided must be true or false, not 'perhaps'"),
         ("sample.py", "guidance.gamma=nan", "guidance.gamma must be a finite number"),
         ("sample.py", "batch_size=0", "batch_size must be"),
         ("sample.py", "trainer=gpu", "trainer=auto takes the CPU"),

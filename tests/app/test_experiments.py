@@ -78,7 +78,7 @@ PAPER = ("ffhq", "lsun_bedroom", "lsun_cat", "lsun_horse")
 CONDITIONS = {
     "text": ("prompt=a red heart", "similarity = 160 · text, γ = 1"),
     "content": ("similarity.content.reference={}/a.png", "similarity = 100 · content, γ = 1"),
-    "style": ("similarity.style.reference={}/a.png", "similarity = 1e+10 · style, γ = 1"),
+    "style": ("similarity.style.reference={}/a.png", "similarity = 2e+11 · style, γ = 1"),
 }
 
 

@@ -9,13 +9,16 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import killing
 import pytest
 from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from tiny_training import words
+from torch.distributed import TCPStore
 
+from sdg.app import stopping
 from sdg.app.importing import without_wandb
 from sdg.app.launched import PARENT, follow_parent
 from sdg.app.processes import Launched
@@ -48,6 +51,42 @@ def test_a_process_that_dies_ends_the_run_with_one_line(tmp_path, monkeypatch, e
     lines = (tmp_path / "log").read_text().splitlines()
     assert len(lines) == 1 and lines[0].startswith("error: another process of this run ")
     assert (says or "ended with an error, which stands above") in lines[0]
+    assert killing.gone(int((tmp_path / "pid").read_text()), 5)
+
+
+def test_a_signal_reaches_the_others_while_this_process_is_deaf(tmp_path):
+    def run() -> None:
+        with stopping.stoppable():
+            others = Launched(launcher(["sleep", "600"]))
+            (tmp_path / "pid").write_text(str(others.processes[0].pid))
+            (tmp_path / "ready").touch()
+            # As in a collective: no Python code runs in this thread until the other one has ended.
+            TCPStore("127.0.0.1", 0, 2, is_master=True, timeout=timedelta(seconds=600))
+
+    pid = killing.fork(run, tmp_path / "log")
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os.kill(pid, signal.SIGTERM)
+    assert killing.gone(int((tmp_path / "pid").read_text()), 5)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def test_a_signal_while_it_waits_for_the_others_ends_them_too(tmp_path):
+    def run() -> None:
+        with stopping.stoppable():
+            others = Launched(launcher(["sh", "-c", "trap '' TERM; sleep 600"]))
+            (tmp_path / "pid").write_text(str(others.processes[0].pid))
+            (tmp_path / "ready").touch()
+            others.end(finish=True)
+
+    pid = killing.fork(run, tmp_path / "log")
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.01)
+    time.sleep(0.5)
+    os.kill(pid, signal.SIGTERM)
+    assert killing.ended(pid, 10) == 143
     assert killing.gone(int((tmp_path / "pid").read_text()), 5)
 
 

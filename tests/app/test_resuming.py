@@ -53,7 +53,13 @@ def test_other_data_is_refused(first, continued, refusal):
 
 
 def test_many_differences_are_counted(first, continued, refusal):
-    changed = {"seed": 1, "data__seed": 1, "data__size": 48, "optimizer__lr": 1, "data__masks": 1}
+    changed = {
+        "seed": 1,
+        "data__seed": 1,
+        "data__size": 48,
+        "optimizer__lr": 1,
+        "data__masks": "true",
+    }
     assert line_count(refusal(*continued(**changed), "resume=true")) == (3, "and 2 more")
 
 

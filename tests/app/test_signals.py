@@ -199,6 +199,21 @@ def test_a_job_in_a_process_without_handlers_hears_a_signal_and_names_it():
         os.kill(os.getpid(), signal.SIGTERM)  # the sweep's own process: it ends whole
 
 
+def test_a_signal_that_python_drops_is_heard_all_the_same(capsys):
+    class Dropped:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0)
+
+    before = sys.unraisablehook
+    with pytest.raises(SystemExit) as stop, stopping.stoppable():
+        Dropped()
+        time.sleep(20)
+    told = capsys.readouterr().err
+    assert stop.value.code == 143 and told.count("stopped by SIGTERM") == 1
+    assert "Traceback" not in told and sys.unraisablehook == before
+
+
 def test_a_program_of_several_signals_within_a_second_hears_one():
     stop = Stop()
     stop.hold("step")

@@ -64,8 +64,9 @@ def send(process: BaseProcess, signum: int) -> None:
 
 
 def log(folder: Path) -> str:
-    """What the program of this folder has printed last."""
-    return folder.with_suffix(".log").read_text()
+    """What the program of this folder has printed last; nothing, if it was killed before."""
+    file = folder.with_suffix(".log")
+    return file.read_text() if file.exists() else ""
 
 
 def program(words: list[str], folder: Path, change: int, signum: int, name: Path) -> None:

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sdg.data.annotations import captions_of, metadata
+from sdg.data.csv_file import parse_table
 from sdg.data.prompts import escape_prompt, parse_weighted_prompt, read_table
 from sdg.errors import UserError
-from sdg.io.csv_table import parse_table, table_text, text_of_cell
+from sdg.io.csv_table import table_text, text_of_cell
 
 bounded = settings(
     deadline=None,

@@ -4,7 +4,7 @@ from sdg.data.requests import Requests
 
 
 def seeds(requests):
-    return [request.seed for request in requests.requests]
+    return [request.seed for request in requests]
 
 
 def conditions(*sentences):

@@ -75,6 +75,8 @@ class Impulses:
 class Constant:
     """Guidance by given functions of (x, t); notes the levels at which it was asked."""
 
+    last_step = clip_first = False
+
     def __init__(self, score=None, shift=None, push=None, repeats=1):
         self.score, self.shift, self.at_mean, self.times, self.asked = (
             score,

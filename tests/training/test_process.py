@@ -3,8 +3,8 @@
 import json
 
 import pytest
-import torch
 import tiny_training
+import torch
 
 from sdg.models.registry import load_denoiser
 

@@ -186,7 +186,7 @@ def test_a_search_goes_on_where_it_was_killed(small, tmp_path):
 
 def test_a_search_says_that_its_bound_is_never_measured(tmp_path):
     (tmp_path / "metrics.json").write_text('{"alignment": {"all": 0.5}, "frechet_judge": null}')
-    search = Search(None, "", 1, 1, "alignment.all", {"frechet_judge": 30}, 0)
+    search = Search(None, "sqlite:///x.db", 1, 1, "alignment.all", {"frechet_judge": 30}, 0)
     hydra = SimpleNamespace(runtime=SimpleNamespace(output_dir=tmp_path))
     job = SimpleNamespace(return_value=None, hydra_cfg=SimpleNamespace(hydra=hydra))
     with pytest.raises(UserError, match="the trials measure no frechet_judge.*num_samples=128"):

@@ -467,7 +467,7 @@ def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
             "there is no file 'nowhere.txt'",
         ),
         (["module.score_weight=1", "module.bank=templates"], "set module.denoiser=FILE"),
-        (["module.posterior_weight=1", "module.bank=[]"], "module.bank is empty"),
+        (["module.posterior_weight=1", "module.bank=[]"], r"module\.bank must be .*, not \[\]"),
     ],
 )
 def test_an_objective_that_lacks_something_says_what(run, weights, tmp_path, overrides, says):

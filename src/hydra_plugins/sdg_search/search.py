@@ -23,10 +23,24 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 
-from sdg.errors import UserError, integer, number
+from sdg.app.checks import check_value
+from sdg.app.kinds import NULL, Integer, Section, Text
+from sdg.errors import UserError, near, number
+from sdg.io.plain import flat
 from sdg.io.shipped import program
 
 __all__ = ["Search"]
+
+
+SETTINGS = {
+    "study": Text() | NULL,
+    "storage": Text("a database, such as sqlite:///FILE", pattern=r"\w[\w+]*://.+"),
+    "trials": Integer(1),
+    "parallel": Integer(1),
+    "maximize": Text("a figure of metrics.json"),
+    "at_most": Section() | NULL,
+    "seed": Integer(0, 2**32 - 1),
+}
 
 
 class Search(Sweeper):
@@ -57,9 +71,16 @@ class Search(Sweeper):
         at_most: Mapping[str, float] | None,
         seed: int,
     ):
-        self.trials = integer("hydra.sweeper.trials", trials, 1)
-        self.parallel = integer("hydra.sweeper.parallel", parallel, 1)
-        self.seed = integer("hydra.sweeper.seed", seed, 0)
+        given: dict[str, Any] = {
+            "study": study,
+            "storage": storage,
+            "trials": trials,
+            "parallel": parallel,
+        }
+        given |= {"maximize": maximize, "at_most": at_most, "seed": seed}
+        for name, value in given.items():
+            check_value(f"hydra.sweeper.{name}", SETTINGS[name], value)
+        self.trials, self.parallel, self.seed = trials, parallel, seed
         self.at_most = {
             name: number(f"hydra.sweeper.at_most.{name}", bound)
             for name, bound in (at_most or {}).items()
@@ -125,7 +146,7 @@ class Search(Sweeper):
         """Tells the study what became of a trial.
 
         Raises:
-            UserError: a bounded figure is not among those of the run.
+            UserError: a figure that is bounded or maximised is not among those of the run.
         """
         import optuna
 
@@ -146,8 +167,11 @@ class Search(Sweeper):
             excess.append(bounded - bound)
         value = figure(metrics, self.maximize)
         if value is None:
-            study.tell(trial, state=optuna.trial.TrialState.FAIL)
-            return
+            known = [name for name in flat(metrics) if figure(metrics, name) is not None]
+            raise UserError(
+                f"hydra.sweeper.maximize={self.maximize}: the trials measure no such figure"
+                f"{near(self.maximize, known) or '.'} There are: {', '.join(known)}."
+            )
         trial.set_user_attr("excess", excess or [0.0])
         trial.set_user_attr("figures", figures)
         study.tell(trial, value)
@@ -183,11 +207,12 @@ def overrides(params: Mapping) -> list[str]:
 
 
 def figure(metrics: Mapping, name: str) -> float | None:
-    """A dotted figure of `metrics.json`; of a list, its first number."""
+    """A dotted figure of `metrics.json`; of a list, its first number; None for no number."""
     value: Any = metrics
     for part in name.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
-    return value[0] if isinstance(value, list) else value
+    value = value[0] if isinstance(value, list) and value else value
+    return value if isinstance(value, (int, float)) else None
 
 
 def distribution(override: Override):

@@ -6,13 +6,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from sdg.app.cost import check_cost, cost_note
 from sdg.app.kinds import Kind, shown
 from sdg.app.plain import plain
 from sdg.app.rules import check_rules
 from sdg.app.schema import BY_CLASS, NAMED, PROGRAMS, SETTINGS
 from sdg.errors import UserError, near
 
-__all__ = ["check_settings", "kind_of", "notes"]
+__all__ = ["check_settings", "check_value", "kind_of", "notes"]
 
 OURS = ("sdg.", "pytorch_lightning.", "torch.optim.")  # whose options the schema knows
 MISSING = "???"
@@ -30,6 +31,8 @@ def check_settings(program: str, config: DictConfig) -> None:
     values = plain(config)
     check_section(program, values)
     check_rules(program, values, HydraConfig.get().overrides.task)
+    if program == "sample" and config.eval.get("measures") != "encoder":
+        check_cost(config)
 
 
 def check_section(program: str, section: Mapping[str, Any], above: str = "") -> None:
@@ -62,6 +65,11 @@ def kind_of(program: str, key: str, target: str = "") -> Kind | None:
 
 
 def check_value(key: str, kind: Kind, value: Any) -> None:
+    """Refuses a plain value that is not of a kind.
+
+    Raises:
+        UserError: it is not.
+    """
     if kind.takes(value):
         return
     hint = near(value, kind.options) if isinstance(value, str) else ""
@@ -74,16 +82,19 @@ def check_value(key: str, kind: Kind, value: Any) -> None:
 def notes(config: DictConfig) -> list[str]:
     """What is allowed and seldom meant, a line each."""
     gamma = config.guidance.get("gamma")
+    cost = cost_note(config)
     if isinstance(gamma, bool) or not isinstance(gamma, (int, float)):
-        return []
+        return cost
     if gamma < 0:
         return [
-            f"note: guidance.gamma={gamma:g} is negative, so it steers away from what is named."
+            *cost,
+            f"note: guidance.gamma={gamma:g} is negative, so it steers away from what is named.",
         ]
     usual = config.preset.gamma
     if gamma > FAR * usual:
         return [
+            *cost,
             f"note: guidance.gamma={gamma:g} is far beyond {usual:g}, which suits these weights; "
-            "such samples are seldom images."
+            "such samples are seldom images.",
         ]
-    return []
+    return cost

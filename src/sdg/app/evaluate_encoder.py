@@ -30,7 +30,7 @@ from sdg.metrics.retrieval import retrieval_top1
 from sdg.models.clip import CLIP
 from sdg.models.noisy import NoisyEncoder
 from sdg.report.levels import levels_figure
-from sdg.report.page import Page
+from sdg.report.pages import config_of, heading_of
 
 __all__ = ["by_level", "evaluate_encoder"]
 
@@ -195,13 +195,25 @@ def encoder_page(
     figure,
     count: int,
 ) -> Path:
-    page = Page("A noise-aware encoder beside its clean one", f"{count} held-out images")
+    page = heading_of(
+        folder, "The noise-aware encoder beside its clean CLIP", f"{count} held-out images"
+    )
     page.drawing(figure)
-    page.table(rows)
+    page.note(
+        "By noise level t: how often the embedding of a noised image is nearest to that of its own "
+        "clean image, and their mean cosine."
+    )
     if explained:
-        page.heading("What the gradients explain")
-        page.table(explained)
+        page.note(
+            "On the right: the share of the denoiser's error that the gradient of the similarity "
+            "to an image's sentence explains."
+        )
+        page.heading("What a gradient tells of the sentence, over all levels")
         page.table([{"gradient": name, "nats": value} for name, value in nats.items()])
-    page.heading("Config")
-    page.text((folder / "config.yaml").read_text())
+    with page.folded("Retrieval and cosine by level, as in encoder.csv"):
+        page.table(rows)
+    if explained:
+        with page.folded("What gradients explain by level, as in gradients.csv"):
+            page.table(explained)
+    config_of(page, folder)
     return page.write(folder / "report.html")

@@ -67,6 +67,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             return explain_grammar(link.override)
         if isinstance(link, (HydraException, OmegaConfBaseException)):
             return explain_override(str(link), conf, config_name)
+    if of_lightning(error):
+        return f"trainer: {' '.join(str(error).split())}"
     if killed := re.search(
         r"DataLoader worker \(pid\(?s?\)? ?[\d, ]+\) (is killed by signal: \w+|exited "
         r"unexpectedly)",
@@ -98,6 +100,13 @@ def chain_of(error: BaseException) -> list[BaseException]:
         chain.append(link)
         link = link.__cause__ or link.__context__
     return chain
+
+
+def of_lightning(error: BaseException) -> bool:
+    """Whether Lightning itself refuses how it is set, when a run begins."""
+    frames = traceback.extract_tb(error.__traceback__)
+    refusal = isinstance(error, ValueError) or type(error).__name__ == "MisconfigurationException"
+    return refusal and bool(frames) and "pytorch_lightning" in Path(frames[-1].filename).parts
 
 
 def composing(error: BaseException) -> bool:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -182,7 +182,7 @@ class Section(Kind):
     words = "a section {NAME: value}"
 
     def takes(self, value: Any) -> bool:
-        return isinstance(value, dict)
+        return isinstance(value, Mapping)
 
 
 @dataclass(frozen=True)

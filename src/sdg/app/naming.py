@@ -66,9 +66,7 @@ def sample_settings(config: DictConfig) -> dict[str, Any]:
     keys = [str(key) for key in config if key not in NOT_DRAWN_WITH]
     kept = OmegaConf.masked_copy(config, keys)
     settings = with_whole_numbers(plain(kept))
-    if not settings["deterministic"]:  # runs of earlier versions keep their names
-        del settings["deterministic"]
-    else:
+    if settings["deterministic"]:
         settings["batch_size"] = 1
     if name := cache_name(config):
         settings["data"]["cache"] = name

@@ -5,6 +5,7 @@ Lightning launches one for each further device. Whichever is killed, the run end
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 from pytorch_lightning.strategies.launchers import subprocess_script
 
 from sdg.app.launched import GO_ON, PARENT, write
-from sdg.app.stopping import STOP
+from sdg.app.stopping import SIGNALS, STOP
 from sdg.data.workers import EVERY
 
 __all__ = ["Launched"]
@@ -32,13 +33,33 @@ class Launched:
 
     def __init__(self, launcher: Any = None):
         self.launcher, self.over = launcher, threading.Event()
+        self.signals: socket.socket | None = None
         if not isinstance(launcher, subprocess_script._SubprocessScriptLauncher):
             return
         os.environ[PARENT] = str(os.getpid())
-        STOP.forward = lambda signum: self.send(signal.SIGTERM)
+        self.forward_signals()
         # Lightning's own would end this process by SIGKILL, without a word.
         subprocess_script._launch_process_observer = lambda child_processes: None  # type: ignore
         threading.Thread(target=self.watch, name="watch launched processes", daemon=True).start()
+
+    def forward_signals(self) -> None:
+        """Hands signals on to the others at once.
+
+        A thread does, since this process hears none while it waits for the others in a collective.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return
+        heard, self.signals = socket.socketpair()
+        self.signals.setblocking(False)
+        signal.set_wakeup_fd(self.signals.fileno(), warn_on_full_buffer=False)
+
+        def forward() -> None:
+            while number := heard.recv(1):
+                if number[0] in SIGNALS:
+                    self.send(signal.SIGTERM)
+            heard.close()
+
+        threading.Thread(target=forward, name="forward signals", daemon=True).start()
 
     @property
     def processes(self) -> Sequence[subprocess.Popen]:
@@ -80,6 +101,10 @@ class Launched:
             finish: let each end what it is at.
         """
         self.over.set()
+        if self.signals is not None:
+            signal.set_wakeup_fd(-1)
+            self.signals.close()
+            self.signals = None
         try:
             for process in self.processes if finish else ():
                 process.wait()

@@ -75,6 +75,10 @@ def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | Non
         file = Path(config.ckpt_path).expanduser()
         if not file.is_file():
             raise UserError(f"ckpt_path: there is no file {file}.")
+        if not is_whole(file):
+            raise UserError(
+                f"{file} is damaged or no checkpoint of a training run; resume from another."
+            )
     elif choice("resume", config.resume, (True, False)):
         file = newest(folder.parent, config.kind)
     else:

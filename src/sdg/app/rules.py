@@ -8,7 +8,6 @@ from sdg.errors import UserError
 
 __all__ = ["check_rules"]
 
-HALF = ("16-true", "bf16-true")
 GPU = ("gpu", "cuda")
 
 
@@ -36,11 +35,6 @@ def check_sampling(config: Mapping[str, Any], words: Sequence[str]) -> None:
     if config["init_image"] is None and "strength" in given:
         raise UserError(
             "strength says how far from init_image; set init_image=FILE too, or leave it out."
-        )
-    if trainer.get("precision") in HALF:
-        raise UserError(
-            f"trainer.precision={trainer['precision']} would take guidance's gradient in "
-            "half precision; use bf16-mixed."
         )
     if trainer.get("inference_mode"):
         raise UserError(

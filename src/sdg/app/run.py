@@ -91,11 +91,17 @@ def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
                 ) from error
             raise
         finally:
-            launched.end(finish=not sys.exc_info()[0] or stopped and STOP.between)
-            end_wandb_run()
-            leave_process_group()
-            for key in set(LAUNCHER) - given:  # the next job of a sweep launches its own processes
-                os.environ.pop(key, None)
+            finish = not sys.exc_info()[0] or stopped and STOP.between
+            try:
+                launched.end(finish)
+            except Stopped:  # while this process waited for the others
+                STOP.report = kept(folder) + no_further_job()
+                raise
+            finally:
+                end_wandb_run()
+                leave_process_group()
+                for key in set(LAUNCHER) - given:  # the next job of a sweep launches its own
+                    os.environ.pop(key, None)
     if first_process():
         print(f"results: {folder}", flush=True)
 

@@ -26,10 +26,8 @@ DEVICES = STEPS | Choice(("auto",)) | ListOf(Integer(0)) | Text(pattern=r"\d+(,\
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
 SCHEDULES = ("linear", "cosine", "flow", "edm")
 SPACINGS = ("linspace", "leading", "trailing", "towards_noise", "karras", "log_snr")
-PRECISIONS = (
-    *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"),
-    *("transformer-engine", "transformer-engine-float16", "bf16", "16", "32", "64", 16, 32, 64),
-)
+# Not the "true" ones of 16 and 64 bits: guidance's gradient, and the averaged weights, have 32.
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16)
 
 # Settings at the top of a config, by program.
 PROGRAMS: Mapping[str, Mapping[str, Kind]] = {
@@ -110,6 +108,8 @@ SETTINGS: Mapping[str, Kind] = {
     "guidance.gamma_schedule": Choice(("constant", "towards_noise", "towards_image")),
     "guidance.interval": INTERVAL,
     "guidance.normalize": Flag,
+    "guidance.last_step": Flag,
+    "guidance.clip_first": Flag,
     "guidance.max_norm": WEIGHT | NULL,
     "guidance.recurrence": COUNT,
     "guidance.recurrence_interval": INTERVAL,
@@ -167,6 +167,7 @@ SETTINGS: Mapping[str, Kind] = {
     "data.options": Section(),
     "data.buffer": COUNT,
     "data.urls": Text() | ListOf(Text()),
+    "data.allow_pipe": Flag,
     "data.held_out_urls": Text() | ListOf(Text()) | NULL,
     # The denoiser.
     "denoiser.weights": PATH,
@@ -218,18 +219,18 @@ SETTINGS: Mapping[str, Kind] = {
     "encoder.model.text_cfg.layers": COUNT,
     # The training.
     "module.preview": Integer(0),
-    "module.noise": WEIGHT,
+    "module.noise": Number(0, 100),
     "module.levels": ListOf(Integer(0)),
     "module.instance_weight": WEIGHT,
-    "module.instance_noise": WEIGHT,
-    "module.instance_scale": Number(0, above=True),
+    "module.instance_noise": Number(0, 100),
+    "module.instance_scale": Number(0, 1000, above=True),
     "module.class_weight": WEIGHT,
     "module.negative_weight": WEIGHT,
     "module.tower": Choice(("clip", "denoiser")),
     "module.width": Integer(2),
     "module.hidden": COUNT,
     "module.level_power": Number(0.1, 10),
-    "module.scale": Number(0, above=True),
+    "module.scale": Number(0, 1000, above=True),
     "module.contrastive_weight": WEIGHT,
     "module.cosine_weight": WEIGHT,
     "module.posterior_weight": WEIGHT,
@@ -243,7 +244,7 @@ SETTINGS: Mapping[str, Kind] = {
     "module.on_policy_gamma": Number(1),
     "module.bank": Text() | ListOf(Text()),
     "module.bank_size": Integer(2),
-    "optimizer.lr": WEIGHT,
+    "optimizer.lr": Number(0, 100),
     "optimizer.weight_decay": WEIGHT,
     "optimizer.eps": WEIGHT,
     "optimizer.betas": ListOf(Number(0, 1, below=True), length=2),
@@ -284,7 +285,7 @@ SETTINGS: Mapping[str, Kind] = {
     "trainer.limit_val_batches": BATCHES | Choice((0,)),
     "trainer.limit_test_batches": BATCHES,
     "trainer.limit_predict_batches": BATCHES,
-    "trainer.overfit_batches": BATCHES | Choice((0,)),
+    "trainer.overfit_batches": Called("0; data.size=N takes few images", Choice((0, 0.0))),
     "trainer.log_every_n_steps": COUNT,
     "trainer.deterministic": Flag | Choice(("warn",)) | NULL,
     "trainer.benchmark": Flag | NULL,

@@ -11,15 +11,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any
 
 from sdg.errors import UserError
 
-__all__ = ["STOP", "Stop", "Stopped", "stoppable", "stoppable_job"]
+__all__ = ["SIGNALS", "STOP", "Stop", "Stopped", "stoppable", "stoppable_job"]
 
 NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGUSR1": "SIGUSR1"}
 SIGNALS = {getattr(signal, name): text for name, text in NAMES.items() if hasattr(signal, name)}
 # `timeout` and schedulers signal a process and its group: two signals that mean one.
 TOGETHER = 1.0  # seconds
+REPEAT = 0.05  # seconds until what was dropped is asked again
 BEFORE = "nothing had begun; the same command starts it."
 
 
@@ -45,7 +47,6 @@ class Stop:
         between: whether it ends between two of them.
         job: whether only one job of a sweep ends, in a process of its own.
         report: what a stopped run has kept and how it goes on, for the last line.
-        forward: hands a signal on to the processes that this one has launched.
     """
 
     def __init__(self) -> None:
@@ -57,7 +58,6 @@ class Stop:
         self.unit: str | None = None
         self.between = self.job = False
         self.report = BEFORE
-        self.forward: Callable[[int], None] = lambda signum: None
         self.since, self.process = 0.0, os.getpid()
 
     def hold(self, unit: str) -> None:
@@ -90,7 +90,6 @@ class Stop:
             return
         if not again:
             self.asked, self.since = signum, time.monotonic()
-            self.forward(signum)
         if again or self.unit is None:
             self.unit, self.between = None, False
             raise Stopped(self.asked or signum)
@@ -167,12 +166,31 @@ def listening() -> Iterator[None]:
         yield
         return
     STOP.reset()
-    earlier = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    earlier, dropped = {signum: signal.getsignal(signum) for signum in SIGNALS}, sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: repeat_if_stopped(unraisable, dropped)
     for signum in SIGNALS:
         if earlier[signum] != signal.SIG_IGN:  # as in a shell's background job
             signal.signal(signum, STOP.handle)
     try:
         yield
     finally:
+        sys.unraisablehook = dropped
         for signum, handler in earlier.items():
             signal.signal(signum, handler)
+
+
+def repeat_if_stopped(unraisable: Any, otherwise: Callable[[Any], object]) -> None:
+    """Signals once more where Python has dropped `Stopped`, as it does in a `__del__`."""
+    signum = STOP.asked
+    if signum is None or not isinstance(unraisable.exc_value, Stopped):
+        otherwise(unraisable)
+        return
+
+    def repeat() -> None:
+        if signal.getsignal(signum) == STOP.handle:  # the program is still at work
+            os.kill(os.getpid(), signum)
+
+    STOP.asked = None
+    again = threading.Timer(REPEAT, repeat)
+    again.daemon = True
+    again.start()

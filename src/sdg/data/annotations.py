@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from sdg.data.csv_file import parse_table
 from sdg.errors import UserError, first_line
-from sdg.io.csv_table import parse_table
 
 __all__ = ["LABELS", "TEXT", "captions_of", "labels_of", "sentences"]
 

@@ -4,8 +4,8 @@ import os.path
 import re
 from pathlib import Path
 
+from sdg.data.csv_file import parse_table
 from sdg.errors import UserError, number
-from sdg.io.csv_table import parse_table
 
 __all__ = [
     "primary_prompt",

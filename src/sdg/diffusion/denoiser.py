@@ -103,13 +103,24 @@ class Denoiser(nn.Module):
         return coefficients(self.prediction, *self.signal_and_noise(x, t))
 
     def reverse(
-        self, prediction: Prediction, x: Tensor, t: float | Tensor, s: float | Tensor
+        self,
+        prediction: Prediction,
+        x: Tensor,
+        t: float | Tensor,
+        s: float | Tensor,
+        before: float = 1,
     ) -> Reverse:
         """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) of this x̂_0 as it is, with Σ.
 
         Σ is elementwise, as `variance` says:
 
             Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (weight + 1)/2
+
+        At s = −1 the posterior's β̃ is 0 and has no logarithm. That of the step from level `before`
+        to level 0 stands in, as in the paper's code.
+
+        Arguments:
+            before: the level of the grid next to 0; 1 is that of all levels.
         """
         mean, small = self.schedule.posterior(prediction.x0, x, t, s)
         if self.variance == "fixed_small":
@@ -117,11 +128,9 @@ class Denoiser(nn.Module):
         large = self.schedule.beta(t, s, x.device)
         if self.variance == "fixed_large":
             return Reverse(mean, large.to(x.dtype).expand_as(mean))
-        # At s = −1 the posterior's variance is 0 and has no logarithm; the next level's stands in,
-        # as in the paper's code.
         next_small = large
         if self.schedule.T > 1:
-            next_small = self.schedule.posterior_variance(1, 0, x.device)
+            next_small = self.schedule.posterior_variance(max(1, before), 0, x.device)
         low = torch.where(small > 0, small, next_small).log()
         assert prediction.weight is not None  # `forward` gives it with learned_range
         v = (prediction.weight + 1) / 2

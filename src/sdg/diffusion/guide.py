@@ -42,7 +42,15 @@ class GuidanceOutput(NamedTuple):
 
 
 class Guide(Protocol):
-    """Guidance as the samplers see it. The step to the clean image is never guided."""
+    """Guidance as the samplers see it.
+
+    Attributes:
+        last_step: whether the step to the clean image is guided too.
+        clip_first: whether x̂_0 is clipped before the score moves it, and not again after it.
+    """
+
+    last_step: bool
+    clip_first: bool
 
     def recurrence_at(self, t: float) -> int:
         """How often the step from level t is taken guided, with noise put back between.

@@ -96,13 +96,14 @@ def guided_prediction(
     """One call of the network, moved by guidance's score; and its x̂_0 + shift.
 
     The first is what ε̂ follows from, `denoiser.schedule.noise(prediction.x0, x, t)`; the second is
-    what the step goes to, shape (B, C, H, W). Both are clipped as the denoiser says. The score
+    what the step goes to, shape (B, C, H, W). Both are clipped as the denoiser says, or, with
+    `guide.clip_first`, x̂_0 before the score moves it, and not after. The score
     moves ε̂ as in Dhariwal & Nichol 2021, alg. 2: ε̂ = ε_θ − √(1−ᾱ_t) · score.
 
     Arguments:
         as of `Sampler.step`.
     """
-    if guide is None or s < 0:
+    if guide is None or (s < 0 and not guide.last_step):
         output = GuidanceOutput(denoiser(x, t))
     else:
         own_noise = partial(noise, GUIDANCE_STREAM)
@@ -119,6 +120,8 @@ def guided_prediction(
                 f"x_t, {tuple(x.shape)}."
             )
     limit = 1.0 if denoiser.clip else math.inf
+    if guide is not None and guide.clip_first:
+        x0, limit = x0.clamp(-limit, limit), math.inf
     if score is not None:
         a = denoiser.schedule.alpha_bar(t, x.device)
         gain = torch.where(a > 0, (1 - a) / a.sqrt(), 0.0)  # noise alone shows nothing

@@ -38,8 +38,9 @@ def ddpm_step(
         x_s = μ_θ(x_t, t) + Σ γ∇sim + Σ^½ z
 
     What guidance makes of the prediction acts before: the score moves x̂_0, and μ_θ with it; a shift
-    is added to x_s, √ᾱ_s times, as in DDIM. The step to s = −1 is neither guided nor noised:
-    x_s = x̂_0.
+    is added to x_s, √ᾱ_s times, as in DDIM. The step to s = −1 is not noised, and not guided unless
+    guidance asks for it: x_s = x̂_0, or x̂_0 + Σ γ∇sim with the learned Σ, in whose range the step
+    before's β̃ stands for the one of this step, which is 0.
 
     Arguments:
         x: x_t, shape (B, C, H, W).
@@ -47,22 +48,23 @@ def ddpm_step(
         s: the next, less noisy one, −1 … t−1.
         noise: gives z ~ N(0, I), shape of `x`.
         guide: guidance; None is the unguided sampler.
-        past: not used; one step needs no other.
+        past: the step before, whose level only Σ of a guided last step needs.
 
     Returns:
         x_s, and the x̂_0 that it was made from, both shaped as `x`.
     """
     z = noise()
     prediction, shifted = guided_prediction(denoiser, x, t, s, noise, guide)
-    mean, variance = denoiser.reverse(prediction, x, t, s)
-    if s < 0:
+    before = 1 if past is None else past.t
+    mean, variance = denoiser.reverse(prediction, x, t, s, before)
+    if s < 0 and (guide is None or not guide.last_step):
         return Step(mean, prediction.x0)
     signal = denoiser.schedule.alpha_bar(s, x.device).sqrt().to(x.dtype)
     moved = mean + signal * (shifted - prediction.x0)
     gradient = guide.mean_gradient(mean, x, t, s) if guide is not None else None
     if gradient is not None:
         moved = moved + variance * gradient
-    return Step(moved + variance.sqrt() * z, shifted)
+    return Step(moved if s < 0 else moved + variance.sqrt() * z, shifted)
 
 
 def ddim_step(
@@ -131,7 +133,7 @@ def dpm_solver_step(
     """
     (x0, *_), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
     if s < 0:
-        return Step(x0, x0)
+        return Step(shifted, x0)
 
     def half_log_snr(level: float) -> Tensor:
         a = denoiser.schedule.alpha_bar(level, x.device)

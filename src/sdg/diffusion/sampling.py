@@ -85,7 +85,8 @@ def sample(
             `guide` and `start` are then of K · B rows. None is one for each.
 
     Returns:
-        images in [-1, 1], shape (B, C, H, W).
+        images in [-1, 1], shape (B, C, H, W). They are clamped to it at the end, also those of a
+        denoiser that does not clip x̂_0.
 
     Raises:
         UserError: the samples are no longer finite, as with a γ that is far too large.
@@ -95,7 +96,9 @@ def sample(
     if start is not None:
         x = denoiser.schedule.q_sample(start, steps[0][0], x)
     for done, (t, s) in enumerate(steps, 1):
-        times = guide.recurrence_at(t) if guide is not None and s >= 0 else 0
+        times = 0 if guide is None else guide.recurrence_at(t)
+        if s < 0 and guide is not None:
+            times = min(times, 1) if guide.last_step else 0
         acting = guide if times else None
         step = sampler.step(denoiser, x, t, s, noise, acting, past)
         for _ in range(times - 1):

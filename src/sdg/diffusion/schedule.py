@@ -127,7 +127,11 @@ class Schedule:
         """The respaced grid as pairs (t, s) from noise to image; the last s is −1.
 
         `linspace` takes both ends of the range, `leading` starts at t = 0, `trailing` ends at
-        t = T−1 (Lin et al. 2023, arXiv 2305.08891, table 2). `towards_noise`, ours, takes
+        t = T−1 (Lin et al. 2023, arXiv 2305.08891, table 2). guided-diffusion's levels are those of
+        `linspace`, but that it adds up the stride and so rounds ties otherwise: with T = 1000 one
+        level apart for some counts, such as 21, and none of 10, 20, 25, 50, 100 and 250. `leading`
+        takes every ⌊T/count⌋-th level also where count does not divide T, which guided-diffusion's
+        `ddimN` refuses unless a whole stride gives it. `towards_noise`, ours, takes
         both ends and is densest near the noise, where guided samples decide what they show:
 
             t_i = min((T−1)(1 − (i/(N−1))²), t_{i−1} − 1),   i = 0 … N−1

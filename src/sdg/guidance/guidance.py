@@ -66,6 +66,9 @@ class Guidance:
         candidates: K for each sample, the likeliest of which goes on
             (`sdg.guidance.selection.Selection`); 1 chooses nothing.
         select_at: the place in the noise range where it is chosen, in [0, 1].
+        last_step: also guide the step to the clean image, once, as the authors' code does.
+        clip_first: clip x̂_0 before a score moves it, and not after, as guided-diffusion's DDIM
+            does; otherwise x̂_0 stays within [-1, 1] whatever guidance does.
 
     Attributes:
         at_clean: whether the similarity is asked about x̂_0, so that a clean encoder fits, or about
@@ -95,6 +98,8 @@ class Guidance:
         recurrence_interval: Sequence[float] = (0.0, 1.0),
         candidates: int = 1,
         select_at: float = 0.6,
+        last_step: bool = False,
+        clip_first: bool = False,
     ):
         self.gamma = number("guidance.gamma", gamma)
         self.gamma_schedule = choice("guidance.gamma_schedule", gamma_schedule, GAMMA_SCHEDULES)
@@ -107,6 +112,8 @@ class Guidance:
         )
         self.candidates = integer("guidance.candidates", candidates, 1)
         self.select_at = number("guidance.select_at", select_at, 0, 1)
+        self.last_step = choice("guidance.last_step", last_step, (False, True))
+        self.clip_first = choice("guidance.clip_first", clip_first, (False, True))
 
     def check(self, sampler: Sampler) -> None:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
@@ -114,13 +121,14 @@ class Guidance:
     def check_steps(self, steps: Sequence[tuple[float, float]], T: int) -> None:
         """Raises a `UserError` where γ is not 0 and still none of these steps (t, s) is guided.
 
-        One to the image itself never is.
+        One to the image itself only is with `last_step`.
         """
         low, high = self.interval
-        guided = [t for t, s in steps if s >= 0 and low <= noise_fraction(t, T) <= high]
+        last = self.last_step
+        guided = [t for t, s in steps if (s >= 0 or last) and low <= noise_fraction(t, T) <= high]
         if self.gamma and not guided:
             raise UserError(
-                f"none of the {len(steps)} steps would be guided: the last one never is, and "
+                f"none of the {len(steps)} steps would be guided: the last one is not, and "
                 f"guidance.interval=[{low:g},{high:g}] holds no other. "
                 "Take more sampler.steps, a larger strength or a wider interval, or "
                 "guidance.gamma=0."

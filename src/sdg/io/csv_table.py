@@ -11,9 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sdg.errors import UserError
-
-__all__ = ["cell", "parse_table", "read_table", "table_text", "text_of_cell"]
+__all__ = ["cell", "read_table", "table_text", "text_of_cell"]
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
@@ -54,30 +52,3 @@ def read_table(file: Path) -> list[dict[str, str]]:
 
 def unquoted(row: Mapping[str, str]) -> dict[str, str]:
     return {text_of_cell(name): text_of_cell(value) for name, value in row.items()}
-
-
-def parse_table(text: str, place: str) -> list[dict[str, str]]:
-    """The rows of a .csv of the user's; a cell that a row lacks is empty.
-
-    Arguments:
-        place: whose text it is, for a message.
-
-    Raises:
-        UserError: it is no .csv, two of its columns have one name, or a row has more cells than
-            there are columns.
-    """
-    try:
-        lines = list(csv.reader(io.StringIO(text, newline="")))
-    except csv.Error as error:
-        raise UserError(f"{place} cannot be read as .csv: {error}.") from error
-    head, *rows = list(filter(None, lines)) or [[]]
-    for name in head:
-        if head.count(name) > 1:
-            raise UserError(f"{place} has two columns of the name '{name}'; rename one.")
-    for number, row in enumerate(rows, 1):
-        if len(row) > len(head):
-            raise UserError(
-                f"{place}, row {number} has {len(row)} cells for {len(head)} columns; put quotes "
-                "around a text with commas."
-            )
-    return [dict(zip(head, [*row, *[""] * len(head)], strict=False)) for row in rows]

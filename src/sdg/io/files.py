@@ -66,7 +66,11 @@ def lock(file: int) -> bool:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Writes a file that is either there in full or not at all."""
+    """Writes a file that is either there in full or not at all.
+
+    What a killed process was writing of it is removed.
+    """
+    remove_dead_parts(file)
     with part_of(file) as part:
         part.write_text(text)
 

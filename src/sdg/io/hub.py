@@ -38,10 +38,12 @@ def located(path: str | Path) -> Path:
 
     Raises:
         Absent: nothing is there.
-        UserError: it could not be fetched.
+        UserError: it could not be fetched, or is a pipe or a device, which may never end.
     """
     if not is_hub_name(path):
         if (place := on_this_machine(path)) is not None:
+            if not place.is_file() and not place.is_dir():
+                raise UserError(f"{path} is neither a file nor a folder, but a pipe or a device.")
             return place
         hint = f" If {path} is a name on the hub, say {path}@main." if NAME.match(str(path)) else ""
         raise Absent(

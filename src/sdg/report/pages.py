@@ -23,7 +23,14 @@ from sdg.report.samples import (
 )
 from sdg.report.words import COLUMNS, sentences
 
-__all__ = ["COMMAND", "run_page", "single_attributes", "sweep_page"]
+__all__ = [
+    "COMMAND",
+    "config_of",
+    "heading_of",
+    "run_page",
+    "single_attributes",
+    "sweep_page",
+]
 
 COMMAND = "command.txt"  # in a run's folder: what draws its samples
 GROUPS, EACH, MOST = 24, 12, 288  # prompts on a page, samples of each of several, in all
@@ -60,7 +67,7 @@ def run_page(folder: Path, unguided: Mapping[int, Path] | None = None) -> Path:
     with page.folded("All figures, by their keys in metrics.json"):
         page.table([{"key": key, "value": value} for key, value in raw(metrics).items()])
     trajectory(page, folder)
-    config(page, folder)
+    config_of(page, folder)
     return page.write(folder / "report.html")
 
 
@@ -98,7 +105,9 @@ def sweep_page(
         if (job["path"] / "trajectory.png").is_file():
             trajectory(page, job["path"], f" of {job['name']}")
             break
-    config(page, jobs[0]["path"], f" of the first run, {jobs[0]['name']}" if len(jobs) > 1 else "")
+    config_of(
+        page, jobs[0]["path"], f" of the first run, {jobs[0]['name']}" if len(jobs) > 1 else ""
+    )
     return page.write(folder / "report.html")
 
 
@@ -126,7 +135,7 @@ def heading_of(folder: Path, title: str, note: str) -> Page:
 
 def date_of(run: Path) -> str:
     """When a run was measured."""
-    seconds = (run / "samples.csv").stat().st_mtime
+    seconds = (run / "metrics.json").stat().st_mtime
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
 
 
@@ -201,6 +210,6 @@ def trajectory(page: Page, folder: Path, of: str = "") -> None:
         page.picture(folder / "trajectory.png", "predicted images, from noise to image")
 
 
-def config(page: Page, folder: Path, of: str = "") -> None:
+def config_of(page: Page, folder: Path, of: str = "") -> None:
     with page.folded(f"Config{of}"):
         page.text((folder / "config.yaml").read_text())
