@@ -23,6 +23,7 @@ from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.checks import (
     check_devices,
     check_parts,
+    check_pixels,
     checked_captions,
     checked_device,
     checked_kind,
@@ -90,6 +91,7 @@ class Pipeline:
             integer("resolution", resolution, 1)
         own = None if encoder is None else encoder.resolution
         self.resolution = resolution or denoiser.resolution or own
+        check_pixels(denoiser)
         check_parts(encoder, clip, self.resolution)
         if encoder is not None:
             encoder.attach(denoiser)
