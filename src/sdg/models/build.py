@@ -18,6 +18,7 @@ from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice
 from sdg.models.dit import DiT
 from sdg.models.edm_unet import EDMUNet
+from sdg.models.jit import JiT
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.towers import image_tower
@@ -29,7 +30,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 # Networks of this project, by the name that a denoiser's config calls them.
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"dit": DiT, "edm": EDMUNet}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"dit": DiT, "edm": EDMUNet, "jit": JiT}
 
 
 def build_denoiser(denoiser: dict[str, Any], schedule: dict[str, Any], resolution: int) -> Denoiser:

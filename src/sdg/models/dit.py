@@ -6,8 +6,7 @@ in the place of half), and so another output.
 """
 
 import torch
-from timm.layers import GELUTanh, Mlp, PatchEmbed
-from timm.layers.attention import Attention
+from timm.layers import Attention, GELUTanh, Mlp, PatchEmbed
 from torch import Tensor, nn
 
 from sdg.models.adaln import FinalLayer, TimeEmbedding, modulated, modulation, pixels
