@@ -14,6 +14,7 @@ from sdg.io.adm_file import from_adm
 from sdg.io.denoiser_file import DenoiserFile, MissingSettings
 from sdg.io.diffusers_folder import PREDICTIONS, from_diffusers
 from sdg.io.dit_file import from_dit, is_dit
+from sdg.io.edm2_file import from_edm2, is_edm2
 from sdg.io.edm_file import from_edm, is_edm
 from sdg.io.hub import located
 from sdg.io.jit_file import from_jit, is_jit
@@ -33,7 +34,7 @@ ASKED = (*OF_ADM, "family")  # what a user may set of somebody else's state dict
 # Under these names training scripts keep the weights.
 WRAPPERS = ("ema", "model_ema", "model_ema1", "state_dict", "model")
 # Who knows a state dict by its names, and who reads it; ADM's is what no other one knows.
-READERS = ((is_dit, from_dit), (is_edm, from_edm), (is_jit, from_jit))
+READERS = ((is_dit, from_dit), (is_edm, from_edm), (is_edm2, from_edm2), (is_jit, from_jit))
 
 
 def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFile:

@@ -17,6 +17,7 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice
 from sdg.models.dit import DiT
+from sdg.models.edm2_unet import EDM2UNet
 from sdg.models.edm_unet import EDMUNet
 from sdg.models.jit import JiT
 from sdg.models.noise_aware import NoiseAwareEncoder
@@ -30,7 +31,12 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 # Networks of this project, by the name that a denoiser's config calls them.
-ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {"dit": DiT, "edm": EDMUNet, "jit": JiT}
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "dit": DiT,
+    "edm": EDMUNet,
+    "edm2": EDM2UNet,
+    "jit": JiT,
+}
 
 
 def build_denoiser(denoiser: dict[str, Any], schedule: dict[str, Any], resolution: int) -> Denoiser:
