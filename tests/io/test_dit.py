@@ -81,7 +81,7 @@ def test_a_sit_without_the_unused_half_is_known_as_one():
 
 def test_what_a_file_cannot_tell_is_asked_for():
     tensors = random_tensors(shapes(SMALL))
-    message = r"set denoiser\.family=dit or denoiser\.family=sit and denoiser\.heads\."
+    message = r"set denoiser\.family to dit or sit and denoiser\.heads to those"
     with pytest.raises(UserError, match=message):
         from_state_dict(tensors, {}, "x.pt")
 

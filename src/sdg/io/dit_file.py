@@ -93,17 +93,18 @@ def told(file: StateDict, doubled: bool, width: int) -> tuple[str, int]:
     Arguments:
         doubled: whether it gives twice as many channels as it reads, as every DiT does.
     """
-    missing = []
+    missing = {}
     if doubled and "family" not in file.given:
-        missing.append("denoiser.family=dit or denoiser.family=sit")
+        missing["denoiser.family"] = "to dit or sit"
     if width not in HEADS and "heads" not in file.given:
-        missing.append("denoiser.heads")
+        missing["denoiser.heads"] = f"to those of its attention, {width} channels wide"
     if missing:
+        advice = " and ".join(f"{name} {words}" for name, words in missing.items())
         raise MissingSettings(
-            f"{file.path} is {file.kind} and cannot tell all it takes to use it: set "
-            f"{' and '.join(missing)}.",
+            f"{file.path} is {file.kind}, which share a layout, and cannot tell all that it takes "
+            f"to use it: set {advice}.",
             file.kind,
-            missing,
+            list(missing),
         )
     family = choice("denoiser.family", file.settle("family", "sit", "no Σ"), FAMILIES)
     if family == "dit" and not doubled:

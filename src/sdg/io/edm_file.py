@@ -44,7 +44,7 @@ def from_edm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
             f"{path} is a SongUNet without the augmentation that EDM trains with, so it may be a "
             "VP or VE baseline: set denoiser.family=edm if it has EDM's preconditioning.",
             file.kind,
-            ["denoiser.family=edm"],
+            ["denoiser.family"],
         )
     choice("denoiser.family", file.settle("family", "edm", "its layout"), ("edm",))
     network = network_of(file, sides, song)

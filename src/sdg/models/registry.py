@@ -244,9 +244,10 @@ def from_pretrained(
 
     Arguments:
         path: a folder or file of this project, whatever part it holds; a denoiser of diffusers,
-            guided-diffusion or improved-diffusion, or a noisy CLIP of the SDG authors' code; or
-            `owner/name`, or `owner/name@revision`, of a folder on the Hugging Face hub.
-        label, asked: of a denoiser, as of `load_denoiser`: its class; what an ADM file of no
+            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM or EDM2, or a noisy CLIP of the
+            SDG authors' code; or `owner/name`, or `owner/name@revision`, of a folder on the Hugging
+            Face hub.
+        label, asked: of a denoiser, as of `load_denoiser`: its class; what a state dict of no
             published family cannot tell, such as `qkv="heads_first"`.
 
     Raises:
