@@ -50,6 +50,7 @@ def truth(prediction, x0, eps, t):
         "x0": x0,
         "v": a.sqrt() * eps - (1 - a).sqrt() * x0,
         "velocity": eps - x0,
+        "flow_x0": x0,
         "edm": (x0 - skip * (x0 + sigma * eps)) / scale,
     }[prediction]
 
@@ -277,7 +278,44 @@ def test_network_is_told_the_level_of_every_image():
     assert (denoiser(x, 7).output == 7).all()
 
 
-@pytest.mark.parametrize("options", [{"prediction": "epsilom"}, {"variance": "learned"}])
+def test_a_network_is_told_its_own_familys_time_and_sees_its_own_image():
+    """By each family's own formulas, for whole levels, real ones and one a picture."""
+
+    class Sees(nn.Module):
+        def forward(self, x, t):
+            self.x, self.t = x, t
+            return x
+
+    flow, edm = Schedule("flow", 50), Schedule("edm", 50)
+    x0, eps = normal(2, 3, 2, 2), normal(2, 3, 2, 2, seed=1)
+    for level in (7, 7.5, torch.tensor([7, 40])):
+        tau = (torch.as_tensor(level).double() + 1).expand(2) / 50
+        for strength in (1.0, 2.0):  # of the flow's noise: z = (1 − τ') x_0 + τ' s ε of the same λ
+            denoiser = Denoiser(
+                Sees(), flow, "flow_x0", time="signal", noise_scale=strength, time_scale=3
+            )
+            own = tau / (tau + strength * (1 - tau))  # τ'
+            z = (1 - own).view(-1, 1, 1, 1) * x0 + (strength * own).view(-1, 1, 1, 1) * eps
+            seen = denoiser(flow.q_sample(x0, torch.as_tensor(level).expand(2), eps), level)[0]
+            torch.testing.assert_close(seen, z)
+            torch.testing.assert_close(denoiser.network.t, 3 * (1 - own))
+        denoiser = Denoiser(Sees(), edm, "edm", time="log_sigma", time_scale=0.25)
+        first, last = 0.002 ** (1 / 7), 80 ** (1 / 7)
+        sigma = (first + (50 * tau - 1) / 49 * (last - first)) ** 7
+        x = x0 + sigma.view(-1, 1, 1, 1) * eps
+        seen = denoiser(edm.q_sample(x0, torch.as_tensor(level).expand(2), eps), level)[0]
+        torch.testing.assert_close(seen, x / (sigma**2 + 0.25).sqrt().view(-1, 1, 1, 1))
+        torch.testing.assert_close(denoiser.network.t, sigma.log() / 4)
+
+
+def test_noise_of_another_strength_is_of_flows_that_give_images():
+    with pytest.raises(UserError, match="denoiser.prediction=flow_x0 alone"):
+        Denoiser(nn.Identity(), SCHEDULE, "velocity", noise_scale=2.0)
+
+
+@pytest.mark.parametrize(
+    "options", [{"prediction": "epsilom"}, {"variance": "learned"}, {"time": "tau"}]
+)
 def test_unknown_parameterisation_is_refused(options):
     with pytest.raises(
         UserError, match="did you mean" if "prediction" in options else "must be one of"

@@ -1,6 +1,11 @@
 """Files of weights, whatever wrote them."""
 
 import os
+import pickle
+import shlex
+import subprocess
+import sys
+from argparse import Namespace
 
 import pytest
 import torch
@@ -48,6 +53,27 @@ def test_a_file_that_needs_code_is_refused(tmp_path, monkeypatch, zipped):
     with pytest.raises(UserError, match="never run"):
         load_tensors("x.pt")
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize("name", ["net.pkl", "net.pt"])
+def test_the_recipe_for_a_file_that_needs_code_makes_safetensors_of_it(tmp_path, name):
+    network = torch.nn.Linear(2, 3)
+    if name == "net.pkl":
+        (tmp_path / name).write_bytes(pickle.dumps({"ema": network}))
+    else:
+        content = {"model": {}, "ema": network.state_dict(), "args": Namespace(lr=1)}
+        torch.save(content, tmp_path / name)
+    with pytest.raises(UserError, match="If you trust it, run this beside it") as caught:
+        load_tensors(tmp_path / name)
+    command = str(caught.value).split(": python -c ")[1]
+    subprocess.run([sys.executable, "-c", *shlex.split(command)], cwd=tmp_path, check=True)
+    assert torch.equal(load_tensors(tmp_path / "net.safetensors")["weight"], network.weight)
+
+
+def test_a_file_of_anything_else_gets_no_recipe(tmp_path):
+    (tmp_path / "x.pt").write_bytes(b"words")
+    with pytest.raises(UserError, match="never run here.$"):
+        load_tensors(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("name", ["x.safetensors", "x.pt"])

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="sdg-checkpoints",
         description=(__doc__ or "").replace("`", ""),
         epilog=(
-            f"SETTING: {', '.join(f'{name}=…' for name in ASKED)}: what an ADM file cannot tell, "
+            f"SETTING: {', '.join(f'{name}=…' for name in ASKED)}: what a state dict cannot tell, "
             "where no published family has its layout or you know better."
         ),
     )
@@ -113,7 +113,7 @@ def inspect(path: str, asked: dict) -> None:
         rows = ours(place) or noisy_clip(place) or foreign(open_denoiser(place, asked))
     except MissingSettings as error:
         rows = [
-            ("file", error.kind, "no published family"),
+            ("file", error.kind, "it does not tell all"),
             *((name, "?", "give it, as in the training flags") for name in error.missing),
         ]
     width = max(len(name) for name, _, _ in rows)

@@ -7,6 +7,7 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
 from sdg.io.pretrained import ASKED
 from sdg.models.registry import load_denoiser
+from sdg.pipeline.checks import check_pixels
 
 __all__ = ["chosen_denoiser", "denoiser_path"]
 
@@ -37,6 +38,8 @@ def chosen_denoiser(config: DictConfig) -> Denoiser:
     What a foreign file could not tell is printed, with the source of each value.
     """
     asked = {name: config.denoiser[name] for name in ASKED if name in config.denoiser}
-    return load_denoiser(
+    denoiser = load_denoiser(
         denoiser_path(config), config.denoiser.get("label"), asked, rank_zero_only(print)
     )
+    check_pixels(denoiser)
+    return denoiser

@@ -9,9 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sdg.diffusion.guide import Prediction
-from sdg.diffusion.parametrisation import PREDICTIONS, Coefficients, coefficients, target
+from sdg.diffusion.parametrisation import (
+    PREDICTIONS,
+    TIMES,
+    Coefficients,
+    coefficients,
+    target,
+    time_of,
+)
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import choice, number
+from sdg.errors import UserError, choice, number
 
 __all__ = ["Denoiser", "Reverse"]
 
@@ -35,19 +42,23 @@ class Denoiser(nn.Module):
         network: maps images (B, C, H, W) and levels (B,) to (B, C, H, W), or to 2C channels with
             `learned_range`; a diffusers model's `.sample` is taken.
         schedule: the forward process.
-        prediction: `epsilon`, `x0`, `v`, `velocity` or `edm`.
+        prediction: `epsilon`, `x0`, `v`, `velocity`, `flow_x0` or `edm`.
         variance: `fixed_small` (β̃), `fixed_large` (β) or `learned_range` (Nichol & Dhariwal 2021,
             eq. 15).
         clip: keep x̂_0 within [-1, 1].
         patch: the network sees blocks of patch × patch pixels as channels (space to depth), at a
             patch² th of the positions.
-        time_scale: what a level is multiplied by before the network sees it; improved-diffusion's
-            models of 4000 levels see t/4.
+        time: what the network is told of the noise: its `level`, the `signal` 1 − τ of a flow, or
+            `log_sigma`.
+        time_scale: what that is multiplied by before the network sees it; improved-diffusion's
+            models of 4000 levels see t/4, EDM's ¼ log σ.
+        noise_scale: s, of a flow of `flow_x0` whose noise is s times as strong, α = 1 − τ, σ = s τ.
         label: the class of a class-conditional network; None for a network without classes.
         max_weight: w; a network that predicts x_0 learns it with weight min(1/(1−ᾱ_t), w). Below w
             that is the error of v.
         resolution: side of its images in pixels; None where nobody says, as a network without
             attention may take any.
+        channels: of its images; a denoiser of latents has other than 3.
         config: plain JSON from which `sdg.models.build.build_denoiser` makes this denoiser, and
             which is stored beside its weights; None for one put together by hand, which samples
             and trains but cannot be stored.
@@ -62,17 +73,26 @@ class Denoiser(nn.Module):
         clip: bool = True,
         patch: int = 1,
         max_weight: float = 1.0,
+        time: str = "level",
         time_scale: float = 1.0,
+        noise_scale: float = 1.0,
         label: int | None = None,
         resolution: int | None = None,
+        channels: int = 3,
         config: dict[str, Any] | None = None,
     ):
         super().__init__()
-        self.resolution, self.config = resolution, config
+        self.resolution, self.channels, self.config = resolution, channels, config
         self.network, self.schedule, self.clip = network, schedule, clip
         self.patch, self.time_scale, self.label = patch, time_scale, label
+        self.time = choice("denoiser.time", time, TIMES)
+        self.noise_scale = number("denoiser.noise_scale", noise_scale, 1e-6)
         self.max_weight = number("denoiser.max_weight", max_weight, 1)
         self.prediction = choice("denoiser.prediction", prediction, PREDICTIONS)
+        if noise_scale != 1 and prediction != "flow_x0":
+            raise UserError(
+                f"denoiser.noise_scale={noise_scale} is of denoiser.prediction=flow_x0 alone."
+            )
         self.variance = choice("denoiser.variance", variance, VARIANCES)
 
     __call__: Callable[..., Prediction]
@@ -87,6 +107,7 @@ class Denoiser(nn.Module):
             t: its level, or one for each image, (B,).
         """
         levels = torch.full((len(x),), t, device=x.device) if isinstance(t, (int, float)) else t
+        levels = levels if self.time == "level" else self.time_at(x, t)
         levels = levels if self.time_scale == 1 else levels * self.time_scale
         labels = () if self.label is None else (torch.full((len(x),), self.label, device=x.device),)
         row = None if self.prediction == "x0" else self.coefficients(x, t)
@@ -137,10 +158,16 @@ class Denoiser(nn.Module):
         log_variance = v * large.log().to(x.dtype) + (1 - v) * low.to(x.dtype)
         return Reverse(mean, log_variance.exp())
 
-    def signal_and_noise(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
-        """√ᾱ_t and √(1−ᾱ_t), of the type of x."""
+    def time_at(self, x: Tensor, t: float | Tensor) -> Tensor:
+        """What a network that is told no level is told of the noise, (B,), before it is scaled."""
         a = self.schedule.alpha_bar(t, x.device)
-        return a.sqrt().to(x.dtype), (1 - a).sqrt().to(x.dtype)
+        told = time_of(self.time, a.sqrt(), (1 - a).sqrt() / self.noise_scale)
+        return told.to(x.dtype).flatten().expand(len(x))
+
+    def signal_and_noise(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
+        """√ᾱ_t and √(1−ᾱ_t)/noise_scale, of the type of x."""
+        a = self.schedule.alpha_bar(t, x.device)
+        return a.sqrt().to(x.dtype), ((1 - a).sqrt() / self.noise_scale).to(x.dtype)
 
     def loss(self, x0: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         """L_simple of each image, with `learned_range` L_simple + 0.001 · T · L_t.
@@ -162,7 +189,7 @@ class Denoiser(nn.Module):
         a = self.schedule.alpha_bar(t, x.device)
         aim = target(self.prediction, x0, noise, *self.signal_and_noise(x, t))
         simple = (out - aim).square().flatten(1).mean(1)
-        if self.prediction == "x0":
+        if self.prediction in ("x0", "flow_x0"):
             simple = simple * (1 / (1 - a)).clamp(max=self.max_weight).flatten().to(x.dtype)
         if weight is None:
             return simple

@@ -10,20 +10,32 @@ In variance-preserving coordinates, a = √ᾱ, n = √(1−ᾱ), x = a x_0 + n 
     | x0                    | 0    | 1      | 1         | 1     | x_0                         |
     | v                     | a    | −n     | 1         | 1     | a ε − n x_0                 |
     | velocity              | 1    | −n     | a + n     | a + n | ε − x_0                     |
+    | flow_x0               | 0    | 1      | 1         | a + n | x_0                         |
     | edm, w = n² + a² σ_d² | aσ_d²| nσ_d√w | w         | √w    | (n x_0 − a σ_d² ε)/(σ_d √w) |
 
 `v` is that of Salimans & Ho 2022 (arXiv 2202.00512). `velocity` is the one of rectified flow, of
-α = 1 − τ and σ = τ: its own x is x/(a + n), and τ = n/(a + n). `edm` is the preconditioned network
-of Karras et al. 2022 (arXiv 2206.00364), table 1, of α = 1 and σ = n/a; with σ_d = 1 it is −v.
+α = 1 − τ and σ = τ: its own x is x/(a + n), and τ = n/(a + n). `flow_x0` reads that x too and
+gives the image (Li & He 2025, arXiv 2511.13720); a flow whose noise is s times as strong, σ = s τ,
+has n/s in the place of n. `edm` is the preconditioned network of Karras et al. 2022
+(arXiv 2206.00364), table 1, of α = 1 and σ = n/a; with σ_d = 1 it is −v.
+
+What the network is told of the noise is
+
+    | time      | told    | of                                                             |
+    |-----------|---------|----------------------------------------------------------------|
+    | level     | t       | discrete processes                                             |
+    | signal    | 1 − τ   | flows whose time runs from noise at 0 to the image at 1        |
+    | log_sigma | log n/a | EDM                                                            |
 """
 
 from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["PREDICTIONS", "Coefficients", "coefficients", "target"]
+__all__ = ["PREDICTIONS", "TIMES", "Coefficients", "coefficients", "target", "time_of"]
 
-PREDICTIONS = ("epsilon", "x0", "v", "velocity", "edm")
+PREDICTIONS = ("epsilon", "x0", "v", "velocity", "flow_x0", "edm")
+TIMES = ("level", "signal", "log_sigma")
 SIGMA_DATA = 0.5  # σ_d, the deviation of images in [-1, 1]: Karras et al. 2022, table 1
 
 Factor = Tensor | float
@@ -53,6 +65,8 @@ def coefficients(prediction: str, a: Tensor, n: Tensor) -> Coefficients:
         return Coefficients(a, -n, 1.0, 1.0)
     if prediction == "velocity":
         return Coefficients(1.0, -n, a + n, a + n)
+    if prediction == "flow_x0":
+        return Coefficients(0.0, 1.0, 1.0, a + n)
     w = n**2 + (a * SIGMA_DATA) ** 2
     return Coefficients(a * SIGMA_DATA**2, n * SIGMA_DATA * w.sqrt(), w, w.sqrt())
 
@@ -67,7 +81,7 @@ def target(prediction: str, x0: Tensor, noise: Tensor, a: Tensor, n: Tensor) -> 
     """
     if prediction == "epsilon":
         return noise
-    if prediction == "x0":
+    if prediction in ("x0", "flow_x0"):
         return x0
     if prediction == "v":
         return a * noise - n * x0
@@ -75,3 +89,13 @@ def target(prediction: str, x0: Tensor, noise: Tensor, a: Tensor, n: Tensor) -> 
         return noise - x0
     w = n**2 + (a * SIGMA_DATA) ** 2
     return (n * x0 - a * SIGMA_DATA**2 * noise) / (SIGMA_DATA * w.sqrt())
+
+
+def time_of(time: str, a: Tensor, n: Tensor) -> Tensor:
+    """What a network is told of the noise at x = a x_0 + n ε, of the shape of a and n.
+
+    Arguments:
+        time: `signal` or `log_sigma`; a level is what it is.
+        a, n: as of `coefficients`.
+    """
+    return a / (a + n) if time == "signal" else (n / a).log()

@@ -25,6 +25,10 @@ def unlike(denoiser: Denoiser) -> str | None:
     if denoiser.config is None:
         return "it was put together by hand and has no config that rebuilds it"
     options, network = denoiser.config["denoiser"], unet_of(denoiser)
+    if architecture := options.get("architecture"):
+        return (
+            f"its network is the {architecture} of this project, and DDPMPipeline has a UNet2DModel"
+        )
     if options.get("heads"):
         return (
             f"it has {options['heads']} attention heads at several widths, and UNet2DModel's "

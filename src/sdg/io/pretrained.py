@@ -9,10 +9,15 @@ from pathlib import Path
 from torch import Tensor
 
 from sdg.errors import UserError
-from sdg.io.adm_file import ASKED, from_adm
+from sdg.io.adm_file import ASKED as OF_ADM
+from sdg.io.adm_file import from_adm
 from sdg.io.denoiser_file import DenoiserFile, MissingSettings
 from sdg.io.diffusers_folder import PREDICTIONS, from_diffusers
+from sdg.io.dit_file import from_dit, is_dit
+from sdg.io.edm2_file import from_edm2, is_edm2
+from sdg.io.edm_file import from_edm, is_edm
 from sdg.io.hub import located
+from sdg.io.jit_file import from_jit, is_jit
 from sdg.io.tensors import load_tensors
 from sdg.io.weights import header, read
 
@@ -25,19 +30,22 @@ __all__ = [
     "tensors_of",
 ]
 
+ASKED = (*OF_ADM, "family")  # what a user may set of somebody else's state dict
 # Under these names training scripts keep the weights.
-WRAPPERS = ("ema", "model_ema", "state_dict", "model")
+WRAPPERS = ("ema", "model_ema", "model_ema1", "state_dict", "model")
+# Who knows a state dict by its names, and who reads it; ADM's is what no other one knows.
+READERS = ((is_dit, from_dit), (is_edm, from_edm), (is_edm2, from_edm2), (is_jit, from_jit))
 
 
 def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFile:
     """Reads a denoiser, of this project or of others.
 
-    It is our own safetensors or folder, a diffusers folder, the name of either on the hub, or an
-    ADM .pt or .safetensors.
+    It is our own safetensors or folder, a diffusers folder, the name of either on the hub, or a
+    .pt or .safetensors of a family that is known here.
 
     Arguments:
         path: of the file or folder, or `owner/name` on the Hugging Face hub.
-        asked: of `ASKED`, what the user says of an ADM file; it goes before what its family says.
+        asked: of `ASKED`, what the user says of such a file; it goes before what its family says.
             None is left to the file.
 
     Raises:
@@ -48,7 +56,7 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFil
     place = located(path)
     ours = header(place) is not None
     if place.is_file() and not ours:
-        return from_adm(tensors_of(place), given, str(path))
+        return from_state_dict(tensors_of(place), given, str(path))
     if given:
         settings = ", ".join(f"denoiser.{name}" for name in given)
         raise UserError(f"{path} holds all settings; leave out {settings}.")
@@ -57,6 +65,24 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFil
     config, tensors = read(place, "denoiser")
     kind = f"a {'folder' if place.is_dir() else 'file'} of this project"
     return DenoiserFile(str(path), config, tensors, kind, {})
+
+
+def from_state_dict(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> DenoiserFile:
+    """The denoiser of a state dict, by the reader that knows its names.
+
+    Arguments:
+        tensors: under the file's names.
+        given: of `ASKED`, what the user says.
+        path: of the file, for messages.
+    """
+    for knows, reader in READERS:
+        if knows(tensors):
+            return reader(tensors, given, path)
+    if "family" in given:
+        raise UserError(
+            f"{path} is of no family that shares its layout; leave denoiser.family out."
+        )
+    return from_adm(tensors, given, path)
 
 
 def tensors_of(file: Path) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 Reading never runs code.
 """
 
+import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,17 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sdg.errors import UserError
+
+# What makes safetensors of a pickle where its code may run: of a network, and of a checkpoint.
+NETWORK = "import pickle; t = pickle.load(open({old!r}, 'rb'))['ema'].state_dict()"
+CHECKPOINT = (
+    "import torch; c = torch.load({old!r}, weights_only=False); "
+    "t = next((c[k] for k in ('ema', 'model_ema1', 'model') if k in c), c)"
+)
+SAVE = (
+    "from safetensors.torch import save_file; "
+    "save_file({{k: v.contiguous() for k, v in t.items()}}, {new!r})"
+)
 
 __all__ = ["load_tensors", "metadata_of", "not_finite", "tensor_shapes"]
 
@@ -37,8 +49,21 @@ def load_tensors(file: str | Path) -> Any:
     except Exception as error:  # pickle, zip and torch each have errors of their own
         raise UserError(
             f"{file} is no file of weights, or one that needs code to be read, which is never run "
-            "here."
+            f"here.{recipe(Path(file)) if isinstance(error, pickle.UnpicklingError) else ''}"
         ) from error
+
+
+def recipe(file: Path) -> str:
+    """What turns a pickle into safetensors elsewhere, as a sentence; nothing of another file."""
+    with file.open("rb") as opened:
+        if opened.read(2)[:1] != b"\x80" and not zipfile.is_zipfile(file):
+            return ""
+    load = NETWORK if file.suffix == ".pkl" else CHECKPOINT
+    line = f"{load}; {SAVE}".format(old=file.name, new=f"{file.stem}.safetensors")
+    return (
+        " If you trust it, run this beside it, where its authors' code can be imported: "
+        f'python -c "{line}"'
+    )
 
 
 def metadata_of(file: str | Path) -> dict[str, str]:

@@ -15,24 +15,63 @@ from torch import Tensor, nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError
+from sdg.errors import UserError, choice
 from sdg.io.tensors import not_finite
+from sdg.models.dit import DiT
+from sdg.models.edm2_unet import EDM2UNet
+from sdg.models.edm_unet import EDMUNet
+from sdg.models.jit import JiT
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.towers import image_tower
 from sdg.models.unet import UNetEncoder
 
-__all__ = ["build_denoiser", "build_noisy_encoder", "check_finite", "fill", "frozen"]
+__all__ = [
+    "ARCHITECTURES",
+    "build_denoiser",
+    "build_noisy_encoder",
+    "check_finite",
+    "fill",
+    "frozen",
+]
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
+# Networks of this project, by the name that a denoiser's config calls them.
+ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
+    "dit": DiT,
+    "edm": EDMUNet,
+    "edm2": EDM2UNet,
+    "jit": JiT,
+}
+
+
 def build_denoiser(denoiser: dict[str, Any], schedule: dict[str, Any], resolution: int) -> Denoiser:
-    """A UNet2DModel of diffusers and a schedule, as `conf/denoiser` and `conf/schedule` say."""
+    """A network and a schedule, as `conf/denoiser` and `conf/schedule` say.
+
+    The network is a UNet2DModel of diffusers, or what `architecture` names.
+    """
     options = {
-        key: value for key, value in denoiser.items() if key not in ("network", "heads", "sinusoid")
+        key: value
+        for key, value in denoiser.items()
+        if key not in ("architecture", "network", "heads", "sinusoid")
     }
-    patch, network = options.get("patch", 1), denoiser["network"]
+    network: nn.Module
+    if "architecture" in denoiser:
+        name = choice("denoiser.architecture", denoiser["architecture"], ARCHITECTURES)
+        network = ARCHITECTURES[name](resolution=resolution, **denoiser["network"])
+        options["channels"] = denoiser["network"]["channels"]
+    else:
+        network = build_unet(denoiser, resolution)
+    process = Schedule(**schedule)
+    config = {"denoiser": denoiser, "schedule": process.config, "resolution": resolution}
+    return Denoiser(network, process, **options, resolution=resolution, config=config)
+
+
+def build_unet(denoiser: dict[str, Any], resolution: int) -> UNet2DModel:
+    """The UNet2DModel of a denoiser's config."""
+    patch, network = denoiser.get("patch", 1), denoiser["network"]
     halvings = len(network["block_out_channels"]) - 1
     if resolution % (patch * 2**halvings):
         raise UserError(
@@ -40,17 +79,15 @@ def build_denoiser(denoiser: dict[str, Any], schedule: dict[str, Any], resolutio
             f"network halves it {halvings} times after patches of {patch}."
         )
     channels = 3 * patch**2
-    outputs = channels * (2 if options.get("variance") == "learned_range" else 1)
-    unet = UNet2DModel(
+    outputs = channels * (2 if denoiser.get("variance") == "learned_range" else 1)
+    unet: UNet2DModel = UNet2DModel(
         sample_size=resolution // patch, in_channels=channels, out_channels=outputs, **network
     )
     if denoiser.get("sinusoid"):
         embed_time(unet, denoiser["sinusoid"])
     if denoiser.get("heads"):
         set_heads(unet, denoiser["heads"])
-    process = Schedule(**schedule)
-    config = {"denoiser": denoiser, "schedule": process.config, "resolution": resolution}
-    return Denoiser(unet, process, **options, resolution=resolution, config=config)
+    return unet
 
 
 def embed_time(unet: UNet2DModel, width: int) -> None:

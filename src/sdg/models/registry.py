@@ -6,6 +6,7 @@ from typing import Any
 
 import open_clip
 import timm
+from diffusers.models import UNet2DModel
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
@@ -66,14 +67,22 @@ def load_denoiser(
     for name, (value, source) in file.sources.items():
         tell(f"denoiser: {name} = {value}   [{source}]")
     denoiser = denoiser_from(file)
-    network: Any = denoiser.network  # a UNet2DModel
-    if classes := network.config.num_class_embeds:
+    if classes := class_count(denoiser):
         denoiser.label = integer("denoiser.label", label, 0, classes - 1)
     elif label is not None:
         raise UserError(
             f"denoiser.label={label}: {path} holds an unconditional denoiser, without classes."
         )
     return denoiser
+
+
+def class_count(denoiser: Denoiser) -> int:
+    """How many classes a built denoiser takes, "no class" among them where it has learned that."""
+    network: Any = denoiser.network  # one of `ARCHITECTURES`, or a UNet2DModel
+    if isinstance(network, UNet2DModel):
+        classes: int | None = network.config.num_class_embeds
+        return classes or 0
+    return int(network.classes + (network.null_label is not None))
 
 
 def chosen_clip(encoder: Mapping[str, Any]) -> CLIP:
@@ -225,9 +234,10 @@ def from_pretrained(
 
     Arguments:
         path: a folder or file of this project, whatever part it holds; a denoiser of diffusers,
-            guided-diffusion or improved-diffusion, or a noisy CLIP of the SDG authors' code; or
-            `owner/name`, or `owner/name@revision`, of a folder on the Hugging Face hub.
-        label, asked: of a denoiser, as of `load_denoiser`: its class; what an ADM file of no
+            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM or EDM2, or a noisy CLIP of the
+            SDG authors' code; or `owner/name`, or `owner/name@revision`, of a folder on the Hugging
+            Face hub.
+        label, asked: of a denoiser, as of `load_denoiser`: its class; what a state dict of no
             published family cannot tell, such as `qkv="heads_first"`.
 
     Raises:

@@ -100,7 +100,8 @@ class UNetEncoder(NoisyEncoder):
         """
         config = denoiser.config or {}
         own: Mapping[str, Any] = config.get("denoiser", {})
-        if "network" not in own or own.get("heads") or own.get("sinusoid"):
+        changed = {"architecture", "heads", "sinusoid"}  # with which it is no plain UNet2DModel
+        if "network" not in own or any(own.get(name) for name in changed):
             raise UserError(
                 "module.tower=denoiser takes a denoiser that was trained here; with another use "
                 "module.tower=clip."

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.sampler import Sampler
 from sdg.errors import UserError, choice, first_line, number
 from sdg.guidance.guidance import Guidance
@@ -16,6 +17,7 @@ from sdg.models.registry import check_kin
 __all__ = [
     "check_devices",
     "check_parts",
+    "check_pixels",
     "checked_captions",
     "checked_device",
     "checked_kind",
@@ -46,6 +48,19 @@ def check_parts(
             f"{resolution}; fine-tune the encoder at the denoiser's resolution."
         )
     check_kin(encoder, text_encoder)
+
+
+def check_pixels(denoiser: Denoiser) -> None:
+    """Whether a denoiser draws images.
+
+    Raises:
+        UserError: it draws latents.
+    """
+    if denoiser.channels != 3:
+        raise UserError(
+            f"this denoiser draws latents of {denoiser.channels} channels; the autoencoder that "
+            "makes images of them is not read yet, so take a denoiser of RGB pixels."
+        )
 
 
 def checked_kind(name: str, value: Part, kind: type[Any]) -> Part:

@@ -9,7 +9,7 @@ from torch import nn
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.pipeline.checks import check_parts, checked_device
+from sdg.pipeline.checks import check_parts, check_pixels, checked_device
 
 __all__ = ["Parts"]
 
@@ -38,6 +38,7 @@ class Parts:
             integer("resolution", resolution, 1)
         own = None if encoder is None else encoder.resolution
         self.resolution = resolution or denoiser.resolution or own
+        check_pixels(denoiser)
         check_parts(encoder, clip, self.resolution)
         if encoder is not None:
             encoder.attach(denoiser)

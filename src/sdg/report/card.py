@@ -42,7 +42,8 @@ def heading(folder: Path, kind: str, config: dict) -> str:
         return own_heading(kind)
     diffusers = (folder / "model_index.json").is_file()
     denoiser = config.get("denoiser", {})
-    conditional = bool(denoiser.get("network", {}).get("num_class_embeds"))
+    network = denoiser.get("network", {})
+    conditional = bool(network.get("num_class_embeds") or network.get("classes"))
     imports, pipeline = "", ""
     if diffusers:
         imports, pipeline = diffusers_code(config["schedule"]["T"], denoiser.get("patch", 1))

@@ -1,0 +1,146 @@
+"""State dicts of DiT and SiT, which have one layout."""
+
+import math
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from sdg.errors import choice, integer
+from sdg.io.denoiser_file import DenoiserFile, MissingSettings
+from sdg.io.state_dict import StateDict
+
+__all__ = ["from_dit", "is_dit"]
+
+KIND = "a transformer of DiT and SiT"
+FAMILIES = ("dit", "sit")
+DIT = "DiT, arXiv 2212.09748"
+SIT = "SiT, arXiv 2401.08740"
+LABELS = "published: one row is no class"
+HEADS = {384: 6, 768: 12, 1024: 16, 1152: 16}  # of the published widths
+
+
+def is_dit(names) -> bool:
+    """Whether a state dict has such names."""
+    return {"x_embedder.proj.weight", "y_embedder.embedding_table.weight"} <= set(names)
+
+
+def from_dit(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> DenoiserFile:
+    """The denoiser of a DiT or a SiT.
+
+    DiT predicts ε and learns Σ. SiT's time is 1 − τ, from noise at 0 to the image at 1, and its
+    velocity is x_0 − ε: the last layer's sign is turned, so that it gives ε − x_0. The second half
+    of its outputs, where there is one, is never used in its code, and is left out.
+
+    Arguments:
+        tensors: of the file, under its own names.
+        given: `family`, `dit` or `sit`; and `heads`, of a width that was never published.
+        path: of the file, for messages.
+
+    Raises:
+        MissingSettings: the file does not tell which of the two it is, or its heads.
+        UserError: a tensor is missing, or the sizes do not fit together.
+    """
+    file = StateDict(tensors, given, path, KIND, ("family", "heads"))
+    width, channels, patch, _ = file.shape("x_embedder.proj.weight", 4)
+    tokens = file.shape("pos_embed", 3)[1]
+    side, numbers = math.isqrt(tokens), file.shape("final_layer.linear.weight", 2)[0]
+    if side**2 != tokens or numbers not in (patch**2 * channels, 2 * patch**2 * channels):
+        raise file.refuse(
+            f"{tokens} tokens of {numbers} numbers are no square image of {channels} channels, nor "
+            f"of {2 * channels}"
+        )
+    if file.shape("final_layer.linear.bias", 1)[0] != numbers:
+        raise file.refuse("its last layer's weight and bias have different lengths")
+    doubled = numbers == 2 * patch**2 * channels
+    family, heads = told(file, doubled, width)
+    rows = file.shape("y_embedder.embedding_table.weight", 2)[0]
+    network = {
+        "channels": channels,
+        "outputs": 2 * channels if family == "dit" else channels,
+        "patch": patch,
+        "width": width,
+        "depth": file.count("blocks"),
+        "heads": heads,
+        "hidden": file.shape("blocks.0.mlp.fc1.weight", 2)[0],
+        "classes": rows - 1,
+    }
+    file.settle("classes", f"{rows - 1}; {rows - 1} is no class", LABELS)
+    file.settle("resolution", side * patch, "the file")
+    file.settle("channels", channels, "the file")
+    if family == "dit":
+        denoiser, kind = dit_settings(file), "linear"
+    else:
+        denoiser, kind = sit_settings(file), "flow"
+        tensors = turned(tensors, patch, channels, doubled)
+    schedule = {"kind": file.settle("schedule", kind, DIT if family == "dit" else SIT), "T": 1000}
+    return DenoiserFile(
+        path,
+        {
+            "denoiser": {**denoiser, "clip": False, "architecture": "dit", "network": network},
+            "schedule": schedule,
+            "resolution": side * patch,
+        },
+        {f"network.{name}": value for name, value in tensors.items()},
+        f"a {'DiT' if family == 'dit' else 'SiT'}, {network['depth']} blocks of {width} channels, "
+        f"patches of {patch}",
+        file.sources,
+    )
+
+
+def told(file: StateDict, doubled: bool, width: int) -> tuple[str, int]:
+    """(dit or sit, heads of its attention).
+
+    Arguments:
+        doubled: whether it gives twice as many channels as it reads, as every DiT does.
+    """
+    missing = {}
+    if doubled and "family" not in file.given:
+        missing["denoiser.family"] = "to dit or sit"
+    if width not in HEADS and "heads" not in file.given:
+        missing["denoiser.heads"] = f"to those of its attention, {width} channels wide"
+    if missing:
+        advice = " and ".join(f"{name} {words}" for name, words in missing.items())
+        raise MissingSettings(
+            f"{file.path} is {file.kind}, which share a layout, and cannot tell all that it takes "
+            f"to use it: set {advice}.",
+            file.kind,
+            list(missing),
+        )
+    family = choice("denoiser.family", file.settle("family", "sit", "no Σ"), FAMILIES)
+    if family == "dit" and not doubled:
+        raise file.refuse("it has no Σ, which every DiT has; leave denoiser.family out")
+    heads = integer("denoiser.heads", file.settle("heads", HEADS.get(width), DIT), 1)
+    if width % heads:
+        raise file.refuse(f"{heads} heads do not divide {width} channels; set denoiser.heads")
+    return family, heads
+
+
+def dit_settings(file: StateDict) -> dict:
+    """What `Denoiser` takes for a DiT."""
+    return {
+        "prediction": file.settle("prediction", "epsilon", DIT),
+        "variance": file.settle("variance", "learned_range", "the file"),
+        "time": file.settle("time", "level", DIT),
+    }
+
+
+def sit_settings(file: StateDict) -> dict:
+    """What `Denoiser` takes for a SiT."""
+    return {
+        "prediction": file.settle("prediction", "velocity", f"{SIT}, its sign turned"),
+        "variance": file.settle("variance", "fixed_small", "default"),
+        "time": file.settle("time", "signal", f"{SIT}: its t is 1 − τ"),
+    }
+
+
+def turned(
+    tensors: Mapping[str, Tensor], patch: int, channels: int, doubled: bool
+) -> dict[str, Tensor]:
+    """The tensors with −1 times the last layer, of which only the velocity's rows are kept."""
+    changed = dict(tensors)
+    for part in ("weight", "bias"):
+        name = f"final_layer.linear.{part}"
+        if name in tensors:
+            rows = tensors[name].unflatten(0, (patch**2, -1))
+            changed[name] = -rows[:, :channels].flatten(0, 1) if doubled else -tensors[name]
+    return changed
