@@ -296,15 +296,15 @@ def test_a_network_is_told_its_own_familys_time_and_sees_its_own_image():
             )
             own = tau / (tau + strength * (1 - tau))  # τ'
             z = (1 - own).view(-1, 1, 1, 1) * x0 + (strength * own).view(-1, 1, 1, 1) * eps
-            seen = denoiser(flow.q_sample(x0, torch.as_tensor(level).expand(2), eps), level)[0]
-            torch.testing.assert_close(seen, z)
+            seen = denoiser(flow.q_sample(x0, torch.as_tensor(level).expand(2), eps), level)
+            torch.testing.assert_close(seen.output, z)
             torch.testing.assert_close(denoiser.network.t, 3 * (1 - own))
         denoiser = Denoiser(Sees(), edm, "edm", time="log_sigma", time_scale=0.25)
         first, last = 0.002 ** (1 / 7), 80 ** (1 / 7)
         sigma = (first + (50 * tau - 1) / 49 * (last - first)) ** 7
         x = x0 + sigma.view(-1, 1, 1, 1) * eps
-        seen = denoiser(edm.q_sample(x0, torch.as_tensor(level).expand(2), eps), level)[0]
-        torch.testing.assert_close(seen, x / (sigma**2 + 0.25).sqrt().view(-1, 1, 1, 1))
+        seen = denoiser(edm.q_sample(x0, torch.as_tensor(level).expand(2), eps), level)
+        torch.testing.assert_close(seen.output, x / (sigma**2 + 0.25).sqrt().view(-1, 1, 1, 1))
         torch.testing.assert_close(denoiser.network.t, sigma.log() / 4)
 
 

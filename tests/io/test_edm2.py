@@ -45,8 +45,8 @@ def test_the_image_is_the_one_of_the_papers_preconditioning(net):
         own = (1 + sigma**2) ** 0.5 * x  # x_0 + σ ε, where ours is that over √(1 + σ²)
         of_network = forward(net, p, own / root, told, y)
         expected = 0.25 / root**2 * own + 0.5 * sigma / root * of_network
-        assert relative(denoiser.predict(x, level).x0, expected) < 1e-8
-        assert relative(denoiser(x, level)[0], of_network) < 1e-8
+        assert relative(denoiser(x, level).x0, expected) < 1e-8
+        assert relative(denoiser(x, level).output, of_network) < 1e-8
 
 
 @pytest.mark.parametrize("net", PUBLISHED.values(), ids=PUBLISHED)

@@ -35,7 +35,7 @@ def test_the_image_is_the_one_that_its_own_flow_says(strength, label):
         signal, noise = own, (1 - own) * strength
         level = 1000 * noise / (signal + noise) - 1  # of the same λ, τ = (level + 1)/1000
         expected = forward(net, p, z, torch.full((2,), own).double(), torch.tensor([label] * 2))
-        found = denoiser.predict(z / (signal**2 + noise**2) ** 0.5, level).x0
+        found = denoiser(z / (signal**2 + noise**2) ** 0.5, level).x0
         assert relative(found, expected) < 1e-8
 
 

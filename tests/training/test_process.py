@@ -33,8 +33,8 @@ def test_a_flow_and_an_edm_are_trained_and_steered_by_an_encoder_of_a_table(
             f"hydra.run.dir={out}",
         )
         figures.append((out / "images" / "00000.png").read_bytes())
-        cost = json.loads((out / "metrics.json").read_text())["cost"]
-        assert cost["denoiser_calls"] == 7  # two a step, one in the last
+        cost = json.loads((out / "metrics.json").read_text())["cost_per_sample"]
+        assert cost["denoiser_forwards"] == 7  # two a step, one in the last
     assert figures[0] != figures[1]
 
 
