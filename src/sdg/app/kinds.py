@@ -2,6 +2,7 @@
 
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -92,7 +93,7 @@ class Number(Kind):
         return (
             isinstance(value, (int, float))
             and not isinstance(value, bool)
-            and math.isfinite(value)
+            and -sys.float_info.max <= value <= sys.float_info.max
             and (value > self.low or (value == self.low and not self.above))
             and (value < self.high or (value == self.high and not self.below))
         )

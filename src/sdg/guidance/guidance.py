@@ -76,17 +76,13 @@ class Guidance:
         similarity: sim of a batch, (x, level) → (B,); `prepare` sets it.
         schedule: the denoiser's; `prepare` sets it.
         gammas: γ_t of every level t; `prepare` sets them.
-        has_variance: whether the sampler has a Σ, and so asks for `mean_gradient`; `prepare` sets
-            it.
-        prefers_score, eta: the sampler's; `prepare` sets them.
+        eta: η of the sampler; `prepare` sets it.
     """
 
     at_clean = False
     similarity: SimilarityFn
     schedule: Schedule
     gammas: Sequence[float]
-    has_variance: bool
-    prefers_score: bool
     eta: float
 
     def __init__(
@@ -129,8 +125,9 @@ class Guidance:
         last = self.last_step
         guided = [t for t, s in steps if (s >= 0 or last) and low <= noise_fraction(t, T) <= high]
         if self.gamma and not guided:
+            unguided = "" if last else "the last one is not, and "
             raise UserError(
-                f"none of the {len(steps)} steps would be guided: the last one is not, and "
+                f"none of the {len(steps)} steps would be guided: {unguided}"
                 f"guidance.interval=[{low:g},{high:g}] holds no other. "
                 "Take more sampler.steps, a larger strength or a wider interval, or "
                 "guidance.gamma=0."
@@ -164,8 +161,7 @@ class Guidance:
         prepared = copy.copy(self)
         prepared.similarity, prepared.schedule = similarity, schedule
         prepared.gammas = [self.gamma * share for share in shares]
-        prepared.has_variance = sampler.has_variance
-        prepared.prefers_score, prepared.eta = sampler.prefers_score, sampler.eta
+        prepared.eta = sampler.eta
         return prepared
 
     def check_overridden(self, sampler: Sampler) -> None:
