@@ -11,7 +11,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("at", range(4))
-def test_a_run_killed_while_it_forgets_its_samples_can_begin_again(tmp_path, monkeypatch, at):
+def test_a_run_killed_while_it_clears_its_folder_can_begin_again(tmp_path, monkeypatch, at):
     store = SampleStore(tmp_path, 2, 1, "mark")
     store.begin(False)
     for index in range(2):

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-class Kind:
+class Kind(ABC):
     """What a setting may be.
 
     Attributes:
@@ -35,9 +36,9 @@ class Kind:
     words: str
     options: Sequence[Any] = ()
 
+    @abstractmethod
     def takes(self, value: Any) -> bool:
         """Whether a plain value is of this kind."""
-        raise NotImplementedError
 
     def __or__(self, other: "Kind") -> "Either":
         return Either((self, other))

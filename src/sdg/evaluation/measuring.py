@@ -19,7 +19,7 @@ from sdg.evaluation.attributes import Attributes, condition_factors
 from sdg.evaluation.features import FeatureDistances
 from sdg.evaluation.figures import figures, report
 from sdg.evaluation.grid import draw_grid
-from sdg.evaluation.networks import Networks
+from sdg.evaluation.networks import PART, Networks
 from sdg.evaluation.prompt_images import PromptImages, unrenderable
 from sdg.evaluation.published import lpips
 from sdg.evaluation.references import ReferenceMetrics
@@ -32,8 +32,6 @@ from sdg.metrics.sample_metric import SampleMetric
 from sdg.report.pages import run_page
 
 __all__ = ["Evaluation"]
-
-PART = 250  # images that go through a network at once
 
 
 class Evaluation(pl.LightningModule):

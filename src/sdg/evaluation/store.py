@@ -53,7 +53,7 @@ class SampleStore:
         rows, images = self.folder / "rows", self.pictures.place
         if self.recorded.is_file():
             if anew:
-                self.forget()
+                self.clear()
             elif not self.is_own():
                 raise UserError(
                     f"{self.folder} holds the samples of another run, whose settings, prompts or "
@@ -72,7 +72,7 @@ class SampleStore:
         if not self.recorded.is_file():
             write_whole(self.recorded, json.dumps({"fingerprint": self.fingerprint}))
 
-    def forget(self) -> None:
+    def clear(self) -> None:
         """Removes what was drawn; whenever it is killed, the folder is still a run's."""
         for file in self.recorded.parent.iterdir():
             if file.is_dir():
