@@ -16,7 +16,7 @@ def test_the_whole_title_is_within_the_picture(tmp_path, monkeypatch, count):
             super().__init__(*arguments, **options)
             made.append(self)
 
-    monkeypatch.setattr(grid, "Figure", Watched)
+    monkeypatch.setattr("matplotlib.figure.Figure", Watched)
     images = [torch.zeros(3, 8, 8, dtype=torch.uint8)] * count
     title = "a smiling person with long red hair, a green hat and glasses\nγ = 10"
     grid.labelled_grid(tmp_path / "grid.png", images, [""] * count, title)
