@@ -1,6 +1,7 @@
 """What the user can mend, said in one line."""
 
 import math
+import sys
 from collections.abc import Collection, Iterable
 from typing import TypeVar
 
@@ -31,7 +32,8 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
 
 def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
     """`value` as a finite float in [low, high], else a `UserError` that names the knob."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    finite = isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not finite:
         raise UserError(f"{name} must be a finite number, not {value!r}.")
     if not low <= value <= high:
         bounds = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"

@@ -9,6 +9,7 @@ from PIL import Image
 @pytest.mark.parametrize(
     "script, word, message",
     [
+        ("sample.py", f"guidance.gamma={10**400}", "guidance.gamma must be a finite number"),
         ("sample.py", "unguided=perhaps", "unguided must be true or false, not 'perhaps'"),
         ("sample.py", "guidance.gamma=nan", "guidance.gamma must be a finite number"),
         ("sample.py", "batch_size=0", "batch_size must be"),

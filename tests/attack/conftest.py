@@ -49,12 +49,6 @@ def tally(request: pytest.FixtureRequest) -> Tally:
     return Tally(request.node.user_properties)
 
 
-@pytest.fixture(scope="session")
-def whole() -> bool:
-    """Whether every case is taken: `make attack`. CI takes some of them."""
-    return os.environ.get("ATTACK") == "whole"
-
-
 def some(cases: Sequence[Case], count: int) -> list[Case]:
     """All cases for `ATTACK=whole`, else `count` of them, the same ones every time."""
     if os.environ.get("ATTACK") == "whole" or count >= len(cases):

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from attack.conftest import some
+from attack.kept import untimed
 from attacking import errors, outcome
 from tiny_training import words
 
 from sdg.app.checkpoints import main as checkpoints
 
-TIMED = ("seconds", "peak_memory")  # what no two runs share
 # What is left of a disk, in kilobytes: from nothing to nearly enough.
 LEFT = (0, 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 
@@ -53,12 +53,6 @@ def filled(place: Path, left: int) -> Path:
             pass
         held.truncate(max(0, held.tell() - 1024 * left))
     return file
-
-
-def untimed(value):
-    if isinstance(value, dict):
-        return {key: untimed(inner) for key, inner in value.items() if not key.startswith(TIMED)}
-    return value
 
 
 def sampled(folder: Path):

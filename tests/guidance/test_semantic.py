@@ -40,14 +40,13 @@ def predict(x):
     return Prediction(x, None)
 
 
-def asked(guide, x_t, mean, t=50, s=40):
+def asked(guide, sampler, x_t, mean, t=50, s=40):
     """The score, and γ∇sim for a Σ, as a sampler would get them.
 
     One without a Σ does not ask for the second.
     """
-    return guide.guide_prediction(predict, x_t, t, s, None).score, guide.mean_gradient(
-        mean, x_t, t, s
-    ) if guide.has_variance else None
+    score = guide.guide_prediction(predict, x_t, t, s, None).score
+    return score, guide.mean_gradient(mean, x_t, t, s) if sampler.has_variance else None
 
 
 @pytest.mark.parametrize(
@@ -68,6 +67,7 @@ def test_gradient_is_taken_at_the_point_and_told_its_level(gradient_at, sampler,
     seen, points = [], {"x_t": normal(3, 1, 2, 2), "mean": normal(3, 1, 2, 2, seed=1)}
     score, push = asked(
         SemanticGuidance(2.5, gradient_at).prepare(recording(seen), SCHEDULE, sampler),
+        sampler,
         points["x_t"],
         points["mean"],
     )
@@ -157,7 +157,9 @@ def test_gamma_over_the_noise_range(kind, share):
     guidance = SemanticGuidance(3.0, "x_t", gamma_schedule=kind)
     guide = guidance.prepare(recording([]), SCHEDULE, DDPM())
     for t in (0, 33, 99):
-        torch.testing.assert_close(asked(guide, x, x, t, t - 1)[1], -3.0 * share(t / 99) * x)
+        torch.testing.assert_close(
+            asked(guide, DDPM(), x, x, t, t - 1)[1], -3.0 * share(t / 99) * x
+        )
     assert sum(share(t / 99) for t in range(100)) == pytest.approx(
         100
     )  # the mean strength is the same

@@ -96,3 +96,11 @@ def test_images_of_a_batch_are_each_at_a_level_of_their_own():
 
 def test_no_state_is_at_a_level_that_it_cannot_be_finished_from():
     assert world(1).lowered(torch.tensor([0, 50, 99])).tolist() == [0, 45, 89]
+
+
+def test_a_way_shorter_than_its_steps_stays_finite_with_a_learned_variance():
+    policy = world(steps=4, variance="learned_range")
+    torch.manual_seed(0)
+    assert policy.guided(normal(0), levels(40), levels(39), nearness).isfinite().all()
+    still = policy.guided(normal(0), levels(40), levels(40), nearness)
+    assert torch.equal(still, normal(0))

@@ -83,7 +83,8 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     except (OSError, SafetensorError) as error:
         sys.exit(
-            f"error: it cannot be written: {first_line(error)}. Make room, or write elsewhere."
+            f"error: a file cannot be read or written: {first_line(error)}. Is there room, and is "
+            "the folder yours to write?"
         )
 
 

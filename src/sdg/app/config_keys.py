@@ -29,7 +29,7 @@ def config_keys(conf: Path, config_name: str) -> list[str]:
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = compose(config_name)
     restore_gh_from_backup(outer)
-    defaults = (conf / f"{config_name}.yaml").read_text()
+    defaults = (conf / f"{config_name}.yaml").read_text(encoding="utf-8")
     groups = [
         folder.name
         for folder in conf.iterdir()

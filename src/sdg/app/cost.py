@@ -44,6 +44,8 @@ def check_cost(config: DictConfig) -> None:
         return
     sizes = {f"guidance.{name}": config.guidance.get(name) for name in MULTIPLIERS}
     sizes["sampler.steps"] = config.sampler.get("steps")
+    if not config.guidance.get("mu"):
+        del sizes["guidance.iterations"]
     numbers = {key: value for key, value in sizes.items() if isinstance(value, int)}
     key = max(numbers, key=lambda name: numbers[name])
     raise UserError(

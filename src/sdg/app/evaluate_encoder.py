@@ -24,6 +24,7 @@ from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, integer
 from sdg.evaluation.figures import write_table
 from sdg.evaluation.gradients import explained_by_level, information_by_encoder, information_of
+from sdg.evaluation.networks import PART
 from sdg.evaluation.results import check_figures
 from sdg.io.files import write_whole
 from sdg.metrics.retrieval import retrieval_top1
@@ -35,7 +36,6 @@ from sdg.report.pages import config_of, heading_of
 __all__ = ["by_level", "evaluate_encoder"]
 
 BANK = 256  # captions beside which a prompt is weighed
-PART = 250  # images that go through a network at once
 
 
 def evaluate_encoder(config: DictConfig) -> None:

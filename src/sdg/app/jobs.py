@@ -61,7 +61,7 @@ class Jobs(Callback):
         Each has its folder's path and, as its name, the overrides that not all have.
         """
         files = sorted((folder / "jobs").glob("*.json"))
-        jobs = [json.loads(file.read_text()) for file in files]
+        jobs = [json.loads(file.read_text(encoding="utf-8")) for file in files]
         overrides = [set(job["overrides"]) for job in jobs]
         shared = set.intersection(*overrides) if len(jobs) > 1 else set()
         for job in jobs:

@@ -2,6 +2,8 @@
 
 import math
 import re
+import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,7 +25,7 @@ __all__ = [
 ]
 
 
-class Kind:
+class Kind(ABC):
     """What a setting may be.
 
     Attributes:
@@ -34,9 +36,9 @@ class Kind:
     words: str
     options: Sequence[Any] = ()
 
+    @abstractmethod
     def takes(self, value: Any) -> bool:
         """Whether a plain value is of this kind."""
-        raise NotImplementedError
 
     def __or__(self, other: "Kind") -> "Either":
         return Either((self, other))
@@ -92,7 +94,7 @@ class Number(Kind):
         return (
             isinstance(value, (int, float))
             and not isinstance(value, bool)
-            and math.isfinite(value)
+            and -sys.float_info.max <= value <= sys.float_info.max
             and (value > self.low or (value == self.low and not self.above))
             and (value < self.high or (value == self.high and not self.below))
         )

@@ -15,7 +15,6 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import instantiate
 from lightning_fabric.plugins import TorchCheckpointIO
@@ -142,15 +141,7 @@ def make_trainer(
     begin = pl.callbacks.LambdaCallback(on_train_start=lambda *_: on_train_start())
     # Bars come last: where nobody reads what they print, the checkpoint is written already.
     callbacks = sorted([*callbacks, begin, StopPoints()], key=is_bar)
-    try:
-        trainer = instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
-    except InstantiationException as error:
-        if "supported gpu backend" in str(error):
-            raise UserError(
-                "this trainer wants a GPU and torch finds none; on a machine without a GPU, "
-                "trainer=auto takes the CPU."
-            ) from error
-        raise
+    trainer = instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
     if isinstance(
         trainer.accelerator, pl.accelerators.CPUAccelerator
     ) and trainer.num_devices > max(2, os.cpu_count() or 1):

@@ -53,7 +53,10 @@ class SweepReport(Jobs):
         ]  # eval=encoder draws no samples
         if sampled:
             names = [job["name"] for job in sampled]
-            metrics = [json.loads((job["path"] / "metrics.json").read_text()) for job in sampled]
+            metrics = [
+                json.loads((job["path"] / "metrics.json").read_text(encoding="utf-8"))
+                for job in sampled
+            ]
             rows = table_rows(sampled, metrics)
             (folder / "sweep.csv").write_text(table_text(rows), newline="")
             print_table(rows)

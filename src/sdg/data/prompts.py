@@ -94,7 +94,9 @@ def read_table(file: Path, key: str = "prompts") -> dict[str, list[str]]:
         names = list(rows[0]) if rows else []
         if "prompt" in names and "text" in names:
             raise UserError(f"{key}: {file} has both columns, prompt and text; leave one out.")
-        columns = {COLUMNS.get(name, name): [row[name] for row in rows] for name in names}
+        columns = {}
+        for name in names:
+            columns[COLUMNS.get(name, name)] = [row[name] for row in rows]
     else:
         lines = [line.strip() for line in text.split("\n")]
         columns = {"text": [line for line in lines if line and not line.startswith("#")]}

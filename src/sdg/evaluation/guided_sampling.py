@@ -85,6 +85,7 @@ class GuidedSampling(pl.LightningModule):
             steps_taken(self.denoiser.schedule, sampler, 1.0 if start is None else strength)
         )
         self.progress = Bar("sampling")
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than ranks
 
     def setup(self, stage: str) -> None:
         # What the first process finds is what all go by. Not in on_predict_start, which a process

@@ -19,7 +19,7 @@ from sdg.evaluation.attributes import Attributes, condition_factors
 from sdg.evaluation.features import FeatureDistances
 from sdg.evaluation.figures import figures, report
 from sdg.evaluation.grid import draw_grid
-from sdg.evaluation.networks import Networks
+from sdg.evaluation.networks import PART, Networks
 from sdg.evaluation.prompt_images import PromptImages, unrenderable
 from sdg.evaluation.published import lpips
 from sdg.evaluation.references import ReferenceMetrics
@@ -32,8 +32,6 @@ from sdg.metrics.sample_metric import SampleMetric
 from sdg.report.pages import run_page
 
 __all__ = ["Evaluation"]
-
-PART = 250  # images that go through a network at once
 
 
 class Evaluation(pl.LightningModule):
@@ -75,6 +73,7 @@ class Evaluation(pl.LightningModule):
         clip_guided: bool = False,
     ):
         super().__init__()
+        self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer pairs than ranks
         integer("eval.grid", options.grid, 1)
         integer("eval.real", options.real, 2)
         integer("eval.bootstrap", options.bootstrap, 1)
@@ -151,11 +150,12 @@ class Evaluation(pl.LightningModule):
     def test_dataloader(self) -> list[DataLoader]:
         """This rank's parts of the samples, and of the pairs of samples of one condition."""
         world, rank = self.trainer.world_size, self.trainer.global_rank
-        part = min(PART, -(-len(self.conditions) // world))  # no rank goes empty-handed
-        parts = [torch.arange(len(self.conditions)).split(part)]
+        parts = [torch.arange(len(self.conditions))]
         if self.lpips:
-            parts.append(pairs_within(self.group).split(PART))
-        return [DataLoader(each[rank::world], batch_size=None) for each in parts]
+            parts.append(pairs_within(self.group))
+        shares = [each.tensor_split(world)[rank] for each in parts]
+        chunks: list[Any] = [[*each.split(PART)] if len(each) else [] for each in shares]
+        return [DataLoader(each, batch_size=None) for each in chunks]
 
     @torch.no_grad()
     def test_step(self, index: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:

@@ -18,7 +18,9 @@ from sdg.models.clip import CLIP
 from sdg.models.judge import Judge, Judgement
 from sdg.models.registry import load_clip, load_judge
 
-__all__ = ["Networks", "uses_imagenet"]
+__all__ = ["PART", "Networks", "uses_imagenet"]
+
+PART = 250  # images that go through a network at once
 
 
 class Networks(torch.nn.Module):

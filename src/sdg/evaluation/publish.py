@@ -57,7 +57,11 @@ def publish(
         )
         if (folder / "report.html").is_file():
             logger.experiment.log(
-                {"report": wandb.Html((folder / "report.html").read_text(), inject=False)}
+                {
+                    "report": wandb.Html(
+                        (folder / "report.html").read_text(encoding="utf-8"), inject=False
+                    )
+                }
             )
         for place in filter(None, map(on_this_machine, weights)):
             artifact = wandb.Artifact(place.stem, type="weights")

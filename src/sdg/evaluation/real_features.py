@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sdg.errors import UserError, first_line
+from sdg.evaluation.networks import PART
 from sdg.io.files import part_of, remove_dead_parts
 from sdg.io.tensors import load_tensors, metadata_of
 
 __all__ = ["real_features"]
 
-PART = 250  # images that go through a network at once
 KEY = "sha256"  # of the tensors, in the file's header
 
 

@@ -40,7 +40,7 @@ def sample_table(
         )
     measured = {}
     for rank in range(ranks):
-        for row in json.loads(store.rank_results(rank).read_text()):
+        for row in json.loads(store.rank_results(rank).read_text(encoding="utf-8")):
             measured[row["index"]] = row
     table = []
     for row, condition in zip(rows, conditions, strict=True):

@@ -53,8 +53,7 @@ class SampleStore:
         rows, images = self.folder / "rows", self.pictures.place
         if self.recorded.is_file():
             if anew:
-                shutil.rmtree(rows)
-                shutil.rmtree(images, ignore_errors=True)
+                self.clear()
             elif not self.is_own():
                 raise UserError(
                     f"{self.folder} holds the samples of another run, whose settings, prompts or "
@@ -73,6 +72,16 @@ class SampleStore:
         if not self.recorded.is_file():
             write_whole(self.recorded, json.dumps({"fingerprint": self.fingerprint}))
 
+    def clear(self) -> None:
+        """Removes what was drawn; whenever it is killed, the folder is still a run's."""
+        for file in self.recorded.parent.iterdir():
+            if file.is_dir():
+                shutil.rmtree(file)
+            elif file != self.recorded:
+                file.unlink()
+        shutil.rmtree(self.pictures.place, ignore_errors=True)
+        self.recorded.unlink()
+
     @property
     def recorded(self) -> Path:
         """The file that holds the fingerprint of the run whose samples these are."""
@@ -80,7 +89,9 @@ class SampleStore:
 
     def is_own(self) -> bool:
         """Whether the folder's samples, if there are any, are this run's."""
-        return json.loads(self.recorded.read_text())["fingerprint"] == self.fingerprint
+        return (
+            json.loads(self.recorded.read_text(encoding="utf-8"))["fingerprint"] == self.fingerprint
+        )
 
     def finished(self) -> bool:
         """Whether the folder holds all samples of this run."""
@@ -125,14 +136,14 @@ class SampleStore:
             json.loads(line)
             for file in files
             if file.is_file()
-            for line in file.read_text().splitlines()
+            for line in file.read_text(encoding="utf-8").splitlines()
         ]
 
     @staticmethod
     def count(folder: Path) -> int:
         """How many samples are drawn in the folder of any run."""
         files = SampleStore.row_files(folder)
-        return sum(len(file.read_text().splitlines()) for file in files)
+        return sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
 
     def read(self, indices: Sequence[int]) -> Tensor:
         """These samples as they were written, (N, 3, H, W) in [-1, 1]."""
@@ -157,10 +168,10 @@ class SampleStore:
             self.missing()
             or not file.is_file()
             or not self.measured.is_file()
-            or json.loads(self.measured.read_text()) != dict(options)
+            or json.loads(self.measured.read_text(encoding="utf-8")) != dict(options)
         ):
             return None
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
 
     def archive_metrics(self, options: Mapping) -> None:
         """Copies the figures that other options of `eval` gave into `measured/`.
@@ -169,7 +180,7 @@ class SampleStore:
         """
         if not (self.folder / "metrics.json").is_file() or not self.measured.is_file():
             return
-        earlier = self.measured.read_text()
+        earlier = self.measured.read_text(encoding="utf-8")
         if earlier != json.dumps(dict(options)):
             place = self.folder / "measured" / hashlib.sha256(earlier.encode()).hexdigest()[:8]
             place.mkdir(parents=True, exist_ok=True)

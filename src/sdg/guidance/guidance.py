@@ -75,16 +75,12 @@ class Guidance:
             x_t.
         similarity: sim of a batch, (x, level) → (B,); `prepare` sets it.
         schedule: the denoiser's; `prepare` sets it.
-        has_variance: whether the sampler has a Σ, and so asks for `mean_gradient`; `prepare` sets
-            it.
-        prefers_score, eta: the sampler's; `prepare` sets them.
+        eta: η of the sampler; `prepare` sets it.
     """
 
     at_clean = False
     similarity: SimilarityFn
     schedule: Schedule
-    has_variance: bool
-    prefers_score: bool
     eta: float
 
     def __init__(
@@ -127,8 +123,9 @@ class Guidance:
         last = self.last_step
         guided = [t for t, s in steps if (s >= 0 or last) and low <= noise_fraction(t, T) <= high]
         if self.gamma and not guided:
+            unguided = "" if last else "the last one is not, and "
             raise UserError(
-                f"none of the {len(steps)} steps would be guided: the last one is not, and "
+                f"none of the {len(steps)} steps would be guided: {unguided}"
                 f"guidance.interval=[{low:g},{high:g}] holds no other. "
                 "Take more sampler.steps, a larger strength or a wider interval, or "
                 "guidance.gamma=0."
@@ -159,8 +156,7 @@ class Guidance:
         self.check_overridden(sampler)
         prepared = copy.copy(self)
         prepared.similarity, prepared.schedule = similarity, schedule
-        prepared.has_variance = sampler.has_variance
-        prepared.prefers_score, prepared.eta = sampler.prefers_score, sampler.eta
+        prepared.eta = sampler.eta
         return prepared
 
     def check_overridden(self, sampler: Sampler) -> None:

@@ -72,7 +72,7 @@ def write_whole(file: Path, text: str) -> None:
     """
     remove_dead_parts(file)
     with part_of(file) as part:
-        part.write_text(text)
+        part.write_text(text, encoding="utf-8")
 
 
 def sha256_of(file: str | Path) -> str:

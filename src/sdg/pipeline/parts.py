@@ -77,7 +77,12 @@ class Parts:
     ) -> Own:
         """Moves the networks: `to("cuda")`, `to(torch.bfloat16)`, `to("cuda", torch.bfloat16)`.
 
-        With the dtype bfloat16 or float16 they run under autocast, guidance's gradient in float32.
+        With the dtype bfloat16 or float16 they run under autocast. The similarity and its gradient
+        are float32; a guidance that differentiates through the denoiser does so under autocast.
+
+        Arguments:
+            device: where to; None leaves them where they are. A dtype may stand here too.
+            dtype: torch.float32, torch.bfloat16 or torch.float16; None leaves it as it is.
 
         Raises:
             UserError: there is no such device, or another dtype.

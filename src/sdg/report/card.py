@@ -139,7 +139,7 @@ def write_card(
     """
     table = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures.items())
     run, card = folder.parent, folder / CARD
-    config = (run / "config.yaml").read_text().strip()
+    config = (run / "config.yaml").read_text(encoding="utf-8").strip()
     for place, short in (
         (run, "."),
         (Path.cwd(), "."),
@@ -172,7 +172,7 @@ Figures at the end of training, on held-out data:
 ## Versions
 
 ```json
-{(run / "versions.json").read_text().strip()}
+{(run / "versions.json").read_text(encoding="utf-8").strip()}
 ```
 """)
     return card
@@ -182,7 +182,7 @@ def processor() -> str:
     """The processor in words."""
     file, models = Path("/proc/cpuinfo"), []
     if file.is_file():
-        lines = file.read_text().splitlines()
+        lines = file.read_text(encoding="utf-8").splitlines()
         models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
     model = next(iter(models), "") or platform.processor() or platform.machine()
     return f"{os.cpu_count()} CPU cores ({model})"

@@ -46,7 +46,7 @@ def compared(jobs: Sequence[Mapping]) -> tuple[list[str], list[tuple[str, list[C
             rows.append(("reference", pictures))
         above = references
         label = re.sub(r"[^\s=,[]*/", "", job["name"]).replace(f"{GAMMA}=", "γ\u00a0=\u00a0")
-        names = attributes(json.loads((job["path"] / "metrics.json").read_text()))
+        names = attributes(json.loads((job["path"] / "metrics.json").read_text(encoding="utf-8")))
         rows.append((label, [sample_cell(job, sample, names) for sample in row]))
     return column_titles(chosen, every), rows
 

@@ -37,7 +37,10 @@ def labelled_rows(file: Path, rows: list[list[tuple[Tensor, str]]], title: str =
     from matplotlib.figure import Figure  # not pyplot: a notebook's own plots keep their backend
 
     columns = max(map(len, rows))
-    size = (1.75 * columns, 2.1 * len(rows) + (0.4 if title else 0))
+    lines = [textwrap.fill(line, 22 * columns) for line in title.split("\n")]
+    title = "\n".join(lines)
+    height = max(0.4, 0.2 * (title.count("\n") + 1)) if title else 0
+    size = (1.75 * columns, 2.1 * len(rows) + height)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for axis in axes.flat:

@@ -44,7 +44,10 @@ def run_page(folder: Path, unguided: Mapping[int, Path] | None = None) -> Path:
     Arguments:
         unguided: {index: picture of the same seed without guidance} of the samples that have one.
     """
-    metrics, every = json.loads((folder / "metrics.json").read_text()), samples(folder)
+    metrics, every = (
+        json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
+        samples(folder),
+    )
     rows: dict[tuple, list[dict]] = {}
     for sample in every:
         rows.setdefault(condition_key(sample), []).append(sample)
@@ -212,4 +215,4 @@ def trajectory(page: Page, folder: Path, of: str = "") -> None:
 
 def config_of(page: Page, folder: Path, of: str = "") -> None:
     with page.folded(f"Config{of}"):
-        page.text((folder / "config.yaml").read_text())
+        page.text((folder / "config.yaml").read_text(encoding="utf-8"))

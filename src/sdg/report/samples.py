@@ -116,5 +116,5 @@ def identity(sample: Mapping) -> str:
 def referred(run: Path, sample: Mapping) -> dict[str, Path]:
     """{similarity: picture of what a sample refers to}, as its run kept them."""
     file = run / "references.json"
-    kept = json.loads(file.read_text()) if file.is_file() else {}
+    kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return {kind: run / kept[sample[kind]] for kind in REFERENCES if sample.get(kind) in kept}

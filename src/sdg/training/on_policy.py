@@ -78,7 +78,9 @@ class OnPolicy:
             with torch.enable_grad():
                 (gradient,) = torch.autograd.grad(log_belief(mean, then).sum(), mean)
             noise = torch.randn_like(x)
-            x = mean.detach() + variance * gamma * gradient + variance.sqrt() * noise
+            moved = mean.detach() + variance * gamma * gradient + variance.sqrt() * noise
+            # A short way repeats levels, between which a learned Σ has no logarithm.
+            x = torch.where((then < now).view(-1, 1, 1, 1), moved, x)
         return x
 
     def finished(self, x: Tensor, t: Tensor) -> Tensor:
