@@ -23,9 +23,10 @@ GAMMA_SCHEDULES = {"constant": (1, 0), "towards_noise": (0, 2), "towards_image":
 def gradient(similarity: Callable[..., Tensor], x: Tensor, *level: int) -> Tensor:
     """∇_x sim(x) or ∇_x sim(x, level), of every sample by itself.
 
-    It is taken in fp32 whatever precision the networks run in.
+    x and the gradient are of float32. Under autocast the encoder runs as
+    `sdg.similarity.precision` says.
     """
-    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+    with torch.enable_grad():
         x = x.detach().float().requires_grad_()
         return torch.autograd.grad(similarity(x, *level).sum(), x)[0]
 
@@ -40,8 +41,7 @@ def through_denoiser(
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()
         prediction = predict(x)
-        with torch.autocast(x.device.type, enabled=False):
-            g = torch.autograd.grad(similarity(prediction.x0.float()).sum(), x)[0]
+        g = torch.autograd.grad(similarity(prediction.x0.float()).sum(), x)[0]
     weight = None if prediction.weight is None else prediction.weight.detach()
     return prediction._replace(x0=prediction.x0.detach(), weight=weight), g
 

@@ -76,8 +76,8 @@ class Parts:
     ) -> Own:
         """Moves the networks: `to("cuda")`, `to(torch.bfloat16)`, `to("cuda", torch.bfloat16)`.
 
-        With the dtype bfloat16 or float16 they run under autocast. The similarity and its gradient
-        are float32; a guidance that differentiates through the denoiser does so under autocast.
+        With the dtype bfloat16 or float16 they run under autocast, but for the encoder in float16,
+        in which its gradient would underflow. Samples, similarities and gradients are float32.
 
         Arguments:
             device: where to; None leaves them where they are. A dtype may stand here too.
