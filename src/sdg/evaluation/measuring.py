@@ -159,7 +159,13 @@ class Evaluation(pl.LightningModule):
 
     @torch.no_grad()
     def test_step(self, index: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if dataloader_idx and self.lpips:
+        # Figures are those of float32 whatever precision samples were drawn in.
+        with torch.autocast(self.device.type, enabled=False):
+            self.measure(index, bool(dataloader_idx))
+
+    def measure(self, index: Tensor, pairs: bool) -> None:
+        """Measures some samples, or some pairs of them."""
+        if pairs and self.lpips:
             first, second = (self.store.read(side.tolist()).to(self.device) for side in index.T)
             self.lpips.update(first, second)
             return

@@ -24,11 +24,18 @@ def gradient(similarity: Callable[..., Tensor], x: Tensor, *level: int) -> Tenso
     """∇_x sim(x) or ∇_x sim(x, level), of every sample by itself.
 
     x and the gradient are of float32. Under autocast the encoder runs as
-    `sdg.similarity.precision` says.
+    `sdg.similarity.precision` says, forward and backward.
     """
     with torch.enable_grad():
         x = x.detach().float().requires_grad_()
-        return torch.autograd.grad(similarity(x, *level).sum(), x)[0]
+        value = similarity(x, *level).sum()
+    return backward(value, x)
+
+
+def backward(value: Tensor, x: Tensor) -> Tensor:
+    """∂value/∂x, each operation as precise as its forward pass was."""
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.autograd.grad(value, x)[0]
 
 
 def through_denoiser(
@@ -41,7 +48,8 @@ def through_denoiser(
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()
         prediction = predict(x)
-        g = torch.autograd.grad(similarity(prediction.x0.float()).sum(), x)[0]
+        value = similarity(prediction.x0.float()).sum()
+    g = backward(value, x)
     weight = None if prediction.weight is None else prediction.weight.detach()
     return prediction._replace(x0=prediction.x0.detach(), weight=weight), g
 
