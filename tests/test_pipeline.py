@@ -1,5 +1,6 @@
 """The library's one door."""
 
+import copy
 import math
 import subprocess
 import sys
@@ -285,6 +286,27 @@ def test_to_takes_a_dtype_alone_as_torch_does(pipe):
         pipe.to("gpu")
     with pytest.raises(UserError, match="dtype must be one of"):
         pipe.to(torch.int8)
+
+
+def test_compile_takes_both_networks_and_leaves_the_samples(pipe):
+    shapes = set()
+
+    def backend(graph, inputs):
+        def call(*values):
+            outputs = graph(*values)
+            shapes.update(tuple(output.shape) for output in outputs)
+            return outputs
+
+        return call
+
+    # A copy: what is compiled stays so, and other tests share this pipeline.
+    compiled = copy.deepcopy(pipe).compile(backend=backend)
+    conditions = {"prompt": "a red heart", "content": RED, "progress": False}
+    found = compiled(**conditions).tensors
+    torch.testing.assert_close(found, pipe(**conditions).tensors, atol=1e-4, rtol=0)
+    width = pipe.encoder.encode_image(RED[None], torch.tensor([0])).shape[1]
+    patch = pipe.denoiser.patch
+    assert {(1, 3 * patch**2, 32 // patch, 32 // patch), (1, width)} <= shapes
 
 
 # --- a call -------------------------------------------------------------------------------------

@@ -129,6 +129,8 @@ def stores(
 def drawing(config: DictConfig, job: Job, store: SampleStore) -> GuidedSampling:
     """The module that draws into a store."""
     pipeline = Pipeline(job.denoiser, job.similarity.encoder if job.similarity else None)
+    if config.compile:
+        pipeline.compile()
     return GuidedSampling(
         pipeline,
         job.sampler,

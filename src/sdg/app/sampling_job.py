@@ -97,8 +97,6 @@ def prepared(config: DictConfig) -> Job:
             guidance.at_clean,
         )
         announce_similarity(config, similarity, guidance.gamma)
-    if config.compile:
-        denoiser.compile()
     return Job(
         sampler, guidance, denoiser, resolution, data, requests, start, references, similarity
     )
