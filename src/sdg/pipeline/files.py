@@ -15,6 +15,7 @@ from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import from_pretrained, load_denoiser
+from sdg.pipeline.checks import checked_path
 
 if TYPE_CHECKING:
     from sdg.pipeline.pipeline import Pipeline
@@ -36,7 +37,7 @@ def pipeline_folder(path: str | Path) -> Path:
     Raises:
         UserError: there is none, or it holds no pipeline.
     """
-    folder = Path(path).expanduser()
+    folder = checked_path("path", path)
     if not folder.exists():
         # A name without a slash can only be one of the shipped.
         folder = located(path) if "/" in str(path) else shipped(str(path))
