@@ -1,6 +1,7 @@
 """Shared by the tests: tiny untrained weights, and the two commands run inside this process."""
 
 import importlib.util
+import multiprocessing
 import signal
 import socket
 import sys
@@ -119,13 +120,14 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def quick(weights) -> list[str]:
-    """Overrides that make `sample.py` quick: tiny weights, few steps, little data."""
+    """Overrides that make `sample.py` quick: tiny weights, few steps, little data, no reading."""
     return [
         f"denoiser.weights={weights}/denoiser.safetensors",
         f"encoder.weights={weights}/clip_noisy.safetensors",
         f"encoder.clip={weights}/clip.safetensors",
         f"eval.clip={weights}/clip.safetensors",
         f"eval.judge={weights}/judge.safetensors",
+        "eval.reading=false",
         "sampler.steps=3",
         "num_samples=4",
         "data.held_out=32",
@@ -192,3 +194,9 @@ def refusal(capsys):
         return message
 
     return refused
+
+
+def pytest_sessionfinish() -> None:
+    """Ends readers of data that a failed training has left, for which Python would wait."""
+    for reader in multiprocessing.active_children():
+        reader.kill()

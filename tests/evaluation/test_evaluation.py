@@ -73,7 +73,7 @@ def test_figures_do_not_depend_on_how_samples_are_parted(run, tiny, tmp_path, mo
 
 
 def test_shares_and_retrieval_are_those_of_the_table(run, tiny, weights, tmp_path):
-    run("sample.py", *tiny, "samples_per_prompt=2")
+    run("sample.py", *tiny, "samples_per_prompt=2", "eval.reading=true")
     rows, found, judge = (
         table(tmp_path / "run"),
         metrics(tmp_path / "run"),
