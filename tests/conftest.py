@@ -5,6 +5,7 @@ import multiprocessing
 import signal
 import socket
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
+from sdg.app import explaining
 from sdg.data.captions import FACTORS, WORDS
 from sdg.io.files import sha256_of
 from sdg.io.published import ALEXNET, Published
@@ -27,6 +29,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Hydra composes a whole config to see whether `hydra.mode` is in it, which no test sets.
 Hydra.get_mode = lambda self, config_name, overrides: None
+# The keys of the default configs are the same for each message that names the nearest.
+explaining.config_keys = cache(explaining.config_keys)
 
 ROOT = Path(__file__).resolve().parent.parent
 
