@@ -451,6 +451,16 @@ def test_a_damaged_folder_is_said_in_one_line(tmp_path, index, says):
         Pipeline.from_pretrained(tmp_path)
 
 
+def test_a_folder_of_a_shipped_name_is_opened_if_it_is_a_pipeline(pipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shapes").mkdir()  # such as one with images
+    assert Pipeline.from_pretrained("shapes").denoiser.resolution == 32
+    pipe.save_pretrained("shapes")
+    with pytest.warns(UserWarning, match="shapes is the folder .*, not the shipped weights"):
+        own = Pipeline.from_pretrained("shapes")
+    assert own.sampler.steps == pipe.sampler.steps == 4
+
+
 def test_a_part_and_a_whole_are_told_apart(pipe, weights, tmp_path):
     with pytest.raises(UserError, match=r'Pipeline.from_pretrained\("portraits"\) opens it'):
         sdg.from_pretrained("portraits")

@@ -156,7 +156,9 @@ class Pipeline(Parts):
             gamma: γ of `SemanticGuidance`; 0 samples unguided.
             seed: of the run; sample i of a run has the same noise whatever the batch size and
                 device, and the same pixels but for rounding.
-            guidance: another method than `SemanticGuidance(gamma)`.
+            guidance: another method than `SemanticGuidance(gamma)`, or that with other options. It
+                brings its own γ and interval, by default its class's; the pipeline's are for calls
+                that name none.
             sampler: another than the pipeline's.
             steps: of the pipeline's sampler, instead of its own number.
             init_image, strength: a picture to start from, and how far from it samples may go, in
