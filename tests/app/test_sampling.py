@@ -215,15 +215,24 @@ def test_a_failed_job_of_a_sweep_is_named_and_the_others_are_kept(run, tiny, tmp
             "-m",
             *tiny[:-1],
             f"hydra.sweep.dir={tmp_path}/sweep",
-            "guidance.gamma=banana,5",
+            "prompt='a hart','a ring'",
         )
     assert (
         "these failed" in str(stop.value.code)
-        and "guidance.gamma=banana" in str(stop.value.code)
+        and "prompt='a hart'" in str(stop.value.code)
         and "\n" not in str(stop.value.code)
     )
     with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
-        assert [row["job"] for row in csv.DictReader(file)] == ["guidance.gamma=5"]
+        assert [row["job"] for row in csv.DictReader(file)] == ["prompt='a ring'"]
+
+
+def test_a_wrong_value_of_a_sweep_is_refused_before_its_first_job(refusal, tiny, tmp_path):
+    sweep = [*tiny[:-1], f"hydra.sweep.dir={tmp_path}/sweep", "-m"]
+    message = refusal("sample.py", *sweep, "guidance.gamma=1,2,foo")
+    assert "guidance.gamma must be a finite number, not 'foo'" in message
+    message = refusal("sample.py", *sweep, "guidance.interval=[0,1],[0.9,0.2]", "guidance=sdg,dps")
+    assert "guidance.interval must be" in message
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_an_unfinished_run_goes_on_at_the_next_batch_and_draws_the_same_bytes(
