@@ -43,6 +43,7 @@ def test_figures_do_not_depend_on_how_samples_are_parted(run, tiny, tmp_path, mo
         f"eval.cache={tmp_path}/real",
         "data.held_out=20",
         "sampler.steps=2",
+        "eval.imagenet=false",  # the judge's features go the same way
     ]
     whole = [option for option in tiny if not option.startswith(("num_samples", "hydra"))] + options
     run("sample.py", *whole, f"hydra.run.dir={tmp_path}/whole")
@@ -74,7 +75,7 @@ def test_figures_do_not_depend_on_how_samples_are_parted(run, tiny, tmp_path, mo
 
 
 def test_shares_and_retrieval_are_those_of_the_table(run, tiny, weights, tmp_path):
-    run("sample.py", *tiny, "samples_per_prompt=2")
+    run("sample.py", *tiny, "samples_per_prompt=2", "eval.reading=true")
     rows, found, judge = (
         table(tmp_path / "run"),
         metrics(tmp_path / "run"),

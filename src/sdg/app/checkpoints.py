@@ -82,9 +82,11 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except (OSError, SafetensorError) as error:
+        place = f"a file: {first_line(error)}"
+        if isinstance(error, OSError) and error.filename:
+            place = f"{error.filename}: {error.strerror}"
         sys.exit(
-            f"error: a file cannot be read or written: {first_line(error)}. Is there room, and is "
-            "the folder yours to write?"
+            f"error: cannot read or write {place}. Is there room, and is the folder yours to write?"
         )
 
 

@@ -73,8 +73,9 @@ def check_read(config: DictConfig, key: str) -> None:
 
 def is_added(override: Override) -> bool:
     """Whether it adds a key with +, and no file of a config group."""
-    group = loader().get_group_options(override.key_or_group)
-    return (override.is_add() or override.is_force_add()) and not group
+    if not (override.is_add() or override.is_force_add()):
+        return False
+    return not loader().get_group_options(override.key_or_group)
 
 
 def is_known(program: str, base: DictConfig, key: str) -> bool:

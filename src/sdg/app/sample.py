@@ -119,8 +119,8 @@ def stores(
         )
     batch_size = 1 if config.deterministic else min(config.batch_size, -(-count // processes))
     negatives = negative_captions(config, job.similarity, loaded(job.data.held_out))
-    mark = fingerprint(config, job.requests, job.pictures, batch_size, job.guided, negatives)
-    store = SampleStore(folder, count, batch_size, mark, config.images)
+    digest = fingerprint(config, job.requests, job.pictures, batch_size, job.guided, negatives)
+    store = SampleStore(folder, count, batch_size, digest, config.images)
     if not job.guided:
         return store, None
     return store, unguided_store(config, folder, job.requests, job.pictures, batch_size)

@@ -75,7 +75,8 @@ def prepared(config: DictConfig) -> Job:
     if resolution != data.resolution:
         raise UserError(
             f"data.resolution={data.resolution}, but the denoiser draws {resolution} "
-            f"pixels a side; set data.resolution={resolution}."
+            f"pixels a side; choose the data that it was trained on, data=…, or set "
+            f"data.resolution={resolution}."
         )
     data.setup("predict")
     held_out, guided = loaded(data.held_out), bool(guidance.gamma)

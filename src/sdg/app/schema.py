@@ -22,7 +22,9 @@ CONDITION = Called("a text that is not empty, a list of such, or null", WORD | L
 STAGES = ListOf(Text("the name of a stage")) | NULL
 STEPS = Choice((-1,)) | COUNT  # -1: no limit
 BATCHES = Integer(1) | Number(0, 1, above=True) | NULL  # so many, or a share of them
-DEVICES = STEPS | Choice(("auto",)) | ListOf(Integer(0)) | Text(pattern=r"\d+(,\d+)*")
+DEVICES = (
+    STEPS | Choice(("auto",)) | ListOf(Integer(0)) | Text(pattern=r"[1-9]\d*|\d+(,\d+)+,?|\d+,")
+)
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
 # Not the "true" ones of 16 and 64 bits: guidance's gradient, and the averaged weights, have 32.
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16)

@@ -53,11 +53,11 @@ def unguided_store(
     if "gamma" not in config.guidance:
         return None
     other = unguided_config(config)
-    mark = fingerprint(other, requests, pictures, batch_size, guided=False)
+    digest = fingerprint(other, requests, pictures, batch_size, guided=False)
     name = name_of(other, group_choices()["guidance"])
     places = [folder.parent / name, *([folder / FOLDER] if asked else [])]
     stores = [
-        SampleStore(place, len(requests), batch_size, mark, config.images) for place in places
+        SampleStore(place, len(requests), batch_size, digest, config.images) for place in places
     ]
     if stores[0].finished():
         return stores[0]

@@ -26,9 +26,9 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
     sentence's own.
 
     Raises:
-        UserError: an empty part, or a weight that is no finite number.
+        UserError: an empty part, a weight that is no finite number, or no weight but 0.
     """
-    parts = []
+    parts: list[tuple[str, float]] = []
     for part in re.split(r"(?<!\\)\|", condition):
         part = part.replace("\\|", "|").strip()
         text, colon, weight = part.rpartition(":")
@@ -57,6 +57,11 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
                 'colon, as in "one sentence | another:-0.5", or a space behind a colon of the '
                 "sentence's own."
             ) from None
+    if not any(weight for _, weight in parts):
+        raise UserError(
+            f"{condition!r} asks for nothing, as its weight is 0; leave it out, or sample "
+            "unguided with gamma=0."
+        )
     return tuple(parts)
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.pipeline.checks import check_parts, checked_device
+from sdg.pipeline.checks import check_parts, checked_device, checked_kind
 
 __all__ = ["Parts"]
 
@@ -33,7 +33,9 @@ class Parts:
         clip: TextEncoder | None,
         resolution: int | None,
     ):
-        self.denoiser, self.encoder, self.clip = denoiser, encoder, clip
+        self.denoiser = checked_kind("denoiser", denoiser, Denoiser)
+        self.encoder = None if encoder is None else checked_kind("encoder", encoder, ImageEncoder)
+        self.clip = None if clip is None else checked_kind("clip", clip, TextEncoder)
         if resolution is not None:
             integer("resolution", resolution, 1)
         own = None if encoder is None else encoder.resolution
