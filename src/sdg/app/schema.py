@@ -177,6 +177,7 @@ SETTINGS: Mapping[str, Kind] = {
     "denoiser.schedule": Choice(("linear", "cosine")) | NULL,
     "denoiser.T": COUNT | NULL,
     "denoiser.heads": COUNT | NULL,
+    "denoiser.heads_upsample": COUNT | NULL,
     "denoiser.head_width": COUNT | NULL,
     "denoiser.qkv": Choice(("heads_first", "qkv_first")) | NULL,
     "denoiser.time_scale": Number(1e-6) | NULL,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sdg.errors import UserError
-from sdg.io.files import part_of, remove_dead_parts
+from sdg.io.files import part_of
 
 __all__ = ["rendered"]
 
@@ -44,7 +44,6 @@ def keep(file: Path, array: np.ndarray) -> None:
     """Writes an array and its digest: another process sees the whole file or none."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        remove_dead_parts(file)
         with part_of(file) as part:
             with open(part, "wb") as held:
                 np.save(held, array)

@@ -20,13 +20,14 @@ def part_of(file: str | Path) -> Iterator[Path]:
 
     The part lies in the file's own folder, never in TMPDIR, so that it is renamed in one move and a
     full TMPDIR is nothing to it. It has the permissions of the user's umask. After an error it is
-    removed, and the file is what it was.
+    removed, and the file is what it was. What a killed process was writing of the file is removed.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead_parts(file)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     with open(part, "wb") as held:
         lock(held.fileno())
@@ -66,11 +67,7 @@ def lock(file: int) -> bool:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Writes a file that is either there in full or not at all.
-
-    What a killed process was writing of it is removed.
-    """
-    remove_dead_parts(file)
+    """Writes a file that is either there in full or not at all."""
     with part_of(file) as part:
         part.write_text(text, encoding="utf-8")
 

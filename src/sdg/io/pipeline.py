@@ -23,6 +23,11 @@ def unlike(denoiser: Denoiser) -> str | None:
     if denoiser.config is None:
         return "it was put together by hand and has no config that rebuilds it"
     options, network = denoiser.config["denoiser"], unet_of(denoiser)
+    if options.get("heads_upsample"):
+        return (
+            f"it has {options['heads']} attention heads on the way down and "
+            f"{options['heads_upsample']} on the way up, which UNet2DModel's config cannot say"
+        )
     if options.get("heads"):
         return (
             f"it has {options['heads']} attention heads at several widths, and UNet2DModel's "

@@ -29,9 +29,8 @@ Model = TypeVar("Model", bound=nn.Module)
 
 def build_denoiser(denoiser: dict[str, Any], schedule: dict[str, Any], resolution: int) -> Denoiser:
     """A UNet2DModel of diffusers and a schedule, as `conf/denoiser` and `conf/schedule` say."""
-    options = {
-        key: value for key, value in denoiser.items() if key not in ("network", "heads", "sinusoid")
-    }
+    of_network = ("network", "heads", "heads_upsample", "sinusoid")
+    options = {key: value for key, value in denoiser.items() if key not in of_network}
     patch, network = options.get("patch", 1), denoiser["network"]
     halvings = len(network["block_out_channels"]) - 1
     if resolution % (patch * 2**halvings):
@@ -48,6 +47,8 @@ def build_denoiser(denoiser: dict[str, Any], schedule: dict[str, Any], resolutio
         embed_time(unet, denoiser["sinusoid"])
     if denoiser.get("heads"):
         set_heads(unet, denoiser["heads"])
+    if denoiser.get("heads_upsample"):
+        set_heads(unet.up_blocks, denoiser["heads_upsample"])
     process = Schedule(**schedule)
     config = {"denoiser": denoiser, "schedule": process.config, "resolution": resolution}
     return Denoiser(unet, process, **options, resolution=resolution, config=config)
@@ -64,12 +65,12 @@ def embed_time(unet: UNet2DModel, width: int) -> None:
     unet.time_embedding = TimestepEmbedding(width, unet.time_embedding.linear_1.out_features)
 
 
-def set_heads(unet: UNet2DModel, heads: int) -> None:
-    """Gives every attention this many heads, whatever its width.
+def set_heads(network: nn.Module, heads: int) -> None:
+    """Gives every attention in a U-Net, or in a part of one, this many heads, whatever its width.
 
     Diffusers' arguments fix their width instead.
     """
-    for module in unet.modules():
+    for module in network.modules():
         if isinstance(module, Attention):
             if module.inner_dim % heads:
                 raise UserError(
