@@ -27,6 +27,7 @@ from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
 from sdg.app.options import register_options
+from sdg.app.quick_hydra import quick_hydra
 from sdg.app.stopping import stoppable_job
 from sdg.app.threads import limit_threads
 from sdg.io.shipped import CONF
@@ -94,7 +95,11 @@ def entry_point(config_name: str) -> Callable:
             ):
                 sys.argv.append(f"hydra.callbacks.report.sweep={sweep_name(sys.argv[2:])}")
             Jobs.failed.clear()
-            with explained(CONF, config_name), help_names_command(config_name):
+            with (
+                explained(CONF, config_name),
+                help_names_command(config_name),
+                quick_hydra(sys.argv[1:]),
+            ):
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
                     job
                 )()
