@@ -25,8 +25,8 @@ from sdg.models.clip import CLIP, tokens
 from sdg.models.judge import Judge
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.registry import chosen_clip, load_denoiser
-from sdg.models.tokenizer import vocabulary
 from sdg.models.towers import at_resolution
+from sdg.models.words import vocabulary
 from sdg.training.module import TrainingModule
 
 __all__ = ["build", "classifier_noisy", "clip", "clip_noisy", "denoiser", "judge"]

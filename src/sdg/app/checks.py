@@ -6,12 +6,15 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from sdg.app.absent import where_to_find
 from sdg.app.cost import check_cost, cost_note
+from sdg.app.inputs import check_inputs
 from sdg.app.kinds import Kind, shown
 from sdg.app.plain import plain
 from sdg.app.rules import check_rules
 from sdg.app.schema import BY_CLASS, NAMED, PROGRAMS, SETTINGS
 from sdg.errors import UserError, near
+from sdg.io.hub import Absent
 
 __all__ = ["check_settings", "check_value", "kind_of", "notes"]
 
@@ -33,6 +36,10 @@ def check_settings(program: str, config: DictConfig) -> None:
     check_rules(program, values, HydraConfig.get().overrides.task)
     if program == "sample" and config.eval.get("measures") != "encoder":
         check_cost(config)
+        try:
+            check_inputs(values)
+        except Absent as error:
+            raise where_to_find(error) from error
 
 
 def check_section(program: str, section: Mapping[str, Any], above: str = "") -> None:
