@@ -6,7 +6,8 @@ from attacking import errors, outcome
 from safetensors.torch import load_file, save_file
 from tiny_training import words
 
-from sdg.io.tensors import metadata_of, not_finite
+from sdg.io.metadata import metadata_of
+from sdg.io.tensors import not_finite
 
 # An optimizer that the schema does not know may have any rate.
 WILD = {"trainer__max_steps": 8, "optimizer._target_": "wild.Wild"}

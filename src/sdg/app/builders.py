@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.denoiser import chosen_denoiser
-from sdg.app.importing import imported
+from sdg.app.imported import imported
 from sdg.app.making import check_options, of_kind
 from sdg.data.captions import FACTORS
 from sdg.data.datamodule import ImageData, loaded
@@ -26,8 +26,8 @@ from sdg.models.clip import CLIP, tokens
 from sdg.models.judge import Judge
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.registry import chosen_clip, load_denoiser
-from sdg.models.tokenizer import vocabulary
 from sdg.models.towers import at_resolution
+from sdg.models.words import vocabulary
 from sdg.training.module import TrainingModule
 
 __all__ = ["build", "classifier_noisy", "clip", "clip_noisy", "denoiser", "judge"]

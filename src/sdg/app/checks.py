@@ -8,12 +8,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from sdg.app.absent import where_to_find
 from sdg.app.cost import check_cost, cost_note
+from sdg.app.inputs import check_inputs
 from sdg.app.kinds import Kind, shown
 from sdg.app.plain import plain
 from sdg.app.rules import check_rules
 from sdg.app.schema import BY_CLASS, NAMED, PROGRAMS, SETTINGS
 from sdg.errors import UserError, near
+from sdg.io.hub import Absent
 from sdg.io.shipped import CONF
 
 __all__ = ["check_settings", "check_sweep", "check_value", "kind_of", "notes"]
@@ -36,6 +39,10 @@ def check_settings(program: str, config: DictConfig) -> None:
     check_rules(program, values, HydraConfig.get().overrides.task)
     if program == "sample" and config.eval.get("measures") != "encoder":
         check_cost(config)
+        try:
+            check_inputs(values)
+        except Absent as error:
+            raise where_to_find(error) from error
 
 
 def check_sweep(program: str, words: Sequence[str]) -> None:

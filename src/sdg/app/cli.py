@@ -27,6 +27,7 @@ from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
 from sdg.app.options import register_options
+from sdg.app.quick_hydra import quick_hydra
 from sdg.app.stopping import stoppable_job
 from sdg.app.threads import limit_threads
 from sdg.io.shipped import CONF
@@ -90,7 +91,11 @@ def entry_point(config_name: str) -> Callable:
             if sys.argv[1:2] and sys.argv[1] in MULTIRUN:
                 begin_sweep(config_name)
             Jobs.failed.clear()
-            with explained(CONF, config_name), help_names_command(config_name):
+            with (
+                explained(CONF, config_name),
+                help_names_command(config_name),
+                quick_hydra(sys.argv[1:]),
+            ):
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
                     job
                 )()

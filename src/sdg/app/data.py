@@ -4,7 +4,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from sdg.app.importing import imported
+from sdg.app.imported import imported
 from sdg.app.making import parameters, without_options
 from sdg.data.datamodule import ImageData
 from sdg.data.own_data import as_data

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.app.denoiser import denoiser_path
-from sdg.app.importing import imported
+from sdg.app.imported import imported
 from sdg.app.naming import sample_settings
 from sdg.data.requests import Requests
 from sdg.io.digest import content

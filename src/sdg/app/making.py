@@ -7,7 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from sdg.app.importing import imported
+from sdg.app.imported import imported
 from sdg.errors import UserError, near
 from sdg.similarity import RunContext, Term
 

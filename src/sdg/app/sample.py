@@ -8,6 +8,7 @@ from pytorch_lightning import Trainer
 
 from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.app.fingerprint import fingerprint
+from sdg.app.finished import forget_finished, note_finished
 from sdg.app.making import made
 from sdg.app.opening import group_choices
 from sdg.app.plain import plain
@@ -18,7 +19,6 @@ from sdg.app.similarities import negative_captions
 from sdg.app.unguided import draw_unguided, pictures_of, unguided_store
 from sdg.data.datamodule import loaded
 from sdg.errors import UserError
-from sdg.evaluation.figures import report
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.measuring import Evaluation
 from sdg.evaluation.publish import publish
@@ -31,6 +31,7 @@ from sdg.models.clip import CLIP
 from sdg.pipeline import Pipeline
 from sdg.pipeline.deterministic import deterministic_arithmetic
 from sdg.report.pages import run_page
+from sdg.report.words import report
 from sdg.similarity import Similarity
 
 __all__ = ["sample"]
@@ -59,7 +60,10 @@ def sample(config: DictConfig) -> None:
         if not (config.rerun or unfinished) and (metrics := store.figures(options)):
             if first_process():
                 show(folder, metrics, beside)
+                note_finished(config, folder)
             return
+        if first_process():
+            forget_finished(folder)
         module = drawing(config, job, store)
         try:
             if config.rerun or store.missing():
@@ -78,6 +82,7 @@ def sample(config: DictConfig) -> None:
         if trainer.is_global_zero:
             store.record_options(options)
             publish_run(config, job, trainer, evaluation, folder)
+            note_finished(config, folder)
 
 
 def measures(config: DictConfig, job: Job) -> Evaluation:

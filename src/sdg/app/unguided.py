@@ -1,6 +1,5 @@
 """The same seeds without guidance, to show beside guided samples."""
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from sdg.app.fingerprint import fingerprint
-from sdg.app.naming import name_of
+from sdg.app.naming import name_of, unguided_config
 from sdg.app.opening import group_choices
 from sdg.data.requests import Requests
 from sdg.diffusion.denoiser import Denoiser
@@ -22,13 +21,6 @@ from sdg.pipeline import Pipeline
 __all__ = ["draw_unguided", "pictures_of", "unguided_store"]
 
 FOLDER = "unguided"  # in the guided run's
-
-
-def unguided_config(config: DictConfig) -> DictConfig:
-    """The config of the same run with γ = 0."""
-    unguided = copy.deepcopy(config)
-    unguided.merge_with({"guidance": {"gamma": 0}})
-    return unguided
 
 
 def unguided_store(

@@ -8,6 +8,7 @@ from sdg.data.csv_file import parse_table
 from sdg.errors import UserError, number
 
 __all__ = [
+    "absent_image",
     "primary_prompt",
     "read_table",
     "escape_prompt",
@@ -81,6 +82,12 @@ def escape_prompt(sentence: str) -> str:
 def primary_prompt(condition: str) -> str:
     """Its part of most weight."""
     return max(parse_weighted_prompt(condition), key=lambda part: part[1])[0]
+
+
+def absent_image(file: str | Path, setting: str = "") -> UserError:
+    """The error of a setting that names an image which is not there."""
+    where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
+    return UserError(f"{setting and f'{setting}: '}there is no image {file}{where}.")
 
 
 def read_table(file: Path, key: str = "prompts") -> dict[str, list[str]]:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from sdg.errors import UserError, first_line
 from sdg.evaluation.networks import PART
-from sdg.io.files import part_of
-from sdg.io.tensors import load_tensors, metadata_of
+from sdg.io.files import part_of, remove_dead_parts
+from sdg.io.metadata import metadata_of
+from sdg.io.tensors import load_tensors
 
 __all__ = ["real_features"]
 
@@ -73,6 +74,7 @@ def keep(features: dict[str, Tensor], file: Path) -> None:
     """Writes features with their digest."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        remove_dead_parts(file)
         with part_of(file) as part:
             save_file(features, part, {KEY: digest_of(features)})
     except (OSError, SafetensorError) as error:

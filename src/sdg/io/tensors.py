@@ -1,4 +1,4 @@
-"""The one door for files of weights: nothing else in the package opens them.
+"""The one door to the tensors of a file: nothing else in the package reads them.
 
 Reading never runs code.
 """
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sdg.errors import UserError
 
-__all__ = ["load_tensors", "metadata_of", "not_finite", "tensor_shapes"]
+__all__ = ["load_tensors", "not_finite", "tensor_shapes"]
 
 
 def load_tensors(file: str | Path) -> Any:
@@ -39,17 +39,6 @@ def load_tensors(file: str | Path) -> Any:
             f"{file} is no file of weights, or one that needs code to be read, which is never run "
             "here."
         ) from error
-
-
-def metadata_of(file: str | Path) -> dict[str, str]:
-    """What a .safetensors says of itself, beside its tensors.
-
-    Raises:
-        OSError: it cannot be read.
-        safetensors.SafetensorError: it is damaged.
-    """
-    with safe_open(str(file), "pt") as handle:
-        return handle.metadata() or {}
 
 
 def tensor_shapes(file: str | Path) -> dict[str, list[int]]:

@@ -8,6 +8,7 @@ from sdg.data.prompts import parse_weighted_prompt
 from sdg.io.csv_table import read_table
 
 __all__ = [
+    "COMMAND",
     "attributes",
     "caption",
     "condition",
@@ -21,6 +22,7 @@ __all__ = [
     "shown",
 ]
 
+COMMAND = "command.txt"  # in a run's folder: what draws its samples
 REFERENCES = ("content", "structure", "style")
 CONDITIONS = ("prompt", "class", *REFERENCES)
 
