@@ -7,6 +7,7 @@ import torch
 from PIL import Image, ImageOps
 
 from sdg.errors import UserError, first_line
+from sdg.io.files import regular
 
 __all__ = ["CROPS", "image_files", "load_image", "pixels", "to_uint8"]
 
@@ -28,7 +29,7 @@ def load_image(
         UserError: it is missing or cannot be read.
     """
     try:
-        with Image.open(Path(file).expanduser()) as opened:
+        with Image.open(regular(Path(file).expanduser())) as opened:
             return pixels(opened, resolution, crop, flip)
     except FileNotFoundError as error:
         where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
