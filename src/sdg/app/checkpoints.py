@@ -102,7 +102,7 @@ def settings(words: list[str]) -> dict:
             )
         try:
             given[name] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, a number of 5000 digits, deep nests
             given[name] = value
     return given
 

@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from sdg.data.prompts import absent_image
 from sdg.errors import UserError, first_line
+from sdg.io.files import regular
 
 __all__ = ["CROPS", "image_files", "load_image", "pixels", "to_uint8"]
 
@@ -29,7 +30,7 @@ def load_image(
         UserError: it is missing or cannot be read.
     """
     try:
-        with Image.open(Path(file).expanduser()) as opened:
+        with Image.open(regular(Path(file).expanduser())) as opened:
             return pixels(opened, resolution, crop, flip)
     except FileNotFoundError as error:
         raise absent_image(file, setting) from error

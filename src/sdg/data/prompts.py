@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sdg.data.csv_file import parse_table
 from sdg.errors import UserError, number
+from sdg.io.files import regular
 
 __all__ = [
     "absent_image",
@@ -96,7 +97,7 @@ def read_table(file: Path, key: str = "prompts") -> dict[str, list[str]]:
     `key` is the setting that names it.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = regular(file).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{key}: cannot read {file}: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sdg.errors import UserError
-from sdg.io.files import part_of
+from sdg.io.files import part_of, regular
 
 __all__ = ["rendered"]
 
@@ -61,7 +61,7 @@ def is_whole(file: Path) -> bool:
     """Whether a file is as it was written, by its digest."""
     try:
         size = file.stat().st_size - DIGEST
-        with open(file, "rb") as held:
+        with open(regular(file), "rb") as held:
             held.seek(max(0, size))
             return size > 0 and held.read() == crc32(file, size)
     except OSError:

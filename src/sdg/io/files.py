@@ -1,7 +1,9 @@
 """Files that are there in full or not at all."""
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +13,19 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["part_of", "remove_dead_parts", "sha256_of", "write_whole"]
+__all__ = ["part_of", "regular", "remove_dead_parts", "sha256_of", "write_whole"]
+
+
+def regular(file: str | Path) -> Path:
+    """A file of the user's that may be opened: no pipe and no device, which may never end.
+
+    Raises:
+        OSError: it is one, or nothing is there.
+    """
+    mode = Path(file).stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder is an error anyway
+        raise OSError(errno.EINVAL, "it is a pipe or a device, no file", str(file))
+    return Path(file)
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from safetensors import safe_open
 
+from sdg.io.files import regular
+
 __all__ = ["metadata_of"]
 
 
@@ -14,5 +16,5 @@ def metadata_of(file: str | Path) -> dict[str, str]:
         OSError: it cannot be read.
         safetensors.SafetensorError: it is damaged.
     """
-    with safe_open(str(file), "np") as handle:
+    with safe_open(str(regular(file)), "np") as handle:
         return handle.metadata() or {}

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sdg.errors import UserError
+from sdg.io.files import regular
 
 __all__ = ["load_tensors", "not_finite", "tensor_shapes"]
 
@@ -29,6 +30,7 @@ def load_tensors(file: str | Path) -> Any:
         UserError: it cannot be read, is damaged, or needs code to be read.
     """
     try:
+        regular(file)
         if Path(file).suffix == ".safetensors":
             return load_file(str(file))
         return torch.load(
@@ -48,7 +50,7 @@ def tensor_shapes(file: str | Path) -> dict[str, list[int]]:
         OSError: it cannot be read.
         safetensors.SafetensorError: it is damaged.
     """
-    with safe_open(str(file), "pt") as handle:
+    with safe_open(str(regular(file)), "pt") as handle:
         return {name: handle.get_slice(name).get_shape() for name in handle.keys()}
 
 

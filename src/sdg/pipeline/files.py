@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
 from sdg.errors import UserError, choice
-from sdg.io.files import write_whole
+from sdg.io.files import regular, write_whole
 from sdg.io.hub import located
 from sdg.io.shipped import INDEX, shipped, shipped_names
 from sdg.io.weights import save
@@ -81,7 +81,7 @@ def load_parts(folder: Path) -> dict[str, Any]:
         for role in ("encoder", "clip"):
             parts[role] = loaded.get(index.get(role))
         if name := index.get("negative_captions"):
-            captions = inside(folder, name).read_text(encoding="utf-8")
+            captions = regular(inside(folder, name)).read_text(encoding="utf-8")
             parts["negative_captions"] = captions.splitlines()
     except UserError:
         raise
