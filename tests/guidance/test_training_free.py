@@ -130,6 +130,7 @@ def test_universal_moves_the_noise_with_x0():
     )
 
 
+@pytest.mark.slow
 def test_lgd_tends_to_the_exact_similarity_with_many_draws():
     # log E_δ N(y; x̂_0 + r δ, r²_y) = log N(y; x̂_0, r²_y + r²): with r² = Var[x_0 | x_t] that is
     # log p(y | x_t).

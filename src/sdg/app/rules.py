@@ -31,6 +31,8 @@ def check_rules(program: str, config: Mapping[str, Any], words: Sequence[str]) -
 
 def check_sampling(config: Mapping[str, Any], words: Sequence[str]) -> None:
     trainer = config["trainer"]
+    if config["prompt"] is not None and config["prompts"] is not None:
+        raise UserError("give prompt= or prompts=, not both.")
     given = {word.lstrip("+").partition("=")[0] for word in words}
     if config["init_image"] is None and "strength" in given:
         raise UserError(
