@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from sdg.data.captions import FACTORS, WORDS
@@ -23,9 +22,6 @@ from sdg.models.noise_aware import NoiseAwareEncoder
 
 # A shell ignores it for what it runs in the background, and so would the programs under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# Hydra composes a whole config to see whether `hydra.mode` is in it, which no test sets.
-Hydra.get_mode = lambda self, config_name, overrides: None
 
 ROOT = Path(__file__).resolve().parent.parent
 
