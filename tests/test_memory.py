@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from sdg import UserError
+from sdg.data.ram import available_memory
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import DDPM
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
 from sdg.pipeline import Pipeline
+from sdg.pipeline.memory import fitting_batch, graph_bytes
 
 CPU = "[enforce fail] DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."
 
@@ -40,9 +42,7 @@ def pipe(weights) -> Pipeline:
         load(weights / f"{name}.safetensors")
         for load, name in zip(networks, ("clip_noisy", "clip"), strict=True)
     )
-    return Pipeline(
-        load_denoiser(weights / "denoiser.safetensors"), encoder, clip, sampler=DDPM(3)
-    )
+    return Pipeline(load_denoiser(weights / "denoiser.safetensors"), encoder, clip, sampler=DDPM(3))
 
 
 def test_the_pipeline_halves_its_batch_and_draws_the_same(pipe, at_most, capsys):
@@ -83,3 +83,67 @@ def test_a_run_halves_its_batches_and_draws_the_same(run, quick, tmp_path, at_mo
     assert cosine[0] == pytest.approx(cosine[1], abs=1e-4)
     assert len(list((tmp_path / "parts" / "images").glob("*.png"))) == 4
     assert (tmp_path / "parts" / "trajectory.gif").is_file()
+
+
+def test_auto_takes_what_is_free_and_draws_the_same(pipe, monkeypatch, at_most):
+    encode = pipe.encoder.encode
+    one = graph_bytes(lambda x: pipe.denoiser(x, 0).x0, torch.zeros(1, 3, 32, 32))
+    levels = torch.zeros(2, dtype=torch.long)
+    one += graph_bytes(lambda x: encode(x, levels[: len(x)]).z, torch.zeros(1, 3, 32, 32))
+    whole = pipe("a red heart", num_samples=5, progress=False)
+    monkeypatch.setattr("sdg.pipeline.memory.available_memory", lambda: 2 * 3 * one)
+    given = at_most(10)
+    parts = pipe("a red heart", num_samples=5, batch_size="auto", progress=False)
+    torch.testing.assert_close(whole.tensors, parts.tensors)
+    assert set(given[-6:]) == {3, 2}
+
+
+def test_auto_takes_no_more_than_64_on_a_cpu(pipe, monkeypatch):
+    monkeypatch.setattr("sdg.pipeline.memory.available_memory", lambda: 1 << 50)
+    cpu = torch.device("cpu")
+    assert fitting_batch(pipe.denoiser, pipe.encoder, (3, 32, 32), cpu) == 64
+    monkeypatch.setattr("sdg.pipeline.memory.available_memory", lambda: 0)
+    assert fitting_batch(pipe.denoiser, pipe.encoder, (3, 32, 32), cpu) == 1
+
+
+def test_the_bytes_of_a_graph_are_those_of_what_it_keeps():
+    first, second = torch.nn.Linear(10, 20), torch.nn.Linear(20, 30)
+
+    def network(x: torch.Tensor) -> torch.Tensor:
+        return second(first(x.flatten(1)).exp())
+
+    # x for the first layer's weight; exp's output, which is also the input of the second.
+    assert graph_bytes(network, torch.zeros(1, 10)) == 4 * (10 + 20)
+
+
+def test_a_run_of_auto_goes_on_with_its_number(run, quick, tmp_path, monkeypatch, capsys):
+    words = [*quick, f"hydra.run.dir={tmp_path}/run", "batch_size=auto"]
+    monkeypatch.setattr("sdg.app.sample.fitting_batch", lambda *_: 2)
+    run("sample.py", *words)
+    starts = sorted(file.name for file in (tmp_path / "run" / "rows").glob("*.jsonl"))
+    assert starts == ["00000.jsonl", "00002.jsonl"]
+    (tmp_path / "run" / "rows" / "00002.jsonl").unlink()
+    monkeypatch.setattr("sdg.app.sample.fitting_batch", lambda *_: 4)
+    run("sample.py", *words, "eval.bootstrap=10")
+    assert "1 of 2 batches are drawn already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("files", "left"),
+    [
+        ({}, 8000 * 1024),
+        ({"sys/fs/cgroup/memory.max": "max\n"}, 8000 * 1024),
+        (
+            {"sys/fs/cgroup/memory.max": "5000000\n", "sys/fs/cgroup/memory.current": "2000000\n"},
+            3_000_000,
+        ),
+    ],
+)
+def test_free_memory_is_the_machines_or_the_groups(tmp_path, files, left):
+    system = {"proc/meminfo": "MemTotal: 9000 kB\nMemAvailable:  8000 kB\n"}
+    for name, text in ({"proc/self/cgroup": "0::/\n"} | system | files).items():
+        file = tmp_path / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    assert available_memory(tmp_path) == left
+    assert available_memory(tmp_path / "none") is None

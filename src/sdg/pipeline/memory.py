@@ -6,11 +6,16 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from sdg.data.ram import available_memory
 from sdg.data.requests import Request
+from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
+from sdg.models.encoder import ImageEncoder
 
-__all__ = ["MemoryParts", "is_out_of_memory"]
+__all__ = ["MemoryParts", "fitting_batch", "is_out_of_memory"]
 
+ON_CPU, ON_GPU = 64, 256  # samples at once at most: more is no faster
+SHARE = 0.5  # of the free memory that a batch's graph may take; what no graph keeps needs some too
 CPU = "not enough memory"  # what torch's allocator says of a CPU
 
 
@@ -75,3 +80,52 @@ class MemoryParts:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether an error says that memory is used up, of a GPU or the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or CPU in str(error)
+
+
+def fitting_batch(
+    denoiser: Denoiser, encoder: ImageEncoder | None, shape: Sequence[int], device: torch.device
+) -> int:
+    """How many samples to draw at once, for `batch_size=auto`.
+
+    On a CPU, which is never short of memory before the system ends the program, it is what both
+    networks' graphs leave room for, at most 64. On a GPU it is 256, which `MemoryParts` halves.
+
+    Arguments:
+        encoder: of the similarity; None where nothing is guided.
+        shape: of a sample, (3, H, W).
+        device: where samples are drawn.
+    """
+    if device.type != "cpu":
+        return ON_GPU
+    free = available_memory()
+    if free is None:
+        return ON_CPU
+    x = torch.zeros(1, *shape)
+    bytes_of_one = graph_bytes(lambda x: denoiser(x, 0).x0, x)
+    if encoder is not None:
+        bytes_of_one += graph_bytes(
+            lambda x: encoder.encode(x, torch.zeros(len(x), dtype=torch.long)).z, x
+        )
+    return max(1, min(ON_CPU, int(SHARE * free / max(bytes_of_one, 1))))
+
+
+def graph_bytes(network: Callable[[Tensor], Tensor], x: Tensor) -> int:
+    """What a network keeps of one more sample for its gradient; its weights are not counted.
+
+    Arguments:
+        x: one sample, (1, 3, H, W).
+    """
+    kept = []
+    for rows in (1, 2):
+        sizes: dict[int, int] = {}
+
+        def keep(tensor: Tensor, sizes: dict[int, int] = sizes) -> Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(keep, lambda kept: kept):
+            graph = network(x.expand(rows, *x.shape[1:]).clone().requires_grad_())
+        kept.append(sum(sizes.values()))
+        del graph
+    return kept[1] - kept[0]
