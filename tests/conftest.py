@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from sdg.app import explaining
@@ -27,8 +26,6 @@ from sdg.models.noise_aware import NoiseAwareEncoder
 # A shell ignores it for what it runs in the background, and so would the programs under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Hydra composes a whole config to see whether `hydra.mode` is in it, which no test sets.
-Hydra.get_mode = lambda self, config_name, overrides: None
 # The keys of the default configs are the same for each message that names the nearest.
 explaining.config_keys = cache(explaining.config_keys)
 

@@ -31,7 +31,7 @@ def check_inputs(config: Mapping[str, Any]) -> None:
         UserError: there is one.
     """
     columns = {}
-    if config["prompts"] is not None:
+    if config["prompts"] is not None and config["prompt"] is None:  # both are refused together
         columns = read_table(Path(config["prompts"]).expanduser())
     if config["init_image"] is not None and not exists(config["init_image"]):
         raise absent_image(config["init_image"], "init_image")

@@ -43,7 +43,7 @@ def check_sampling(config: Mapping[str, Any], words: Sequence[str]) -> None:
             "trainer.inference_mode=true leaves no gradient, which guidance needs; leave it out."
         )
     size = 1 if config["deterministic"] else config["batch_size"]
-    if config["trajectory"] > size:
+    if size != "auto" and config["trajectory"] > size:
         why = "deterministic=true makes it one" if config["deterministic"] else f"{size}"
         raise UserError(
             f"trajectory={config['trajectory']} samples are followed within one batch, and "

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
@@ -30,6 +31,7 @@ from sdg.metrics.sample_metric import SampleMetric
 from sdg.models.clip import CLIP
 from sdg.pipeline import Pipeline
 from sdg.pipeline.deterministic import deterministic_arithmetic
+from sdg.pipeline.memory import fitting_batch
 from sdg.report.pages import run_page
 from sdg.report.words import report
 from sdg.similarity import Similarity
@@ -122,13 +124,25 @@ def stores(
             f"{count} samples for {processes} processes; raise num_samples or lower "
             "trainer.devices."
         )
-    batch_size = 1 if config.deterministic else min(config.batch_size, -(-count // processes))
+    size = batch_of(config, job, folder, trainer.strategy.root_device)
+    batch_size = 1 if config.deterministic else min(size, -(-count // processes))
     negatives = negative_captions(config, job.similarity, loaded(job.data.held_out))
     digest = fingerprint(config, job.requests, job.pictures, batch_size, job.guided, negatives)
     store = SampleStore(folder, count, batch_size, digest, config.images)
     if not job.guided:
         return store, None
     return store, unguided_store(config, folder, job.requests, job.pictures, batch_size)
+
+
+def batch_of(config: DictConfig, job: Job, folder: Path, device: torch.device) -> int:
+    """How many samples are drawn at once; a run that goes on keeps its number."""
+    if config.batch_size != "auto":
+        return config.batch_size
+    begun = None if config.rerun else SampleStore.batch_size_of(folder)
+    if begun is not None:
+        return begun
+    encoder = job.similarity.encoder if job.similarity else None
+    return fitting_batch(job.denoiser, encoder, (3, job.resolution, job.resolution), device)
 
 
 def drawing(config: DictConfig, job: Job, store: SampleStore) -> GuidedSampling:

@@ -39,7 +39,7 @@ PROGRAMS: Mapping[str, Mapping[str, Kind]] = {
         "named": Choice(("auto", "all")) | COUNT | ListOf(Text("a factor")) | Text() | NULL,
         "offset": Integer(0),
         "images": Choice(("folder", "shards")),
-        "batch_size": COUNT,
+        "batch_size": COUNT | Choice(("auto",)),
         "deterministic": Flag,
         "init_image": FILE | NULL,
         "strength": Number(0, 1, above=True),

@@ -70,7 +70,8 @@ class SampleStore:
         for torn in rows.glob("*.*.*"):  # what a killed run was writing
             torn.unlink()
         if not self.recorded.is_file():
-            write_whole(self.recorded, json.dumps({"fingerprint": self.fingerprint}))
+            own = {"fingerprint": self.fingerprint, "batch_size": self.batches.batch_size}
+            write_whole(self.recorded, json.dumps(own))
 
     def clear(self) -> None:
         """Removes what was drawn; whenever it is killed, the folder is still a run's."""
@@ -86,6 +87,14 @@ class SampleStore:
     def recorded(self) -> Path:
         """The file that holds the fingerprint of the run whose samples these are."""
         return self.folder / "rows" / "run.json"
+
+    @staticmethod
+    def batch_size_of(folder: Path) -> int | None:
+        """How many samples share a batch in the folder of any run; None where it does not say."""
+        file = folder / "rows" / "run.json"
+        if not file.is_file():
+            return None
+        return json.loads(file.read_text(encoding="utf-8")).get("batch_size")
 
     def is_own(self) -> bool:
         """Whether the folder's samples, if there are any, are this run's."""

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ from sdg.pipeline.conditions import (
 )
 from sdg.pipeline.deterministic import OneByOne, deterministic_arithmetic
 from sdg.pipeline.files import load_parts, pipeline_folder, save_parts
+from sdg.pipeline.memory import fitting_batch
 from sdg.pipeline.output import SampleOutput
 from sdg.pipeline.parts import Parts
 from sdg.pipeline.terms import build_terms, run_similarity, total_similarity
@@ -133,7 +135,7 @@ class Pipeline(Parts):
         steps: int | None = None,
         init_image: Picture | None = None,
         strength: float | None = None,
-        batch_size: int = 64,
+        batch_size: int | Literal["auto"] = 64,
         deterministic: bool = False,
         trajectory: bool = False,
         callback: OnStep | None = None,
@@ -163,7 +165,8 @@ class Pipeline(Parts):
             steps: of the pipeline's sampler, instead of its own number.
             init_image, strength: a picture to start from, and how far from it samples may go, in
                 (0, 1]; None is 0.6.
-            batch_size: samples at once. Rounding depends on it and on the number of threads:
+            batch_size: samples at once; "auto" takes what the free memory holds. Where memory is
+                short it is halved. Rounding depends on it and on the number of threads:
                 mostly by 1 of 255 in a few pixels, with strong guidance by more.
             deterministic: draw one sample at a time, with one thread: then neither changes a bit
                 on one machine, at a cost (`docs/troubleshooting.md`).
@@ -191,6 +194,8 @@ class Pipeline(Parts):
         taken = steps_taken(schedule, sampler, share)
         each, seed = integer("num_samples", num_samples, 1), integer("seed", seed, 0)
         requests = Requests(conditions.rows, each, seed)
+        if batch_size == "auto":
+            batch_size = fitting_batch(self.denoiser, self.encoder, self.shape, self.device)
         size = integer("batch_size", batch_size, 1)
         size = 1 if choice("deterministic", deterministic, (False, True)) else size
         for name, flag in (("trajectory", trajectory), ("progress", progress)):
