@@ -28,7 +28,7 @@ from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
 from sdg.app.options import register_options
 from sdg.app.quick_hydra import quick_hydra
-from sdg.app.stopping import stoppable_job
+from sdg.app.stopping import end_output, stoppable_job
 from sdg.app.threads import limit_threads
 from sdg.io.shipped import CONF
 
@@ -186,4 +186,5 @@ def explained(conf: Path, config_name: str) -> Iterator[None]:
         message = explain(error, conf, config_name)
         if message is None:
             raise
+        end_output()
         sys.exit(f"error: {message}")

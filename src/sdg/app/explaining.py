@@ -88,6 +88,11 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             "the disk or the quota is full, so what was being written is not kept. Make room; then "
             "the same command goes on with what was finished (a training with resume=true)."
         )
+    if isinstance(error, BrokenPipeError) and error.filename is None:
+        return (
+            "what this program prints goes to a pipe that nobody reads any more, so it ends; the "
+            "same command goes on with what was finished (a training with resume=true)."
+        )
     if isinstance(error, OSError) and error.filename:
         return (
             f"cannot read or write {error.filename}: {error.strerror}. hydra.run.dir=FOLDER puts "
