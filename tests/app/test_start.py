@@ -79,7 +79,7 @@ def test_a_finished_run_is_looked_at_in_full_where_anything_differs(finished, tm
     folder = next(word for word in words if word.startswith("hydra.run.dir=")).partition("=")[2]
     assert "torch" in sampled(*words, "eval.bootstrap=10").stdout.splitlines()[-1]
     note = json.loads(open(f"{folder}/rows/finished.json").read())
-    assert set(note) == {"inputs", "rows"}
+    assert set(note) == {"inputs", "outputs"}
     assert sampled(*words, "eval.bootstrap=10").stdout.splitlines()[-1].split() == ["imported"]
     assert "torch" in sampled(*words).stdout.splitlines()[-1]
 

@@ -20,6 +20,7 @@ from sdg.report.words import report
 __all__ = ["forget_finished", "note_finished", "show_finished"]
 
 NOTE = "rows/finished.json"
+OUTPUTS = ("images/*", "rows/*", "*.csv", "*.png", "metrics.json", "report.html")
 SHOWN = ("metrics.json", "grid.png", "report.html")
 # What a run may consist of whose samples follow from settings, code and single files.
 DATA = ("sdg.data.portraits_data.PortraitsData", "sdg.data.shapes_data.ShapesData")
@@ -46,7 +47,9 @@ def show_finished(config: DictConfig) -> bool:
     if not there or noted != record(config, folder) or (file := claim(folder)) is None:
         return False
     with claimed(folder, file):
-        count = len(noted["rows"])
+        count = sum(
+            name.startswith("rows/") and name.endswith(".jsonl") for name in noted["outputs"]
+        )
         print(
             f"{count} of {count} batches are drawn already in {folder}; rerun=true draws them anew."
         )
@@ -99,8 +102,14 @@ def record(config: DictConfig, folder: Path) -> dict | None:
         "unguided": (folder.parent / unguided / SHOWN[0]).is_file(),
     }
     text = json.dumps(inputs, sort_keys=True, default=str)
-    rows = sorted(file.name for file in (folder / "rows").glob("*.jsonl"))
-    return {"inputs": hashlib.sha256(text.encode()).hexdigest(), "rows": rows}
+    outputs = {file: state(folder / file) for file in output_files(folder)}
+    return {"inputs": hashlib.sha256(text.encode()).hexdigest(), "outputs": outputs}
+
+
+def output_files(folder: Path) -> list[str]:
+    """What a run has drawn and measured, by name."""
+    found = [file for pattern in OUTPUTS for file in folder.glob(pattern) if file.is_file()]
+    return sorted({file.relative_to(folder).as_posix() for file in found} - {NOTE})
 
 
 def similarity_targets(config: DictConfig) -> list[str]:
