@@ -43,7 +43,10 @@ def build(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule
         UserError: an option is none of its class, or the class is no `TrainingModule`.
     """
     name = config.get("builder")
-    make = get_object(name) if name else own
+    try:
+        make = get_object(name) if name else own
+    except (ImportError, ValueError) as error:
+        raise UserError(f"builder={name}: there is no such function in Python.") from error
     module = make(config, settings, data)
     return of_kind(module, f"module._target_={config.module._target_}", TrainingModule)
 
