@@ -59,7 +59,7 @@ def kept(folder: Path) -> dict[str, bytes]:
     return held | {TABLE: (folder / TABLE).read_bytes()}
 
 
-@pytest.mark.parametrize("name", some(list(EDITS), 5))
+@pytest.mark.parametrize("name", some(list(EDITS), 3))
 def test_an_edited_run(name, settings, run, tally, tmp_path):
     folder, log = tmp_path / "run", tmp_path / "log"
     words = [*settings, f"hydra.run.dir={folder}"]

@@ -41,7 +41,8 @@ def check_effect(program: str, config: DictConfig) -> None:
     overrides = OverridesParser.create().parse_overrides(list(job.overrides.task))
     added = [each for each in overrides if is_added(each)]
     for each in overrides:
-        if "reads" in config and each not in added:
+        # What is no list is refused later, with the other settings of a wrong kind.
+        if OmegaConf.is_list(config.get("reads")) and each not in added:
             check_read(config, each.key_or_group)
     if not added:
         return
