@@ -34,6 +34,7 @@ from sdg.models.judge import Judge
         (["prompt=a red haert"], "'haert'"),
         (["prompts=/nowhere/prompts.txt"], "cannot read /nowhere/prompts.txt"),
         (["prompt=a heart", "prompts=file"], "not both"),
+        (["logger=csv"], "a sampling run writes metrics.csv itself"),
         (["guidance.gradient_at=maen"], "did you mean 'mean'"),
         (["guidance.recurrence=0"], "guidance.recurrence must be"),
         (["sampler=ddim", "guidance.gradient_at=mean"], "which this sampler does not have"),

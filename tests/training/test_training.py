@@ -610,7 +610,7 @@ def test_captions_of_a_folder_train_a_clip_that_guides(run, tiny, tmp_path, caps
     ]
     run("train.py", "encoder=clip", *train, f"hydra.run.dir={tmp_path}/clip")
     assert "1 of 40 images could not be read and were skipped: 7.png." in capsys.readouterr().out
-    assert "val/top1" in (tmp_path / "clip" / "csv" / "metrics.csv").read_text().splitlines()[0]
+    assert "val/top1" in (tmp_path / "clip" / "metrics.csv").read_text().splitlines()[0]
     clip = load_clip(tmp_path / "clip" / "clip")
     assert {"harbour", "it's", "o'clock", "dusk", "6"} <= set(clip.config["words"]) and clip.config[
         "model"

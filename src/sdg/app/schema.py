@@ -322,7 +322,6 @@ BY_CLASS: Mapping[str, Mapping[str, Kind]] = {
         "split": Choice(("held_out", "combinations")),
     },
     # Not the run's own folder, whose metrics.csv would be in the way.
-    "pytorch_lightning.loggers.CSVLogger": {"version": Text() | Integer(0) | NULL},
     "sdg.data.streamed.HubData": {"held_out": COUNT},
     "sdg.data.streamed.TarData": {"held_out": COUNT},
 }
