@@ -22,12 +22,15 @@ class Net(NamedTuple):
     head_width: int | None = None
     qkv_first: bool = False
     learned: bool = True
+    heads_upsample: int | None = None
 
     @property
     def widths(self):
         return [int(self.channels * m) for m in self.multipliers]
 
-    def heads_of(self, width):
+    def heads_of(self, width, on_way_up=False):
+        if on_way_up and self.heads_upsample:
+            return self.heads_upsample
         return self.heads or width // self.head_width
 
 
@@ -143,7 +146,7 @@ def forward(net: Net, p: dict, x, t, y=None):
     def attention(name, h):
         b, c, *size = h.shape
         qkv = F.conv1d(norm(f"{name}.norm", h).flatten(2), *affine(f"{name}.qkv"))
-        n = net.heads_of(c)
+        n = net.heads_of(c, name.startswith("output_blocks"))
         if net.qkv_first:
             q, k, v = qkv.view(b, 3, n, c // n, -1).unbind(1)
         else:

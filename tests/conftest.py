@@ -1,16 +1,18 @@
 """Shared by the tests: tiny untrained weights, and the two commands run inside this process."""
 
 import importlib.util
+import multiprocessing
 import signal
 import socket
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
-from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
+from sdg.app import explaining
 from sdg.data.captions import FACTORS, WORDS
 from sdg.io.files import sha256_of
 from sdg.io.published import ALEXNET, Published
@@ -24,8 +26,8 @@ from sdg.models.noise_aware import NoiseAwareEncoder
 # A shell ignores it for what it runs in the background, and so would the programs under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Hydra composes a whole config to see whether `hydra.mode` is in it, which no test sets.
-Hydra.get_mode = lambda self, config_name, overrides: None
+# The keys of the default configs are the same for each message that names the nearest.
+explaining.config_keys = cache(explaining.config_keys)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -119,13 +121,14 @@ def free_port() -> int:
 
 @pytest.fixture(scope="session")
 def quick(weights) -> list[str]:
-    """Overrides that make `sample.py` quick: tiny weights, few steps, little data."""
+    """Overrides that make `sample.py` quick: tiny weights, few steps, little data, no reading."""
     return [
         f"denoiser.weights={weights}/denoiser.safetensors",
         f"encoder.weights={weights}/clip_noisy.safetensors",
         f"encoder.clip={weights}/clip.safetensors",
         f"eval.clip={weights}/clip.safetensors",
         f"eval.judge={weights}/judge.safetensors",
+        "eval.reading=false",
         "sampler.steps=3",
         "num_samples=4",
         "data.held_out=32",
@@ -192,3 +195,9 @@ def refusal(capsys):
         return message
 
     return refused
+
+
+def pytest_sessionfinish() -> None:
+    """Ends readers of data that a failed training has left, for which Python would wait."""
+    for reader in multiprocessing.active_children():
+        reader.kill()

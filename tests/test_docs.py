@@ -1,15 +1,19 @@
 """What README and docs/ show: commands compose, Python runs, links lead somewhere."""
 
 import ast
+import copy
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from omegaconf import DictConfig
 
 from sdg import Pipeline
 from sdg.diffusion.guide import GuidanceOutput, Prediction
@@ -82,12 +86,24 @@ def jobs(words: list[str]) -> list[list[str]]:
     return list(map(list, zip(*filled, strict=True))) or [[]]
 
 
-def composed(script: str, words: list[str]) -> None:
-    """Composes what `python <script>.py <words>` would; raises what Hydra raises."""
+@cache
+def base(script: str, choices: tuple[str, ...]) -> DictConfig:
+    """The whole config of these choices, Hydra's part too."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for overrides in jobs(words):
-            assert compose(script, overrides, return_hydra_config=True) is not None
+        return compose(script, [*choices], return_hydra_config=True)
+
+
+def composed(script: str, words: list[str]) -> None:
+    """Composes what `python <script>.py <words>` would; raises what Hydra raises."""
+    for overrides in jobs(words):
+        choices, values = [], []
+        for override in OverridesParser.create().parse_overrides(overrides):
+            group = override.key_or_group.startswith("hydra/")
+            group = group or (ROOT / "conf" / override.key_or_group).is_dir()
+            (choices if group else values).append(override)
+        config = base(script, tuple(override.input_line for override in choices))
+        ConfigLoaderImpl._apply_overrides_to_config(values, copy.deepcopy(config))
 
 
 # Commands with --config-dir need the reader's own files: the page of those has a test of its own.

@@ -1,5 +1,6 @@
 """The library's one door."""
 
+import copy
 import math
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from sdg import Pipeline
 from sdg.data.captions import WORDS
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
-from sdg.errors import UserError
+from sdg.errors import UserError, choice
 from sdg.guidance import Guidance, GuidanceOutput
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.guidance.training_free import MPGD
@@ -107,11 +108,20 @@ def test_another_sampler_and_another_guidance(pipe):
         ({"init_image": RED, "strength": 0}, "strength must be above 0"),
         ({"init_image": RED, "strength": -3}, "strength must be above 0"),
         ({"init_image": RED, "strength": math.nan}, "strength must be a finite number"),
-        ({"strength": 2}, "strength must be above 0"),
+        ({"strength": 0.5}, "strength says how far from init_image"),
         ({"prompt": ["a red heart", "a ring"], "content": [RED] * 3}, "2 for text, 3 for content"),
         ({"content": []}, "content is an empty list"),
         ({"content": 3}, "a picture must be a file"),
         ({"prompt": [None]}, "prompt must be a sentence"),
+        ({"prompt": 5}, "prompt must be a sentence, or a list of sentences, not 5"),
+        ({"prompt": {"a ring": 1}}, "prompt must be a sentence"),
+        ({"prompt": "a ring:0"}, "asks for nothing, as its weight is 0"),
+        ({"prompt": "a ring", "weights": 5}, "weights must be {similarity: weight}, not 5"),
+        ({"callback": 5}, r"callback must be a function of \(done, step\), not 5"),
+        ({"callback": lambda done: 0}, r"callback must be .*, but it takes \(done\)"),
+        ({"similarity": lambda x: x}, r"'<lambda>' must be a function of \(x, level\), but it"),
+        ({"trajectory": -1}, "trajectory must be one of false, true, not -1"),
+        ({"progress": 5}, "progress must be one of false, true"),
         ({"similarity": "content"}, "similarity must be a term or a function"),
         ({"similarity": {max: "a ring"}}, "similarity must be a term or a function"),
         ({"steps": 0}, "steps must be an integer"),
@@ -133,9 +143,20 @@ def test_wrong_arguments_are_named(pipe, arguments, says):
         pipe(**{"progress": False} | arguments)
 
 
-def test_unknown_weights_are_named():
+def test_unknown_weights_are_named(pipe):
     with pytest.raises(UserError, match="did you mean 'portraits'"):
         Pipeline.from_pretrained("portrait")
+    for path in (5, None, ""):
+        with pytest.raises(UserError, match="path must be the name or the path of a folder"):
+            Pipeline.from_pretrained(path)
+    with pytest.raises(UserError, match="folder must be the name or the path of a folder, not 5"):
+        pipe.save_pretrained(5)
+
+
+def test_samples_print_in_one_line(pipe):
+    out = pipe(num_samples=2, trajectory=True, progress=False)
+    assert repr(out) == "SampleOutput(2 × 32 × 32 pixels, trajectory of 4 steps)"
+    assert repr(pipe(progress=False)) == "SampleOutput(1 × 32 × 32 pixels)"
 
 
 def test_import_waits_for_nothing():
@@ -188,6 +209,11 @@ def parts(pipe):
 
 def test_parts_that_do_not_belong_together_are_refused(pipe):
     denoiser, encoder, clip = parts(pipe)
+    for given, name in (((5,), "denoiser"), ((denoiser, 5), "encoder")):
+        with pytest.raises(UserError, match=f"{name} must be a sdg.*, not 5"):
+            Pipeline(*given)
+    with pytest.raises(UserError, match="clip must be a sdg.models.encoder.TextEncoder, not 5"):
+        Pipeline(denoiser, encoder, 5)
     with pytest.raises(UserError, match="takes 32 pixels a side, the denoiser draws 64"):
         Pipeline(denoiser, encoder, clip, resolution=64)
     model = clip.config["model"]
@@ -287,6 +313,27 @@ def test_to_takes_a_dtype_alone_as_torch_does(pipe):
         pipe.to(torch.int8)
 
 
+def test_compile_takes_both_networks_and_leaves_the_samples(pipe):
+    shapes = set()
+
+    def backend(graph, inputs):
+        def call(*values):
+            outputs = graph(*values)
+            shapes.update(tuple(output.shape) for output in outputs)
+            return outputs
+
+        return call
+
+    # A copy: what is compiled stays so, and other tests share this pipeline.
+    compiled = copy.deepcopy(pipe).compile(backend=backend)
+    conditions = {"prompt": "a red heart", "content": RED, "progress": False}
+    found = compiled(**conditions).tensors
+    torch.testing.assert_close(found, pipe(**conditions).tensors, atol=1e-4, rtol=0)
+    width = pipe.encoder.encode_image(RED[None], torch.tensor([0])).shape[1]
+    patch = pipe.denoiser.patch
+    assert {(1, 3 * patch**2, 32 // patch, 32 // patch), (1, width)} <= shapes
+
+
 # --- a call -------------------------------------------------------------------------------------
 
 
@@ -340,11 +387,20 @@ def test_a_term_of_ones_own_reads_words_of_its_own_for_each_sample(pipe):
             signs = torch.tensor([tones[word] for word in pairs.order])[pairs.targets]
             return signs * x.pixels.mean((1, 2, 3))[pairs.samples]
 
+        @classmethod
+        def targets_of(cls, condition):
+            targets = super().targets_of(condition)
+            for word, _ in targets:
+                choice("tone", word, ["bright", "dark"])
+            return targets
+
     words = ["bright", "dark"]
     drawn = pipe(["a ring", "a ring"], similarity={Tone(2000.0): words}, progress=False).tensors
     plain = pipe(["a ring", "a ring"], progress=False).tensors
     moved = (drawn - plain).mean((1, 2, 3))
     assert moved[0] > 0.01 and moved[1] < -0.01
+    with pytest.raises(UserError, match="tone must be one of bright, dark, not 'dork', did you"):
+        pipe("a ring", similarity={Tone(1.0): "dork"}, progress=False)
 
 
 def test_a_text_term_encodes_what_it_was_not_made_with(pipe):
@@ -415,6 +471,16 @@ def test_a_damaged_folder_is_said_in_one_line(tmp_path, index, says):
     (tmp_path / "pipeline.json").write_text(index)
     with pytest.raises(UserError, match=says):
         Pipeline.from_pretrained(tmp_path)
+
+
+def test_a_folder_of_a_shipped_name_is_opened_if_it_is_a_pipeline(pipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "shapes").mkdir()  # such as one with images
+    assert Pipeline.from_pretrained("shapes").denoiser.resolution == 32
+    pipe.save_pretrained("shapes")
+    with pytest.warns(UserWarning, match="shapes is the folder .*, not the shipped weights"):
+        own = Pipeline.from_pretrained("shapes")
+    assert own.sampler.steps == pipe.sampler.steps == 4
 
 
 def test_a_part_and_a_whole_are_told_apart(pipe, weights, tmp_path):

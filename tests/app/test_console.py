@@ -88,7 +88,7 @@ def test_the_first_line_comes_before_the_heavy_libraries():
 @pytest.mark.parametrize(
     "word, says",
     [
-        ("prompt=a,b", "prompt=a,b cannot be read"),
+        ("prompt=a,b", "prompt=a,b are several: one run with all of them is prompt=[a,b]"),
         ("prompt=a heart (red)", "prompt=a heart (red) cannot be read"),
         ("prompt=it's", "prompt=it's cannot be read"),
         ("dog", "'dog' is no setting: write key=value"),
@@ -111,12 +111,15 @@ def test_a_setting_that_is_not_here_is_said_to_be_where_it_is(refusal, program, 
 
 
 def test_a_command_is_repeated_as_a_shell_takes_it(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["/some/where/sample.py"])
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "train.py")])
+    monkeypatch.chdir(ROOT)
     words = ['prompt=it\'s "red"', "hydra.mode=MULTIRUN", "num_samples=2"]
     command = shell_command("sample", words)
     assert shlex.split(command) == ["python", "sample.py", words[0], words[2]]
     assert shell_command("sample", ["a=1,2"], sweep=True) == "python sample.py -m a=1,2"
-    monkeypatch.setattr(sys, "argv", ["/bin/sdg-sample"])
+    monkeypatch.setattr(sys, "argv", ["/some/where/train.py"])  # from another folder
+    assert shell_command("sample", []) == "python /some/where/sample.py"
+    monkeypatch.setattr(sys, "argv", ["/bin/sdg-train"])
     assert shell_command("sample", []) == "sdg-sample"
 
 

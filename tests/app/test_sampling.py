@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wandb
+from attack.settings import GROUPS, composed
 from PIL import Image
 
 from sdg.app.jobs import Jobs
@@ -214,15 +215,24 @@ def test_a_failed_job_of_a_sweep_is_named_and_the_others_are_kept(run, tiny, tmp
             "-m",
             *tiny[:-1],
             f"hydra.sweep.dir={tmp_path}/sweep",
-            "guidance.gamma=banana,5",
+            "prompt='a hart','a ring'",
         )
     assert (
         "these failed" in str(stop.value.code)
-        and "guidance.gamma=banana" in str(stop.value.code)
+        and "prompt='a hart'" in str(stop.value.code)
         and "\n" not in str(stop.value.code)
     )
     with open(tmp_path / "sweep" / "sweep.csv", newline="") as file:
-        assert [row["job"] for row in csv.DictReader(file)] == ["guidance.gamma=5"]
+        assert [row["job"] for row in csv.DictReader(file)] == ["prompt='a ring'"]
+
+
+def test_a_wrong_value_of_a_sweep_is_refused_before_its_first_job(refusal, tiny, tmp_path):
+    sweep = [*tiny[:-1], f"hydra.sweep.dir={tmp_path}/sweep", "-m"]
+    message = refusal("sample.py", *sweep, "guidance.gamma=1,2,foo")
+    assert "guidance.gamma must be a finite number, not 'foo'" in message
+    message = refusal("sample.py", *sweep, "guidance.interval=[0,1],[0.9,0.2]", "guidance=sdg,dps")
+    assert "guidance.interval must be" in message
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_an_unfinished_run_goes_on_at_the_next_batch_and_draws_the_same_bytes(
@@ -489,25 +499,14 @@ def test_two_processes_draw_the_same_samples_in_a_sweep_too(run, tiny, tmp_path)
     )
 
 
-def test_every_option_composes():
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-
-    GlobalHydra.instance().clear()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for entry in ("train", "sample"):
-            groups = re.findall(
-                r"^  - (?:optional )?(\w+):",
-                (ROOT / "conf" / f"{entry}.yaml").read_text(),
-                re.MULTILINE,
-            )
-            assert {"data", "encoder", "trainer", "logger", "callbacks", "experiment"} < set(groups)
-            for group in set(groups) - {"training"}:  # follows the encoder
-                for file in (ROOT / "conf" / group).glob("*.yaml"):
-                    if (
-                        group == "experiment"
-                        and f"python {entry}.py" not in file.read_text().splitlines()[1]
-                    ):
-                        continue  # an experiment's second line says whose it is
-                    option = f"[{file.stem}]" if group == "similarity" else file.stem
-                    assert compose(entry, [f"{group}={option}"]) is not None
+@pytest.mark.parametrize("program", ["train", "sample"])
+def test_every_option_composes(program):
+    text = (ROOT / "conf" / f"{program}.yaml").read_text()
+    groups = set(re.findall(r"^  - (?:optional )?(\w+):", text, re.MULTILINE))
+    assert {"data", "encoder", "trainer", "logger", "callbacks", "experiment"} < groups
+    # test_schema.py composes the others; what is trained follows from the encoder.
+    for group in groups - {*GROUPS[program], "similarity", "training"}:
+        for file in (ROOT / "conf" / group).glob("*.yaml"):
+            whose = file.read_text().splitlines()[1]  # of an experiment
+            if group != "experiment" or f"python {program}.py" in whose:
+                assert composed(program, (f"{group}={file.stem}",)) is not None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from attacking import outcome
 
 Case = TypeVar("Case")
 
@@ -36,6 +37,31 @@ class Tally:
         self.properties.append(("attack", (outcome, count)))
 
 
+class Attack:
+    """Runs hostile cases, and counts what comes of them."""
+
+    def __init__(self, tally, folder):
+        self.tally, self.folder = tally, folder
+        self.marker, self.log = folder / "code was run", folder / "log"
+        self.failed: list[str] = []
+
+    def case(self, name: str, function, right=lambda: False) -> None:
+        """Counts what comes of a call.
+
+        Arguments:
+            right: whether its result is, if it goes through; a file of weights may not.
+        """
+        came = outcome(function, self.log, self.marker)
+        if came == "accepted":
+            came = "right result" if right() else "wrong result"
+        self.tally.add(came)
+        if came not in ("clear line", "right result"):
+            self.failed.append(f"{name}: {came}\n{self.log.read_text(errors='replace')[-1500:]}")
+
+    def end(self) -> None:
+        assert not self.failed, f"{len(self.failed)} cases:\n" + "\n".join(self.failed)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks every test of this folder."""
     for item in items:
@@ -47,6 +73,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def tally(request: pytest.FixtureRequest) -> Tally:
     """Where a test counts its cases."""
     return Tally(request.node.user_properties)
+
+
+@pytest.fixture
+def attack(tally, tmp_path):
+    attacked = Attack(tally, tmp_path)
+    yield attacked
+    attacked.end()
 
 
 def some(cases: Sequence[Case], count: int) -> list[Case]:
@@ -69,6 +102,6 @@ def pytest_terminal_summary(terminalreporter: object) -> None:
     if not sums:
         return
     terminalreporter.write_sep("=", "attack")  # type: ignore[attr-defined]
-    for outcome in OUTCOMES:
-        terminalreporter.write_line(f"{sums[outcome]:6} {outcome}")  # type: ignore[attr-defined]
+    for each in OUTCOMES:
+        terminalreporter.write_line(f"{sums[each]:6} {each}")  # type: ignore[attr-defined]
     terminalreporter.write_line(f"{sums.total():6} cases")  # type: ignore[attr-defined]

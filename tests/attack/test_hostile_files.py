@@ -34,38 +34,6 @@ IMAGES = ("init_image", "similarity.content.reference")
 SOME = 3  # cases of each reader in CI
 
 
-class Attack:
-    """Runs hostile cases, and counts what comes of them."""
-
-    def __init__(self, tally, folder):
-        self.tally, self.folder = tally, folder
-        self.marker, self.log = folder / "code was run", folder / "log"
-        self.failed: list[str] = []
-
-    def case(self, name: str, function, right=lambda: False) -> None:
-        """Counts what comes of a call.
-
-        Arguments:
-            right: whether its result is, if it goes through; a file of weights may not.
-        """
-        came = outcome(function, self.log, self.marker)
-        if came == "accepted":
-            came = "right result" if right() else "wrong result"
-        self.tally.add(came)
-        if came not in ("clear line", "right result"):
-            self.failed.append(f"{name}: {came}\n{self.log.read_text(errors='replace')[-1500:]}")
-
-    def end(self) -> None:
-        assert not self.failed, f"{len(self.failed)} cases:\n" + "\n".join(self.failed)
-
-
-@pytest.fixture
-def attack(tally, tmp_path):
-    attacked = Attack(tally, tmp_path)
-    yield attacked
-    attacked.end()
-
-
 def files_of_weights(attack):
     (attack.folder / "files").mkdir()
     return pickles(attack.folder / "files", attack.marker) + damaged(attack.folder / "files")

@@ -1,13 +1,20 @@
 """What is no number is never a result: losses, weights, samples and figures."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from attacking import errors, outcome
 from safetensors.torch import load_file, save_file
 from tiny_training import words
 
-from sdg.io.tensors import metadata_of, not_finite
+from sdg.io.metadata import metadata_of
+from sdg.io.tensors import not_finite
 
+ROOT = Path(__file__).parents[2]
 # An optimizer that the schema does not know may have any rate.
 WILD = {"trainer__max_steps": 8, "optimizer._target_": "wild.Wild"}
 
@@ -104,3 +111,24 @@ def test_a_checkpoint_whose_weights_are_nan_is_not_continued(attack, run, tmp_pa
     torch.save(content, last)
     line = attack(*words(tmp_path / "next", trainer__max_steps=4), f"ckpt_path={last}")
     assert "NaN or infinite" in line
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_all_of_two_processes_end_where_one_of_them_diverges(tmp_path, tally, rank):
+    poison = {"_target_": "poison.Poison", "rank": rank, "batch": 1}
+    settings = words(tmp_path / "run", trainer__max_steps=50, trainer__max_epochs=-1)
+    settings += [f"+callbacks.poison.{key}={value}" for key, value in poison.items()]
+    command = [sys.executable, *settings, "data=shapes", "trainer=ddp_cpu"]
+    paths = os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
+    environment = os.environ | {"PYTHONPATH": paths}
+    ran = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+    )
+    told = ran.stdout + ran.stderr
+    assert ran.returncode == 1 and "Traceback" not in told and "gloo" not in told, told
+    said = errors(told)
+    assert "the loss of step 1 is NaN or infinite" in said[0], told
+    follows = "another process of this run ended with an error, which stands above; the run ends."
+    assert len(said) == 1 + rank and all(follows in line for line in said[1:]), told
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
+    tally.add("clear line")

@@ -35,6 +35,8 @@ def base(case: Case, quick: list[str], pictures: Path) -> list[str]:
         words = [word for word in words if not word.startswith("encoder.weights")]
         if trained == ["encoder=clip"]:
             words = [word for word in words if not word.startswith("encoder.clip")]
+    if case.chosen in FRACTIONS:
+        words = [word for word in words if word != f"data.held_out={TINY['data.held_out']}"]
     config = composed(case.program, case.chosen)
     keys = {key for key, _ in settings(config)} - {case.key}
     return [word for word in words if word.partition("=")[0] in keys]

@@ -12,7 +12,8 @@ from sdg.data.emoji import CLDR, FONTS, Emoji, NamedEmoji, named_emoji
 from sdg.data.emoji_data import EmojiData
 from sdg.errors import UserError
 from sdg.models.registry import load_clip
-from sdg.models.tokenizer import WordTokenizer, vocabulary
+from sdg.models.tokenizer import WordTokenizer
+from sdg.models.words import vocabulary
 
 installed = pytest.mark.skipif(
     not any(Path(font).is_file() for font in FONTS) or not Path(CLDR).is_dir(),

@@ -142,7 +142,7 @@ def test_unequal_numbers_are_refused():
 
 def test_prompt_and_prompts_together_are_refused(tmp_path):
     (tmp_path / "prompts.txt").write_text("a star\n")
-    with pytest.raises(UserError, match="not both"):
+    with pytest.raises(UserError, match="text is given twice: on the command line and in"):
         read(["a ring"], str(tmp_path / "prompts.txt"))
 
 

@@ -128,6 +128,17 @@ def test_reverse_is_the_posterior_of_the_predicted_image():
         torch.testing.assert_close(found.variance, expected.expand_as(x))
 
 
+def test_the_last_step_has_the_large_variance_of_the_step_before():
+    x, out = normal(2, 4, 3, 2, 2)
+    denoiser = Denoiser(Says(out), SCHEDULE, "x0", "fixed_large")
+    prediction = denoiser(x, 0)
+    for before in (1, 7):
+        a, b = SCHEDULE.alpha_bar(before), SCHEDULE.alpha_bar(0)
+        expected = (1 - a / b) * (1 - b) / (1 - a)
+        found = denoiser.reverse(prediction, x, 0, -1, before).variance
+        torch.testing.assert_close(found, expected.to(x.dtype).expand_as(x))
+
+
 @pytest.mark.parametrize("weight, kind", [(-1.0, "fixed_small"), (1.0, "fixed_large")])
 def test_learned_range_reaches_from_small_to_large(weight, kind):
     x, out = normal(2, 4, 3, 2, 2)

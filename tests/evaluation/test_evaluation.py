@@ -17,6 +17,7 @@ from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from sdg.data.captions import FACTORS, all_named
 from sdg.data.shapes import Shapes
 from sdg.evaluation import measuring as evaluation
+from sdg.evaluation.features import FeatureDistances
 from sdg.metrics import features
 from sdg.metrics.features import Frechet
 from sdg.metrics.readers import choose_reader
@@ -42,6 +43,7 @@ def test_figures_do_not_depend_on_how_samples_are_parted(run, tiny, tmp_path, mo
         f"eval.cache={tmp_path}/real",
         "data.held_out=20",
         "sampler.steps=2",
+        "eval.imagenet=false",  # the judge's features go the same way
     ]
     whole = [option for option in tiny if not option.startswith(("num_samples", "hydra"))] + options
     run("sample.py", *whole, f"hydra.run.dir={tmp_path}/whole")
@@ -73,7 +75,7 @@ def test_figures_do_not_depend_on_how_samples_are_parted(run, tiny, tmp_path, mo
 
 
 def test_shares_and_retrieval_are_those_of_the_table(run, tiny, weights, tmp_path):
-    run("sample.py", *tiny, "samples_per_prompt=2")
+    run("sample.py", *tiny, "samples_per_prompt=2", "eval.reading=true")
     rows, found, judge = (
         table(tmp_path / "run"),
         metrics(tmp_path / "run"),
@@ -292,3 +294,17 @@ def test_curves_have_a_panel_for_each_figure_that_the_jobs_have():
     found[1]["diversity_judge"] = 1.0
     assert len(curves(["guidance.gamma=0", "guidance.gamma=5"], found).axes) == 3
     assert curves(["guidance.gamma=0", "guidance.gamma=5"], [{}, {}]) is None
+
+
+def test_figures_are_of_float32_whatever_samples_are_drawn_in(run, tiny, tmp_path, monkeypatch):
+    precise = []
+    update = FeatureDistances.update
+
+    def watched(self, features, *rest):
+        precise.extend(values.dtype == torch.float32 for values in features.values())
+        return update(self, features, *rest)
+
+    monkeypatch.setattr(FeatureDistances, "update", watched)
+    out = f"hydra.run.dir={tmp_path}"
+    run("sample.py", *tiny, "sampler.steps=2", "trainer.precision=bf16-mixed", out)
+    assert precise and all(precise)

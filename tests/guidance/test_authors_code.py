@@ -23,11 +23,16 @@ TARGET = torch.linspace(-1, 1, 48, dtype=torch.float64).view(1, 3, 4, 4)
 
 
 class Network(nn.Module):
-    """ε and the weights of Σ, of six channels, in float64; anything smooth of x and t will do."""
+    """ε and, if learned, the weights of Σ, in float64; anything smooth of x and t will do."""
+
+    def __init__(self, learned=True):
+        super().__init__()
+        self.learned = learned
 
     def forward(self, x, t):
         u = t.view(-1, 1, 1, 1).double() / T
-        return torch.cat([(1.3 - u) * x + 0.3 * x.roll(1, 1).sin() + 0.2, (3 * x + u).sin()], 1)
+        epsilon, weight = (1.3 - u) * x + 0.3 * x.roll(1, 1).sin() + 0.2, (3 * x + u).sin()
+        return torch.cat([epsilon, weight], 1) if self.learned else epsilon
 
 
 def similarity(x, level):
@@ -42,8 +47,8 @@ def gradient(x, level):
 class Respaced:
     """guided-diffusion's process of some levels, with its tables."""
 
-    def __init__(self, levels):
-        self.levels = levels
+    def __init__(self, levels, kind="learned_range"):
+        self.levels, self.kind = levels, kind
         every = np.cumprod(1 - np.linspace(1e-4, 0.02, T))
         last, betas = 1.0, []
         for level in levels:
@@ -61,6 +66,10 @@ class Respaced:
             out = Network()(x, torch.full((len(x),), self.levels[i]))
         epsilon, weight = out.chunk(2, 1)
         x0 = (x / math.sqrt(self.bar[i]) - math.sqrt(1 / self.bar[i] - 1) * epsilon).clamp(-1, 1)
+        if self.kind == "fixed_small":
+            return x0, torch.full_like(x0, self.variance[i])
+        if self.kind == "fixed_large":
+            return x0, torch.full_like(x0, np.append(self.variance[1], self.beta[1:])[i])
         share = (weight + 1) / 2
         log = share * math.log(self.beta[i]) + (1 - share) * self.log_variance[i]
         return x0, log.exp()
@@ -96,21 +105,28 @@ def draws(count):
 
 
 @pytest.mark.parametrize("steps", [2, 7, 20])
-@pytest.mark.parametrize("eta", [None, 0.0, 0.6])
-def test_every_sample_is_theirs(steps, eta, monkeypatch):
+@pytest.mark.parametrize(
+    "variance, eta",
+    [
+        *(("learned_range", eta) for eta in (None, 0.0, 0.6)),
+        *((variance, None) for variance in ("fixed_small", "fixed_large")),
+    ],
+)
+def test_every_sample_is_theirs(steps, variance, eta, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "float", lambda x: x)  # guidance's gradient in float64
     gamma = 0.05
     noises = draws(steps + 1)
     levels = [round(i * (T - 1) / (steps - 1)) for i in range(steps)]
     ours, theirs = iter(noises), iter(noises)
     schedule = Schedule("linear", T)
-    denoiser = Denoiser(Network(), schedule, "epsilon", "learned_range")
+    network = Network(learned=variance == "learned_range")
+    denoiser = Denoiser(network, schedule, "epsilon", variance)
     sampler = DDPM(steps) if eta is None else DDIM(steps, eta=eta)
     guidance = SemanticGuidance(gamma, gradient_at="x_t", last_step=True, clip_first=True)
     guide = guidance.prepare(similarity, schedule, sampler)
     found = sample(denoiser, sampler, lambda stream=0: next(ours), guide)
     x = next(theirs)
-    process = Respaced(levels)
+    process = Respaced(levels, variance)
     expected = (
         process.ddpm(x, theirs, gamma) if eta is None else process.ddim(x, theirs, gamma, eta)
     )

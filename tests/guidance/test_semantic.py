@@ -18,6 +18,7 @@ from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.guidance import gradient
 from sdg.guidance.semantic import SemanticGuidance, own_level
+from sdg.pipeline.terms import checked
 
 SCHEDULE = Schedule("cosine", 100)
 
@@ -117,10 +118,11 @@ def test_gradient_of_a_sample_does_not_depend_on_its_batch():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
-def test_gradient_is_taken_in_fp32_whatever_surrounds_it(dtype):
+def test_gradient_is_of_float32_whatever_surrounds_it(dtype):
     weight = normal(4, 4)
 
-    def similarity(x):
+    @checked  # as a pipeline asks a function of one's own
+    def similarity(x, level=0):
         assert x.dtype == torch.float32
         product = x.flatten(1) @ weight
         assert product.dtype == torch.float32  # autocast would have made it bfloat16
@@ -128,7 +130,8 @@ def test_gradient_is_taken_in_fp32_whatever_surrounds_it(dtype):
 
     x = normal(2, 1, 2, 2).to(dtype)
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        found = gradient(similarity, x)
+        found = gradient(similarity, x, 0)
+    assert found.dtype == torch.float32
     torch.testing.assert_close(found.flatten(1), 2 * x.float().flatten(1) @ weight @ weight.T)
 
 

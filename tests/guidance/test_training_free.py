@@ -16,6 +16,7 @@ from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.guidance.training_free import DPS, LGD, MPGD, TFG, FreeDoM, Universal
+from sdg.pipeline.terms import checked
 
 SCHEDULE, T, S = Schedule("linear", 1000), 400, 390
 A = float(SCHEDULE.alpha_bar(T))
@@ -129,6 +130,7 @@ def test_universal_moves_the_noise_with_x0():
     )
 
 
+@pytest.mark.slow
 def test_lgd_tends_to_the_exact_similarity_with_many_draws():
     # log E_δ N(y; x̂_0 + r δ, r²_y) = log N(y; x̂_0, r²_y + r²): with r² = Var[x_0 | x_t] that is
     # log p(y | x_t).
@@ -247,6 +249,7 @@ def test_outside_of_the_interval_no_method_looks_at_x0():
 
 @pytest.mark.parametrize("method", [DPS(3.0), MPGD(3.0)])
 def test_sim_is_read_in_fp32_whatever_surrounds_it(method):
+    @checked  # as a pipeline asks a function of one's own
     def similarity(x, level):
         product = x.flatten(1) @ torch.eye(1)
         assert product.dtype == torch.float32  # autocast would have made it bfloat16

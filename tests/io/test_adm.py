@@ -233,3 +233,35 @@ def test_heads_that_do_not_divide_a_width_are_refused():
             {"resolution": 8, "schedule": "linear", "T": 1000, "qkv": "heads_first", "heads": 7},
             "x.pt",
         )
+
+
+@pytest.mark.parametrize("qkv_first", [False, True])
+@pytest.mark.parametrize("multipliers, attention", [((1, 2, 4), (1, 2)), ((1, 2), (1,))])
+def test_heads_on_the_way_up_are_those_that_the_user_says(multipliers, attention, qkv_first):
+    net = Net(*(32, multipliers, 1, attention), heads=2, heads_upsample=8, qkv_first=qkv_first)
+    p, side = random_weights(net), 2 ** (len(multipliers) - 1)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 3, 4 * side, 4 * side, generator=generator, dtype=torch.float64)
+    t = torch.tensor([3, 900])
+    order = "qkv_first" if qkv_first else "heads_first"
+    asked = {"schedule": "linear", "T": 1000, "resolution": 4 * side, "qkv": order, "heads": 2}
+    with torch.no_grad():
+        expected = forward(net, p, x, t)
+        read = outputs(loaded(net, p, asked | {"heads_upsample": 8})(x, t))
+        assumed = outputs(loaded(net, p, asked)(x, t))
+    assert (read - expected).norm() / expected.norm() < 1e-8
+    assert (assumed - expected).norm() / expected.norm() > 0.01  # why the value is printed
+
+
+def test_the_number_of_heads_on_the_way_up_says_where_it_comes_from():
+    net = Net(32, (1, 2), 1, (1,), heads=2)
+    p = random_weights(net, dtype=torch.float32)
+    asked = {"resolution": 8, "schedule": "linear", "T": 1000, "qkv": "heads_first", "heads": 2}
+    found = from_adm(p, asked, "x.pt")
+    assert found.sources["heads_upsample"] == (2, "assumed: as many as heads")
+    assert "heads_upsample" not in found.config["denoiser"]
+    found = from_adm(p, asked | {"heads_upsample": 4}, "x.pt")
+    assert found.sources["heads_upsample"] == (4, "you")
+    del asked["heads"]
+    with pytest.raises(UserError, match="heads_upsample goes with denoiser.heads"):
+        from_adm(p, asked | {"head_width": 16, "heads_upsample": 4}, "x.pt")

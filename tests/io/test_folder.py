@@ -4,6 +4,7 @@ What goes in comes out, diffusers opens a denoiser's, and the card's own lines r
 """
 
 import json
+import os
 import re
 import shutil
 
@@ -258,6 +259,42 @@ def test_the_weights_that_the_config_names_are_read_whatever_else_lies_there(tmp
         torch.equal(value, again[name])
         for name, value in from_pretrained(tmp_path / "part").state_dict().items()
     )
+
+
+def test_an_export_that_is_killed_loses_no_earlier_one(tmp_path, weights, monkeypatch):
+    model = from_pretrained(weights / "denoiser.safetensors")
+    made = save_folder(tmp_path / "made", "denoiser", model)
+    earlier = {file.read_bytes() for file in made.rglob("*.*") if file.is_file()}
+    replace, moves = os.replace, []
+
+    def count(source, place):
+        moves.append(place)
+        replace(source, place)
+
+    monkeypatch.setattr(os, "replace", count)
+    save_folder(tmp_path / "made", "denoiser", model)
+    assert len(moves) >= 4
+    for last in range(len(moves)):
+        folder, left = tmp_path / str(last), [last]
+
+        def stop(source, place, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise KeyboardInterrupt
+            replace(source, place)
+
+        monkeypatch.setattr(os, "replace", replace)
+        save_folder(folder, "denoiser", model)
+        monkeypatch.setattr(os, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            save_folder(folder, "denoiser", model)
+        assert earlier <= {file.read_bytes() for file in folder.rglob("*.*") if file.is_file()}
+        monkeypatch.setattr(os, "replace", replace)
+        again = from_pretrained(save_folder(folder, "denoiser", model))
+        assert torch.equal(
+            again.state_dict()["network.conv_in.weight"], model.network.conv_in.weight
+        )
+        assert not (folder / ".old").exists()
 
 
 def test_a_card_survives_every_conversion(tmp_path, weights):

@@ -240,6 +240,21 @@ def test_converted_to_our_format_everything_is_remembered(tmp_path, x):
         main(["convert", str(tmp_path / "own.safetensors"), str(tmp_path / "folder")])
 
 
+def test_heads_on_the_way_up_are_remembered_in_our_format(tmp_path, x):
+    net = Net(32, (1, 2), 1, (1,), heads=2, heads_upsample=8)
+    p = random_weights(net, dtype=torch.float32)
+    torch.save(p, tmp_path / "adm.pt")
+    words = [word for word in WORDS if not word.startswith("head_width")]
+    own = tmp_path / "own.safetensors"
+    main(["convert", str(tmp_path / "adm.pt"), str(own), *words, "heads=2", "heads_upsample=8"])
+    t = torch.tensor([3, 401])
+    with torch.no_grad():
+        drawn = outputs(load_denoiser(own)(x, t))
+    torch.testing.assert_close(drawn, forward(net, p, x, t), rtol=1e-4, atol=1e-5)
+    with pytest.raises(SystemExit, match="2 attention heads on the way down and 8 on the way up"):
+        main(["convert", str(own), str(tmp_path / "folder")])
+
+
 # --- sampling -----------------------------------------------------------------------------------
 
 

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from sdg.errors import UserError
-from sdg.io.tensors import load_tensors, metadata_of, tensor_shapes
+from sdg.io.metadata import metadata_of
+from sdg.io.tensors import load_tensors, tensor_shapes
 
 TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.tensor([1, 2])}
 

@@ -60,7 +60,7 @@ def test_one_prompt_has_no_interval_over_prompts():
                 "skin": "dark",
             },
             False,
-            "hair colour: not red; skin: dark, not light",
+            "hair colour: red wanted, none read; skin: light wanted, read as dark",
         ),
         ({"all": "1"}, True, ""),
         ({"all": "0", "missed": "shape"}, False, "shape"),

@@ -584,3 +584,33 @@ def test_encoder_of_too_coarse_a_schedule_is_refused():
         match="the encoder's schedule .cosine, T=5. has no level .* the denoiser's schedule has",
     ):
         matched_levels(Schedule("cosine", 1000), {"kind": "cosine", "T": 5})
+
+
+# --- precision ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype, enabled", [(torch.bfloat16, True), (torch.float16, False)])
+def test_the_encoder_runs_in_bfloat16_and_the_terms_in_float32(dtype, enabled):
+    seen = []
+
+    class Watched(Encoder):
+        def encode(self, x, t, stages=()):
+            seen.append(torch.is_autocast_enabled("cpu"))
+            z = F.normalize(x.flatten(1) @ self.weight.to(x), dim=-1)
+            seen.append(z.dtype)
+            return Encoded(z.to(dtype), {})
+
+    encoder, dtypes = Watched(), []
+
+    class Squared(Content):
+        def compare(self, x, pairs, references):
+            dtypes.extend((x.z.dtype, references.z.dtype, (x.z @ x.z.T).dtype))
+            return super().compare(x, pairs, references)
+
+    total = bound({"content": Squared(encoder)}, [{"content": [("a", 1)]}], encoder, references())
+    x = normal(1, 3, 2, 2).float().requires_grad_()
+    with torch.autocast("cpu", dtype):
+        value = total(x, 3)
+    assert seen[0::2] == [enabled] * 2 and value.dtype == torch.float32
+    assert dtypes == [torch.float32] * 3
+    assert torch.autograd.grad(value.sum(), x)[0].dtype == torch.float32

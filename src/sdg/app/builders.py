@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.denoiser import chosen_denoiser
+from sdg.app.imported import imported
 from sdg.app.making import check_options, of_kind
 from sdg.data.captions import FACTORS
 from sdg.data.datamodule import ImageData, loaded
@@ -25,8 +26,8 @@ from sdg.models.clip import CLIP, tokens
 from sdg.models.judge import Judge
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.registry import chosen_clip, load_denoiser
-from sdg.models.tokenizer import vocabulary
 from sdg.models.towers import at_resolution
+from sdg.models.words import vocabulary
 from sdg.training.module import TrainingModule
 
 __all__ = ["build", "classifier_noisy", "clip", "clip_noisy", "denoiser", "judge"]
@@ -43,7 +44,7 @@ def build(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule
         UserError: an option is none of its class, or the class is no `TrainingModule`.
     """
     name = config.get("builder")
-    make = get_object(name) if name else own
+    make = imported("builder", name) if name else own
     module = make(config, settings, data)
     return of_kind(module, f"module._target_={config.module._target_}", TrainingModule)
 

@@ -82,9 +82,11 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as error:
         sys.exit(f"error: {error}")
     except (OSError, SafetensorError) as error:
+        place = f"a file: {first_line(error)}"
+        if isinstance(error, OSError) and error.filename:
+            place = f"{error.filename}: {error.strerror}"
         sys.exit(
-            f"error: a file cannot be read or written: {first_line(error)}. Is there room, and is "
-            "the folder yours to write?"
+            f"error: cannot read or write {place}. Is there room, and is the folder yours to write?"
         )
 
 
@@ -100,7 +102,7 @@ def settings(words: list[str]) -> dict:
             )
         try:
             given[name] = json.loads(value)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):  # no JSON, a number of 5000 digits, deep nests
             given[name] = value
     return given
 

@@ -1,19 +1,25 @@
 """The whole config of a command against the schema, before anything heavy is imported."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig
 
+from sdg.app.absent import where_to_find
 from sdg.app.cost import check_cost, cost_note
+from sdg.app.inputs import check_inputs
 from sdg.app.kinds import Kind, shown
 from sdg.app.plain import plain
 from sdg.app.rules import check_rules
 from sdg.app.schema import BY_CLASS, NAMED, PROGRAMS, SETTINGS
 from sdg.errors import UserError, near
+from sdg.io.hub import Absent
+from sdg.io.shipped import CONF
 
-__all__ = ["check_settings", "check_value", "kind_of", "notes"]
+__all__ = ["check_settings", "check_sweep", "check_value", "kind_of", "notes"]
 
 OURS = ("sdg.", "pytorch_lightning.", "torch.optim.")  # whose options the schema knows
 MISSING = "???"
@@ -33,6 +39,37 @@ def check_settings(program: str, config: DictConfig) -> None:
     check_rules(program, values, HydraConfig.get().overrides.task)
     if program == "sample" and config.eval.get("measures") != "encoder":
         check_cost(config)
+        try:
+            check_inputs(values)
+        except Absent as error:
+            raise where_to_find(error) from error
+
+
+def check_sweep(program: str, words: Sequence[str]) -> None:
+    """Refuses a value of a sweep that is not what the schema says, before the first job begins.
+
+    What the values do together is checked when a job begins.
+
+    Arguments:
+        words: the settings of the command line.
+
+    Raises:
+        UserError: there is one.
+    """
+    parser = OverridesParser.create()
+    try:
+        overrides = parser.parse_overrides(list(words))
+    except HydraException:  # which Hydra raises again, and `explain` explains
+        return
+    for override in overrides:
+        key = override.key_or_group
+        kind = None if (CONF / key).is_dir() else kind_of(program, key)
+        if kind is None or not override.is_choice_sweep():
+            continue
+        for text in override.sweep_string_iterator():
+            value = parser.parse_override(f"{key}={text}").value()
+            if not (isinstance(value, str) and "${" in value):
+                check_value(key, kind, value)
 
 
 def check_section(program: str, section: Mapping[str, Any], above: str = "") -> None:

@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sdg.app.checks import check_settings, notes
+from sdg.app.checks import check_settings, check_sweep, notes
 from sdg.app.empty_run import remove_empty_run
 from sdg.app.explaining import explain
 from sdg.app.jobs import Jobs
@@ -27,7 +27,8 @@ from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
 from sdg.app.options import register_options
-from sdg.app.stopping import stoppable_job
+from sdg.app.quick_hydra import quick_hydra
+from sdg.app.stopping import end_output, stoppable_job
 from sdg.app.threads import limit_threads
 from sdg.io.shipped import CONF
 
@@ -87,14 +88,14 @@ def entry_point(config_name: str) -> Callable:
             register()
             register_options()
             sys.path.append(os.getcwd())  # modules of the user's own, which a _target_ may name
-            if (
-                sys.argv[1:2]
-                and sys.argv[1] in MULTIRUN
-                and not any(word.startswith("hydra.sweep.dir=") for word in sys.argv)
-            ):
-                sys.argv.append(f"hydra.callbacks.report.sweep={sweep_name(sys.argv[2:])}")
+            if sys.argv[1:2] and sys.argv[1] in MULTIRUN:
+                begin_sweep(config_name)
             Jobs.failed.clear()
-            with explained(CONF, config_name), help_names_command(config_name):
+            with (
+                explained(CONF, config_name),
+                help_names_command(config_name),
+                quick_hydra(sys.argv[1:]),
+            ):
                 hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(
                     job
                 )()
@@ -104,6 +105,15 @@ def entry_point(config_name: str) -> Callable:
         return run
 
     return decorate
+
+
+def begin_sweep(config_name: str) -> None:
+    """Checks the values of a sweep, and names its folder where the command line names none."""
+    settings = [word for word in sys.argv[2:] if "=" in word and not word.startswith("-")]
+    with explained(CONF, config_name):
+        check_sweep(config_name, settings)
+    if not any(word.startswith("hydra.sweep.dir=") for word in settings):
+        sys.argv.append(f"hydra.callbacks.report.sweep={sweep_name(sys.argv[2:])}")
 
 
 def flags_first(words: list[str]) -> list[str]:
@@ -176,4 +186,5 @@ def explained(conf: Path, config_name: str) -> Iterator[None]:
         message = explain(error, conf, config_name)
         if message is None:
             raise
+        end_output()
         sys.exit(f"error: {message}")

@@ -3,38 +3,39 @@
 A signal must find its handler: what is slow to import comes after it.
 """
 
+from sdg.app.importing import quick_imports, without_collector
 from sdg.app.stopping import stoppable
 
 __all__ = ["sample", "train"]
 
 
 def sample() -> None:
-    with stoppable():
+    with stoppable(), without_collector():
         from sdg.app.cli import entry_point
 
         entry_point("sample")(draw)()
 
 
 def train() -> None:
-    with stoppable():
+    with stoppable(), without_collector():
         from sdg.app.cli import entry_point
 
         entry_point("train")(learn)()
 
 
 def draw(config) -> None:
-    from sdg.app.importing import without_wandb
+    from sdg.app.finished import show_finished
 
-    with without_wandb():
+    if show_finished(config):
+        return
+    with quick_imports(compiler=config.compile):
         from sdg.app.sample import sample
 
     sample(config)
 
 
 def learn(config) -> None:
-    from sdg.app.importing import without_wandb
-
-    with without_wandb():
+    with quick_imports(compiler=True):
         from sdg.app.train import train
 
     train(config)

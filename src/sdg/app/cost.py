@@ -66,6 +66,7 @@ def cost_note(config: DictConfig) -> list[str]:
         f"similarity a sample, about {times:,.0f} times an ordinary run of {usual} steps."
     )
     candidates = config.guidance.get("candidates")
-    if isinstance(candidates, int) and candidates >= MUCH:
-        note += f" A batch holds {candidates * config.batch_size:,} images until they are chosen."
+    size = config.batch_size
+    if isinstance(candidates, int) and candidates >= MUCH and isinstance(size, int):
+        note += f" A batch holds {candidates * size:,} images until they are chosen."
     return [note]

@@ -1,9 +1,10 @@
 """The data that a config chooses: the framework's, or the user's own."""
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from sdg.app.imported import imported
 from sdg.app.making import parameters, without_options
 from sdg.data.datamodule import ImageData
 from sdg.data.own_data import as_data
@@ -28,7 +29,7 @@ def chosen_data(config: DictConfig) -> ImageData:
             "data: its config names no _target_, the class of the data; docs/extending.md says "
             "what it takes."
         )
-    taken = parameters(target_of(config.data._target_))
+    taken = parameters(imported("data._target_", config.data._target_))
     others = [] if None in taken else [n for n in config.data if n not in (*taken, "_target_")]
     overridden = {word.partition("=")[0].lstrip("+") for word in HydraConfig.get().overrides.task}
     for name in others:
@@ -39,15 +40,3 @@ def chosen_data(config: DictConfig) -> ImageData:
             )
     loading = {name: config.data[name] for name in others if name in OF_LOADERS}
     return as_data(instantiate(without_options(config.data, *others)), **loading)
-
-
-def target_of(name: str):
-    """What a `_target_` names.
-
-    Raises:
-        UserError: there is nothing of this name.
-    """
-    try:
-        return get_object(name)
-    except Exception as error:  # whatever the import of the user's module raises
-        raise UserError(f"data._target_: {' '.join(str(error).split())}") from error

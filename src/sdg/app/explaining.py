@@ -50,9 +50,13 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
         if isinstance(link, MissingConfigException):
             group, _, word = str(link.missing_cfg_file).rpartition("/")
             options = sorted({file.stem for file in group_files(group, conf)}) if group else []
+            if not options:  # one of Hydra's own, such as hydra/launcher
+                listed = re.search(r"Available options in '[^']*':\n(.*)\nConfig", str(link), re.S)
+                options = listed[1].split() if listed else []
             if group and options:
+                noun = group.rpartition("/")[2]
                 return (
-                    f"{group}={word}: there is no such {group}{near(word, options) or '.'} "
+                    f"{group}={word}: there is no such {noun}{near(word, options) or '.'} "
                     f"There are: {', '.join(options)}."
                 )
     if composing(error) and (choice := wrong_choice(conf)):
@@ -83,6 +87,11 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
         return (
             "the disk or the quota is full, so what was being written is not kept. Make room; then "
             "the same command goes on with what was finished (a training with resume=true)."
+        )
+    if isinstance(error, BrokenPipeError) and error.filename is None:
+        return (
+            "what this program prints goes to a pipe that nobody reads any more, so it ends; the "
+            "same command goes on with what was finished (a training with resume=true)."
         )
     if isinstance(error, OSError) and error.filename:
         return (
@@ -128,6 +137,13 @@ def wrong_choice(conf: Path) -> str | None:
 def explain_override(text: str, conf: Path, config_name: str) -> str:
     if key := re.search(r"Could not override '([^']+)'", text):
         return explain_key(key[1], conf, config_name, new="; put + before a new one")
+    if left_out := re.search(r"Key '(\w+)' is not in struct", text):
+        group = left_out[1]
+        names = ", ".join(file.stem for file in group_files(group, conf))
+        if f"~{group}" in sys.argv:
+            return (
+                f"~{group} leaves out what {config_name}.py needs; choose of it: {group}={names}."
+            )
     if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{missing[1]} must be given: {missing[1]}=…"
     if any(sign in text for sign in GRAMMAR_SIGNS):
@@ -165,7 +181,7 @@ def explain_key(key: str, conf: Path, config_name: str, new: str = "") -> str:
     ends_alike = sorted(
         (name for name in known if name.endswith(f".{key}")),
         key=lambda name: name.startswith("preset."),
-    )
+    ) or sorted((name for name in known if name.endswith(f"_{key}")), key=len)
     if ends_alike:
         return f"there is no setting '{key}', did you mean '{ends_alike[0]}'?"
     options = [f"{group}.{option}" for file in files for option in options_in(file)]
@@ -189,6 +205,12 @@ def explain_grammar(word: str) -> str:
             f"'{word}' is no setting: write key=value, and quotes around a sentence, "
             'prompt="a sentence".'
         )
+    key, _, value = word.partition("=")
+    if re.fullmatch(r"[\w./+-]+(\s*,\s*[\w./+-]+)+", value):
+        sweep = f"a run for each is a sweep, -m {word}."
+        if re.fullmatch(r"[\d.eE+,\s-]+", value):
+            return f"{word} are several values: {sweep}"
+        return f"{word} are several: one run with all of them is {key}=[{value}], {sweep}"
     return (
         f"{word} cannot be read: Hydra takes , ( ) = ! and quotes, and letters beyond a to z, in "
         f"quotes alone. Quote a sentence twice, {quoted_twice(word)}, or put sentences in a file, "

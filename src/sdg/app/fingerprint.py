@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.utils import get_object
 from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.app.denoiser import denoiser_path
+from sdg.app.imported import imported
 from sdg.app.naming import sample_settings
 from sdg.data.requests import Requests
 from sdg.io.digest import content
@@ -74,7 +74,7 @@ def own_code(settings: Mapping | list) -> dict[str, str]:
             digests |= own_code(part)
     target = settings.get("_target_") if isinstance(settings, Mapping) else None
     if target and not target.startswith("sdg."):
-        source = source_of(get_object(target))
+        source = source_of(imported("_target_", target))
         if source is not None:
             digests[target] = hashlib.sha256(source).hexdigest()
     return digests

@@ -7,6 +7,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from sdg.app.claim import CLAIM
 from sdg.app.empty_run import named_by_user
+from sdg.report.samples import COMMAND
 
 __all__ = ["check_folder"]
 
@@ -37,8 +38,6 @@ def check_folder(config) -> None:
 
 def foreign_files(folder: Path) -> list[str]:
     """The files of a folder that no run has left, none where a run has."""
-    from sdg.report.pages import COMMAND
-
     claimed = (folder / CLAIM).exists()  # by a run at work, or killed there
     sampled = (folder / SAMPLES).is_file()
     if claimed or sampled or all((folder / name).is_file() for name in MARKS):

@@ -4,9 +4,10 @@ import copy
 import inspect
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.utils import get_class, get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
+from sdg.app.imported import imported
 from sdg.errors import UserError, near
 from sdg.similarity import RunContext, Term
 
@@ -46,10 +47,7 @@ def check_options(config: DictConfig, key: str) -> None:
     """
     node = config[key]
     place = node._get_full_key(None)
-    try:
-        call = get_object(node._target_)
-    except Exception as error:  # whatever the import of the user's module raises
-        raise UserError(f"{place}._target_: {' '.join(str(error).split())}") from error
+    call = imported(f"{place}._target_", node._target_)
     taken = inherited_parameters(call)
     for name in node:
         if None in taken or name in taken or name in OF_HYDRA:
@@ -84,11 +82,8 @@ def class_from_target(target: str, key: str, kind: type) -> type:
     Raises:
         UserError: there is none, or it is of another kind.
     """
-    try:
-        cls = get_class(target)
-    except Exception as error:  # whatever the import of the user's module raises
-        raise UserError(f"{key}._target_: {' '.join(str(error).split())}") from error
-    if not issubclass(cls, kind):
+    cls = imported(f"{key}._target_", target)
+    if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise UserError(f"{key}._target_={target} is no {kind.__module__}.{kind.__name__}; {PAGE}.")
     return cls
 

@@ -3,6 +3,7 @@
 The same command finds the folder of its own unfinished run, whatever the clock says.
 """
 
+import copy
 import hashlib
 import json
 import re
@@ -22,6 +23,7 @@ __all__ = [
     "register",
     "run_name",
     "sweep_name",
+    "unguided_config",
 ]
 
 NOT_DRAWN_WITH = (
@@ -91,6 +93,13 @@ def run_name(config: DictConfig) -> str:
         config: of the job, with Hydra's own part.
     """
     return name_of(config, config.hydra.runtime.choices.guidance)
+
+
+def unguided_config(config: DictConfig) -> DictConfig:
+    """The config of the same run with γ = 0."""
+    unguided = copy.deepcopy(config)
+    unguided.merge_with({"guidance": {"gamma": 0}})
+    return unguided
 
 
 def name_of(config: DictConfig, guidance: str) -> str:

@@ -41,7 +41,8 @@ def check_effect(program: str, config: DictConfig) -> None:
     overrides = OverridesParser.create().parse_overrides(list(job.overrides.task))
     added = [each for each in overrides if is_added(each)]
     for each in overrides:
-        if "reads" in config and each not in added:
+        # What is no list is refused later, with the other settings of a wrong kind.
+        if OmegaConf.is_list(config.get("reads")) and each not in added:
             check_read(config, each.key_or_group)
     if not added:
         return
@@ -74,8 +75,9 @@ def check_read(config: DictConfig, key: str) -> None:
 
 def is_added(override: Override) -> bool:
     """Whether it adds a key with +, and no file of a config group."""
-    group = loader().get_group_options(override.key_or_group)
-    return (override.is_add() or override.is_force_add()) and not group
+    if not (override.is_add() or override.is_force_add()):
+        return False
+    return not loader().get_group_options(override.key_or_group)
 
 
 def is_known(program: str, base: DictConfig, key: str) -> bool:

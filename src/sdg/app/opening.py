@@ -67,8 +67,13 @@ def shell_command(program: str, overrides: Sequence[str], sweep: bool = False) -
         overrides: what was set on the command line.
         sweep: whether they start one.
     """
-    name = Path(sys.argv[0]).name
-    start = [name] if name.startswith("sdg-") else ["python", f"{program}.py"]
+    started = Path(sys.argv[0])
+    if started.name.startswith("sdg-"):
+        start = [f"sdg-{program}"]
+    else:
+        script = started.with_name(f"{program}.py")
+        here = script.resolve().parent == Path.cwd()
+        start = ["python", script.name if here else str(script)]
     words = [word for word in overrides if not word.startswith(INTERNAL)]
     flags = [*(["-m"] if sweep else []), *config_folder()]
     return shlex.join([*start, *flags, *words])

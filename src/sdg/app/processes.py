@@ -22,6 +22,7 @@ from sdg.data.workers import EVERY
 __all__ = ["Launched"]
 
 GRACE = 5.0  # seconds that a process has for its own error after another's
+ENDING = 30.0  # seconds that one takes at most from an error to its end, on a busy machine
 
 
 class Launched:
@@ -89,9 +90,14 @@ class Launched:
         os._exit(1)
 
     def await_judgement(self) -> None:
-        """Finds out, after an error of this process, whether another's end has caused it."""
+        """Finds out, after an error of this process, whether another's end has caused it.
+
+        One that ends with an error of its own takes a while to end, and its connections end first.
+        """
         if PARENT in os.environ:
-            time.sleep(3 * EVERY)
+            until = time.monotonic() + ENDING
+            while not self.failed() and time.monotonic() < until:
+                time.sleep(EVERY)
             self.judge()
 
     def end(self, finish: bool) -> None:

@@ -12,7 +12,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.opening import shell_command
 from sdg.io.files import write_whole
-from sdg.report.pages import COMMAND
+from sdg.report.samples import COMMAND
 
 __all__ = ["RECORDS", "command_of", "record"]
 

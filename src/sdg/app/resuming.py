@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from sdg.app.plain import loaded, plain
 from sdg.errors import UserError, choice
+from sdg.io.files import remove_dead_parts
 from sdg.io.plain import differences, flat
 from sdg.io.tensors import load_tensors
 from sdg.report.card import CARD
@@ -83,6 +84,7 @@ def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | Non
         file = newest(folder.parent, config.kind)
     else:
         return None
+    remove_dead_parts(file.with_name("last.ckpt"))  # a run that has no step left writes none anew
     check_settings(file, settings, folder)
     done, written = steps_of(file), file.parent.parent / config.kind
     if 0 < config.trainer.max_steps <= done and (written / CARD).is_file():

@@ -9,6 +9,7 @@ from sdg.errors import UserError
 __all__ = ["check_rules"]
 
 GPU = ("gpu", "cuda")
+CSV = "pytorch_lightning.loggers.CSVLogger"
 
 
 def check_rules(program: str, config: Mapping[str, Any], words: Sequence[str]) -> None:
@@ -31,6 +32,12 @@ def check_rules(program: str, config: Mapping[str, Any], words: Sequence[str]) -
 
 def check_sampling(config: Mapping[str, Any], words: Sequence[str]) -> None:
     trainer = config["trainer"]
+    if (config["logger"] or {}).get("_target_") == CSV:
+        raise UserError(
+            "logger=csv is for trainings: a sampling run writes metrics.csv itself; leave it out."
+        )
+    if config["prompt"] is not None and config["prompts"] is not None:
+        raise UserError("give prompt= or prompts=, not both.")
     given = {word.lstrip("+").partition("=")[0] for word in words}
     if config["init_image"] is None and "strength" in given:
         raise UserError(
@@ -41,7 +48,7 @@ def check_sampling(config: Mapping[str, Any], words: Sequence[str]) -> None:
             "trainer.inference_mode=true leaves no gradient, which guidance needs; leave it out."
         )
     size = 1 if config["deterministic"] else config["batch_size"]
-    if config["trajectory"] > size:
+    if size != "auto" and config["trajectory"] > size:
         why = "deterministic=true makes it one" if config["deterministic"] else f"{size}"
         raise UserError(
             f"trajectory={config['trajectory']} samples are followed within one batch, and "

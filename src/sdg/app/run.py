@@ -20,6 +20,7 @@ from hydra.utils import instantiate
 from lightning_fabric.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, read_write
 
+from sdg.app.absent import where_to_find
 from sdg.app.claim import CLAIM
 from sdg.app.empty_run import remove_empty_run
 from sdg.app.folder import first_process, own_folder
@@ -32,7 +33,6 @@ from sdg.app.stop_points import StopPoints, end_by_signal_only_here
 from sdg.app.stopping import STOP, Stopped
 from sdg.errors import UserError, integer
 from sdg.io.hub import Absent
-from sdg.io.shipped import CHECKOUT, CONF
 from sdg.training.checkpoints import WholeCheckpoints
 
 __all__ = ["first_process", "make_trainer", "run"]
@@ -82,12 +82,8 @@ def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
                 launched.await_judgement()
             if not begun and first_process():
                 remove_empty_run(LEFT_AT_START)
-            if isinstance(error, Absent) and (experiment := external_experiment()):
-                conf = CONF if CHECKOUT is None else CONF.name
-                raise UserError(
-                    f"{error} {conf}/experiment/{experiment}.yaml says what it needs and where "
-                    "that is found."
-                ) from error
+            if isinstance(error, Absent):
+                raise where_to_find(error) from error
             raise
         finally:
             finish = not sys.exc_info()[0] or stopped and STOP.between
@@ -109,12 +105,6 @@ def no_further_job() -> str:
     """What a sweep adds to the line of its job that a signal has ended."""
     sweep = HydraConfig.get().mode == RunMode.MULTIRUN and not STOP.job
     return " Of the sweep no further job is started." if sweep else ""
-
-
-def external_experiment() -> str | None:
-    """The chosen experiment, if it needs files that are not shipped."""
-    chosen = HydraConfig.get().runtime.choices.get("experiment")
-    return chosen if chosen and str(chosen).startswith("paper_") else None
 
 
 def make_trainer(

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
 from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.app.fingerprint import fingerprint
+from sdg.app.finished import forget_finished, note_finished
 from sdg.app.making import made
 from sdg.app.opening import group_choices
 from sdg.app.plain import plain
@@ -18,7 +20,6 @@ from sdg.app.similarities import negative_captions
 from sdg.app.unguided import draw_unguided, pictures_of, unguided_store
 from sdg.data.datamodule import loaded
 from sdg.errors import UserError
-from sdg.evaluation.figures import report
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.measuring import Evaluation
 from sdg.evaluation.publish import publish
@@ -30,7 +31,9 @@ from sdg.metrics.sample_metric import SampleMetric
 from sdg.models.clip import CLIP
 from sdg.pipeline import Pipeline
 from sdg.pipeline.deterministic import deterministic_arithmetic
+from sdg.pipeline.memory import fitting_batch
 from sdg.report.pages import run_page
+from sdg.report.words import report
 from sdg.similarity import Similarity
 
 __all__ = ["sample"]
@@ -59,7 +62,10 @@ def sample(config: DictConfig) -> None:
         if not (config.rerun or unfinished) and (metrics := store.figures(options)):
             if first_process():
                 show(folder, metrics, beside)
+                note_finished(config, folder)
             return
+        if first_process():
+            forget_finished(folder)
         module = drawing(config, job, store)
         try:
             if config.rerun or store.missing():
@@ -78,6 +84,7 @@ def sample(config: DictConfig) -> None:
         if trainer.is_global_zero:
             store.record_options(options)
             publish_run(config, job, trainer, evaluation, folder)
+            note_finished(config, folder)
 
 
 def measures(config: DictConfig, job: Job) -> Evaluation:
@@ -117,18 +124,32 @@ def stores(
             f"{count} samples for {processes} processes; raise num_samples or lower "
             "trainer.devices."
         )
-    batch_size = 1 if config.deterministic else min(config.batch_size, -(-count // processes))
+    size = batch_of(config, job, folder, trainer.strategy.root_device)
+    batch_size = 1 if config.deterministic else min(size, -(-count // processes))
     negatives = negative_captions(config, job.similarity, loaded(job.data.held_out))
-    mark = fingerprint(config, job.requests, job.pictures, batch_size, job.guided, negatives)
-    store = SampleStore(folder, count, batch_size, mark, config.images)
+    digest = fingerprint(config, job.requests, job.pictures, batch_size, job.guided, negatives)
+    store = SampleStore(folder, count, batch_size, digest, config.images)
     if not job.guided:
         return store, None
     return store, unguided_store(config, folder, job.requests, job.pictures, batch_size)
 
 
+def batch_of(config: DictConfig, job: Job, folder: Path, device: torch.device) -> int:
+    """How many samples are drawn at once; a run that goes on keeps its number."""
+    if config.batch_size != "auto":
+        return config.batch_size
+    begun = None if config.rerun else SampleStore.batch_size_of(folder)
+    if begun is not None:
+        return begun
+    encoder = job.similarity.encoder if job.similarity else None
+    return fitting_batch(job.denoiser, encoder, (3, job.resolution, job.resolution), device)
+
+
 def drawing(config: DictConfig, job: Job, store: SampleStore) -> GuidedSampling:
     """The module that draws into a store."""
     pipeline = Pipeline(job.denoiser, job.similarity.encoder if job.similarity else None)
+    if config.compile:
+        pipeline.compile()
     return GuidedSampling(
         pipeline,
         job.sampler,

@@ -75,7 +75,8 @@ def prepared(config: DictConfig) -> Job:
     if resolution != data.resolution:
         raise UserError(
             f"data.resolution={data.resolution}, but the denoiser draws {resolution} "
-            f"pixels a side; set data.resolution={resolution}."
+            f"pixels a side; choose the data that it was trained on, data=…, or set "
+            f"data.resolution={resolution}."
         )
     data.setup("predict")
     held_out, guided = loaded(data.held_out), bool(guidance.gamma)
@@ -97,8 +98,6 @@ def prepared(config: DictConfig) -> Job:
             guidance.at_clean,
         )
         announce_similarity(config, similarity, guidance.gamma)
-    if config.compile:
-        denoiser.compile()
     return Job(
         sampler, guidance, denoiser, resolution, data, requests, start, references, similarity
     )

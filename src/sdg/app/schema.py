@@ -22,7 +22,9 @@ CONDITION = Called("a text that is not empty, a list of such, or null", WORD | L
 STAGES = ListOf(Text("the name of a stage")) | NULL
 STEPS = Choice((-1,)) | COUNT  # -1: no limit
 BATCHES = Integer(1) | Number(0, 1, above=True) | NULL  # so many, or a share of them
-DEVICES = STEPS | Choice(("auto",)) | ListOf(Integer(0)) | Text(pattern=r"\d+(,\d+)*")
+DEVICES = (
+    STEPS | Choice(("auto",)) | ListOf(Integer(0)) | Text(pattern=r"[1-9]\d*|\d+(,\d+)+,?|\d+,")
+)
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
 SCHEDULES = ("linear", "cosine", "flow", "edm")
 SPACINGS = ("linspace", "leading", "trailing", "towards_noise", "karras", "log_snr")
@@ -39,7 +41,7 @@ PROGRAMS: Mapping[str, Mapping[str, Kind]] = {
         "named": Choice(("auto", "all")) | COUNT | ListOf(Text("a factor")) | Text() | NULL,
         "offset": Integer(0),
         "images": Choice(("folder", "shards")),
-        "batch_size": COUNT,
+        "batch_size": COUNT | Choice(("auto",)),
         "deterministic": Flag,
         "init_image": FILE | NULL,
         "strength": Number(0, 1, above=True),
@@ -177,6 +179,7 @@ SETTINGS: Mapping[str, Kind] = {
     "denoiser.schedule": Choice(SCHEDULES) | NULL,
     "denoiser.T": COUNT | NULL,
     "denoiser.heads": COUNT | NULL,
+    "denoiser.heads_upsample": COUNT | NULL,
     "denoiser.head_width": COUNT | NULL,
     "denoiser.qkv": Choice(("heads_first", "qkv_first")) | NULL,
     "denoiser.time_scale": Number(1e-6) | NULL,
@@ -321,6 +324,7 @@ BY_CLASS: Mapping[str, Mapping[str, Kind]] = {
         "resolution": Integer(16, 1024),
         "split": Choice(("held_out", "combinations")),
     },
+    # Not the run's own folder, whose metrics.csv would be in the way.
     "sdg.data.streamed.HubData": {"held_out": COUNT},
     "sdg.data.streamed.TarData": {"held_out": COUNT},
 }

@@ -118,6 +118,14 @@ def say(text: str) -> None:
         os.dup2(nowhere, 2)
 
 
+def end_output() -> None:
+    """Lets Python end well where nobody reads the output any more, as after `| head -1`."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
 def launched() -> bool:
     """Whether another process of the same run has started this one, and decides for it."""
     return os.environ.get("LOCAL_RANK", "0") != "0"

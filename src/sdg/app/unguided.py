@@ -1,6 +1,5 @@
 """The same seeds without guidance, to show beside guided samples."""
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 
 from sdg.app.fingerprint import fingerprint
-from sdg.app.naming import name_of
+from sdg.app.naming import name_of, unguided_config
 from sdg.app.opening import group_choices
 from sdg.data.requests import Requests
 from sdg.diffusion.denoiser import Denoiser
@@ -22,13 +21,6 @@ from sdg.pipeline import Pipeline
 __all__ = ["draw_unguided", "pictures_of", "unguided_store"]
 
 FOLDER = "unguided"  # in the guided run's
-
-
-def unguided_config(config: DictConfig) -> DictConfig:
-    """The config of the same run with γ = 0."""
-    unguided = copy.deepcopy(config)
-    unguided.merge_with({"guidance": {"gamma": 0}})
-    return unguided
 
 
 def unguided_store(
@@ -53,11 +45,11 @@ def unguided_store(
     if "gamma" not in config.guidance:
         return None
     other = unguided_config(config)
-    mark = fingerprint(other, requests, pictures, batch_size, guided=False)
+    digest = fingerprint(other, requests, pictures, batch_size, guided=False)
     name = name_of(other, group_choices()["guidance"])
     places = [folder.parent / name, *([folder / FOLDER] if asked else [])]
     stores = [
-        SampleStore(place, len(requests), batch_size, mark, config.images) for place in places
+        SampleStore(place, len(requests), batch_size, digest, config.images) for place in places
     ]
     if stores[0].finished():
         return stores[0]

@@ -7,6 +7,7 @@ from typing import Any
 
 from sdg.data.csv_file import parse_table
 from sdg.errors import UserError, first_line
+from sdg.io.files import regular
 
 __all__ = ["LABELS", "TEXT", "captions_of", "labels_of", "sentences"]
 
@@ -64,7 +65,7 @@ def captions_of(root: Path, files: Sequence[Path], max_silent: int = 0) -> list[
 def text_of(file: Path) -> str:
     """A file's text, its lines ended by line feeds alone."""
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return regular(file).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not UTF-8 text; save it as such.") from error
     except OSError as error:

@@ -78,8 +78,6 @@ def table_conditions(
     Raises:
         UserError: the file cannot be read, or a column of it is empty, unknown or given twice.
     """
-    if "text" in chosen:
-        raise UserError("give prompt= or prompts=, not both.")
     columns = read_table(Path(table).expanduser())
     for name, values in columns.items():
         if name not in given:

@@ -34,10 +34,14 @@ def cpu_limit(root: Path = Path("/")) -> float | None:
     return min(quotas, default=None)
 
 
-def groups(root: Path) -> list[Path]:
-    """The folders of this process's groups that may hold a CPU limit, those above them too.
+def groups(root: Path, controller: str = "cpu") -> list[Path]:
+    """The folders of this process's groups that may hold a limit, those above them too.
 
     Inside a container the path of a group may be that of the host; the top is then its own.
+
+    Arguments:
+        root: of the file system.
+        controller: whose limit.
     """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
@@ -46,17 +50,17 @@ def groups(root: Path) -> list[Path]:
     folders = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        for top in tops(root / "sys/fs/cgroup", controllers):
+        for top in tops(root / "sys/fs/cgroup", controllers, controller):
             own = Path(path.lstrip("/"))
             folders += [top / part for part in (own, *own.parents)]
     return list(dict.fromkeys(folders))
 
 
-def tops(mounted: Path, controllers: str) -> list[Path]:
+def tops(mounted: Path, controllers: str, controller: str) -> list[Path]:
     """Where the tree of a group may be mounted: version 2 has no names of controllers."""
-    return [mounted / controllers, mounted / "cpu"] if controllers else [mounted]
+    return [mounted / controllers, mounted / controller] if controllers else [mounted]
 
 
 def quota_of(folder: Path) -> float | None:

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from sdg.data.prompts import absent_image
 from sdg.errors import UserError, first_line
+from sdg.io.files import regular
 
 __all__ = ["CROPS", "image_files", "load_image", "pixels", "to_uint8"]
 
@@ -28,11 +30,10 @@ def load_image(
         UserError: it is missing or cannot be read.
     """
     try:
-        with Image.open(Path(file).expanduser()) as opened:
+        with Image.open(regular(Path(file).expanduser())) as opened:
             return pixels(opened, resolution, crop, flip)
     except FileNotFoundError as error:
-        where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
-        raise UserError(f"{setting and f'{setting}: '}there is no image {file}{where}.") from error
+        raise absent_image(file, setting) from error
     except Exception as error:  # pillow raises many kinds, and struct's of its own
         raise UserError(
             f"{setting}: cannot read {file} as an image: {first_line(error)}."

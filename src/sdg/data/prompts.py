@@ -6,8 +6,10 @@ from pathlib import Path
 
 from sdg.data.csv_file import parse_table
 from sdg.errors import UserError, number
+from sdg.io.files import regular
 
 __all__ = [
+    "absent_image",
     "primary_prompt",
     "read_table",
     "escape_prompt",
@@ -26,9 +28,9 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
     sentence's own.
 
     Raises:
-        UserError: an empty part, or a weight that is no finite number.
+        UserError: an empty part, a weight that is no finite number, or no weight but 0.
     """
-    parts = []
+    parts: list[tuple[str, float]] = []
     for part in re.split(r"(?<!\\)\|", condition):
         part = part.replace("\\|", "|").strip()
         text, colon, weight = part.rpartition(":")
@@ -57,6 +59,11 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
                 'colon, as in "one sentence | another:-0.5", or a space behind a colon of the '
                 "sentence's own."
             ) from None
+    if not any(weight for _, weight in parts):
+        raise UserError(
+            f"{condition!r} asks for nothing, as its weight is 0; leave it out, or sample "
+            "unguided with gamma=0."
+        )
     return tuple(parts)
 
 
@@ -78,13 +85,19 @@ def primary_prompt(condition: str) -> str:
     return max(parse_weighted_prompt(condition), key=lambda part: part[1])[0]
 
 
+def absent_image(file: str | Path, setting: str = "") -> UserError:
+    """The error of a setting that names an image which is not there."""
+    where = "" if Path(file).expanduser().is_absolute() else f" (looked for from {Path.cwd()})"
+    return UserError(f"{setting and f'{setting}: '}there is no image {file}{where}.")
+
+
 def read_table(file: Path, key: str = "prompts") -> dict[str, list[str]]:
     """{similarity: its column} of a .csv, or {"text": lines} of a text file.
 
     `key` is the setting that names it.
     """
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = regular(file).read_text(encoding="utf-8-sig")
     except OSError as error:
         raise UserError(f"{key}: cannot read {file}: {error.strerror}.") from error
     except UnicodeDecodeError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sdg.errors import UserError
-from sdg.io.files import part_of, remove_dead_parts
+from sdg.io.files import part_of, regular
 
 __all__ = ["rendered"]
 
@@ -44,7 +44,6 @@ def keep(file: Path, array: np.ndarray) -> None:
     """Writes an array and its digest: another process sees the whole file or none."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        remove_dead_parts(file)
         with part_of(file) as part:
             with open(part, "wb") as held:
                 np.save(held, array)
@@ -62,7 +61,7 @@ def is_whole(file: Path) -> bool:
     """Whether a file is as it was written, by its digest."""
     try:
         size = file.stat().st_size - DIGEST
-        with open(file, "rb") as held:
+        with open(regular(file), "rb") as held:
             held.seek(max(0, size))
             return size > 0 and held.read() == crc32(file, size)
     except OSError:

@@ -138,7 +138,7 @@ class Denoiser(nn.Module):
             Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (weight + 1)/2
 
         At s = −1 the posterior's β̃ is 0 and has no logarithm. That of the step from level `before`
-        to level 0 stands in, as in the paper's code.
+        to level 0 stands in, and for β of `fixed_large` too, as in the paper's code.
 
         Arguments:
             before: the level of the grid next to 0; 1 is that of all levels.
@@ -147,11 +147,12 @@ class Denoiser(nn.Module):
         if self.variance == "fixed_small":
             return Reverse(mean, small.to(x.dtype).expand_as(mean))
         large = self.schedule.beta(t, s, x.device)
-        if self.variance == "fixed_large":
-            return Reverse(mean, large.to(x.dtype).expand_as(mean))
         next_small = large
         if self.schedule.T > 1:
             next_small = self.schedule.posterior_variance(max(1, before), 0, x.device)
+        if self.variance == "fixed_large":
+            fixed = torch.where(small > 0, large, next_small)
+            return Reverse(mean, fixed.to(x.dtype).expand_as(mean))
         low = torch.where(small > 0, small, next_small).log()
         assert prediction.weight is not None  # `forward` gives it with learned_range
         v = (prediction.weight + 1) / 2

@@ -39,8 +39,8 @@ def ddpm_step(
 
     What guidance makes of the prediction acts before: the score moves x̂_0, and μ_θ with it; a shift
     is added to x_s, √ᾱ_s times, as in DDIM. The step to s = −1 is not noised, and not guided unless
-    guidance asks for it: x_s = x̂_0, or x̂_0 + Σ γ∇sim with the learned Σ, in whose range the step
-    before's β̃ stands for the one of this step, which is 0.
+    guidance asks for it: x_s = x̂_0, or x̂_0 + Σ γ∇sim. There the step before's β̃ stands for the one
+    of this step, which is 0, in a learned Σ, and for β in fixed_large; with fixed_small Σ is 0.
 
     Arguments:
         x: x_t, shape (B, C, H, W).

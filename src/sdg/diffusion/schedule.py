@@ -162,7 +162,7 @@ class Schedule:
         levels = [self.T - 1]
         for i in range(1, count):
             level = round((self.T - 1) * (1 - (i / (count - 1)) ** 2))
-            levels.append(max(min(level, levels[-1] - 1), count - 1 - i))
+            levels.append(min(level, levels[-1] - 1))
         return levels
 
     def real_levels(self, count: int, spacing: str) -> list[float]:

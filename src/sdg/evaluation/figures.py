@@ -10,9 +10,8 @@ from sdg.io.csv_table import table_text
 from sdg.io.files import write_whole
 from sdg.metrics.alignment import bootstrap_interval
 from sdg.metrics.layout import spread_within
-from sdg.report.words import sentences
 
-__all__ = ["figures", "report", "write_table"]
+__all__ = ["figures", "write_table"]
 
 
 def figures(
@@ -101,15 +100,6 @@ def mean_cost(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:
         values = [cost[name] for cost in costs]
         means[name] = max(values) if name == "peak_memory" else sum(values) / len(values)
     return means
-
-
-def report(metrics: Mapping) -> None:
-    """Prints the figures in words, a line each."""
-    for sentence in sentences(metrics):
-        print(sentence)
-    for name, value in metrics.get("metrics", {}).items():
-        if value is not None:
-            print(f"{name}: {value:.3f}")
 
 
 def write_table(file: Path, rows: Sequence[Mapping]) -> None:

@@ -16,6 +16,7 @@ from sdg.evaluation.store import SampleStore
 from sdg.guidance.guidance import Guidance
 from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
 from sdg.pipeline import Pipeline
+from sdg.pipeline.memory import MemoryParts
 from sdg.progress import Bar
 from sdg.report.trajectory import Trajectory
 from sdg.similarity.similarity import Similarity
@@ -85,6 +86,7 @@ class GuidedSampling(pl.LightningModule):
             steps_taken(self.denoiser.schedule, sampler, 1.0 if start is None else strength)
         )
         self.progress = Bar("sampling")
+        self.parts = MemoryParts(store.batches.batch_size)
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than ranks
 
     def setup(self, stage: str) -> None:
@@ -105,18 +107,29 @@ class GuidedSampling(pl.LightningModule):
         reset_peak_memory(self.device)
         meter = Meter(self.networks())
         self.pipeline.to(self.device)
-        guide = self.pipeline.guide(self.guidance, self.similarity, (), batch, self.sampler)
-        followed = (
-            Trajectory(self.store.folder) if self.trajectory and batch[0].index == 0 else None
-        )
+        done, drawn = self.done, 0
+        followed: Trajectory | None = None
 
-        def on_step(done: int, step: Step) -> None:
-            self.done += 1
-            self.progress.reach(self.done)
-            if followed:
-                followed.add(step.x[: self.trajectory], step.x0[: self.trajectory])
+        def draw(part: list[Request]) -> Tensor:
+            nonlocal drawn, followed
+            self.done = done + drawn * self.steps // len(batch)
+            if self.trajectory and part[0].index == 0:
+                followed = Trajectory(self.store.folder)
 
-        images = self.pipeline.draw(batch, guide, self.sampler, self.start, self.strength, on_step)
+            def on_step(count: int, step: Step) -> None:
+                self.progress.reach(self.done + count * len(part) // len(batch))
+                if followed and part[0].index == 0:
+                    followed.add(step.x[: self.trajectory], step.x0[: self.trajectory])
+
+            guide = self.pipeline.guide(self.guidance, self.similarity, (), part, self.sampler)
+            images = self.pipeline.draw(
+                part, guide, self.sampler, self.start, self.strength, on_step
+            )
+            drawn += len(part)
+            return images
+
+        images = self.parts.draw(draw, batch)
+        self.done = done + self.steps
         seconds, memory, cost = (
             time.perf_counter() - began,
             peak_memory(self.device),

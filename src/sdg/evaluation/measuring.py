@@ -17,7 +17,7 @@ from sdg.data.requests import Requests
 from sdg.errors import UserError, choice, integer
 from sdg.evaluation.attributes import Attributes, condition_factors
 from sdg.evaluation.features import FeatureDistances
-from sdg.evaluation.figures import figures, report
+from sdg.evaluation.figures import figures
 from sdg.evaluation.grid import draw_grid
 from sdg.evaluation.networks import PART, Networks
 from sdg.evaluation.prompt_images import PromptImages, unrenderable
@@ -30,6 +30,7 @@ from sdg.io.files import write_whole
 from sdg.metrics.perceptual import pairs_within
 from sdg.metrics.sample_metric import SampleMetric
 from sdg.report.pages import run_page
+from sdg.report.words import report
 
 __all__ = ["Evaluation"]
 
@@ -159,7 +160,13 @@ class Evaluation(pl.LightningModule):
 
     @torch.no_grad()
     def test_step(self, index: Tensor, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if dataloader_idx and self.lpips:
+        # Figures are those of float32 whatever precision samples were drawn in.
+        with torch.autocast(self.device.type, enabled=False):
+            self.measure(index, bool(dataloader_idx))
+
+    def measure(self, index: Tensor, pairs: bool) -> None:
+        """Measures some samples, or some pairs of them."""
+        if pairs and self.lpips:
             first, second = (self.store.read(side.tolist()).to(self.device) for side in index.T)
             self.lpips.update(first, second)
             return

@@ -13,7 +13,8 @@ from torch import Tensor
 from sdg.errors import UserError, first_line
 from sdg.evaluation.networks import PART
 from sdg.io.files import part_of, remove_dead_parts
-from sdg.io.tensors import load_tensors, metadata_of
+from sdg.io.metadata import metadata_of
+from sdg.io.tensors import load_tensors
 
 __all__ = ["real_features"]
 

@@ -1,6 +1,7 @@
 """The samples of a run that are drawn already: one that was killed goes on where it stopped."""
 
 import bisect
+import csv
 import hashlib
 import itertools
 import json
@@ -13,6 +14,7 @@ from typing import overload
 from torch import Tensor
 
 from sdg.errors import UserError
+from sdg.io.csv_table import read_table
 from sdg.io.files import write_whole
 from sdg.report.pictures import Pictures
 
@@ -69,8 +71,26 @@ class SampleStore:
             part.mkdir(parents=True, exist_ok=True)
         for torn in rows.glob("*.*.*"):  # what a killed run was writing
             torn.unlink()
+        self.forget_lost()
         if not self.recorded.is_file():
-            write_whole(self.recorded, json.dumps({"fingerprint": self.fingerprint}))
+            own = {"fingerprint": self.fingerprint, "batch_size": self.batches.batch_size}
+            write_whole(self.recorded, json.dumps(own))
+
+    def forget_lost(self) -> None:
+        """Forgets the batches of which a picture was removed, or the rows were changed."""
+        lost = [file for file in self.row_files(self.folder) if not self.is_kept(file)]
+        for file in lost:
+            file.unlink()
+        if lost:
+            print(f"{len(lost)} batches in {self.folder} are not whole any more; drawn again.")
+
+    def is_kept(self, file: Path) -> bool:
+        """Whether the rows of a batch can be read, and its pictures are there."""
+        try:
+            rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+            return all(self.pictures.has(row["file"]) for row in rows)
+        except (ValueError, LookupError, TypeError):
+            return False
 
     def clear(self) -> None:
         """Removes what was drawn; whenever it is killed, the folder is still a run's."""
@@ -87,11 +107,21 @@ class SampleStore:
         """The file that holds the fingerprint of the run whose samples these are."""
         return self.folder / "rows" / "run.json"
 
+    @staticmethod
+    def batch_size_of(folder: Path) -> int | None:
+        """How many samples share a batch in the folder of any run; None where it does not say."""
+        file = folder / "rows" / "run.json"
+        if not file.is_file():
+            return None
+        return json.loads(file.read_text(encoding="utf-8")).get("batch_size")
+
     def is_own(self) -> bool:
         """Whether the folder's samples, if there are any, are this run's."""
-        return (
-            json.loads(self.recorded.read_text(encoding="utf-8"))["fingerprint"] == self.fingerprint
-        )
+        try:
+            recorded = json.loads(self.recorded.read_text(encoding="utf-8"))
+            return recorded["fingerprint"] == self.fingerprint
+        except (ValueError, LookupError, TypeError):  # it was changed
+            return False
 
     def finished(self) -> bool:
         """Whether the folder holds all samples of this run."""
@@ -161,17 +191,25 @@ class SampleStore:
     def figures(self, options: Mapping) -> dict | None:
         """The figures of a run that is drawn and measured already, with these options of `eval`.
 
-        They are None where something is left to do.
+        They are None where something is left to do, such as where a table was changed.
         """
-        file = self.folder / "metrics.json"
-        if (
-            self.missing()
-            or not file.is_file()
-            or not self.measured.is_file()
-            or json.loads(self.measured.read_text(encoding="utf-8")) != dict(options)
-        ):
+        if self.missing() or not self.has_table():
             return None
-        return json.loads(file.read_text(encoding="utf-8"))
+        try:
+            if json.loads(self.measured.read_text(encoding="utf-8")) != dict(options):
+                return None
+            return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        except (ValueError, FileNotFoundError):
+            return None
+
+    def has_table(self) -> bool:
+        """Whether `samples.csv` lists these samples."""
+        try:
+            table = read_table(self.folder / "samples.csv")
+        except (FileNotFoundError, ValueError, TypeError, csv.Error):
+            return False
+        listed = [(row.get("index"), row.get("file")) for row in table]
+        return listed == [(str(row["index"]), row["file"]) for row in self.rows()]
 
     def archive_metrics(self, options: Mapping) -> None:
         """Copies the figures that other options of `eval` gave into `measured/`.

@@ -23,11 +23,19 @@ GAMMA_SCHEDULES = {"constant": (1, 0), "towards_noise": (0, 2), "towards_image":
 def gradient(similarity: Callable[..., Tensor], x: Tensor, *level: float) -> Tensor:
     """∇_x sim(x) or ∇_x sim(x, level), of every sample by itself.
 
-    It is taken in fp32 whatever precision the networks run in.
+    x and the gradient are of float32. Under autocast the encoder runs as
+    `sdg.similarity.precision` says, forward and backward.
     """
-    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+    with torch.enable_grad():
         x = x.detach().float().requires_grad_()
-        return torch.autograd.grad(similarity(x, *level).sum(), x)[0]
+        value = similarity(x, *level).sum()
+    return backward(value, x)
+
+
+def backward(value: Tensor, x: Tensor) -> Tensor:
+    """∂value/∂x, each operation as precise as its forward pass was."""
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.autograd.grad(value, x)[0]
 
 
 def through_denoiser(
@@ -40,8 +48,8 @@ def through_denoiser(
     with torch.enable_grad():
         x = x_t.detach().requires_grad_()
         prediction = predict(x)
-        with torch.autocast(x.device.type, enabled=False):
-            g = torch.autograd.grad(similarity(prediction.x0.float()).sum(), x)[0]
+        value = similarity(prediction.x0.float()).sum()
+    g = backward(value, x)
     weight = None if prediction.weight is None else prediction.weight.detach()
     return prediction._replace(x0=prediction.x0.detach(), weight=weight), g
 

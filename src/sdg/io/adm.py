@@ -119,12 +119,14 @@ def converted(
     heads: int | None,
     head_width: int | None,
     qkv: str,
+    heads_upsample: int | None = None,
 ) -> dict[str, Tensor]:
     """The tensors under `UNet2DModel`'s names.
 
     Arguments:
         heads: of every attention; None where `head_width` says how wide one is.
         qkv: order of its rows, as in `Family`.
+        heads_upsample: as `heads`, of every attention on the way up; None where it has as many.
 
     Raises:
         UserError: a tensor is left over, or heads do not divide a width.
@@ -143,7 +145,9 @@ def converted(
                 value = value.flatten(1)  # a 1 × 1 convolution is a linear layer
             if ours.endswith("to_qkv"):
                 module = ours.removesuffix("to_qkv")
-                rows = split_qkv(value, heads, head_width, qkv)
+                on_way_up = ours.startswith("up_blocks")
+                count = heads_upsample if on_way_up and heads_upsample else heads
+                rows = split_qkv(value, count, head_width, qkv)
                 for to, tensor in zip(QKV, rows, strict=True):
                     renamed[f"{module}{to}.{part}"] = tensor
             else:

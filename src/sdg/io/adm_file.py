@@ -14,7 +14,10 @@ from sdg.io.denoiser_file import DenoiserFile, MissingSettings
 __all__ = ["ASKED", "from_adm"]
 
 # What a user may set of an ADM file.
-ASKED = ("resolution", "schedule", "T", "heads", "head_width", "qkv", "time_scale", "variance")
+ASKED = (
+    *("resolution", "schedule", "T", "heads", "heads_upsample", "head_width", "qkv"),
+    *("time_scale", "variance"),
+)
 NEEDED = ("resolution", "schedule", "T", "qkv")  # that nothing but a family can tell
 DEFAULTS = {"time_scale": 1.0}
 
@@ -64,6 +67,28 @@ class Settings:
             return integer("denoiser.heads", self.settle("heads"), 1), None
         return None, integer("denoiser.head_width", self.settle("head_width"), 1)
 
+    def attention_on_way_up(self, heads: int | None) -> int | None:
+        """The number of heads on the way up, guided-diffusion's num_heads_upsample.
+
+        Arguments:
+            heads: on the way down and in the middle; None where heads have a width instead.
+
+        Raises:
+            UserError: heads have a width, which holds on the way up too.
+        """
+        if heads is None:
+            if "heads_upsample" in self.given:
+                raise UserError(
+                    "denoiser.heads_upsample goes with denoiser.heads; heads of one width have it "
+                    "on the way up too."
+                )
+            return None
+        by_family = self.family and self.sources["heads"][1] != "you"
+        source = self.family.name if self.family and by_family else "assumed: as many as heads"
+        return integer(
+            "denoiser.heads_upsample", self.settle_as("heads_upsample", heads, source), 1
+        )
+
     def variance(self, learned: bool, path: str) -> str:
         """Which Σ, one that agrees with what the file holds.
 
@@ -105,6 +130,7 @@ def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
             missing,
         )
     heads, head_width = settings.attention()
+    heads_upsample = settings.attention_on_way_up(heads)
     qkv = choice("denoiser.qkv", settings.settle("qkv"), ("heads_first", "qkv_first"))
     schedule = Schedule(
         choice("denoiser.schedule", settings.settle("schedule"), KINDS),
@@ -113,9 +139,11 @@ def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
     resolution = integer("denoiser.resolution", settings.settle("resolution"), 1)
     time_scale = number("denoiser.time_scale", settings.settle("time_scale"), 1e-6)
     variance = settings.variance(layout.learned, path)
-    renamed = converted(tensors, layout, heads, head_width, qkv)
+    renamed = converted(tensors, layout, heads, head_width, qkv, heads_upsample)
     widths = {layout.widths[level] for level in layout.attention} | {layout.widths[-1]}
-    if heads and len(widths) == 1:
+    if heads == heads_upsample:  # no key then: the config of such files stays what it was
+        heads_upsample = None
+    if heads and not heads_upsample and len(widths) == 1:
         # As many heads everywhere are then heads of one width everywhere.
         head_width = widths.pop() // heads
         heads = None
@@ -128,6 +156,8 @@ def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
         "sinusoid": None if layout.channels == layout.widths[0] else layout.channels,
         "network": network_of(layout, head_width or 32),
     }
+    if heads_upsample:
+        denoiser["heads_upsample"] = heads_upsample
     return DenoiserFile(
         path,
         {"denoiser": denoiser, "schedule": schedule.config, "resolution": resolution},

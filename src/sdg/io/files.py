@@ -1,7 +1,9 @@
 """Files that are there in full or not at all."""
 
+import errno
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +13,19 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["part_of", "remove_dead_parts", "sha256_of", "write_whole"]
+__all__ = ["part_of", "regular", "remove_dead_parts", "sha256_of", "write_whole"]
+
+
+def regular(file: str | Path) -> Path:
+    """A file of the user's that may be opened: no pipe and no device, which may never end.
+
+    Raises:
+        OSError: it is one, or nothing is there.
+    """
+    mode = Path(file).stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder is an error anyway
+        raise OSError(errno.EINVAL, "it is a pipe or a device, no file", str(file))
+    return Path(file)
 
 
 @contextmanager
@@ -20,13 +34,14 @@ def part_of(file: str | Path) -> Iterator[Path]:
 
     The part lies in the file's own folder, never in TMPDIR, so that it is renamed in one move and a
     full TMPDIR is nothing to it. It has the permissions of the user's umask. After an error it is
-    removed, and the file is what it was.
+    removed, and the file is what it was. What a killed process was writing of the file is removed.
 
     Raises:
         OSError: the folder cannot be written, or the disk is full.
     """
     file = Path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
+    remove_dead_parts(file)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
     with open(part, "wb") as held:
         lock(held.fileno())
@@ -66,11 +81,7 @@ def lock(file: int) -> bool:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Writes a file that is either there in full or not at all.
-
-    What a killed process was writing of it is removed.
-    """
-    remove_dead_parts(file)
+    """Writes a file that is either there in full or not at all."""
     with part_of(file) as part:
         part.write_text(text, encoding="utf-8")
 

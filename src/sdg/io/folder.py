@@ -29,7 +29,8 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
         kind: "denoiser", "clip", …
         half: as of `save`.
 
-    What an earlier export has left there is replaced when this one is whole.
+    What an earlier export has left there is replaced when this one is whole. A process that is
+    killed while it replaces it leaves the earlier files in `.old`.
 
     Raises:
         UserError: the model has no config, or weights that are no finite numbers.
@@ -52,12 +53,24 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
             save(part / MODEL, kind, model, config, half)
         content = {KEY: {"kind": kind, "config": config, "file": file}}
         (part / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
-        for former in ("model_index.json", MODEL):  # of an export in the other format
-            (folder / former).unlink(missing_ok=True)
-        for former in ("unet", "scheduler"):
-            shutil.rmtree(folder / former, ignore_errors=True)
-        for each in part.iterdir():
-            os.replace(each, folder / each.name)
+        swap(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def swap(part: Path, folder: Path) -> None:
+    """Moves the files of an export to their places, and then removes those of an earlier one.
+
+    Arguments:
+        part: a folder within `folder`.
+    """
+    old = folder / ".old"
+    shutil.rmtree(old, ignore_errors=True)
+    old.mkdir()
+    for name in ("model_index.json", "unet", "scheduler", MODEL):  # of either format
+        if (folder / name).exists():
+            os.replace(folder / name, old / name)
+    for file in sorted(part.iterdir(), key=lambda each: each.name == CONFIG):  # it names the others
+        os.replace(file, folder / file.name)
+    shutil.rmtree(old)

@@ -29,6 +29,11 @@ def unlike(denoiser: Denoiser) -> str | None:
         return (
             f"its network is the {architecture} of this project, and DDPMPipeline has a UNet2DModel"
         )
+    if options.get("heads_upsample"):
+        return (
+            f"it has {options['heads']} attention heads on the way down and "
+            f"{options['heads_upsample']} on the way up, which UNet2DModel's config cannot say"
+        )
     if options.get("heads"):
         return (
             f"it has {options['heads']} attention heads at several widths, and UNet2DModel's "

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from sdg.errors import UserError, near
 
-__all__ = ["CHECKOUT", "CONF", "INDEX", "on_this_machine", "program", "shipped", "shipped_names"]
+__all__ = [
+    "CHECKOUT",
+    "CONF",
+    "INDEX",
+    "PACKAGE",
+    "on_this_machine",
+    "program",
+    "shipped",
+    "shipped_names",
+]
 
 INDEX = "pipeline.json"
 PACKAGE = Path(__file__).resolve().parents[1]

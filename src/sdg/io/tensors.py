@@ -1,4 +1,4 @@
-"""The one door for files of weights: nothing else in the package opens them.
+"""The one door to the tensors of a file: nothing else in the package reads them.
 
 Reading never runs code.
 """
@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sdg.errors import UserError
+from sdg.io.files import regular
 
 # What makes safetensors of a pickle where its code may run: of a network, and of a checkpoint.
 NETWORK = "import pickle; t = pickle.load(open({old!r}, 'rb'))['ema'].state_dict()"
@@ -27,7 +28,7 @@ SAVE = (
     "save_file({{k: v.contiguous() for k, v in t.items()}}, {new!r})"
 )
 
-__all__ = ["load_tensors", "metadata_of", "not_finite", "tensor_shapes"]
+__all__ = ["load_tensors", "not_finite", "tensor_shapes"]
 
 
 def load_tensors(file: str | Path) -> Any:
@@ -41,6 +42,7 @@ def load_tensors(file: str | Path) -> Any:
         UserError: it cannot be read, is damaged, or needs code to be read.
     """
     try:
+        regular(file)
         if Path(file).suffix == ".safetensors":
             return load_file(str(file))
         return torch.load(
@@ -66,17 +68,6 @@ def recipe(file: Path) -> str:
     )
 
 
-def metadata_of(file: str | Path) -> dict[str, str]:
-    """What a .safetensors says of itself, beside its tensors.
-
-    Raises:
-        OSError: it cannot be read.
-        safetensors.SafetensorError: it is damaged.
-    """
-    with safe_open(str(file), "pt") as handle:
-        return handle.metadata() or {}
-
-
 def tensor_shapes(file: str | Path) -> dict[str, list[int]]:
     """The shapes of a .safetensors' tensors, by name; the tensors are not read.
 
@@ -84,7 +75,7 @@ def tensor_shapes(file: str | Path) -> dict[str, list[int]]:
         OSError: it cannot be read.
         safetensors.SafetensorError: it is damaged.
     """
-    with safe_open(str(file), "pt") as handle:
+    with safe_open(str(regular(file)), "pt") as handle:
         return {name: handle.get_slice(name).get_shape() for name in handle.keys()}
 
 

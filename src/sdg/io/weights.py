@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from sdg.errors import UserError, choice
 from sdg.io.files import part_of
 from sdg.io.hub import located
-from sdg.io.tensors import load_tensors, metadata_of, not_finite
+from sdg.io.metadata import metadata_of
+from sdg.io.tensors import load_tensors, not_finite
 
 __all__ = ["CONFIG", "KEY", "MODEL", "UNET", "header", "read", "safetensors_of", "save", "stored"]
 

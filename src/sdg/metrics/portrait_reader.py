@@ -1,6 +1,7 @@
 """Reads portraits by rendering: the choices whose portrait is nearest, and how far it is."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -37,14 +38,22 @@ class PortraitReader:
     def __init__(
         self, resolution: int = 64, starts: int = 2, layers: Sequence[PaintedLayer] | None = None
     ):
-        self.starts = starts
-        self.layers = [Coordinate(layer) for layer in layers or portrait_layers(resolution)]
+        self.resolution, self.starts, self.given = resolution, starts, layers
+
+    @cached_property
+    def layers(self) -> list["Coordinate"]:
+        """R's layers, rendered when the first image is read: a run draws before it measures."""
+        return [Coordinate(layer) for layer in self.given or portrait_layers(self.resolution)]
+
+    @cached_property
+    def prototypes(self) -> Tensor:
+        """The layers' values of random portraits, (starts, prototypes, layers)."""
         generator = torch.Generator().manual_seed(0)
-        shape = (starts, PROTOTYPES)
+        shape = (self.starts, PROTOTYPES)
         values = [
             torch.randint(len(layer.rows), shape, generator=generator) for layer in self.layers
         ]
-        self.prototypes = torch.stack(values, 2)
+        return torch.stack(values, 2)
 
     def infer(self, images: Tensor) -> Reading:
         """Reads images (B, 3, H, W) in [-1, 1]: choices (B, 10), factors (B, 11), r (B,)."""

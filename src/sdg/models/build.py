@@ -52,11 +52,8 @@ def build_denoiser(denoiser: dict[str, Any], schedule: dict[str, Any], resolutio
 
     The network is a UNet2DModel of diffusers, or what `architecture` names.
     """
-    options = {
-        key: value
-        for key, value in denoiser.items()
-        if key not in ("architecture", "network", "heads", "sinusoid")
-    }
+    of_network = ("architecture", "network", "heads", "heads_upsample", "sinusoid")
+    options = {key: value for key, value in denoiser.items() if key not in of_network}
     network: nn.Module
     if "architecture" in denoiser:
         name = choice("denoiser.architecture", denoiser["architecture"], ARCHITECTURES)
@@ -87,6 +84,8 @@ def build_unet(denoiser: dict[str, Any], resolution: int) -> UNet2DModel:
         embed_time(unet, denoiser["sinusoid"])
     if denoiser.get("heads"):
         set_heads(unet, denoiser["heads"])
+    if denoiser.get("heads_upsample"):
+        set_heads(unet.up_blocks, denoiser["heads_upsample"])
     return unet
 
 
@@ -101,12 +100,12 @@ def embed_time(unet: UNet2DModel, width: int) -> None:
     unet.time_embedding = TimestepEmbedding(width, unet.time_embedding.linear_1.out_features)
 
 
-def set_heads(unet: UNet2DModel, heads: int) -> None:
-    """Gives every attention this many heads, whatever its width.
+def set_heads(network: nn.Module, heads: int) -> None:
+    """Gives every attention in a U-Net, or in a part of one, this many heads, whatever its width.
 
     Diffusers' arguments fix their width instead.
     """
-    for module in unet.modules():
+    for module in network.modules():
         if isinstance(module, Attention):
             if module.inner_dim % heads:
                 raise UserError(

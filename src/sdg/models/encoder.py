@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,7 @@ class ImageEncoder(ABC, nn.Module):
         return self.resolution is None
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """E_text(y): sentences into the space of an image encoder."""
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
@@ -28,6 +29,18 @@ class Encoded(NamedTuple):
     maps: dict[str, Tensor]
     scaled: Tensor | None = None
     logits: Tensor | None = None
+
+    def at_least_float32(self) -> "Encoded":
+        """The same, with what is of half precision in float32."""
+        scaled = None if self.scaled is None else widened(self.scaled)
+        logits = None if self.logits is None else widened(self.logits)
+        maps = {stage: widened(values) for stage, values in self.maps.items()}
+        return Encoded(widened(self.z), maps, scaled, logits)
+
+
+def widened(values: Tensor) -> Tensor:
+    """Values in float32, or as they are where they are more precise."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 class Stage(NamedTuple):

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sdg.data.requests import Request, Requests
 from sdg.diffusion.sampler import Step
+from sdg.pipeline.memory import MemoryParts
 from sdg.pipeline.output import SampleOutput, joined_steps
 from sdg.progress import Bar
 
@@ -31,23 +32,29 @@ def draw_batches(
         steps: of a batch.
         trajectory, callback, progress: as of `Pipeline.__call__`.
     """
-    bar, before = Bar("sampling"), 0
-    bar.begin(-(-len(requests) // batch_size) * steps, 0, progress)
+    bar, done = Bar("sampling"), 0
+    bar.begin(len(requests) * steps, 0, progress)
     images: list[Tensor] = []
     kept: list[list[Step]] = []
+    parts = MemoryParts(batch_size)
 
     def on_step(count: int, step: Step) -> None:
-        bar.reach(before + count)
+        bar.reach(done * steps + count * len(step.x))
         if trajectory:
             kept[-1].append(Step(step.x.cpu(), step.x0.cpu()))
         if callback is not None:
             callback(count, step)
 
     try:
-        for first in range(0, len(requests), batch_size):
+        while done < len(requests):
             kept.append([])
-            images.append(draw(requests[first : first + batch_size], on_step).cpu())
-            before += steps
+            part = requests[done : done + parts.size]
+            drawn = parts.attempt(lambda batch: draw(batch, on_step), part)
+            if drawn is None:
+                kept.pop()
+                continue
+            images.append(drawn.cpu())
+            done += len(part)
     finally:
         bar.stop()
     return SampleOutput(

@@ -1,6 +1,8 @@
 """What guided sampling asks of its parts; a pipeline and the command ask alike."""
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -8,6 +10,7 @@ from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.sampler import Sampler
+from sdg.diffusion.sampling import checked_strength
 from sdg.errors import UserError, choice, first_line, number
 from sdg.guidance.guidance import Guidance
 from sdg.guidance.semantic import SemanticGuidance
@@ -20,13 +23,17 @@ __all__ = [
     "check_pixels",
     "checked_captions",
     "checked_device",
+    "checked_function",
     "checked_kind",
+    "checked_path",
     "checked_weights",
     "chosen_guidance",
     "chosen_sampler",
+    "chosen_strength",
 ]
 
 Part = TypeVar("Part")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def check_parts(
@@ -74,6 +81,26 @@ def checked_kind(name: str, value: Part, kind: type[Any]) -> Part:
     return value
 
 
+def checked_function(name: str, function: Function, *arguments: str) -> Function:
+    """The function, if it can be called with these arguments.
+
+    Raises:
+        UserError: it is none, or takes fewer or more.
+    """
+    form = f"a function of ({', '.join(arguments)})"
+    if not callable(function):
+        raise UserError(f"{name} must be {form}, not {function!r}.")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # of some that are written in C
+        return function
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise UserError(f"{name} must be {form}, but it takes {signature}.") from error
+    return function
+
+
 def checked_device(name: str | torch.device) -> torch.device:
     """The device of this name.
 
@@ -83,8 +110,9 @@ def checked_device(name: str | torch.device) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"there is no device {name!r} here: {first_line(error)}.") from error
+    except (RuntimeError, AssertionError, TypeError) as error:
+        why = first_line(error).partition(". ")[0]
+        raise UserError(f"there is no device {name!r} here: {why}.") from error
     return device
 
 
@@ -104,14 +132,28 @@ def check_devices(device: torch.device, *others: object) -> None:
             )
 
 
+def checked_path(name: str, path: str | Path) -> Path:
+    """The path, with ~ expanded.
+
+    Raises:
+        UserError: it is none, or empty.
+    """
+    if not isinstance(path, (str, Path)) or not str(path):
+        raise UserError(f"{name} must be the name or the path of a folder, not {path!r}.")
+    return Path(path).expanduser()
+
+
 def checked_captions(captions: Sequence[str]) -> list[str]:
     """Negative captions as a list.
 
     Raises:
-        UserError: they are one sentence instead.
+        UserError: they are something else, such as one sentence.
     """
-    if isinstance(captions, str):
-        raise UserError("negative_captions must be a list of sentences, not one sentence.")
+    listed = isinstance(captions, Sequence) and not isinstance(captions, str)
+    for each in captions if listed else [None]:
+        if not isinstance(each, str):
+            given = captions if each is None else each
+            raise UserError(f"negative_captions must be a list of sentences, not {given!r}.")
     return list(captions)
 
 
@@ -124,6 +166,8 @@ def checked_weights(weights: Mapping[str, float] | None, kinds: Sequence[str]) -
     Raises:
         UserError: a weight of another one, or one that is no number.
     """
+    if not isinstance(weights, (Mapping, type(None))):
+        raise UserError(f"weights must be {{similarity: weight}}, not {weights!r}.")
     checked = {}
     for name, weight in (weights or {}).items():
         if not kinds:
@@ -162,3 +206,16 @@ def chosen_sampler(sampler: Sampler | None, steps: int | None, own: Sampler) -> 
     if steps is not None:
         raise UserError("steps belongs to a sampler of one's own: give it there, not here.")
     return checked_kind("sampler", sampler, Sampler)
+
+
+def chosen_strength(strength: float | None, from_image: bool) -> float:
+    """The share of the steps that are taken: all, or from an image 0.6 where a call names none.
+
+    Raises:
+        UserError: it is not in (0, 1], or there is no image that it could be from.
+    """
+    if strength is None:
+        return 0.6 if from_image else 1.0
+    if not from_image:
+        raise UserError("strength says how far from init_image; give one too, or leave it out.")
+    return checked_strength(strength)

@@ -12,6 +12,7 @@ from sdg.data.image import load_image, pixels
 from sdg.data.prompts import escape_prompt
 from sdg.errors import UserError
 from sdg.guidance.guidance import SimilarityFn
+from sdg.pipeline.checks import checked_function
 from sdg.similarity import Term
 
 __all__ = ["CallConditions", "Picture", "Pictures", "SimilarityArgument", "as_tensor", "as_tensors"]
@@ -62,6 +63,8 @@ class CallConditions:
             if isinstance(one, Term):
                 conditions.add_term(one, condition)
             elif condition is None and callable(one) and not isinstance(one, type):
+                name = getattr(one, "__name__", type(one).__name__)
+                checked_function(f"similarity {name!r}", one, "x", "level")
                 conditions.functions.append(one)
             else:
                 raise UserError(
@@ -126,13 +129,13 @@ def sentences(prompt: str | Sequence[str]) -> list[str]:
     Raises:
         UserError: there is none, or one that is no sentence.
     """
-    several = [prompt] if isinstance(prompt, str) else list(prompt)
+    several = prompt if isinstance(prompt, (list, tuple)) else [prompt]
     if not several:
         raise UserError("prompt is an empty list; name at least one sentence, or leave it out.")
     for one in several:
         if not isinstance(one, str):
             raise UserError(f"prompt must be a sentence, or a list of sentences, not {one!r}.")
-    return several
+    return list(several)
 
 
 def with_conditions(similarity: SimilarityArgument) -> list[tuple[TermOrFunction, Pictures | None]]:

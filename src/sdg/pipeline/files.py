@@ -1,13 +1,14 @@
 """A pipeline as a folder: `pipeline.json`, and a file for each part."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
 from sdg.errors import UserError, choice
-from sdg.io.files import write_whole
+from sdg.io.files import regular, write_whole
 from sdg.io.hub import located
 from sdg.io.shipped import INDEX, shipped, shipped_names
 from sdg.io.weights import save
@@ -15,6 +16,7 @@ from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import from_pretrained, load_denoiser
+from sdg.pipeline.checks import checked_path
 
 if TYPE_CHECKING:
     from sdg.pipeline.pipeline import Pipeline
@@ -36,10 +38,18 @@ def pipeline_folder(path: str | Path) -> Path:
     Raises:
         UserError: there is none, or it holds no pipeline.
     """
-    folder = Path(path).expanduser()
-    if not folder.exists():
+    folder = checked_path("path", path)
+    name = str(path)
+    if name in shipped_names() and not (folder / INDEX).is_file():
+        folder = shipped(name)  # a folder of that name may hold anything else
+    elif name in shipped_names():
+        warnings.warn(
+            f"path: {name} is the folder {folder.resolve()}, not the shipped weights of that name.",
+            stacklevel=3,
+        )
+    elif not folder.exists():
         # A name without a slash can only be one of the shipped.
-        folder = located(path) if "/" in str(path) else shipped(str(path))
+        folder = located(path) if "/" in name else shipped(name)
     if not (folder / INDEX).is_file():
         raise UserError(
             f"{path} has no {INDEX}, so it is no whole pipeline; sdg.from_pretrained opens a part. "
@@ -71,7 +81,7 @@ def load_parts(folder: Path) -> dict[str, Any]:
         for role in ("encoder", "clip"):
             parts[role] = loaded.get(index.get(role))
         if name := index.get("negative_captions"):
-            captions = inside(folder, name).read_text(encoding="utf-8")
+            captions = regular(inside(folder, name)).read_text(encoding="utf-8")
             parts["negative_captions"] = captions.splitlines()
     except UserError:
         raise

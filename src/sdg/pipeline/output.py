@@ -13,7 +13,7 @@ from sdg.diffusion.sampler import Step
 __all__ = ["SampleOutput", "joined_steps"]
 
 
-@dataclass
+@dataclass(repr=False)
 class SampleOutput:
     """Samples.
 
@@ -28,6 +28,11 @@ class SampleOutput:
     prompts: list[str | None]
     seeds: list[int]
     trajectory: list[Step] = field(default_factory=list)
+
+    def __repr__(self) -> str:
+        count, _, height, width = self.tensors.shape
+        kept = f", trajectory of {len(self.trajectory)} steps" if self.trajectory else ""
+        return f"SampleOutput({count} × {height} × {width} pixels{kept})"
 
     @property
     def images(self) -> list[Image.Image]:

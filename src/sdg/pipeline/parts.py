@@ -1,7 +1,7 @@
 """The networks of a pipeline: which they are, where they are, and how precisely they compute."""
 
 import itertools
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -9,7 +9,7 @@ from torch import nn
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.pipeline.checks import check_parts, check_pixels, checked_device
+from sdg.pipeline.checks import check_parts, check_pixels, checked_device, checked_kind
 
 __all__ = ["Parts"]
 
@@ -33,7 +33,9 @@ class Parts:
         clip: TextEncoder | None,
         resolution: int | None,
     ):
-        self.denoiser, self.encoder, self.clip = denoiser, encoder, clip
+        self.denoiser = checked_kind("denoiser", denoiser, Denoiser)
+        self.encoder = None if encoder is None else checked_kind("encoder", encoder, ImageEncoder)
+        self.clip = None if clip is None else checked_kind("clip", clip, TextEncoder)
         if resolution is not None:
             integer("resolution", resolution, 1)
         own = None if encoder is None else encoder.resolution
@@ -70,6 +72,20 @@ class Parts:
             )
         return 3, self.resolution, self.resolution
 
+    def compile(self: Own, **options: Any) -> Own:
+        """Compiles the denoiser's network and the encoder's tower, forward and backward.
+
+        The first batch of each size then takes from seconds to minutes; it pays in long runs on a
+        GPU. `torch.compile` keeps what it made, so that a later process compiles quicker.
+
+        Arguments:
+            options: of `torch.compile`.
+        """
+        self.denoiser.network.compile(**options)
+        if self.encoder is not None:
+            self.encoder.tower.compile(**options)
+        return self
+
     def to(
         self: Own,
         device: str | torch.device | torch.dtype | None = None,
@@ -77,8 +93,8 @@ class Parts:
     ) -> Own:
         """Moves the networks: `to("cuda")`, `to(torch.bfloat16)`, `to("cuda", torch.bfloat16)`.
 
-        With the dtype bfloat16 or float16 they run under autocast. The similarity and its gradient
-        are float32; a guidance that differentiates through the denoiser does so under autocast.
+        With the dtype bfloat16 or float16 they run under autocast, but for the encoder in float16,
+        in which its gradient would underflow. Samples, similarities and gradients are float32.
 
         Arguments:
             device: where to; None leaves them where they are. A dtype may stand here too.

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from sdg.diffusion.guide import Guide
 from sdg.diffusion.noise import Noise
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.samplers import DDPM
-from sdg.diffusion.sampling import checked_strength, sample, steps_taken
+from sdg.diffusion.sampling import sample, steps_taken
 from sdg.errors import choice, integer, number
 from sdg.guidance.guidance import Guidance, SimilarityFn, checked_interval
 from sdg.guidance.selection import Selection, candidate_seeds
@@ -22,10 +23,13 @@ from sdg.pipeline.batches import OnStep, draw_batches
 from sdg.pipeline.checks import (
     check_devices,
     checked_captions,
+    checked_function,
     checked_kind,
+    checked_path,
     checked_weights,
     chosen_guidance,
     chosen_sampler,
+    chosen_strength,
 )
 from sdg.pipeline.conditions import (
     CallConditions,
@@ -37,6 +41,7 @@ from sdg.pipeline.conditions import (
 )
 from sdg.pipeline.deterministic import OneByOne, deterministic_arithmetic
 from sdg.pipeline.files import load_parts, pipeline_folder, save_parts
+from sdg.pipeline.memory import fitting_batch
 from sdg.pipeline.output import SampleOutput
 from sdg.pipeline.parts import Parts
 from sdg.pipeline.terms import build_terms, run_similarity, total_similarity
@@ -111,7 +116,7 @@ class Pipeline(Parts):
         Raises:
             UserError: a part was put together by hand, or is of a class of one's own.
         """
-        return save_parts(self, Path(folder).expanduser())
+        return save_parts(self, checked_path("folder", folder))
 
     def __call__(
         self,
@@ -129,8 +134,8 @@ class Pipeline(Parts):
         sampler: Sampler | None = None,
         steps: int | None = None,
         init_image: Picture | None = None,
-        strength: float = 0.6,
-        batch_size: int = 64,
+        strength: float | None = None,
+        batch_size: int | Literal["auto"] = 64,
         deterministic: bool = False,
         trajectory: bool = False,
         callback: OnStep | None = None,
@@ -153,12 +158,15 @@ class Pipeline(Parts):
             gamma: γ of `SemanticGuidance`; 0 samples unguided.
             seed: of the run; sample i of a run has the same noise whatever the batch size and
                 device, and the same pixels but for rounding.
-            guidance: another method than `SemanticGuidance(gamma)`.
+            guidance: another method than `SemanticGuidance(gamma)`, or that with other options. It
+                brings its own γ and interval, by default its class's; the pipeline's are for calls
+                that name none.
             sampler: another than the pipeline's.
             steps: of the pipeline's sampler, instead of its own number.
             init_image, strength: a picture to start from, and how far from it samples may go, in
-                (0, 1].
-            batch_size: samples at once. Rounding depends on it and on the number of threads:
+                (0, 1]; None is 0.6.
+            batch_size: samples at once; "auto" takes what the free memory holds. Where memory is
+                short it is halved. Rounding depends on it and on the number of threads:
                 mostly by 1 of 255 in a few pixels, with strong guidance by more.
             deterministic: draw one sample at a time, with one thread: then neither changes a bit
                 on one machine, at a cost (`docs/troubleshooting.md`).
@@ -180,14 +188,20 @@ class Pipeline(Parts):
         guidance.check(sampler)
         check_devices(self.device, self.encoder, self.clip)
         checked = checked_weights(weights, conditions.kinds)
-        checked_strength(strength)
         start = None if init_image is None else as_tensor(init_image, self.shape)
+        share = chosen_strength(strength, start is not None)
         schedule = self.denoiser.schedule
-        taken = steps_taken(schedule, sampler, 1.0 if start is None else strength)
+        taken = steps_taken(schedule, sampler, share)
         each, seed = integer("num_samples", num_samples, 1), integer("seed", seed, 0)
         requests = Requests(conditions.rows, each, seed)
+        if batch_size == "auto":
+            batch_size = fitting_batch(self.denoiser, self.encoder, self.shape, self.device)
         size = integer("batch_size", batch_size, 1)
         size = 1 if choice("deterministic", deterministic, (False, True)) else size
+        for name, flag in (("trajectory", trajectory), ("progress", progress)):
+            choice(name, flag, (False, True))
+        if callback is not None:
+            checked_function("callback", callback, "done", "step")
         guided = guidance.gamma and conditions.any
         if guided:
             guidance.check_steps(taken, schedule.T)
@@ -204,7 +218,7 @@ class Pipeline(Parts):
 
             def draw(batch: Sequence[Request], on_step: OnStep) -> Tensor:
                 guide = self.guide(guidance, of_run, conditions.functions, batch, sampler)
-                return self.draw(batch, guide, sampler, start, strength, on_step)
+                return self.draw(batch, guide, sampler, start, share, on_step)
 
             return draw_batches(draw, requests, size, len(taken), trajectory, callback, progress)
 

@@ -151,10 +151,11 @@ def total_similarity(
 
 
 def checked(function: SimilarityFn) -> SimilarityFn:
-    """The function, with its values checked: (B,), finite, with a gradient in x."""
+    """The function in float32, with its values checked: (B,), finite, with a gradient in x."""
     name = getattr(function, "__name__", type(function).__name__)
 
     def similarity(x: Tensor, level: float) -> Tensor:
-        return checked_values(name, function(x, level), len(x), "sample", x)
+        with torch.autocast(x.device.type, enabled=False):
+            return checked_values(name, function(x, level), len(x), "sample", x)
 
     return similarity

@@ -10,6 +10,7 @@ from sdg.report.compared import GAMMA, compared, picture_of
 from sdg.report.page import Group, Page, Picture
 from sdg.report.pictures import open_picture
 from sdg.report.samples import (
+    COMMAND,
     CONDITIONS,
     attributes,
     caption,
@@ -32,7 +33,6 @@ __all__ = [
     "sweep_page",
 ]
 
-COMMAND = "command.txt"  # in a run's folder: what draws its samples
 GROUPS, EACH, MOST = 24, 12, 288  # prompts on a page, samples of each of several, in all
 
 

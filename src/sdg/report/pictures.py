@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from sdg.errors import choice
+from sdg.errors import UserError, choice, first_line
 
 __all__ = ["KINDS", "Pictures", "open_picture"]
 
@@ -62,6 +62,11 @@ class Pictures:
                     shard.addfile(member, io.BytesIO(data))
         return [f"shards/{names[0]}.tar/{name}.png" for name in names]
 
+    def has(self, file: str) -> bool:
+        """Whether the file of a sample, or its shard, is there."""
+        place = self.folder / file
+        return (place if self.kind == "folder" else place.parent).is_file()
+
     def read(self, files: Sequence[str]) -> Tensor:
         """Samples as they were written, (N, 3, H, W) in [-1, 1]."""
         images = np.stack([np.asarray(open_picture(self.folder / file)) for file in files])
@@ -69,11 +74,27 @@ class Pictures:
 
 
 def open_picture(file: Path) -> Image.Image:
-    """A PNG, or one in a shard: `shards/00000.tar/00003.png`."""
-    if file.parent.suffix != ".tar":
-        return Image.open(file)
-    with tarfile.open(file.parent) as shard:
-        member = shard.extractfile(file.name)
-        if member is None:
-            raise FileNotFoundError(f"{file.parent} has no file {file.name}")
-        return Image.open(io.BytesIO(member.read()))
+    """A PNG, or one in a shard: `shards/00000.tar/00003.png`.
+
+    Raises:
+        UserError: it was removed or changed.
+    """
+    shard = file.parent if file.parent.suffix == ".tar" else None
+    try:
+        image = Image.open(file if shard is None else io.BytesIO(member(shard, file.name)))
+        image.load()
+        return image
+    except (OSError, LookupError, SyntaxError, ValueError, tarfile.TarError) as error:
+        raise UserError(
+            f"the sample {file} is damaged or gone ({first_line(error)}); remove "
+            f"{shard or file}, and the same command draws it again."
+        ) from error
+
+
+def member(shard: Path, name: str) -> bytes:
+    """A file in a tar file."""
+    with tarfile.open(shard) as opened:
+        held = opened.extractfile(name)
+        if held is None:
+            raise FileNotFoundError(f"{shard} has no file {name}")
+        return held.read()

@@ -8,6 +8,7 @@ from sdg.data.prompts import parse_weighted_prompt
 from sdg.io.csv_table import read_table
 
 __all__ = [
+    "COMMAND",
     "attributes",
     "caption",
     "condition",
@@ -21,6 +22,7 @@ __all__ = [
     "shown",
 ]
 
+COMMAND = "command.txt"  # in a run's folder: what draws its samples
 REFERENCES = ("content", "structure", "style")
 CONDITIONS = ("prompt", "class", *REFERENCES)
 
@@ -74,7 +76,7 @@ def shown(sample: Mapping) -> bool | None:
 
 
 def miss(sample: Mapping) -> str:
-    """What a sample misses, in few words: "hair: curly, not bob", or a flaw."""
+    """What a sample misses, in few words: "hair: bob wanted, read as curly", or a flaw."""
     if shown(sample) is not False:
         return ""
     names = sample.get("missed", "").split()
@@ -90,7 +92,8 @@ def lacks(sample: Mapping, name: str, wanted: str) -> str:
     words, read = name.replace("_", " "), sample.get(name)
     if not wanted:
         return words
-    return f"{words}: {read}, not {wanted}" if read else f"{words}: not {wanted}"
+    found = f"read as {read}" if read else "none read"
+    return f"{words}: {wanted} wanted, {found}"
 
 
 def caption(sample: Mapping, names: Sequence[str]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-__all__ = ["COLUMNS", "Sentence", "sentences"]
+__all__ = ["COLUMNS", "Sentence", "report", "sentences"]
 
 # {} stands for the figure.
 SHARES = {
@@ -147,3 +147,12 @@ def number(value: float) -> str:
 
 def listed(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in values.items())
+
+
+def report(metrics: Mapping) -> None:
+    """Prints the figures in words, a line each."""
+    for sentence in sentences(metrics):
+        print(sentence)
+    for name, value in metrics.get("metrics", {}).items():
+        if value is not None:
+            print(f"{name}: {value:.3f}")

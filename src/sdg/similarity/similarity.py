@@ -19,6 +19,7 @@ from sdg.models.encoder import ImageEncoder
 from sdg.models.stages import Encoded
 from sdg.similarity.checks import checked_values
 from sdg.similarity.noisy_images import NoisyImages
+from sdg.similarity.precision import encoder_precision, in_float32
 from sdg.similarity.references import References
 from sdg.similarity.term import Pairs, Targets, Term
 
@@ -28,7 +29,8 @@ __all__ = ["Similarity", "matched_levels"]
 class Similarity:
     """Σ_i w_i sim_i, the sum of its terms.
 
-    It takes one pass of the encoder over the samples and one, shared, over the references.
+    It takes one pass of the encoder over the samples and one, shared, over the references. Under
+    autocast to bfloat16 the encoder runs in it; what the terms compute of its output is float32.
 
     Arguments:
         encoder: E; None where no term reads anything that comes from one.
@@ -70,7 +72,7 @@ class Similarity:
         levels = self.levels.to(device)
         encoded: dict[float, NoisyImages] = {}
 
-        def references(level: float) -> NoisyImages:
+        def references(level: float, precision: torch.autocast) -> NoisyImages:
             if level in encoded:
                 return encoded[level]
             # A repeated step has the same references, the next one others.
@@ -80,24 +82,27 @@ class Similarity:
             pixels = self.references.at(images, level).to(device)
             own = between(levels, level).expand(len(pixels))
             once = partial(torch.no_grad()(encode), pixels, own, self.stages)
-            encoded[level] = NoisyImages(pixels, level, once)
+            encoded[level] = NoisyImages(pixels, level, partial(in_float32, once, precision))
             return encoded[level]
 
         def similarity(x: Tensor, level: float) -> Tensor:
             own = between(levels, level).expand(len(x))
-            samples = NoisyImages(x, level, partial(encode, x, own, self.stages))
+            precision = encoder_precision(x.device.type)
+            once = partial(encode, x, own, self.stages)
+            samples = NoisyImages(x, level, partial(in_float32, once, precision))
             values = []
-            for name, term in self.terms.items():
-                beside = None
-                if term.by_reference:
-                    beside = references(level if term.noised else CLEAN)
-                row, weights = pairs[name].samples, pairs[name].weights
-                value = term.compare(samples, pairs[name], beside)
-                value = checked_values(name, value, len(row), "pair", x)
-                zeros = torch.zeros(len(x), device=value.device, dtype=value.dtype)
-                summed = zeros.index_add(0, row, weights.to(value.dtype) * value)
-                values.append(term.weight * summed)
-            return reduce(add, values)
+            with torch.autocast(x.device.type, enabled=False):
+                for name, term in self.terms.items():
+                    beside = None
+                    if term.by_reference:
+                        beside = references(level if term.noised else CLEAN, precision)
+                    row, weights = pairs[name].samples, pairs[name].weights
+                    value = term.compare(samples, pairs[name], beside)
+                    value = checked_values(name, value, len(row), "pair", x)
+                    zeros = torch.zeros(len(x), device=value.device, dtype=value.dtype)
+                    summed = zeros.index_add(0, row, weights.to(value.dtype) * value)
+                    values.append(term.weight * summed)
+                return reduce(add, values)
 
         return similarity
 

@@ -8,7 +8,7 @@ import torch
 from lightning_fabric.plugins import TorchCheckpointIO
 
 from sdg.errors import UserError
-from sdg.io.files import part_of, remove_dead_parts
+from sdg.io.files import part_of
 from sdg.io.tensors import load_tensors
 
 __all__ = ["WholeCheckpoints", "checkpoints_in", "is_whole"]
@@ -25,8 +25,6 @@ class WholeCheckpoints(TorchCheckpointIO):
         if "://" in str(path) or storage_options is not None:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        remove_dead_parts(Path(path))
         with part_of(path) as part, open(part, "wb") as file:
             torch.save(checkpoint, file)
 

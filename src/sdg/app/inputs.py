@@ -1,0 +1,98 @@
+"""Files and words that a command names, looked at before anything heavy is imported.
+
+What is not seen here is seen when it is read.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sdg.data.prompts import absent_image, parse_weighted_prompt, read_table
+from sdg.io.hub import is_hub_name, located
+from sdg.io.metadata import metadata_of
+from sdg.io.shipped import on_this_machine
+from sdg.models.words import Words
+
+__all__ = ["check_inputs"]
+
+REFERENCES = ("content", "structure", "style")
+HELD_OUT = "held-out "  # a reference of the data's own
+TEXT = "sdg.similarity.Text"
+
+
+def check_inputs(config: Mapping[str, Any]) -> None:
+    """Refuses a file of a sampling run that is not there, and a word that its CLIP does not know.
+
+    Arguments:
+        config: plain, and each setting of it of the right kind.
+
+    Raises:
+        UserError: there is one.
+    """
+    columns = {}
+    if config["prompts"] is not None and config["prompt"] is None:  # both are refused together
+        columns = read_table(Path(config["prompts"]).expanduser())
+    if config["init_image"] is not None and not exists(config["init_image"]):
+        raise absent_image(config["init_image"], "init_image")
+    for kind, name in references(config["similarity"]):
+        if not name.startswith(HELD_OUT) and not exists(name):
+            raise absent_image(name, f"similarity.{kind}.reference")
+    guided = config["guidance"].get("gamma") != 0
+    for path in weights(config, guided):
+        if not is_hub_name(path):
+            located(path)
+    if guided:
+        check_words(config, columns.get("text", []))
+
+
+def exists(file: str) -> bool:
+    return Path(file).expanduser().exists()
+
+
+def references(similarities: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(similarity, file) of all that the command line refers to."""
+    for kind in REFERENCES:
+        for condition in listed(similarities.get(kind, {}).get("reference")):
+            for name, _ in parse_weighted_prompt(condition):
+                yield kind, name
+
+
+def listed(value: Any) -> list[str]:
+    """A setting that may be null, one value or several, as texts."""
+    values = value if isinstance(value, list) else [value]
+    return [str(each) for each in values if each is not None]
+
+
+def weights(config: Mapping[str, Any], guided: bool) -> Iterator[str]:
+    """The files of weights without which no sample can be drawn."""
+    denoiser, encoder = config["denoiser"], config["encoder"]
+    if "_target_" not in denoiser and denoiser.get("weights"):
+        yield denoiser["weights"]
+    if guided and encoder.get("name") is None:
+        yield from (encoder[key] for key in ("weights", "clip") if encoder.get(key))
+
+
+def check_words(config: Mapping[str, Any], sentences: list[str]) -> None:
+    """Refuses a prompt that the CLIP beside a noise-aware encoder cannot read.
+
+    Arguments:
+        sentences: of the file of prompts.
+
+    Raises:
+        UserError: there is one.
+    """
+    text, clip = config["similarity"].get("text", {}), config["encoder"].get("clip")
+    place = on_this_machine(clip) if isinstance(clip, str) else None
+    if text.get("_target_") != TEXT or place is None or place.suffix != ".safetensors":
+        return
+    try:
+        own = json.loads(metadata_of(place)["sdg"])["config"]
+        known = Words(own["words"], own["model"]["text_cfg"]["context_length"])
+    except Exception:  # it is no CLIP of ours, or damaged, which is said when it is read
+        return
+    if not known.index:
+        return
+    for condition in [*listed(text.get("prompt")), *sentences]:
+        for sentence, _ in parse_weighted_prompt(condition):
+            known.read(sentence)

@@ -1,0 +1,100 @@
+"""How a command starts: what it imports, and what it answers before that."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+SAMPLE = """
+import sys
+sys.path.insert(0, {root!r})
+sys.argv = ["sample.py", *{words!r}]
+import sample
+try:
+    sample.main()
+finally:
+    print("imported", *sorted({{"torch", "torch._inductor", "wandb"}} & set(sys.modules)))
+"""
+
+
+def sampled(*words: str) -> subprocess.CompletedProcess:
+    """A run of `sample.py` in a process of its own, which ends by naming what it has imported."""
+    code = SAMPLE.format(root=str(ROOT), words=list(map(str, words)))
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [
+        ("prompt=a red zebra", "does not know the word 'zebra'"),
+        ("prompts=none.txt", "cannot read none.txt"),
+        ("init_image=none.png", "there is no image none.png"),
+        ("denoiser.weights=none.safetensors", "no weights at none.safetensors"),
+        ("sampler.steps=0", "at least 1"),
+    ],
+)
+def test_wrong_input_is_answered_without_torch(word, says):
+    answer = sampled("data=shapes", word)
+    assert answer.returncode == 1 and says in answer.stderr
+    assert answer.stdout.splitlines()[-1].split() == ["imported"]
+
+
+def test_a_reference_that_is_missing_is_answered_without_torch():
+    name = "similarity.style.reference"
+    answer = sampled("data=shapes", "similarity=[style]", f"{name}=none.png|other.png")
+    assert f"{name}: there is no image none.png" in answer.stderr
+    assert answer.stdout.splitlines()[-1].split() == ["imported"]
+
+
+@pytest.fixture(scope="module")
+def finished(quick, tmp_path_factory):
+    """The words of a run that has ended, and its first output."""
+    words = [*quick, "data=shapes", f"hydra.run.dir={tmp_path_factory.mktemp('start')}/run"]
+    return words, sampled(*words)
+
+
+def figures(text: str) -> list[str]:
+    return [line for line in text.splitlines() if " shown in " in line or "seconds" in line]
+
+
+def test_a_run_imports_neither_the_compiler_nor_wandb(finished):
+    _, first = finished
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.splitlines()[-1].split() == ["imported", "torch"]
+
+
+def test_a_finished_run_tells_its_figures_without_torch(finished):
+    words, first = finished
+    again = sampled(*words)
+    assert again.stdout.splitlines()[-1].split() == ["imported"]
+    assert figures(again.stdout) == figures(first.stdout) != []
+
+
+def test_a_finished_run_is_looked_at_in_full_where_anything_differs(finished, tmp_path):
+    words, _ = finished
+    folder = next(word for word in words if word.startswith("hydra.run.dir=")).partition("=")[2]
+    assert "torch" in sampled(*words, "eval.bootstrap=10").stdout.splitlines()[-1]
+    note = json.loads(open(f"{folder}/rows/finished.json").read())
+    assert set(note) == {"inputs", "outputs"}
+    assert sampled(*words, "eval.bootstrap=10").stdout.splitlines()[-1].split() == ["imported"]
+    assert "torch" in sampled(*words).stdout.splitlines()[-1]
+
+
+def test_the_stand_ins_give_way_to_the_compiler_when_it_is_asked_for():
+    code = """
+from sdg.app.importing import defer_compiler
+defer_compiler()
+import sys, torch, pytorch_lightning.utilities.compile as lightning
+assert "torch._inductor" not in sys.modules
+net = torch.nn.Linear(2, 2)
+compiled = torch.compile(net, backend="eager")
+same = torch.equal(compiled(torch.ones(1, 2)), net(torch.ones(1, 2)))
+kinds = [isinstance(each, lightning.OptimizedModule) for each in (net, compiled)]
+print(same, kinds, torch._dynamo.config.__name__)
+"""
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["True", "[False,", "True]", "torch._dynamo.config"]
