@@ -80,6 +80,18 @@ def test_a_training_saves_says_how_it_goes_on_and_ends_with_the_same_weights(
     assert same(last(folder), undisturbed)
 
 
+def test_a_training_stopped_in_its_last_step_keeps_the_checkpoint_that_was_due(
+    run, capsys, tmp_path
+):
+    settings = STEPS | {"callbacks__checkpoint__every_n_train_steps": 2}
+    command = words(tmp_path / "run", **settings)
+    attack = killing.words("on_before_zero_grad", signal.SIGTERM, count=4)
+    assert stopped(run, capsys, *command, *attack)[0] == 143
+    run(*command, "resume=true")
+    kept = sorted(file.name for file in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == ["last.ckpt", "step=4.ckpt"]
+
+
 @pytest.mark.parametrize("at", ["setup", pytest.param("on_train_start", marks=pytest.mark.slow)])
 def test_a_training_stopped_before_its_first_step_leaves_nothing(run, capsys, tmp_path, at):
     arguments = [*words(tmp_path / "run", **STEPS), *killing.words(at, signal.SIGTERM)]

@@ -257,8 +257,8 @@ def distribution(override: Override):
 
 def ends(override: Override, sweep: RangeSweep) -> tuple[float, float]:
     """The least and the greatest value of a range, whose stop is none of it."""
-    values = sweep.range() if sweep.step else range(0)
-    values = values if isinstance(values, range) else list(values)
+    swept = sweep.range() if sweep.step else range(0)
+    values = swept if isinstance(swept, range) else list(swept)
     if not values:
         raise UserError(f"{override.input_line} has no value; write range(START,STOP,STEP).")
     low, high = sorted((values[0], values[-1]))
