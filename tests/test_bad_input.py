@@ -220,8 +220,10 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
     "overrides, said",
     [
         (["encoder=clop"], "did you mean 'clip'"),
-        (["data=folder"], "data.root"),
-        (["data=folder", "data.root=/nowhere"], "there is no folder '/nowhere'"),
+        (["data=folder"], "data.root must be given: data.root=…, a folder of images."),
+        (["data=folder", "data.root="], "data.root must be a folder of images, not ''"),
+        (["data=folder", "data.root=/nowhere"], "data.root: there is no folder '/nowhere'; set"),
+        (["data=folder", "data.root=README.md"], "data.root: there is no folder 'README.md'; set"),
         (["ckpt_path=/nowhere.ckpt"], "there is no file /nowhere.ckpt"),
         (
             [

@@ -27,13 +27,32 @@ def sampled(*words: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.parametrize("program", ["sample", "train"])
+@pytest.mark.parametrize(
+    ("root", "says"),
+    [
+        ([], "error: data.root must be given: data.root=…, a folder of images.\n"),
+        (["data.root=none"], "error: data.root: there is no folder 'none'; set data.root=PATH.\n"),
+    ],
+)
+def test_a_folder_of_images_that_is_not_given_is_asked_for_first(program, root, says):
+    answer = subprocess.run(
+        [sys.executable, f"{program}.py", "data=folder", *root],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (answer.returncode, answer.stdout, answer.stderr) == (1, "", says)
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [
         ("prompt=a red zebra", "does not know the word 'zebra'"),
         ("prompts=none.txt", "cannot read none.txt"),
         ("init_image=none.png", "there is no image none.png"),
-        ("denoiser.weights=none.safetensors", "no weights at none.safetensors"),
+        ("denoiser.weights=none.safetensors", "denoiser.weights: no weights at none.safetensors"),
         ("sampler.steps=0", "at least 1"),
     ],
 )

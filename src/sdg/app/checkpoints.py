@@ -19,7 +19,7 @@ from sdg.io.folder import save_folder
 from sdg.io.hub import located, push
 from sdg.io.pipeline import unlike
 from sdg.io.pretrained import ASKED, DenoiserFile, MissingSettings, open_denoiser
-from sdg.io.shipped import INDEX
+from sdg.io.shipped import INDEX, on_this_machine
 from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, safetensors_of, save
 from sdg.models.classifier import NoisyClassifier
@@ -230,7 +230,7 @@ def push_folder(folder: str, name: str, private: bool) -> None:
     Raises:
         UserError: it holds no part or pipeline, or no safetensors, or could not be uploaded.
     """
-    place = Path(folder).expanduser()
+    place = on_this_machine(folder) or Path(folder)
     whole = any((place / index).is_file() for index in (INDEX, "model_index.json"))
     if not place.is_dir() or header(place) is None and not whole:
         raise UserError(

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from sdg.app.absent import where_to_find
 from sdg.app.cost import check_cost, cost_note
-from sdg.app.inputs import check_inputs
+from sdg.app.inputs import check_inputs, check_root
 from sdg.app.kinds import Kind, shown
 from sdg.app.plain import plain
 from sdg.app.rules import check_rules
@@ -37,6 +37,7 @@ def check_settings(program: str, config: DictConfig) -> None:
     values = plain(config)
     check_section(program, values)
     check_rules(program, values, HydraConfig.get().overrides.task)
+    check_root(values["data"])
     if program == "sample" and config.eval.get("measures") != "encoder":
         check_cost(config)
         try:
@@ -82,7 +83,7 @@ def check_section(program: str, section: Mapping[str, Any], above: str = "") -> 
     ours = target.startswith(OURS)
     for name, value in section.items():
         kind = kind_of(program, f"{above}{name}", target)
-        if ours and kind is not None and value != MISSING:
+        if ours and kind is not None:
             check_value(f"{above}{name}", kind, value)
         if isinstance(value, Mapping):
             check_section(program, value, f"{above}{name}.")
@@ -105,8 +106,10 @@ def check_value(key: str, kind: Kind, value: Any) -> None:
     """Refuses a plain value that is not of a kind.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not, or it must be given and was not.
     """
+    if value == MISSING:
+        raise UserError(f"{key} must be given: {key}=…, {kind.words}.")
     if kind.takes(value):
         return
     hint = near(value, kind.options) if isinstance(value, str) else ""

@@ -54,40 +54,16 @@ def entry_point(config_name: str) -> Callable:
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
         @functools.wraps(main)
         def job(config: DictConfig) -> str | None:
-            hydra_config = HydraConfig.get()
-            if hydra_config.mode != RunMode.MULTIRUN:
-                with explained(CONF, config_name):  # before Hydra adds lines of its own
-                    start(config_name, config, main)
-                return None
-            try:
-                with stoppable_job():
-                    start(config_name, config, main)
-            except Exception as error:
-                message = explain(error, CONF, config_name)
-                if message is None:
-                    traceback.print_exc()
-                    message = type(error).__name__
-                print(
-                    f"failed: {' '.join(hydra_config.overrides.task)} ({message})", file=sys.stderr
-                )
-                # For `sdg.app.jobs`, which the other jobs' processes may not share with this one.
-                return message
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return job_of_sweep(config_name, config, main)
+            with explained(CONF, config_name):  # before Hydra adds lines of its own
+                start(config_name, config, main)
             return None
 
         @functools.wraps(main)
         def run() -> None:
-            # Threads that spin while they wait make a sample 50 times slower beside one busy
-            # process. OpenMP reads this when torch is imported, and only then.
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-            limit_threads()
-            follow_parent()
-            # Hydra would print its own report and exit; this makes it raise, so that one place
-            # explains.
-            os.environ["HYDRA_FULL_ERROR"] = "1"
+            prepare_process()
             sys.argv[1:] = flags_first(sys.argv[1:])
-            register()
-            register_options()
-            sys.path.append(os.getcwd())  # modules of the user's own, which a _target_ may name
             if sys.argv[1:2] and sys.argv[1] in MULTIRUN:
                 begin_sweep(config_name)
             Jobs.failed.clear()
@@ -105,6 +81,41 @@ def entry_point(config_name: str) -> Callable:
         return run
 
     return decorate
+
+
+def prepare_process() -> None:
+    """Sets what must be set before torch is imported or Hydra begins."""
+    # Threads that spin while they wait make a sample 50 times slower beside one busy process.
+    # OpenMP reads this when torch is imported, and only then.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    limit_threads()
+    follow_parent()
+    # Hydra would print its own report and exit; this makes it raise, so that one place explains.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    register()
+    register_options()
+    sys.path.append(os.getcwd())  # modules of the user's own, which a _target_ may name
+
+
+def job_of_sweep(
+    config_name: str, config: DictConfig, main: Callable[[DictConfig], None]
+) -> str | None:
+    """Does a job of a sweep; why it failed, None if it did not.
+
+    That is for `sdg.app.jobs`, which the other jobs' processes may not share with this one.
+    """
+    try:
+        with stoppable_job():
+            start(config_name, config, main)
+    except Exception as error:
+        message = explain(error, CONF, config_name)
+        if message is None:
+            traceback.print_exc()
+            message = type(error).__name__
+        words = " ".join(HydraConfig.get().overrides.task)
+        print(f"failed: {words} ({message})", file=sys.stderr)
+        return message
+    return None
 
 
 def begin_sweep(config_name: str) -> None:

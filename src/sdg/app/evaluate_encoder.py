@@ -16,8 +16,8 @@ from sdg.app.denoiser import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
 from sdg.app.making import of_kind
 from sdg.app.records import record
+from sdg.app.requested import factors_to_name
 from sdg.app.run import run
-from sdg.app.similarities import factors_to_name
 from sdg.data.datamodule import loaded
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule

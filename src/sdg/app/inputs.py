@@ -9,16 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from sdg.data.prompts import absent_image, parse_weighted_prompt, read_table
-from sdg.io.hub import is_hub_name, located
+from sdg.io.files import existing_folder
+from sdg.io.hub import Absent, is_hub_name, located
 from sdg.io.metadata import metadata_of
 from sdg.io.shipped import on_this_machine
 from sdg.models.words import Words
 
-__all__ = ["check_inputs"]
+__all__ = ["check_inputs", "check_root"]
 
 REFERENCES = ("content", "structure", "style")
 HELD_OUT = "held-out "  # a reference of the data's own
 TEXT = "sdg.similarity.Text"
+FOLDER = "sdg.data.folder_data.FolderData"
+
+
+def check_root(data: Mapping[str, Any]) -> None:
+    """Refuses a folder of the user's own images that is not there.
+
+    Raises:
+        UserError: it is not.
+    """
+    if data.get("_target_") == FOLDER:
+        existing_folder("data.root", data["root"])
 
 
 def check_inputs(config: Mapping[str, Any]) -> None:
@@ -39,9 +51,13 @@ def check_inputs(config: Mapping[str, Any]) -> None:
         if not name.startswith(HELD_OUT) and not exists(name):
             raise absent_image(name, f"similarity.{kind}.reference")
     guided = config["guidance"].get("gamma") != 0
-    for path in weights(config, guided):
-        if not is_hub_name(path):
+    for key, path in weights(config, guided):
+        if is_hub_name(path):
+            continue
+        try:
             located(path)
+        except Absent as error:
+            raise Absent(f"{key}: {error}") from error
     if guided:
         check_words(config, columns.get("text", []))
 
@@ -64,13 +80,15 @@ def listed(value: Any) -> list[str]:
     return [str(each) for each in values if each is not None]
 
 
-def weights(config: Mapping[str, Any], guided: bool) -> Iterator[str]:
-    """The files of weights without which no sample can be drawn."""
+def weights(config: Mapping[str, Any], guided: bool) -> Iterator[tuple[str, str]]:
+    """(setting, file) of the weights without which no sample can be drawn."""
     denoiser, encoder = config["denoiser"], config["encoder"]
     if "_target_" not in denoiser and denoiser.get("weights"):
-        yield denoiser["weights"]
+        yield "denoiser.weights", denoiser["weights"]
     if guided and encoder.get("name") is None:
-        yield from (encoder[key] for key in ("weights", "clip") if encoder.get(key))
+        for key in ("weights", "clip"):
+            if encoder.get(key):
+                yield f"encoder.{key}", encoder[key]
 
 
 def check_words(config: Mapping[str, Any], sentences: list[str]) -> None:

@@ -10,6 +10,7 @@ from sdg.app.plain import loaded, plain
 from sdg.errors import UserError, choice
 from sdg.io.files import remove_dead_parts
 from sdg.io.plain import differences, flat
+from sdg.io.shipped import EARLIER
 from sdg.io.tensors import load_tensors
 from sdg.report.card import CARD
 from sdg.training.checkpoints import checkpoints_in, is_whole
@@ -87,7 +88,8 @@ def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | Non
     remove_dead_parts(file.with_name("last.ckpt"))  # a run that has no step left writes none anew
     check_settings(file, settings, folder)
     done, written = steps_of(file), file.parent.parent / config.kind
-    if 0 < config.trainer.max_steps <= done and (written / CARD).is_file():
+    exported = (written / CARD).is_file() and not (written / EARLIER).exists()
+    if 0 < config.trainer.max_steps <= done and exported:
         raise UserError(
             f"{file} has taken {done} steps already, and {written} holds their weights; raise "
             "trainer.max_steps above that to go on."

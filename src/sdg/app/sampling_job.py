@@ -9,13 +9,9 @@ from sdg.app.data import chosen_data
 from sdg.app.denoiser import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
 from sdg.app.making import made
+from sdg.app.requested import reference_images, requested_conditions
 from sdg.app.run import first_process
-from sdg.app.similarities import (
-    build_similarity,
-    chosen_terms,
-    reference_images,
-    requested_conditions,
-)
+from sdg.app.similarities import build_similarity, chosen_terms
 from sdg.data.datamodule import ImageData, loaded
 from sdg.data.image import load_image
 from sdg.data.requests import Requests

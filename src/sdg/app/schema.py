@@ -17,6 +17,9 @@ COUNT = Integer(1)
 WEIGHT = Number(0)
 SHARE = Number(0, 1)
 INTERVAL = ListOf(Number(0, 1), length=2, rising=True)
+SHARDS = Called(
+    "a path, a pattern or a URL of tar files, or a list of such", Text() | ListOf(Text())
+)
 WORD = Text() | Number()  # Hydra reads a sentence such as 7 as a number
 CONDITION = Called("a text that is not empty, a list of such, or null", WORD | ListOf(WORD) | NULL)
 STAGES = ListOf(Text("the name of a stage")) | NULL
@@ -166,9 +169,9 @@ SETTINGS: Mapping[str, Kind] = {
     "data.streaming": Flag,
     "data.options": Section(),
     "data.buffer": COUNT,
-    "data.urls": Text() | ListOf(Text()),
+    "data.urls": SHARDS,
     "data.allow_pipe": Flag,
-    "data.held_out_urls": Text() | ListOf(Text()) | NULL,
+    "data.held_out_urls": SHARDS | NULL,
     # The denoiser.
     "denoiser.weights": PATH,
     "denoiser.path": PATH | NULL,
@@ -309,7 +312,11 @@ NAMED: Mapping[str, Kind] = {
 # Narrower ones, by the class whose option it is.
 FRACTION = Number(0.001, 0.5)
 BY_CLASS: Mapping[str, Mapping[str, Kind]] = {
-    "sdg.data.folder_data.FolderData": {"held_out": FRACTION, "resolution": Integer(8, 1024)},
+    "sdg.data.folder_data.FolderData": {
+        "root": Text("a folder of images"),
+        "held_out": FRACTION,
+        "resolution": Integer(8, 1024),
+    },
     "sdg.data.emoji_data.EmojiData": {"held_out": FRACTION, "resolution": Integer(8, 128)},
     "sdg.data.torchvision_data.TorchvisionData": {
         "name": Choice(("cifar10", "celeba", "lsun")),
@@ -321,7 +328,7 @@ BY_CLASS: Mapping[str, Mapping[str, Kind]] = {
         "resolution": Integer(16, 1024),
         "split": Choice(("held_out", "combinations")),
     },
-    "sdg.data.streamed.HubData": {"held_out": COUNT},
+    "sdg.data.streamed.HubData": {"name": Text("the name of a data set"), "held_out": COUNT},
     "sdg.data.streamed.TarData": {"held_out": COUNT},
 }
 

@@ -13,6 +13,7 @@ from sdg.data.sentences import photo_of
 from sdg.data.skipping import Skipping
 from sdg.data.stream import one_of
 from sdg.errors import UserError, choice, integer
+from sdg.io.files import existing_folder
 
 __all__ = ["ImageFolder"]
 
@@ -49,9 +50,7 @@ class ImageFolder(Skipping):
         flip: bool = False,
         max_broken: int = 0,
     ):
-        self.root = Path(str(root)).expanduser()
-        if not self.root.is_dir():
-            raise UserError(f"data.root: there is no folder {str(root)!r}; set data.root=PATH.")
+        self.root = existing_folder("data.root", root)
         self.resolution = integer("data.resolution", resolution, 8, 1024)
         self.files = image_files(self.root)
         if not self.files:

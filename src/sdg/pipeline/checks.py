@@ -14,7 +14,7 @@ from sdg.errors import UserError, choice, first_line, number
 from sdg.guidance.guidance import Guidance
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.models.registry import check_kin
+from sdg.models.kin import check_kin
 
 __all__ = [
     "check_devices",

@@ -12,6 +12,7 @@ from sdg.report.samples import (
     attributes,
     caption,
     condition,
+    label_of_reference,
     miss,
     referred,
     samples,
@@ -91,8 +92,11 @@ def reference_names(sample: Mapping) -> list[str | None]:
 
 def reference_cell(job: Mapping, sample: Mapping | None) -> Cell | None:
     """The first picture that a sample refers to."""
-    files = [] if sample is None else list(referred(job["path"], sample).values())
-    return (files[0], files[0].name, None) if files else None
+    if sample is None:
+        return None
+    for kind, file in referred(job["path"], sample).items():
+        return file, label_of_reference(sample, kind), None
+    return None
 
 
 def picture_of(cell: Cell | None) -> Picture | None:
@@ -100,5 +104,5 @@ def picture_of(cell: Cell | None) -> Picture | None:
         return None
     file, text, sample = cell
     if sample is None:
-        return Picture(open_picture(file), text)
+        return Picture(open_picture(file), f"reference | {text}", text)
     return Picture(open_picture(file), text, shown=shown(sample), wrong=miss(sample))

@@ -17,6 +17,7 @@ from sdg.report.samples import (
     condition,
     condition_title,
     identity,
+    label_of_reference,
     miss,
     referred,
     samples,
@@ -101,7 +102,7 @@ def sweep_page(
         page.drawing(figure)
     page.heading("Figures")
     single = single_attributes(rows[0])
-    page.table([in_words(row, single) for row in rows])
+    page.table([with_titles(row, single) for row in rows])
     with page.folded("All figures, by their columns in sweep.csv, with each attribute by itself"):
         page.table(rows)
     for job in reversed(jobs):  # the last is mostly the strongest
@@ -168,10 +169,10 @@ def grouped(
 
     groups = []
     for row in list(rows.values())[: EACH * GROUPS if singles else GROUPS]:
-        references = [
-            Picture(open_picture(file), f"{kind} reference", f"{kind} reference")
-            for kind, file in referred(folder, row[0]).items()
-        ]
+        references = []
+        for kind, file in referred(folder, row[0]).items():
+            name = label_of_reference(row[0], kind)
+            references.append(Picture(open_picture(file), f"reference | {name}", name))
         label = condition(row[0]) if many else ""
         groups.append(Group(label, [picture(sample) for sample in row[:each]], references))
     if singles and not any(group.references for group in groups):
@@ -186,7 +187,7 @@ def single_attributes(row: Mapping) -> list[str]:
     return [*names[1 : names.index("all")], *same]
 
 
-def in_words(row: Mapping, left_out: Sequence[str]) -> dict:
+def with_titles(row: Mapping, left_out: Sequence[str]) -> dict:
     """A row of a sweep's table, with its columns' titles in words."""
     return {COLUMNS.get(key, key): value for key, value in row.items() if key not in left_out}
 

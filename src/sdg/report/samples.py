@@ -4,7 +4,8 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sdg.data.prompts import parse_weighted_prompt
+from sdg.data.captions import wording
+from sdg.data.prompts import parse_weighted_prompt, primary_prompt
 from sdg.io.csv_table import read_table
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "condition_title",
     "identity",
     "in_words",
+    "label_of_reference",
     "miss",
     "reference_in_words",
     "referred",
@@ -89,11 +91,16 @@ def miss(sample: Mapping) -> str:
 
 def lacks(sample: Mapping, name: str, wanted: str) -> str:
     """Of an attribute, what was read beside what was wanted."""
-    words, read = name.replace("_", " "), sample.get(name)
+    words, read = name.replace("_", " "), value_of(sample, name)
     if not wanted:
         return words
     found = f"read as {read}" if read else "none read"
-    return f"{words}: {wanted} wanted, {found}"
+    return f"{words}: {wording(sample.get('prompt', ''), wanted)} wanted, {found}"
+
+
+def value_of(sample: Mapping, name: str) -> str:
+    """What was read of an attribute, in the prompt's own word where it has one; "" for nothing."""
+    return wording(sample.get("prompt", ""), sample.get(name, ""))
 
 
 def caption(sample: Mapping, names: Sequence[str]) -> str:
@@ -105,7 +112,9 @@ def caption(sample: Mapping, names: Sequence[str]) -> str:
     parts = [condition(sample)]
     if lacking := miss(sample):
         parts.append(f"✗ misses: {lacking}")
-    values = [f"{name.replace('_', ' ')} {sample[name]}" for name in names if sample.get(name)]
+    values = [
+        f"{name.replace('_', ' ')} {value_of(sample, name)}" for name in names if sample.get(name)
+    ]
     if values:
         parts.append(f"read off the picture: {', '.join(values)}")
     return " | ".join([*parts, identity(sample)])
@@ -121,3 +130,8 @@ def referred(run: Path, sample: Mapping) -> dict[str, Path]:
     file = run / "references.json"
     kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     return {kind: run / kept[sample[kind]] for kind in REFERENCES if sample.get(kind) in kept}
+
+
+def label_of_reference(sample: Mapping, kind: str) -> str:
+    """What the picture that `referred` gives for a similarity is: "style of 3.png"."""
+    return reference_in_words(kind, primary_prompt(sample[kind]))
