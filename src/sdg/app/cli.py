@@ -22,7 +22,7 @@ from sdg.app.checks import check_settings, check_sweep, notes
 from sdg.app.empty_run import remove_empty_run
 from sdg.app.explaining import explain
 from sdg.app.jobs import Jobs
-from sdg.app.launched import follow_parent
+from sdg.app.launched import end_launched, follow_parent
 from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
@@ -187,4 +187,5 @@ def explained(conf: Path, config_name: str) -> Iterator[None]:
         if message is None:
             raise
         end_output()
+        end_launched(message)
         sys.exit(f"error: {message}")
