@@ -48,6 +48,7 @@ study: setup     ## the central experiment: docs/study.md
 
 weights: setup   ## train the shipped weights of DATA=portraits or shapes anew; hours on a CPU
 	for kind in $(PARTS); do \
+	  rm -rf outputs/weights/$(DATA)/$$kind && \
 	  $(RUN) train.py data=$(DATA) encoder=$$(echo $$kind | sed 's/denoiser/none/') hydra.run.dir=outputs/weights/$(DATA)/$$kind && \
 	  rm -f weights/$(DATA)/$$kind.new.safetensors && \
 	  $(RUN) -m sdg.app.checkpoints convert --half outputs/weights/$(DATA)/$$kind/$$kind weights/$(DATA)/$$kind.new.safetensors && \
