@@ -27,6 +27,7 @@ from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
 from sdg.app.options import register_options
+from sdg.app.plain import check_text
 from sdg.app.quick_hydra import quick_hydra
 from sdg.app.stopping import end_output, stoppable_job
 from sdg.app.threads import limit_threads
@@ -80,10 +81,13 @@ def entry_point(config_name: str) -> Callable:
             # process. OpenMP reads this when torch is imported, and only then.
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
             limit_threads()
+            print_any_text()
             follow_parent()
             # Hydra would print its own report and exit; this makes it raise, so that one place
             # explains.
             os.environ["HYDRA_FULL_ERROR"] = "1"
+            with explained(CONF, config_name):
+                check_text(sys.argv[1:])
             sys.argv[1:] = flags_first(sys.argv[1:])
             register()
             register_options()
@@ -105,6 +109,13 @@ def entry_point(config_name: str) -> Callable:
         return run
 
     return decorate
+
+
+def print_any_text() -> None:
+    """Prints a sign that the terminal's encoding lacks as an escape, such as \\u03b3."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def begin_sweep(config_name: str) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from sdg.app.choices import check_similarities
 from sdg.app.making import class_from_target, from_options, options_of
 from sdg.app.naming import chosen_similarities
+from sdg.app.plain import check_text
 from sdg.data.conditions import read_conditions
 from sdg.data.image import image_files, load_image
 from sdg.data.image_set import ImageSet
@@ -107,6 +108,7 @@ def command_line(kind: str, value, term: type[Term]) -> list[str] | None:
         raise UserError(
             f"similarity.{kind}.{term.condition_option}: no image in the folder {words[0]}."
         )
+    check_text(map(str, files))
     return [str(file) for file in files]
 
 
