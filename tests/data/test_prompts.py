@@ -3,7 +3,7 @@
 import pytest
 
 from sdg.data.conditions import read_conditions
-from sdg.data.prompts import escape_prompt, parse_weighted_prompt, primary_prompt
+from sdg.data.prompts import escape_prompt, parse_weighted_prompt, primary_prompt, read_table
 from sdg.errors import UserError
 
 
@@ -203,3 +203,11 @@ def test_folder_in_place_of_a_prompts_file_is_refused(tmp_path):
 def test_impossible_counts_are_refused_by_name(num_samples, each, knob):
     with pytest.raises(UserError, match=f"^{knob} "):
         read(["a ring"], num_samples=num_samples, each=each)
+
+
+@pytest.mark.parametrize("suffix", ["txt", "csv"])
+def test_text_of_two_bytes_a_sign_is_refused(tmp_path, suffix):
+    file = tmp_path / f"prompts.{suffix}"
+    file.write_bytes("prompt\na star\n".encode("utf-16-le"))
+    with pytest.raises(UserError, match="holds NUL bytes, so it is no UTF-8 text"):
+        read_table(file)

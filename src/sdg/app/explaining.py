@@ -88,6 +88,9 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             "the disk or the quota is full, so what was being written is not kept. Make room; then "
             "the same command goes on with what was finished (a training with resume=true)."
         )
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        text = error.object[max(0, error.start - 40) : error.end + 20]
+        return f"a name holds bytes that are no UTF-8, {ascii(text)}; rename the file or folder."
     if isinstance(error, BrokenPipeError) and error.filename is None:
         return (
             "what this program prints goes to a pipe that nobody reads any more, so it ends; the "
@@ -98,6 +101,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             f"cannot read or write {error.filename}: {error.strerror}. hydra.run.dir=FOLDER puts "
             "the results elsewhere."
         )
+    if isinstance(error, PermissionError) and error.args:  # a library's own words, such as W&B's
+        return " ".join(str(error).split())
     return None
 
 

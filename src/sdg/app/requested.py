@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch import Tensor
 
+from sdg.app.plain import check_text
 from sdg.data.conditions import read_conditions
 from sdg.data.image import image_files, load_image
 from sdg.data.image_set import ImageSet
@@ -77,6 +78,7 @@ def command_line(kind: str, value, term: type[Term]) -> list[str] | None:
         raise UserError(
             f"similarity.{kind}.{term.condition_option}: no image in the folder {words[0]}."
         )
+    check_text(map(str, files))
     return [str(file) for file in files]
 
 
