@@ -108,6 +108,21 @@ def test_a_similarity(sampled, folder):
     run = pixels(folder / "run")
     difference = (run[..., 0] - run[..., 2]).mean((1, 2))
     assert difference[:2].min() > difference[2:].max()  # two samples for each reference
+    page = (folder / "run/report.html").read_text()
+    assert "4 samples of 2 conditions" in page
+    assert page.count('alt="palette reference"') == 2
+    assert "palette of red.png" in page and "palette of blue.png" in page
+
+
+def test_a_page_tells_the_words_of_an_own_similarity_apart(sampled, folder):
+    (folder / "own/similarity/tone.yaml").write_text(
+        "tone: {_target_: tone.Tone, tone: null, weight: 5.0}\n"
+    )
+    words = "--config-dir own data=shapes similarity=[text,tone] similarity.tone.tone=[bright,dark]"
+    sampled([*words.split(), "prompt=a ring"])
+    page = (folder / "run/report.html").read_text()
+    assert "4 samples of 2 prompts" in page
+    assert "<h3>a ring + bright</h3>" in page and "<h3>a ring + dark</h3>" in page
 
 
 def test_a_searchpath_and_a_plain_override_find_it_too(sampled, folder):
