@@ -273,6 +273,34 @@ def test_edited_code_is_another_run(sampled, folder, refusal, tiny):
         sampled(command)
 
 
+def test_an_edited_file_that_an_own_similarity_reads_is_another_run(sampled, folder):
+    (folder / "plain.py").write_text(
+        "from sdg.similarity import Term, Text\n"
+        "class Plain(Text): pass\n"
+        "class Listed(Term):\n"
+        "    def __init__(self, weight, table):\n"
+        "        super().__init__(weight); self.value = float(open(table).read())\n"
+        "    def compare(self, x, pairs, references):\n"
+        "        return self.value * x.pixels.mean((1, 2, 3))[pairs.samples]\n"
+        "class Hidden(Listed):\n"
+        "    def __init__(self, weight): super().__init__(weight, 'read.txt')\n"
+        "    def fingerprint(self): return self.value\n"
+    )
+    for name, options in (
+        ("Plain", ["similarity.text._target_=plain.Plain", "similarity.text.negative_captions="]),
+        ("Listed", ["+similarity.own._target_=plain.Listed", "+similarity.own.table="]),
+        ("Hidden", ["+similarity.own._target_=plain.Hidden"]),
+    ):
+        words = [*options[:1], *(f"{option}read.txt" for option in options[1:]), "prompt=a ring"]
+        words += ["+similarity.own.weight=1"] if name != "Plain" else []
+        first, second = ("a star\n", "a disc\n") if name == "Plain" else ("1\n", "2\n")
+        (folder / "read.txt").write_text(first)
+        sampled(words, name=name)
+        (folder / "read.txt").write_text(second)
+        with pytest.raises(SystemExit, match="rerun=true replaces them"):
+            sampled(words, name=name)
+
+
 @pytest.mark.parametrize(
     "words, says",
     [

@@ -20,19 +20,16 @@ from sdg.pipeline.checks import check_parts
 from sdg.pipeline.deterministic import one_by_one
 from sdg.pipeline.terms import run_similarity
 from sdg.similarity import RunContext, Similarity, Term
-from sdg.similarity.text import read_negative_captions
 
 __all__ = [
     "build_similarity",
     "chosen_terms",
     "factors_to_name",
-    "negative_captions",
     "reference_images",
     "requested_conditions",
 ]
 
 HELD_OUT_OFFERS = ("prompt", "reference", "name")
-TEXT = "sdg.similarity.Text"
 HELD_OUT = "held-out "  # with a number: a reference from the data's held-out part
 
 
@@ -198,27 +195,6 @@ def held_out_image(name: str, held_out: ImageSet) -> Tensor:
             f"{len(held_out) - 1}."
         )
     return held_out[int(number)]["image"]
-
-
-def negative_captions(
-    config: DictConfig, similarity: Similarity | None, held_out: ImageSet
-) -> dict[str, list[str]]:
-    """{similarity: the sentences against which it weighs a prompt}, those that have any.
-
-    Arguments:
-        similarity: of the run; None where nothing is guided.
-    """
-    image = similarity.encoder if similarity else None
-    if image is None:
-        return {}
-    captions = {
-        kind: read_negative_captions(
-            config.similarity[kind].negative_captions, held_out, image.calibrated
-        )
-        for kind in chosen_similarities(config)
-        if config.similarity[kind]._target_ == TEXT
-    }
-    return {kind: sentences for kind, sentences in captions.items() if sentences}
 
 
 def build_similarity(
