@@ -179,6 +179,18 @@ def test_an_image_encoder(sampled, folder):
     assert cost["encoder_backwards"] == 2 and cost["encoder_forwards"] == 2 + 2 / 4
 
 
+def test_options_of_an_own_encoder_are_its_own(sampled, folder):
+    (folder / "named.py").write_text(
+        "from pooled import Pooled\n"
+        "def pooled(weights, clip): assert weights == 'version 2'; return Pooled()\n"
+    )
+    Image.new("RGB", (32, 32), (250, 20, 20)).save("red.png")
+    words = ["similarity=[content]", "similarity.content.reference=red.png", "guidance.gamma=5"]
+    options = "_target_: named.pooled\nweights: version 2\nclip: mine\n"
+    (folder / "own/encoder/named.yaml").write_text(options)
+    assert sampled(["--config-dir", "own", "encoder=named", *words])["num_samples"] == 4
+
+
 def test_a_data_set(run, sampled, folder, capsys):
     train, sample = commands("A data set")
     run(

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.app.denoiser import denoiser_path
-from sdg.app.finished import place_of, texts
+from sdg.app.finished import WEIGHTS, place_of, texts
 from sdg.app.imported import imported
 from sdg.app.naming import sample_settings
 from sdg.data.requests import Requests
@@ -39,9 +39,9 @@ def fingerprint(
         batch_size: how many requests really share a batch.
         terms: {similarity: term}; none where nothing is guided.
     """
-    encoder = (
-        ("weights", "clip" if config.encoder.get("name") is None else "pretrained") if terms else ()
-    )
+    encoder: tuple[str, ...] = ()
+    if terms and config.encoder.get("_target_", "").startswith("sdg."):
+        encoder = ("weights", "clip" if config.encoder.get("name") is None else "pretrained")
     weights = [denoiser_path(config), *(config.encoder.get(key) for key in encoder)]
     inputs: dict[str, Any] = {
         "settings": sample_settings(config),
@@ -81,12 +81,12 @@ def own_code(settings: Mapping | list) -> dict[str, str]:
 
 
 def own_files(settings: Mapping | list) -> dict[str, str]:
-    """{file: its digest} of the files that options beside such a `_target_` name."""
+    """{file: its digest} of the files, and folders of weights, named beside such a `_target_`."""
     digests: dict[str, str] = {}
     if isinstance(settings, Mapping) and not settings.get("_target_", "sdg.").startswith("sdg."):
-        for _, text in texts(settings):
+        for key, text in texts(settings):
             place = place_of(text)
-            if place is not None and place.is_file():
+            if place is not None and (place.is_file() or key in WEIGHTS):
                 digests[text] = content(text)
         return digests
     for part in settings.values() if isinstance(settings, Mapping) else settings:

@@ -194,8 +194,8 @@ def clip_guides(config: DictConfig, similarity: Similarity | None) -> bool:
     if similarity is None or not isinstance(similarity.encoder, CLIP) or not config.eval.clip:
         return False
     name, pretrained = config.encoder.get("name"), config.encoder.get("pretrained")
-    ours = config.encoder.clip if name is None else f"{name}:{pretrained}"
-    return content(ours) == content(config.eval.clip)
+    ours = config.encoder.get("clip") if name is None else f"{name}:{pretrained}"
+    return bool(ours) and content(ours) == content(config.eval.clip)
 
 
 def announce_earlier(store: SampleStore, trajectory: bool) -> None:
