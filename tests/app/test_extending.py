@@ -94,7 +94,7 @@ def test_the_python_of_the_page_runs(section, pipe, folder, monkeypatch):
     assert snippets
 
 
-def test_a_similarity(sampled, folder):
+def test_a_similarity(sampled, folder, capsys):
     with_text, palette = commands("A similarity")
     plain = ["data=shapes", "prompt=a ring", "guidance.gamma=30"]
     sampled(with_text, "guidance.gamma=30", name="warm")
@@ -108,6 +108,7 @@ def test_a_similarity(sampled, folder):
     run = pixels(folder / "run")
     difference = (run[..., 0] - run[..., 2]).mean((1, 2))
     assert difference[:2].min() > difference[2:].max()  # two samples for each reference
+    assert "γ = 30, no encoder\n" in capsys.readouterr().out
     page = (folder / "run/report.html").read_text()
     assert "4 samples of 2 conditions" in page
     assert page.count('alt="palette reference"') == 2
