@@ -100,7 +100,10 @@ def test_another_sampler_and_another_guidance(pipe):
     [
         ({"num_samples": 0}, "num_samples must be"),
         ({"prompt": []}, "prompt is an empty list"),
-        ({"prompt": "a red heart", "weights": {"txt": 1}}, "weights must be one of text"),
+        (
+            {"prompt": "a red heart", "weights": {"txt": 1}},
+            "this call asks for no .txt.*It asks for text",
+        ),
         ({"prompt": "a red heart", "weights": {"txt": 1}, "gamma": 0}, "did you mean 'text'"),
         ({"prompt": "a red heart", "weights": {"text": "2"}, "gamma": 0}, r"weights\['text'\]"),
         ({"weights": {"text": 1}}, "no similarity is asked for"),

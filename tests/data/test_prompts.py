@@ -155,16 +155,18 @@ def test_a_column_that_no_similarity_reads_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind, how",
+    "kind, option, how",
     [
-        ("text", "no held-out captions.*prompt="),
-        ("style", "similarity.style.reference=FILE"),
-        ("class", "similarity.class.name"),
+        ("text", "prompt", "no held-out captions.*with prompt="),
+        ("mine", "prompt", "no held-out captions.*with similarity.mine.prompt="),
+        ("style", "reference", "no held-out images.*similarity.style.reference=FILE"),
+        ("tone", "tone", "no held-out conditions.*similarity.tone.tone="),
+        ("class", "name", "no held-out classes.*similarity.class.name=CLASS"),
     ],
 )
-def test_data_that_offers_nothing_needs_to_be_told(kind, how):
+def test_data_that_offers_nothing_says_which_option_is_missing(kind, option, how):
     with pytest.raises(UserError, match=how):
-        read_conditions({kind: None}, None)
+        read_conditions({kind: None}, None, options={kind: option})
 
 
 @pytest.mark.parametrize("prompt", ["", "  \t"])

@@ -19,9 +19,7 @@ CHROMIUM = (
 @pytest.fixture
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
-    if (
-        CHROMIUM is None
-    ):  # CI installs one; a user without a browser still has the rest of the tests
+    if CHROMIUM is None:  # CI has one; a user without a browser still has the rest of the tests
         pytest.skip("no chromium on this machine")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])

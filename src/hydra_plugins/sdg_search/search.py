@@ -100,7 +100,7 @@ class Search(Sweeper):
             import optuna
         except ImportError:
             raise UserError(
-                "hydra/sweeper=search needs optuna: pip install -e '.[search]'."
+                "hydra/sweeper=search needs optuna: pip install 'optuna>=4,<6'."
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)

@@ -58,8 +58,9 @@ def requested_conditions(
         given = {
             kind: value for kind, value in given.items() if value is not None or kind in offers
         }
+    options = {kind: str(term.condition_option) for kind, term in asking.items()}
     return read_conditions(
-        given, config.prompts, config.num_samples, config.samples_per_prompt, offers
+        given, config.prompts, config.num_samples, config.samples_per_prompt, offers, options
     )
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.sampling import checked_strength
-from sdg.errors import UserError, choice, first_line, number
+from sdg.errors import UserError, first_line, near, number
 from sdg.guidance.guidance import Guidance
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.models.encoder import ImageEncoder, TextEncoder
@@ -157,7 +157,12 @@ def checked_weights(weights: Mapping[str, float] | None, kinds: Sequence[str]) -
     for name, weight in (weights or {}).items():
         if not kinds:
             raise UserError(f"weights: {name!r} has a weight, and no similarity is asked for.")
-        checked[choice("weights", name, kinds)] = number(f"weights[{name!r}]", weight)
+        if name not in kinds:
+            raise UserError(
+                f"weights: this call asks for no {name!r}{near(name, kinds) or '.'} It asks for "
+                f"{', '.join(kinds)}."
+            )
+        checked[name] = number(f"weights[{name!r}]", weight)
     return checked
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sdg.errors import UserError, choice, number
-from sdg.models.encoder import ImageEncoder
 from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.run_context import RunContext
 from sdg.similarity.term import Pairs, Term
@@ -35,18 +34,11 @@ class Maps(Term):
     """
 
     condition_option, by_reference, name = "reference", True, ""
-    own_weight, own_form = 1.0, "log"
 
     def __init__(self, weight: float, stages: Sequence[str], form: str):
         key = f"similarity.{self.name}"
         super().__init__(number(f"{key}.weight", weight), checked_stages(f"{key}.stages", stages))
         self.form = choice(f"{key}.form", form, ("squared", "log"))
-
-    @classmethod
-    def from_encoder(cls, encoder: ImageEncoder, weight: float | None = None) -> "Maps":
-        """The term with its own weight and form, of one stage of this encoder."""
-        weight = cls.own_weight if weight is None else weight
-        return cls(weight, [cls.own_stage(encoder.stage_names)], cls.own_form)
 
     @classmethod
     def from_config(

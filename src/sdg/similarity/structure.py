@@ -16,7 +16,9 @@ class Structure(Maps):
     """
 
     name = "structure"
-    own_weight, own_form = 100.0, "squared"
+
+    def __init__(self, weight: float = 100.0, stages: Sequence[str] = (), form: str = "squared"):
+        super().__init__(weight, stages, form)
 
     @staticmethod
     def default_stage(available: Sequence[str]) -> str:

@@ -27,9 +27,14 @@ class Style(Maps):
     """
 
     name = "style"
-    own_weight, own_form = 1.5, "log"
 
-    def __init__(self, weight: float, stages: Sequence[str], form: str, statistics: str = "gram"):
+    def __init__(
+        self,
+        weight: float = 1.5,
+        stages: Sequence[str] = (),
+        form: str = "log",
+        statistics: str = "gram",
+    ):
         super().__init__(weight, stages, form)
         self.statistics = choice("similarity.style.statistics", statistics, ("gram", "energies"))
 

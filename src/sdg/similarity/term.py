@@ -120,6 +120,13 @@ class Term(ABC):
             raise UserError(f"{cls.__name__}: nothing says what samples shall be like.")
         return UNCONDITIONAL
 
+    def fingerprint(self) -> Any:
+        """What else its values follow from, as plain values: a run with another draws anew.
+
+        Its options, its conditions, its source file and the files that options name count anyway.
+        """
+        return None
+
     def targets(self, conditions: Sequence[Targets]) -> list[str]:
         """The batch's distinct targets, in the order that `Pairs` numbers them."""
         return list(dict.fromkeys(target for targets in conditions for target, _ in targets))

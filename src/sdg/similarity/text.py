@@ -70,7 +70,8 @@ class Text(Term):
         super().__init__(self.scale if weight is None else number("similarity.text.weight", weight))
         self.text_encoder, self.order = text_encoder, list(dict.fromkeys(sentences))
         self.embeddings = self.encoded(self.order)
-        self.negatives = self.encoded(list(negative_captions))
+        self.negative_captions = list(negative_captions)
+        self.negatives = self.encoded(self.negative_captions)
 
     @classmethod
     def from_config(  # type: ignore[override]  # a term's own options
@@ -83,6 +84,9 @@ class Text(Term):
         sentences = [sentence for targets in run.targets for sentence, _ in targets]
         captions = read_negative_captions(negative_captions, run.held_out, encoder.calibrated)
         return cls(encoder, text_encoder, sentences, weight, captions)
+
+    def fingerprint(self) -> list[str]:
+        return self.negative_captions
 
     @torch.no_grad()
     def encoded(self, sentences: Sequence[str]) -> Tensor | None:
