@@ -29,13 +29,15 @@ class Maps(Term):
     gradient is large near the reference, not far from it, where steps are long.
 
     Arguments:
-        weight: w.
-        stages: names.
-        form: of the two.
+        weight: w, by which the values are multiplied.
+        stages: the names of the encoder's stages whose maps are compared, at least one.
+        form: `squared` or `log`.
+
+    Raises:
+        UserError: no stage is named, or a parameter is out of range.
     """
 
     condition_option, by_reference, name = "reference", True, ""
-    own_weight, own_form = 1.0, "log"
 
     def __init__(self, weight: float, stages: Sequence[str], form: str):
         key = f"similarity.{self.name}"
@@ -44,9 +46,13 @@ class Maps(Term):
 
     @classmethod
     def from_encoder(cls, encoder: ImageEncoder, weight: float | None = None) -> "Maps":
-        """The term with its own weight and form, of one stage of this encoder."""
-        weight = cls.own_weight if weight is None else weight
-        return cls(weight, [cls.own_stage(encoder.stage_names)], cls.own_form)
+        """The term of one stage of this encoder.
+
+        Arguments:
+            weight: w; None for the term's own.
+        """
+        options: dict[str, Any] = {} if weight is None else {"weight": weight}
+        return cls(stages=[cls.own_stage(encoder.stage_names)], **options)
 
     @classmethod
     def from_config(
