@@ -19,7 +19,7 @@ from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
 from sdg.errors import UserError, choice
 from sdg.guidance import Guidance, GuidanceOutput
 from sdg.guidance.semantic import SemanticGuidance
-from sdg.guidance.training_free import MPGD
+from sdg.guidance.training_free import DPS, MPGD
 from sdg.io.folder import save_folder
 from sdg.models.clip import CLIP
 from sdg.models.encoder import ImageEncoder
@@ -93,6 +93,44 @@ def test_another_sampler_and_another_guidance(pipe):
     moved = pipe(guidance=MPGD(3.0), **options).tensors
     assert not torch.equal(moved, scored)
     assert not torch.equal(scored, pipe("a red heart", gamma=3.0, progress=False).tensors)
+
+
+def test_a_method_that_reads_the_predicted_image_reads_it_with_the_clean_clip(pipe):
+    options = {"guidance": DPS(5.0), "content": RED, "progress": False}
+    denoiser, encoder, clip = parts(pipe)
+    clean = Pipeline(denoiser, clip, clip, sampler=DDPM(4))
+    found = pipe("a red heart", **options).tensors
+    assert torch.equal(found, clean("a red heart", **options).tensors)
+    assert torch.equal(
+        found, Pipeline(denoiser, None, clip)("a red heart", steps=4, **options).tensors
+    )
+    calibrated = NoiseAwareEncoder(
+        clip.towers.visual, clip.config, encoder.schedule, 32, 32, calibrated=True
+    )
+    banked = Pipeline(denoiser, calibrated, clip, sampler=DDPM(4), negative_captions=["a ring"])
+    assert torch.equal(found, banked("a red heart", **options).tensors)
+    with pytest.raises(UserError, match="made with a calibrated encoder, and another one reads"):
+        term = Text(calibrated, clip, negative_captions=["a ring"])
+        banked(similarity={term: "a red heart"}, guidance=DPS(5.0), progress=False)
+    blind = Pipeline(denoiser, encoder, sampler=DDPM(4))
+    with pytest.raises(UserError, match=r"guidance DPS reads .*, Pipeline\(…, clip=…\)"):
+        blind(**options)
+    unread = {"guidance": DPS(1.0), "similarity": lambda x, level: x.mean((1, 2, 3))}
+    assert len(blind(**unread, progress=False).tensors) == 1  # a function reads no encoder
+
+
+@pytest.mark.parametrize("guidance", ["dps", "mpgd"])
+def test_a_method_that_reads_the_predicted_image_draws_what_the_command_draws(
+    pipe, run, quick, tmp_path, guidance
+):
+    own = [word for word in quick if not word.startswith("encoder.weights")]
+    words = [f"guidance={guidance}", "prompt=a red heart", f"hydra.run.dir={tmp_path}/run"]
+    run("sample.py", *own, *words)
+    method = {"dps": DPS, "mpgd": MPGD}[guidance](5.0)
+    found = pipe("a red heart", num_samples=4, steps=3, guidance=method, progress=False)
+    files = sorted((tmp_path / "run" / "images").glob("*.png"))
+    for file, image in zip(files, found.images, strict=True):
+        assert np.array_equal(np.array(Image.open(file)), np.array(image))
 
 
 @pytest.mark.parametrize(

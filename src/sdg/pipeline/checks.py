@@ -25,6 +25,7 @@ __all__ = [
     "checked_kind",
     "checked_path",
     "checked_weights",
+    "chosen_encoder",
     "chosen_guidance",
     "chosen_sampler",
     "chosen_strength",
@@ -164,6 +165,31 @@ def checked_weights(weights: Mapping[str, float] | None, kinds: Sequence[str]) -
             )
         checked[name] = number(f"weights[{name!r}]", weight)
     return checked
+
+
+def chosen_encoder(
+    encoder: ImageEncoder | None, clip: TextEncoder | None, guidance: Guidance
+) -> ImageEncoder | None:
+    """The encoder that this guidance reads: of x̂_0 a clean one, or a classifier, which has none.
+
+    Arguments:
+        encoder, clip: of the pipeline.
+
+    Raises:
+        UserError: the guidance reads x̂_0, and both know noisy images or sentences alone.
+    """
+    if not guidance.at_clean or (encoder is not None and encoder.classes):
+        return encoder
+    for part in (encoder, clip):
+        if isinstance(part, ImageEncoder) and part.schedule is None:
+            return part
+    if encoder is None:
+        return None
+    raise UserError(
+        f"guidance {type(guidance).__name__} reads the predicted clean image, and this pipeline's "
+        "encoder was trained on noisy ones; give the clean CLIP that it was made from, "
+        "Pipeline(…, clip=…)."
+    )
 
 
 def chosen_guidance(

@@ -115,7 +115,6 @@ class Class(Term):
         """
         if self.form != "classifier":
             z = x.scaled if self.calibrated else self.scale * x.z
-            assert z is not None  # a calibrated encoder gives it
             return z @ self.embeddings.to(z).T
         if x.logits is None:
             raise UserError("form=classifier needs a classifier, whose `encode` gives logits.")

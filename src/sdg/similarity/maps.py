@@ -28,9 +28,12 @@ class Maps(Term):
     gradient is large near the reference, not far from it, where steps are long.
 
     Arguments:
-        weight: w.
-        stages: names.
-        form: of the two.
+        weight: w, by which the values are multiplied.
+        stages: the names of the encoder's stages whose maps are compared, at least one.
+        form: `squared` or `log`.
+
+    Raises:
+        UserError: no stage is named, or a parameter is out of range.
     """
 
     condition_option, by_reference, name = "reference", True, ""

@@ -13,6 +13,9 @@ class Structure(Maps):
     """Keeps layout and pose: f = the maps themselves, mean over C, H, W.
 
     It is eq. 10 of Liu et al., WACV 2023 (arXiv 2112.05744).
+
+    Arguments:
+        weight, stages, form: as of `Maps`.
     """
 
     name = "structure"

@@ -23,7 +23,8 @@ class Style(Maps):
     counts alike.
 
     Arguments:
-        statistics: of the two.
+        weight, stages, form: as of `Maps`.
+        statistics: `gram` or `energies`.
     """
 
     name = "style"

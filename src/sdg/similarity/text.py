@@ -104,8 +104,8 @@ class Text(Term):
         return self.order
 
     def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
-        z = x.encoded.scaled if self.calibrated else x.encoded.z
-        assert z is not None and self.embeddings is not None  # a calibrated encoder; `targets`
+        z = x.scaled if self.calibrated else x.z
+        assert self.embeddings is not None  # `targets`
         value = (z[pairs.samples] * self.embeddings.to(z)[pairs.targets]).sum(-1)
         if self.negatives is None:
             return value
