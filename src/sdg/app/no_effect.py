@@ -43,8 +43,10 @@ def check_effect(program: str, config: DictConfig) -> None:
         check_twice(each)
     added = [each for each in overrides if is_added(each)]
     for each in overrides:
-        # What is no list is refused later, with the other settings of a wrong kind.
-        if OmegaConf.is_list(config.get("reads")) and each not in added:
+        # What is no list of texts is refused later, with the other settings of a wrong kind.
+        reads = config.get("reads")
+        named = OmegaConf.is_list(reads) and all(isinstance(name, str) for name in reads)
+        if named and each not in added:
             check_read(config, each.key_or_group)
     if not added:
         return

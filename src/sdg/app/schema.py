@@ -268,7 +268,7 @@ SETTINGS: Mapping[str, Kind] = {
     "logger.save_dir": FOLDER,
     "logger.name": Text(empty=True) | NULL,
     "logger.version": Text(empty=True) | Integer(0) | NULL,
-    "logger.project": Text(),
+    "logger.project": Text("a text without / \\ # ? % :", pattern=r"[^/\\#?%:]{1,128}"),
     "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),
     "trainer.devices": Called("how many, auto, -1 for all, or a list of their numbers", DEVICES),
     "trainer.num_nodes": COUNT,
