@@ -104,19 +104,17 @@ class Guidance:
         last_step: bool = False,
         clip_first: bool = False,
     ):
-        self.gamma = number("guidance.gamma", gamma)
-        self.gamma_schedule = choice("guidance.gamma_schedule", gamma_schedule, GAMMA_SCHEDULES)
-        self.interval = checked_interval("guidance.interval", interval)
-        self.normalize = choice("guidance.normalize", normalize, (False, True))
-        self.max_norm = None if max_norm is None else number("guidance.max_norm", max_norm, 0)
-        self.recurrence = integer("guidance.recurrence", recurrence, 1)
-        self.recurrence_interval = checked_interval(
-            "guidance.recurrence_interval", recurrence_interval
-        )
-        self.candidates = integer("guidance.candidates", candidates, 1)
-        self.select_at = number("guidance.select_at", select_at, 0, 1)
-        self.last_step = choice("guidance.last_step", last_step, (False, True))
-        self.clip_first = choice("guidance.clip_first", clip_first, (False, True))
+        self.gamma = number("gamma", gamma)
+        self.gamma_schedule = choice("gamma_schedule", gamma_schedule, GAMMA_SCHEDULES)
+        self.interval = checked_interval("interval", interval)
+        self.normalize = choice("normalize", normalize, (False, True))
+        self.max_norm = None if max_norm is None else number("max_norm", max_norm, 0)
+        self.recurrence = integer("recurrence", recurrence, 1)
+        self.recurrence_interval = checked_interval("recurrence_interval", recurrence_interval)
+        self.candidates = integer("candidates", candidates, 1)
+        self.select_at = number("select_at", select_at, 0, 1)
+        self.last_step = choice("last_step", last_step, (False, True))
+        self.clip_first = choice("clip_first", clip_first, (False, True))
 
     def check(self, sampler: Sampler) -> None:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
@@ -220,8 +218,8 @@ def noise_fraction(t: int, T: int) -> float:
     return t / max(1, T - 1)
 
 
-def checked_interval(key: str, interval: Sequence[float]) -> tuple[float, float]:
-    """An interval of the noise range, from the setting `key`.
+def checked_interval(name: str, interval: Sequence[float]) -> tuple[float, float]:
+    """An interval of the noise range, the parameter `name`.
 
     Raises:
         UserError: it is none.
@@ -230,11 +228,14 @@ def checked_interval(key: str, interval: Sequence[float]) -> tuple[float, float]
         low, high = interval
     except (TypeError, ValueError):
         raise UserError(
-            f"{key} must be two fractions of the noise range, such as [0.2,0.9], not {interval!r}."
+            f"{name} must be two fractions of the noise range, such as [0.2,0.9], not "
+            f"{interval!r}.",
+            name,
         ) from None
-    low, high = number(key, low, 0, 1), number(key, high, 0, 1)
+    low, high = number(name, low, 0, 1), number(name, high, 0, 1)
     if low > high:
         raise UserError(
-            f"{key}=[{low:g},{high:g}] is empty: the first fraction must not be above the second."
+            f"{name}=[{low:g},{high:g}] is empty: the first fraction must not be above the second.",
+            name,
         )
     return low, high

@@ -53,7 +53,7 @@ class SemanticGuidance(Guidance):
     def __init__(self, gamma: float = 30.0, gradient_at: str | None = None, **options: Any):
         super().__init__(gamma, **options)
         self.gradient_at = (
-            None if gradient_at is None else choice("guidance.gradient_at", gradient_at, PLACES)
+            None if gradient_at is None else choice("gradient_at", gradient_at, PLACES)
         )
 
     def check(self, sampler: Sampler) -> None:

@@ -29,10 +29,8 @@ class Content(Term):
     condition_option, by_reference = "reference", True
 
     def __init__(self, encoder: ImageEncoder, weight: float | None = None, noised: bool = True):
-        super().__init__(
-            encoder.cosine_scale if weight is None else number("similarity.content.weight", weight)
-        )
-        self.noised = choice("similarity.content.noised", noised, (True, False))
+        super().__init__(encoder.cosine_scale if weight is None else number("weight", weight))
+        self.noised = choice("noised", noised, (True, False))
 
     @classmethod
     def from_config(  # type: ignore[override]  # a term's own options
