@@ -76,6 +76,7 @@ def test_a_trajectory_holds_one_candidate_a_sample(pipe):
 @pytest.mark.parametrize(
     "options, says",
     [
+        ({"select_at": 0.3}, "^select_at has no effect with one candidate"),
         ({"candidates": 0}, "^candidates must be"),
         ({"candidates": 2, "select_at": 1.5}, "^select_at must be"),
     ],

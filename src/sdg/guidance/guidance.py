@@ -19,6 +19,8 @@ SimilarityFn = Callable[[Tensor, int], Tensor]
 # a and b of γ_t/γ = a + b u over u = t/(T−1), from image to noise; each has mean 1
 GAMMA_SCHEDULES = {"constant": (1, 0), "towards_noise": (0, 2), "towards_image": (2, -2)}
 
+SELECT_AT = 0.6  # where candidates are chosen, unless a call says otherwise
+
 
 def gradient(similarity: Callable[..., Tensor], x: Tensor, *level: int) -> Tensor:
     """∇_x sim(x) or ∇_x sim(x, level), of every sample by itself.
@@ -70,10 +72,14 @@ class Guidance:
         recurrence_interval: the levels whose steps are repeated, as in `interval`.
         candidates: K for each sample, the likeliest of which goes on
             (`sdg.guidance.selection.Selection`); 1 chooses nothing.
-        select_at: the place in the noise range where it is chosen, in [0, 1].
+        select_at: the place in the noise range where it is chosen, in [0, 1]; only with several
+            candidates.
         last_step: also guide the step to the clean image, once, as the authors' code does.
         clip_first: clip x̂_0 before a score moves it, and not after, as guided-diffusion's DDIM
             does; otherwise x̂_0 stays within [-1, 1] whatever guidance does.
+
+    Raises:
+        UserError: a parameter is out of range, or has no effect.
 
     Attributes:
         at_clean: whether the similarity is asked about x̂_0, so that a clean encoder fits, or about
@@ -100,7 +106,7 @@ class Guidance:
         recurrence: int = 1,
         recurrence_interval: Sequence[float] = (0.0, 1.0),
         candidates: int = 1,
-        select_at: float = 0.6,
+        select_at: float = SELECT_AT,
         last_step: bool = False,
         clip_first: bool = False,
     ):
@@ -113,6 +119,12 @@ class Guidance:
         self.recurrence_interval = checked_interval("recurrence_interval", recurrence_interval)
         self.candidates = integer("candidates", candidates, 1)
         self.select_at = number("select_at", select_at, 0, 1)
+        if self.candidates == 1 and self.select_at != SELECT_AT:
+            raise UserError(
+                "select_at has no effect with one candidate; take more candidates, or leave it "
+                "out.",
+                "select_at",
+            )
         self.last_step = choice("last_step", last_step, (False, True))
         self.clip_first = choice("clip_first", clip_first, (False, True))
 
