@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ SimilarityFn = Callable[[Tensor, int], Tensor]
 # a and b of γ_t/γ = a + b u over u = t/(T−1), from image to noise; each has mean 1
 GAMMA_SCHEDULES = {"constant": (1, 0), "towards_noise": (0, 2), "towards_image": (2, -2)}
 
+Own = TypeVar("Own", bound="Guidance")
 SELECT_AT = 0.6  # where candidates are chosen, unless a call says otherwise
 
 
@@ -155,8 +157,8 @@ class Guidance:
             )
 
     def prepare(
-        self, similarity: SimilarityFn, schedule: Schedule, sampler: Sampler
-    ) -> "Guidance | None":
+        self: Own, similarity: SimilarityFn, schedule: Schedule, sampler: Sampler
+    ) -> Own | None:
         """This guidance with what it steers by, as a sampler calls it; None for γ = 0.
 
         Arguments:

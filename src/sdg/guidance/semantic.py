@@ -67,9 +67,9 @@ class SemanticGuidance(Guidance):
 
     def prepare(
         self, similarity: SimilarityFn, schedule: Schedule, sampler: Sampler
-    ) -> "Guidance | None":
+    ) -> "SemanticGuidance | None":
         prepared = super().prepare(similarity, schedule, sampler)
-        if isinstance(prepared, SemanticGuidance):
+        if prepared is not None:
             at_x_t = self.gradient_at in (None, "x_t")
             prepared.is_score = not sampler.has_variance or (sampler.prefers_score and at_x_t)
         return prepared

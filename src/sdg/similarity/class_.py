@@ -28,7 +28,7 @@ class Class(Term):
         encoder: E; for `classifier`, one that gives the logits of `encoder.classes`.
         text_encoder: E_text; not for `classifier`.
         classes: {factor: {class: caption}}.
-        form: of the three.
+        form: `cosine`, `contrastive` or `classifier`.
         weight: w; None takes the logit scale for `cosine`, else 1, since these are
             log-probabilities already.
     """

@@ -23,7 +23,8 @@ class Content(Term):
     Arguments:
         encoder: E; gives the default weight.
         weight: w; None takes the encoder's logit scale.
-        noised: the first, else the second.
+        noised: whether the reference is noised to the level of x; the first of the two, else the
+            second.
     """
 
     condition_option, by_reference = "reference", True
