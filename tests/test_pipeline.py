@@ -166,13 +166,15 @@ def test_a_method_that_reads_the_predicted_image_draws_what_the_command_draws(
         ({"similarity": "content"}, "similarity must be a term or a function"),
         ({"similarity": {max: "a ring"}}, "similarity must be a term or a function"),
         ({"steps": 0}, "steps must be an integer"),
-        ({"steps": 1001}, "steps must be an integer from 1 to 1000"),
+        ({"steps": 1001}, "^steps must be an integer from 1 to 1000"),
         ({"steps": 5, "sampler": DDPM(3)}, "steps belongs to"),
         ({"sampler": "ddim"}, "sampler must be a sdg.diffusion.sampler.Sampler"),
         ({"guidance": "dps"}, "guidance must be a sdg.guidance.guidance.Guidance"),
         ({"prompt": "a red heart", "steps": 1}, "none of the 1 steps would be guided"),
         ({"content": torch.zeros(3, 8, 8)}, "a picture as a tensor must have the shape"),
-        ({"prompt": "a red hart"}, "hart"),
+        ({"content": 200 * RED.abs()}, r"must have values in \[-1, 1\], not from 200 to 200"),
+        ({"init_image": RED * math.nan}, r"must have values in \[-1, 1\], not from nan"),
+        ({"prompt": "a red hart"}, r"'hart' .* Another CLIP knows others\.$"),
         (
             {"prompt": "a red heart", "gamma": 1, "guidance": SemanticGuidance(1.0)},
             "gamma belongs to",
@@ -350,6 +352,8 @@ def test_to_takes_a_dtype_alone_as_torch_does(pipe):
     assert torch.equal(low("a red heart", progress=False).tensors, theirs)
     with pytest.raises(UserError, match="there is no device 'gpu' here"):
         pipe.to("gpu")
+    with pytest.raises(UserError, match="device must be a device, not torch.bfloat16"):
+        pipe.to(torch.bfloat16, torch.float16)
     with pytest.raises(UserError, match="dtype must be one of"):
         pipe.to(torch.int8)
 

@@ -20,6 +20,7 @@ from sdg.app.choices import group_files
 from sdg.app.config_keys import config_keys, options_in
 from sdg.app.no_effect import UnknownKey
 from sdg.errors import UserError, near
+from sdg.models.words import UnknownWord
 
 __all__ = ["explain"]
 
@@ -41,6 +42,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
     """One sentence for an error of the user's, None for one of ours."""
     chain = chain_of(error)
     for link in chain:
+        if isinstance(link, UnknownWord):
+            return f"{str(link).removesuffix('.')}: encoder.clip=FOLDER."
         if isinstance(link, UserError):
             # From a DataLoader's worker it brings that process's traceback along.
             return str(link).rpartition(f"{UserError.__module__}.UserError: ")[2].strip()

@@ -52,7 +52,7 @@ class TrainingFree(Guidance):
         """
         for name, value in knobs.items():
             check, low = (integer, 1) if name in ("iterations", "draws") else (number, 0)
-            setattr(self, name, check(f"guidance.{name}", value, low))
+            setattr(self, name, check(f"{name}", value, low))
 
     def smoothed(self, t: int, noise: Callable[[], Tensor]) -> Callable[[Tensor], Tensor]:
         """F, with its δ drawn once."""

@@ -101,9 +101,11 @@ class Parts:
             dtype: torch.float32, torch.bfloat16 or torch.float16; None leaves it as it is.
 
         Raises:
-            UserError: there is no such device, or another dtype.
+            UserError: there is no such device, another dtype, or there are two dtypes.
         """
         if isinstance(device, torch.dtype):
+            if dtype is not None:
+                raise UserError(f"device must be a device, not {device}, beside dtype {dtype}.")
             device, dtype = None, device
         if device is not None:
             self.place = checked_device(device)

@@ -148,9 +148,9 @@ class Pipeline(Parts):
         Arguments:
             prompt: a sentence, or several; "a red heart | a ring:-0.5" has two parts, one with the
                 weight −0.5. None leaves the sentence out.
-            content, structure, style: a picture that samples shall be like in this respect; or a
-                list, one for each prompt, or for samples of its own where there is one prompt or
-                none.
+            content, structure, style: a picture that samples shall be like in this respect: a file,
+                an image of pillow, or a tensor (3, H, W) in [-1, 1]; or a list, one for each
+                prompt, or for samples of its own where there is one prompt or none.
             similarity: further ones, whose values are added: functions sim(x, level) and terms; or
                 {term: what samples shall be like}, a picture for a term by reference, a word for
                 another, or a list as above. A function is asked the same of every sample; what

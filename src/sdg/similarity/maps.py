@@ -39,9 +39,8 @@ class Maps(Term):
     condition_option, by_reference, name = "reference", True, ""
 
     def __init__(self, weight: float, stages: Sequence[str], form: str):
-        key = f"similarity.{self.name}"
-        super().__init__(number(f"{key}.weight", weight), checked_stages(f"{key}.stages", stages))
-        self.form = choice(f"{key}.form", form, ("squared", "log"))
+        super().__init__(number("weight", weight), checked_stages(stages))
+        self.form = choice("form", form, ("squared", "log"))
 
     @classmethod
     def from_config(
@@ -50,7 +49,7 @@ class Maps(Term):
         available = run.image_encoder.stage_names
         term = cls(stages=cls.own_stage(available) if stages is None else stages, **options)
         for stage in term.stages:
-            choice(f"similarity.{cls.name}.stages", stage, available)
+            choice("stages", stage, available)
         return term
 
     @classmethod
@@ -89,7 +88,7 @@ class Maps(Term):
         return -d.sum(0)
 
 
-def checked_stages(key: str, stages: str | Sequence[str] | None) -> tuple[str, ...]:
+def checked_stages(stages: str | Sequence[str] | None) -> tuple[str, ...]:
     """One stage or several.
 
     Raises:
@@ -97,5 +96,5 @@ def checked_stages(key: str, stages: str | Sequence[str] | None) -> tuple[str, .
     """
     names = (stages,) if isinstance(stages, str) else tuple(stages or ())
     if not names:
-        raise UserError(f"{key} is empty; name at least one stage of the encoder.")
+        raise UserError("stages is empty; name at least one stage of the encoder.", "stages")
     return names

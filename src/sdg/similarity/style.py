@@ -37,7 +37,7 @@ class Style(Maps):
         statistics: str = "gram",
     ):
         super().__init__(weight, stages, form)
-        self.statistics = choice("similarity.style.statistics", statistics, ("gram", "energies"))
+        self.statistics = choice("statistics", statistics, ("gram", "energies"))
 
     @staticmethod
     def default_stage(available: Sequence[str]) -> str:

@@ -67,7 +67,7 @@ class Term(ABC):
 
     Arguments:
         weight: w, by which its values are multiplied.
-        stages: names of the encoder's stages whose maps the term reads.
+        stages: the names of the encoder's stages whose maps the term reads.
 
     Attributes:
         condition_option: the option of its config that says what samples shall be like, a word or

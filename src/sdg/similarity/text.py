@@ -67,7 +67,7 @@ class Text(Term):
                 "negative_captions, captions of other images."
             )
         self.scale = 1.0 if self.calibrated else encoder.cosine_scale
-        super().__init__(self.scale if weight is None else number("similarity.text.weight", weight))
+        super().__init__(self.scale if weight is None else number("weight", weight))
         self.text_encoder, self.order = text_encoder, list(dict.fromkeys(sentences))
         self.embeddings = self.encoded(self.order)
         self.negative_captions = list(negative_captions)
