@@ -97,14 +97,15 @@ def test_the_python_of_the_page_runs(section, pipe, folder, monkeypatch):
 def test_a_similarity(sampled, folder, capsys):
     with_text, palette = commands("A similarity")
     plain = ["data=shapes", "prompt=a ring", "guidance.gamma=30"]
-    sampled(with_text, "guidance.gamma=30", name="warm")
+    sampled(with_text, "guidance.gamma=30", "similarity.warmth.weight=50", name="warm")
     sampled(plain, name="plain")
     warm, cold = pixels(folder / "warm"), pixels(folder / "plain")
     assert (warm[..., 0] - warm[..., 2]).mean() > (cold[..., 0] - cold[..., 2]).mean() + 5
 
     Image.new("RGB", (32, 32), (250, 20, 20)).save("red.png")
     Image.new("RGB", (32, 32), (20, 20, 250)).save("blue.png")
-    sampled(palette, "similarity.palette.reference=[red.png,blue.png]", "guidance.gamma=30")
+    strong = ["guidance.gamma=30", "similarity.palette.weight=100"]
+    sampled(palette, "similarity.palette.reference=[red.png,blue.png]", *strong)
     run = pixels(folder / "run")
     difference = (run[..., 0] - run[..., 2]).mean((1, 2))
     assert difference[:2].min() > difference[2:].max()  # two samples for each reference
@@ -128,7 +129,7 @@ def test_a_page_tells_the_words_of_an_own_similarity_apart(sampled, folder):
 
 def test_a_searchpath_and_a_plain_override_find_it_too(sampled, folder):
     common = ["data=shapes", "prompt=a ring", "guidance.gamma=30"]
-    dotted = ["+similarity.warmth._target_=warmth.Warmth", "+similarity.warmth.weight=50.0"]
+    dotted = ["+similarity.warmth._target_=warmth.Warmth", "+similarity.warmth.weight=4.0"]
     sampled(["similarity=[text,warmth]", "hydra.searchpath=[own]", *common], name="path")
     sampled([*dotted, *common], name="dotted")
     assert np.array_equal(pixels(folder / "path"), pixels(folder / "dotted"))
