@@ -62,12 +62,13 @@ def near(word: object, words: Iterable[object]) -> str:
 
 
 def choice(name: str, value: Option, options: Collection[Option]) -> Option:
-    """`value`, if it is among `options`.
+    """`value`, if it is among `options`; 1 is not True.
 
     Raises:
         UserError: it is not; the message lists them and names the nearest.
     """
-    if value not in options:
+    flag = isinstance(value, bool)
+    if not any(value == option and flag == isinstance(option, bool) for option in options):
         hint = near(value, options) or "."
         if len(options) > 30:
             raise UserError(

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from sdg.app.checks import kind_of
 from sdg.app.imported import imported
 from sdg.app.making import inherited_parameters, parameters
+from sdg.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FILES = sorted(
@@ -43,3 +45,41 @@ def defaults_of(cls: type, by_config: bool) -> dict:
 def test_a_file_of_conf_has_the_options_and_defaults_of_its_class(file):
     cls, options = options_of(file)
     assert defaults_of(cls, file.parent.name == "similarity") == options
+
+
+VALUES = (
+    *(-1, -0.5, 0, 0.5, 1, 1.5, 2, 10**9, float("nan"), float("inf"), "many", "", None, True),
+    *([], [0.5], [0.2, 0.8], [0.5, 0.5], [0.8, 0.2], [0, 2], [-1, 1], ["a", "b"]),
+)
+BESIDE = {"candidates": 2, "stages": ["layer1"]}  # without which another option has no effect
+
+
+def ranges() -> list[tuple[Path, str]]:
+    """(file, option) of every option that a constructor takes as it is."""
+    of_constructors = [file for file in FILES if file.stem not in ("text", "class", "content")]
+    return [(file, name) for file in of_constructors for name in options_of(file)[1]]
+
+
+@pytest.mark.parametrize(
+    "file, name", ranges(), ids=lambda each: each.stem if isinstance(each, Path) else each
+)
+def test_the_schema_and_the_constructor_take_the_same_values(file, name):
+    cls, _ = options_of(file)
+    group = file.parent.name
+    place = f"similarity.{file.stem}" if group == "similarity" else group
+    kind = kind_of("sample", f"{place}.{name}", f"{cls.__module__}.{cls.__qualname__}")
+    # Without stages `from_config` chooses some, and the constructor does not.
+    values = [value for value in VALUES if name != "stages" or value is not None]
+    by_schema = [value for value in values if kind.takes(value)]
+    assert by_schema == [value for value in values if constructed(cls, name, value)]
+
+
+def constructed(cls: type, name: str, value) -> bool:
+    """Whether a constructor takes the value; it refuses it as it ought to, or the test fails."""
+    taken = inherited_parameters(cls)
+    beside = {key: each for key, each in BESIDE.items() if key in taken}
+    try:
+        cls(**beside | {name: value})
+    except UserError:
+        return False
+    return True

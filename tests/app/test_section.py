@@ -14,7 +14,7 @@ WRONG = [
     ("sampler", "steps must be", lambda: DDPM(0)),
     ("sampler", "spacing must be one of", lambda: DDPM(10, "foo")),
     ("denoiser", "prediction must be one of", lambda: Denoiser(None, Schedule(), prediction="x")),
-    ("similarity.mine", "stages is empty", lambda: Style(1.0, [])),
+    ("similarity.mine", "stages must be one or more names", lambda: Style(1.0, [])),
 ]
 
 

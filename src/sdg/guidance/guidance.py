@@ -247,9 +247,9 @@ def checked_interval(name: str, interval: Sequence[float]) -> tuple[float, float
             name,
         ) from None
     low, high = number(name, low, 0, 1), number(name, high, 0, 1)
-    if low > high:
+    if low >= high:
         raise UserError(
-            f"{name}=[{low:g},{high:g}] is empty: the first fraction must not be above the second.",
+            f"{name}=[{low:g},{high:g}] is empty: the first fraction must be below the second.",
             name,
         )
     return low, high

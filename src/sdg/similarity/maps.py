@@ -94,7 +94,13 @@ def checked_stages(stages: str | Sequence[str] | None) -> tuple[str, ...]:
     Raises:
         UserError: there is none.
     """
-    names = (stages,) if isinstance(stages, str) else tuple(stages or ())
-    if not names:
-        raise UserError("stages is empty; name at least one stage of the encoder.", "stages")
-    return names
+    names = [stages] if isinstance(stages, str) else stages
+    if not isinstance(names, Sequence) or not all(is_name(name) for name in names) or not names:
+        raise UserError(
+            f"stages must be one or more names of the encoder's stages, not {stages!r}.", "stages"
+        )
+    return tuple(names)
+
+
+def is_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name.strip())
