@@ -254,8 +254,22 @@ def test_edited_code_is_another_run(sampled, folder, refusal, tiny):
     sampled(command)
     code = (folder / "warmth.py").read_text()
     (folder / "warmth.py").write_text(code.replace("red - blue", "blue - red"))
-    with pytest.raises(SystemExit, match="rerun=true replaces them"):
+    with pytest.raises(SystemExit, match="code of your own drew before .* rerun=true replaces"):
         sampled(command)
+    with pytest.raises(SystemExit, match="another run, whose settings, .* rerun=true replaces"):
+        sampled(command, "guidance.gamma=2")
+
+
+def test_code_that_failed_before_a_sample_is_simply_run_once_it_is_mended(sampled, folder):
+    (command,) = commands("A sampler")
+    code = (folder / "flow.py").read_text()
+    (folder / "flow.py").write_text(code.replace("return Step(", "return Stepp("))
+    with pytest.raises(NameError, match="Stepp"):
+        sampled(command)
+    assert not list((folder / "run/images").iterdir())
+    (folder / "flow.py").write_text(code)
+    del sys.modules["flow"]
+    assert sampled(command)["num_samples"] == 4
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from sdg.app.denoiser import denoiser_path
 from sdg.app.imported import imported
 from sdg.app.naming import sample_settings
 from sdg.data.requests import Requests
+from sdg.evaluation.store import CODE
 from sdg.io.digest import content
 
 __all__ = ["fingerprint"]
@@ -61,8 +62,11 @@ def fingerprint(
         inputs["negative_captions"] = {
             kind: list(captions) for kind, captions in negative_captions.items()
         }
-    if code := own_code(inputs["settings"]):
-        inputs["code"] = code
+    code = own_code(inputs["settings"])
+    return digest(inputs) + (CODE + digest(code) if code else "")
+
+
+def digest(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
