@@ -233,7 +233,7 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
                 "data.cache=null",
                 "trainer.max_steps=1",
             ],
-            "data.batch_size=512 is more than the 64",
+            "batch_size=512 is more than the 64 training images; lower it, on",
         ),
         (["data.resolution=30", "data.cache=null"], "must be a multiple of"),
         (["denoiser.prediction=eps"], "denoiser.prediction must be one of"),

@@ -289,6 +289,19 @@ def test_code_that_failed_before_a_sample_is_simply_run_once_it_is_mended(sample
         ),
         (["similarity=[text,sampler]"], "is no sdg.similarity.term.Term"),
         (["similarity=[text,wamth]"], "did you mean 'warmth'"),
+        (
+            ["similarity=[text,warmth]", "similarity.warmth.weight=two"],
+            "similarity.warmth.weight must be a finite number, not 'two'",
+        ),
+        (
+            ["similarity=[text,warmth]", "similarity.warmth.weight=null"],
+            "similarity.warmth.weight must be a finite number, not None",
+        ),
+        (
+            ["similarity=[text,warmth]", "similarity.warmth.weight=nan"],
+            "similarity.warmth.weight must be a finite number, not nan",
+        ),
+        (["+similarity.any._target_=sdg.similarity.Term"], "Term lacks compare, which it must def"),
         (["similarity=[warmth]"], "no similarity of this run reads a sentence"),
         (["guidance=flow_"], "makes a Flow, but a sdg.guidance.guidance.Guidance is needed"),
         (["sampler=warm"], "makes a Warmth, but a sdg.diffusion.sampler.Sampler is needed"),

@@ -7,7 +7,17 @@ import torch.nn.functional as F
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.models.stages import Encoded
-from sdg.similarity import Class, Content, Pairs, Similarity, Structure, Style, Text, matched_levels
+from sdg.similarity import (
+    Class,
+    Content,
+    Pairs,
+    Similarity,
+    Structure,
+    Style,
+    Term,
+    Text,
+    matched_levels,
+)
 from sdg.similarity.references import References
 from sdg.similarity.style import gram, log_energies
 
@@ -671,3 +681,14 @@ def test_a_text_encoder_that_gives_something_else_is_named():
     Words.encode_text = lambda self, sentences: torch.full((len(sentences), 5), 2.0)
     with pytest.raises(UserError, match="Words: its encode_text gave an embedding of length 4.47"):
         Text(Encoder(), Words(), ["a ring"])
+
+
+@pytest.mark.parametrize("weight", ["two", None, float("nan"), float("inf"), True])
+def test_a_weight_that_is_no_number_is_refused_where_a_term_of_ones_own_is_made(weight):
+    class Own(Term):
+        def compare(self, x, pairs, references):
+            return x.pixels.mean((1, 2, 3))[pairs.samples]
+
+    with pytest.raises(UserError, match=f"weight must be a finite number, not {weight!r}"):
+        Own(weight)
+    assert Own(2).weight == 2.0
