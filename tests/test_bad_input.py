@@ -15,6 +15,10 @@ from sdg.models.judge import Judge
         (["guidance.gamma=nan"], "guidance.gamma must be a finite number"),
         (["sampler.steps=0"], "sampler.steps must be an integer"),
         (["sampler.steps=2000"], "sampler.steps must be an integer from 1 to 1000"),
+        (
+            ["sampler.steps=2000", "data.resolution=64"],  # before the data are made
+            "sampler.steps must be an integer from 1 to 1000",
+        ),
         (["num_samples=-3"], "num_samples must be an integer of at least 1, or null, not -3"),
         (["samples_per_prompt=0"], "samples_per_prompt must be"),
         (["batch_size=0"], "batch_size must be"),
