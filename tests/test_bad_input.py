@@ -15,6 +15,10 @@ from sdg.models.judge import Judge
         (["guidance.gamma=nan"], "guidance.gamma must be a finite number"),
         (["sampler.steps=0"], "sampler.steps must be an integer"),
         (["sampler.steps=2000"], "sampler.steps must be an integer from 1 to 1000"),
+        (
+            ["sampler.steps=2000", "data.resolution=64"],  # before the data are made
+            "sampler.steps must be an integer from 1 to 1000",
+        ),
         (["num_samples=-3"], "num_samples must be an integer of at least 1, or null, not -3"),
         (["samples_per_prompt=0"], "samples_per_prompt must be"),
         (["batch_size=0"], "batch_size must be"),
@@ -235,7 +239,7 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
                 "data.cache=null",
                 "trainer.max_steps=1",
             ],
-            "data.batch_size=512 is more than the 64",
+            "batch_size=512 is more than the 64 training images; lower it, on",
         ),
         (["data.resolution=30", "data.cache=null"], "must be a multiple of"),
         (["denoiser.prediction=eps"], "denoiser.prediction must be one of"),

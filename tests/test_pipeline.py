@@ -169,6 +169,8 @@ def test_a_method_that_reads_the_predicted_image_draws_what_the_command_draws(
         ({"steps": 1001}, "^steps must be an integer from 1 to 1000"),
         ({"steps": 5, "sampler": DDPM(3)}, "steps belongs to"),
         ({"sampler": "ddim"}, "sampler must be a sdg.diffusion.sampler.Sampler"),
+        ({"sampler": "ddim", "steps": 2}, "sampler must be a sdg.diffusion.sampler.Sampler"),
+        ({"guidance": "dps", "gamma": 2.0}, "guidance must be a sdg.guidance.guidance.Guidance"),
         ({"guidance": "dps"}, "guidance must be a sdg.guidance.guidance.Guidance"),
         ({"prompt": "a red heart", "steps": 1}, "none of the 1 steps would be guided"),
         ({"content": torch.zeros(3, 8, 8)}, "a picture as a tensor must have the shape"),

@@ -283,8 +283,22 @@ def test_edited_code_is_another_run(sampled, folder, refusal, tiny):
     sampled(command)
     code = (folder / "warmth.py").read_text()
     (folder / "warmth.py").write_text(code.replace("red - blue", "blue - red"))
-    with pytest.raises(SystemExit, match="rerun=true replaces them"):
+    with pytest.raises(SystemExit, match="code of your own drew before .* rerun=true replaces"):
         sampled(command)
+    with pytest.raises(SystemExit, match="another run, whose settings, .* rerun=true replaces"):
+        sampled(command, "guidance.gamma=2")
+
+
+def test_code_that_failed_before_a_sample_is_simply_run_once_it_is_mended(sampled, folder):
+    (command,) = commands("A sampler")
+    code = (folder / "flow.py").read_text()
+    (folder / "flow.py").write_text(code.replace("return Step(", "return Stepp("))
+    with pytest.raises(NameError, match="Stepp"):
+        sampled(command)
+    assert not list((folder / "run/images").iterdir())
+    (folder / "flow.py").write_text(code)
+    del sys.modules["flow"]
+    assert sampled(command)["num_samples"] == 4
 
 
 def test_an_edited_file_that_an_own_similarity_reads_is_another_run(sampled, folder):
@@ -332,6 +346,19 @@ def test_an_edited_file_that_an_own_similarity_reads_is_another_run(sampled, fol
         ),
         (["similarity=[text,sampler]"], "is no sdg.similarity.term.Term"),
         (["similarity=[text,wamth]"], "did you mean 'warmth'"),
+        (
+            ["similarity=[text,warmth]", "similarity.warmth.weight=two"],
+            "similarity.warmth.weight must be a finite number, not 'two'",
+        ),
+        (
+            ["similarity=[text,warmth]", "similarity.warmth.weight=null"],
+            "similarity.warmth.weight must be a finite number, not None",
+        ),
+        (
+            ["similarity=[text,warmth]", "similarity.warmth.weight=nan"],
+            "similarity.warmth.weight must be a finite number, not nan",
+        ),
+        (["+similarity.any._target_=sdg.similarity.Term"], "Term lacks compare, which it must def"),
         (["similarity=[warmth]"], "no similarity of this run reads a sentence"),
         (["guidance=flow_"], "makes a Flow, but a sdg.guidance.guidance.Guidance is needed"),
         (["sampler=warm"], "makes a Warmth, but a sdg.diffusion.sampler.Sampler is needed"),

@@ -15,6 +15,7 @@ from sdg.app.finished import WEIGHTS, place_of, texts
 from sdg.app.imported import imported
 from sdg.app.naming import sample_settings
 from sdg.data.requests import Requests
+from sdg.evaluation.store import CODE
 from sdg.io.digest import content
 from sdg.similarity import Term
 
@@ -61,8 +62,11 @@ def fingerprint(
     parts = {key: part for key, part in inputs["settings"].items() if key != "data"}
     if files := own_files(parts):
         inputs["files"] = files
-    if code := own_code(inputs["settings"]):
-        inputs["code"] = code
+    code = own_code(inputs["settings"])
+    return digest(inputs) + (CODE + digest(code) if code else "")
+
+
+def digest(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 

@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sdg.app.imported import imported
-from sdg.errors import UserError, near
+from sdg.errors import UserError, near, number
 from sdg.similarity import RunContext, Term
 
 __all__ = [
@@ -101,11 +101,14 @@ def class_from_target(target: str, key: str, kind: type) -> type:
     """The class that a `_target_` names.
 
     Raises:
-        UserError: there is none, or it is of another kind.
+        UserError: there is none, it is of another kind, or it lacks a method.
     """
     cls = imported(f"{key}._target_", target)
     if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise UserError(f"{key}._target_={target} is no {kind.__module__}.{kind.__name__}; {PAGE}.")
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+        raise UserError(f"{key}._target_={target} lacks {missing}, which it must define; {PAGE}.")
     return cls
 
 
@@ -129,7 +132,7 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
 
     Raises:
         UserError: an option that it does not take, or lacks one other than the weight, which is
-            then 1.
+            then 1; a weight that is no number.
     """
     taken = parameters(cls.from_config)
     if None in taken:  # it passes the others on to the constructor
@@ -149,6 +152,8 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
             if name != "weight":
                 raise UserError(f"{key}.{name} must be given: +{key}.{name}=…")
             options = options | {"weight": 1.0}
+        if "weight" in options:
+            number(f"{key}.weight", options["weight"])
     with section(key):
         return cls.from_config(run, **options)
 

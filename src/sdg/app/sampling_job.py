@@ -66,8 +66,10 @@ def prepared(config: DictConfig) -> Job:
     sampler, guidance = made(config, "sampler", Sampler), made(config, "guidance", Guidance)
     terms = chosen_terms(config)
     guidance.check(sampler)
-    denoiser, data = chosen_denoiser(config), chosen_data(config)
-    resolution = denoiser.resolution
+    denoiser = chosen_denoiser(config)
+    resolution, schedule = denoiser.resolution, denoiser.schedule
+    integer("sampler.steps", sampler.steps, 1, schedule.T)
+    data = chosen_data(config)
     if resolution != data.resolution:
         raise UserError(
             f"data.resolution={data.resolution}, but the denoiser draws {resolution} "
@@ -81,8 +83,6 @@ def prepared(config: DictConfig) -> Job:
     start = None
     if config.init_image is not None:
         start = load_image(config.init_image, resolution, setting="init_image")
-    schedule = denoiser.schedule
-    integer("sampler.steps", sampler.steps, 1, schedule.T)
     share = 1.0 if start is None else config.strength
     guidance.check_steps(steps_taken(schedule, sampler, share), schedule.T)
     references = reference_images(conditions, terms, held_out, resolution)

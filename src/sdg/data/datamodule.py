@@ -100,8 +100,9 @@ class Data(ImageData):
         count = len(self.train or ())
         if count // world < self.batch_size:
             raise UserError(
-                f"data.batch_size={self.batch_size} is more than the {count} training "
-                f"images{f' that {world} processes share' if world > 1 else ''}; lower it."
+                f"batch_size={self.batch_size} is more than the {count} training "
+                f"images{f' that {world} processes share' if world > 1 else ''}; lower it, on the "
+                "command line by data.batch_size."
             )
 
     def train_dataloader(self) -> DataLoader:

@@ -18,7 +18,9 @@ from sdg.io.csv_table import read_table
 from sdg.io.files import write_whole
 from sdg.report.pictures import Pictures
 
-__all__ = ["Batches", "SampleStore"]
+__all__ = ["CODE", "Batches", "SampleStore"]
+
+CODE = "+code:"  # begins the part of a fingerprint that code of the user's own has
 
 
 class SampleStore:
@@ -32,7 +34,8 @@ class SampleStore:
         size: number of samples.
         batch_size: of all batches but the last. A resumed run has the same batches, so that it
             draws the same bytes.
-        fingerprint: the run's; samples of a run with another are not these.
+        fingerprint: the run's; samples of a run with another are not these. What follows `CODE`
+            is the user's own code.
         kind: of `sdg.report.pictures`: how images are stored.
     """
 
@@ -54,12 +57,11 @@ class SampleStore:
         """
         rows, images = self.folder / "rows", self.pictures.place
         if self.recorded.is_file():
-            if anew:
+            if anew or not (self.is_own() or any(self.row_files(self.folder))):
                 self.clear()
             elif not self.is_own():
                 raise UserError(
-                    f"{self.folder} holds the samples of another run, whose settings, prompts or "
-                    "weights were others; "
+                    f"{self.folder} holds {self.others()}; "
                     "rerun=true replaces them, hydra.run.dir=FOLDER puts these elsewhere."
                 )
         elif any(images.glob("*")):
@@ -117,11 +119,23 @@ class SampleStore:
 
     def is_own(self) -> bool:
         """Whether the folder's samples, if there are any, are this run's."""
+        return self.recorded_fingerprint() == self.fingerprint
+
+    def recorded_fingerprint(self) -> str:
+        """Of the run whose samples these are; empty where its file was changed."""
         try:
-            recorded = json.loads(self.recorded.read_text(encoding="utf-8"))
-            return recorded["fingerprint"] == self.fingerprint
-        except (ValueError, LookupError, TypeError):  # it was changed
-            return False
+            return str(json.loads(self.recorded.read_text(encoding="utf-8"))["fingerprint"])
+        except (ValueError, LookupError, TypeError):
+            return ""
+
+    def others(self) -> str:
+        """What the samples are that are not this run's, in words."""
+        theirs, ours = (
+            text.partition(CODE)[0] for text in (self.recorded_fingerprint(), self.fingerprint)
+        )
+        if theirs == ours:
+            return "samples that code of your own drew before it was changed"
+        return "the samples of another run, whose settings, prompts or weights were others"
 
     def finished(self) -> bool:
         """Whether the folder holds all samples of this run."""

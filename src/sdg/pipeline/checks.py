@@ -206,9 +206,10 @@ def chosen_guidance(
     """
     if guidance is None:
         return SemanticGuidance(own if gamma is None else gamma, interval=interval)
+    checked_kind("guidance", guidance, Guidance)
     if gamma is not None:
         raise UserError("gamma belongs to a guidance of one's own: give it there, not here.")
-    return checked_kind("guidance", guidance, Guidance)
+    return guidance
 
 
 def chosen_sampler(sampler: Sampler | None, steps: int | None, own: Sampler) -> Sampler:
@@ -219,9 +220,10 @@ def chosen_sampler(sampler: Sampler | None, steps: int | None, own: Sampler) -> 
     """
     if sampler is None:
         return checked_kind("sampler", own if steps is None else own.with_steps(steps), Sampler)
+    checked_kind("sampler", sampler, Sampler)
     if steps is not None:
         raise UserError("steps belongs to a sampler of one's own: give it there, not here.")
-    return checked_kind("sampler", sampler, Sampler)
+    return sampler
 
 
 def chosen_strength(strength: float | None, from_image: bool) -> float:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sdg.errors import UserError, choice, near, number
 from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.models.encoding import check_spaces, encode_sentences, name_of
 from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.run_context import RunContext
 from sdg.similarity.term import Pairs, Targets, Term
@@ -54,9 +55,10 @@ class Class(Term):
         self.factor = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
         if form != "classifier":
             assert text_encoder is not None  # only a classifier does without
+            self.names = name_of(encoder), name_of(text_encoder)
             captions = [caption for names in classes.values() for caption in names.values()]
             with torch.no_grad():
-                self.embeddings = text_encoder.encode_text(captions)
+                self.embeddings = encode_sentences(text_encoder, captions)
 
     @classmethod
     def from_config(  # type: ignore[override]  # a term's own options
@@ -98,6 +100,7 @@ class Class(Term):
 
     def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
         if self.form == "cosine":
+            check_spaces(self.names, x.z, self.embeddings)
             return (x.z[pairs.samples] * self.embeddings.to(x.z)[pairs.targets]).sum(-1)
         logits = self.logits(x)
         factor = self.factor.to(logits.device)
@@ -113,6 +116,7 @@ class Class(Term):
         """
         if self.form != "classifier":
             z = x.scaled if self.calibrated else self.scale * x.z
+            check_spaces(self.names, z, self.embeddings)
             return z @ self.embeddings.to(z).T
         if x.logits is None:
             raise UserError("form=classifier needs a classifier, whose `encode` gives logits.")

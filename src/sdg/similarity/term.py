@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sdg.data.prompts import parse_weighted_prompt
-from sdg.errors import UserError, near
+from sdg.errors import UserError, near, number
 from sdg.similarity.noisy_images import NoisyImages
 
 if TYPE_CHECKING:
@@ -69,6 +69,9 @@ class Term(ABC):
         weight: w, by which its values are multiplied.
         stages: the names of the encoder's stages whose maps the term reads.
 
+    Raises:
+        UserError: the weight is no finite number.
+
     Attributes:
         condition_option: the option of its config that says what samples shall be like, a word or
             a list; it is no argument of the constructor. `prompt` takes held-out captions where
@@ -83,7 +86,7 @@ class Term(ABC):
     noised = True
 
     def __init__(self, weight: float, stages: Sequence[str] = ()):
-        self.weight, self.stages = weight, tuple(stages)
+        self.weight, self.stages = number("weight", weight), tuple(stages)
 
     @classmethod
     def from_config(cls, run: RunContext, **options: Any) -> Term:

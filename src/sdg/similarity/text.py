@@ -12,6 +12,7 @@ from sdg.data.prompts import read_table
 from sdg.errors import UserError, number
 from sdg.io.shipped import on_this_machine
 from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.models.encoding import check_spaces, encode_sentences, name_of
 from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.run_context import RunContext
 from sdg.similarity.term import Pairs, Targets, Term
@@ -68,6 +69,7 @@ class Text(Term):
             )
         self.scale = 1.0 if self.calibrated else encoder.cosine_scale
         super().__init__(self.scale if weight is None else number("weight", weight))
+        self.names = name_of(encoder), name_of(text_encoder)
         self.text_encoder, self.order = text_encoder, list(dict.fromkeys(sentences))
         self.embeddings = self.encoded(self.order)
         self.negative_captions = list(negative_captions)
@@ -91,7 +93,7 @@ class Text(Term):
     @torch.no_grad()
     def encoded(self, sentences: Sequence[str]) -> Tensor | None:
         """E_text of sentences, (N, D); None of none."""
-        return self.text_encoder.encode_text(sentences) if sentences else None
+        return encode_sentences(self.text_encoder, sentences) if sentences else None
 
     def targets(self, conditions: Sequence[Targets]) -> list[str]:
         asked = super().targets(conditions)
@@ -106,6 +108,7 @@ class Text(Term):
     def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
         z = x.scaled if self.calibrated else x.z
         assert self.embeddings is not None  # `targets`
+        check_spaces(self.names, z, self.embeddings)
         value = (z[pairs.samples] * self.embeddings.to(z)[pairs.targets]).sum(-1)
         if self.negatives is None:
             return value
