@@ -10,6 +10,7 @@ from sdg.errors import UserError
 from sdg.guidance.selection import candidate_seeds
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.models.registry import load_denoiser
+from sdg.pipeline.guided_run import GuidedRun
 
 STEPS = 5
 
@@ -34,8 +35,8 @@ def alone(pipe: Pipeline, seed: int):
     """One sample, from a noise with this seed, with all its steps."""
     guidance, steps = SemanticGuidance(1.0), []
     request = Request(0, seed, {})
-    guide = pipe.guide(guidance, None, [brightness], [request], pipe.sampler)
-    pipe.draw([request], guide, pipe.sampler, on_step=lambda done, step: steps.append(step))
+    run = GuidedRun(pipe, pipe.sampler, guidance, functions=[brightness])
+    run.draw([request], lambda done, step: steps.append(step))
     return steps
 
 

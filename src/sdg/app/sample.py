@@ -29,6 +29,7 @@ from sdg.metrics.sample_metric import SampleMetric
 from sdg.models.clip import CLIP
 from sdg.pipeline import Pipeline
 from sdg.pipeline.deterministic import deterministic_arithmetic
+from sdg.pipeline.guided_run import GuidedRun
 from sdg.pipeline.memory import fitting_batch
 from sdg.report.pages import run_page
 from sdg.report.words import report
@@ -145,20 +146,15 @@ def batch_of(config: DictConfig, job: Job, folder: Path, device: torch.device) -
 
 def drawing(config: DictConfig, job: Job, store: SampleStore) -> GuidedSampling:
     """The module that draws into a store."""
-    pipeline = Pipeline(job.denoiser, job.similarity.encoder if job.similarity else None)
+    parts = Pipeline(job.denoiser, job.similarity.encoder if job.similarity else None)
     if config.compile:
-        pipeline.compile()
-    return GuidedSampling(
-        pipeline,
-        job.sampler,
-        job.guidance,
-        job.similarity,
-        job.requests,
-        store,
-        job.start,
-        config.strength,
-        config.trajectory,
+        parts.compile()
+    run = GuidedRun(
+        *(parts, job.sampler, job.guidance, job.similarity),
+        start=job.start,
+        strength=config.strength,
     )
+    return GuidedSampling(run, job.requests, store, config.trajectory)
 
 
 def show(folder: Path, metrics: Mapping, beside: SampleStore | None) -> None:

@@ -1,23 +1,16 @@
 """Guided sampling in one object: what is drawn, what it shall be like, and how it is steered."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import torch
-from torch import Tensor
-
-from sdg.data.requests import Request, Requests
+from sdg.data.requests import Requests
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import Guide
-from sdg.diffusion.noise import Noise
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.samplers import DDPM
-from sdg.diffusion.sampling import sample, steps_taken
+from sdg.diffusion.sampling import steps_taken
 from sdg.errors import choice, integer, number
-from sdg.guidance.guidance import Guidance, SimilarityFn, checked_interval
-from sdg.guidance.selection import Selection, candidate_seeds
+from sdg.guidance.guidance import Guidance, checked_interval
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.batches import OnStep, draw_batches
 from sdg.pipeline.checks import (
@@ -42,11 +35,11 @@ from sdg.pipeline.conditions import (
 )
 from sdg.pipeline.deterministic import OneByOne, deterministic_arithmetic
 from sdg.pipeline.files import load_parts, pipeline_folder, save_parts
+from sdg.pipeline.guided_run import GuidedRun
 from sdg.pipeline.memory import fitting_batch
 from sdg.pipeline.output import SampleOutput
 from sdg.pipeline.parts import Parts
-from sdg.pipeline.terms import build_terms, run_similarity, total_similarity
-from sdg.similarity import Similarity
+from sdg.pipeline.terms import build_terms, run_similarity
 
 __all__ = ["Pipeline"]
 
@@ -212,22 +205,21 @@ class Pipeline(Parts):
         if guided:
             guidance.check_steps(taken, schedule.T)
         with deterministic_arithmetic(deterministic):
-            of_run = None
+            whole = None
             if guided:
                 clip = OneByOne(self.clip) if deterministic and self.clip else self.clip
                 negatives = self.captions_beside(encoder)
                 terms = build_terms(conditions, checked, encoder, clip, negatives)
                 images = as_tensors(conditions.pictures, self.shape)
                 if terms:
-                    of_run = run_similarity(
+                    whole = run_similarity(
                         terms, encoder, schedule, images, seed, guidance.at_clean
                     )
-
-            def draw(batch: Sequence[Request], on_step: OnStep) -> Tensor:
-                guide = self.guide(guidance, of_run, conditions.functions, batch, sampler)
-                return self.draw(batch, guide, sampler, start, share, on_step)
-
-            return draw_batches(draw, requests, size, len(taken), trajectory, callback, progress)
+            functions = conditions.functions
+            run = GuidedRun(self, sampler, guidance, whole, functions, start, share)
+            return draw_batches(
+                run.draw, requests, size, len(taken), trajectory, callback, progress
+            )
 
     def captions_beside(self, encoder: ImageEncoder | None) -> Sequence[str]:
         """The negative captions of a sentence that this encoder reads.
@@ -236,47 +228,3 @@ class Pipeline(Parts):
         """
         bank = self.encoder is not None and self.encoder.calibrated
         return () if bank and encoder is not self.encoder else self.negative_captions
-
-    def guide(
-        self,
-        guidance: Guidance,
-        similarity: Similarity | None,
-        functions: Sequence[SimilarityFn],
-        batch: Sequence[Request],
-        sampler: Sampler,
-    ) -> Guidance | Selection | None:
-        """Guidance of one batch, with several candidates for each sample their selection."""
-
-        def prepare(requests: Sequence[Request]) -> Guidance | None:
-            total = total_similarity(similarity, functions, requests, self.device)
-            return guidance.prepare(total, self.denoiser.schedule, sampler)
-
-        if not guidance.gamma or (similarity is None and not functions):
-            return None
-        if guidance.candidates == 1:
-            return prepare(batch)
-        candidates = [request for request in batch for _ in range(guidance.candidates)]
-        wide, narrow = prepare(candidates), prepare(batch)
-        assert wide is not None and narrow is not None  # γ is not 0
-        return Selection(wide, narrow, guidance.candidates, guidance.select_at)
-
-    def draw(
-        self,
-        batch: Sequence[Request],
-        guide: Guide | Selection | None,
-        sampler: Sampler,
-        start: Tensor | None = None,
-        strength: float = 1.0,
-        on_step: OnStep = lambda done, step: None,
-    ) -> Tensor:
-        """One batch: (B, 3, H, W) in [-1, 1]."""
-        seeds = [request.seed for request in batch]
-        selection: Selection | None = None
-        if isinstance(guide, Selection):
-            selection, guide = guide, guide.wide
-            seeds = candidate_seeds(seeds, selection.candidates)
-        noise = Noise(seeds, self.shape, self.device)
-        begin = None if start is None else start.to(self.device).expand(len(seeds), *self.shape)
-        mixed = self.dtype != torch.float32
-        with torch.autocast(self.device.type, self.dtype) if mixed else contextlib.nullcontext():
-            return sample(self.denoiser, sampler, noise, guide, begin, strength, on_step, selection)
