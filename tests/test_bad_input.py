@@ -59,6 +59,8 @@ from sdg.models.judge import Judge
         (["prompt=a ring:0"], "asks for nothing, as its weight is 0"),
         (["guidance._target_=nowhere.F"], "guidance._target_=nowhere.F cannot be imported: Module"),
         (["similarity=[]"], "similarity=[] is empty"),
+        (["similarity=[text,text]"], r"similarity=[text,text] names text twice"),
+        (["unguided=true", "guidance.gamma=0"], "guidance.gamma=0 guides none"),
         (["similarity=[class]", "similarity.text.weight=1"], "similarity.text"),
         (
             ["sampler.eta=1"],
@@ -183,9 +185,9 @@ def test_a_nearest_word_is_named(refusal, tiny):
     assert "did you mean 'heart'" in message and "triangle" in message
 
 
-@pytest.mark.parametrize("encoder", ["none", "judge"])
-def test_what_cannot_guide_says_so(refusal, tiny, encoder):
-    assert f"encoder={encoder} cannot guide" in refusal(
+@pytest.mark.parametrize("encoder, says", [("none", "reads no images"), ("judge", "cannot guide")])
+def test_what_cannot_guide_says_so(refusal, tiny, encoder, says):
+    assert f"encoder={encoder} {says}" in refusal(
         "sample.py", *[o for o in tiny if not o.startswith("encoder.")], f"encoder={encoder}"
     )
 

@@ -34,11 +34,14 @@ def launcher(*commands):
 
 
 @pytest.mark.parametrize(
-    "ends, says", [("kill -9 $$", "was killed by SIGKILL, perhaps since memory"), ("exit 3", "")]
+    "ends, says",
+    [
+        ("kill -9 $$", "another process of this run was killed by SIGKILL, perhaps since memory"),
+        ("exit 3", "another process of this run ended with exit code 3; the run ends."),
+        ("echo error: its own; exit 1", "its own"),
+    ],
 )
-def test_a_process_that_dies_ends_the_run_with_one_line(tmp_path, monkeypatch, ends, says):
-    monkeypatch.setattr("sdg.app.processes.GRACE", 0.5)
-
+def test_a_process_that_dies_ends_the_run_with_one_line(tmp_path, ends, says):
     def run() -> None:
         others = launcher(["sleep", "600"], ["sh", "-c", f"sleep 0.2; {ends}"])
         (tmp_path / "pid").write_text(str(others.procs[0].pid))
@@ -49,8 +52,7 @@ def test_a_process_that_dies_ends_the_run_with_one_line(tmp_path, monkeypatch, e
     assert killing.ended(killing.fork(run, tmp_path / "log"), 20) == 1
     assert time.monotonic() - began < 10
     lines = (tmp_path / "log").read_text().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: another process of this run ")
-    assert (says or "ended with an error, which stands above") in lines[0]
+    assert len(lines) == 1 and lines[0].startswith(f"error: {says}")
     assert killing.gone(int((tmp_path / "pid").read_text()), 5)
 
 
@@ -123,6 +125,21 @@ def test_a_launched_process_ends_with_the_one_that_launched_it(tmp_path, monkeyp
     assert killing.gone(int((tmp_path / "pid").read_text()), 5)
     told = (tmp_path / "log").read_text()
     assert told.count("the first process of this run was killed") == says == told.count("\n")
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("rank, most", [("1", 2.0), ("0", 6.0)])
+def test_an_error_of_one_process_waits_a_few_seconds_at_most(monkeypatch, rank, most, known):
+    others = launcher(["sleep", "600"]) if rank == "0" else None
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    launched = Launched(others)
+    monkeypatch.setenv(PARENT, "1")
+    began = time.monotonic()
+    launched.await_turn(known)
+    taken = time.monotonic() - began
+    launched.end(finish=False)
+    assert taken < (most if rank == "1" or not known else 0.1)
+    assert rank == "0" or taken >= 1.0
 
 
 def test_readers_of_data_do_not_outlive_a_killed_training(run, tmp_path):

@@ -15,7 +15,7 @@ from sdg.app.stopping import STOP, Stop, Stopped
 from sdg.errors import UserError
 from sdg.evaluation.guided_sampling import GuidedSampling
 
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143, signal.SIGHUP: 143}
 STEPS = {"trainer__max_steps": 4, "callbacks__checkpoint__every_n_train_steps": 50}
 
 
@@ -60,6 +60,7 @@ def undisturbed(run, tmp_path_factory):
     "at, count, signum, step",
     [
         ("on_before_zero_grad", 3, signal.SIGTERM, 3),
+        ("on_before_zero_grad", 3, signal.SIGHUP, 3),
         ("on_validation_batch_start", 1, signal.SIGINT, 2),
         pytest.param("on_train_batch_start", 1, signal.SIGINT, 1, marks=pytest.mark.slow),
         pytest.param("on_train_batch_end", 1, signal.SIGUSR1, 1, marks=pytest.mark.slow),

@@ -1,11 +1,16 @@
 """How a command starts: what it imports, and what it answers before that."""
 
+import io
 import json
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
+
+from sdg.app.cli import print_any_text
+from sdg.app.explaining import explain
+from sdg.io.shipped import CONF
 
 SAMPLE = """
 import sys
@@ -117,3 +122,22 @@ print(same, kinds, torch._dynamo.config.__name__)
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["True", "[False,", "True]", "torch._dynamo.config"]
+
+
+def test_text_that_no_file_can_hold_is_refused_at_once():
+    ran = sampled("hydra.run.dir=outputs/x\udcff")
+    assert ran.returncode == 1 and "Traceback" not in ran.stderr
+    assert "error: 'hydra.run.dir=outputs/x\\udcff' holds bytes that are no utf-8" in ran.stderr
+
+
+def test_a_terminal_that_lacks_a_sign_gets_an_escape(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    print_any_text()
+    print("γ = 30, x\udcff", flush=True)
+    assert terminal.buffer.getvalue() == b"\\u03b3 = 30, x\\udcff\n"
+
+
+def test_a_library_that_may_not_write_is_quoted():
+    said = explain(PermissionError("Unable to write to /x.\nset WANDB_DATA_DIR"), CONF, "sample")
+    assert said == "Unable to write to /x. set WANDB_DATA_DIR"

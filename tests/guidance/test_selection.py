@@ -76,8 +76,9 @@ def test_a_trajectory_holds_one_candidate_a_sample(pipe):
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"candidates": 0}, "guidance.candidates must be"),
-        ({"candidates": 2, "select_at": 1.5}, "guidance.select_at must be"),
+        ({"select_at": 0.3}, "^select_at has no effect with one candidate"),
+        ({"candidates": 0}, "^candidates must be"),
+        ({"candidates": 2, "select_at": 1.5}, "^select_at must be"),
     ],
 )
 def test_what_cannot_be_is_named(options, says):

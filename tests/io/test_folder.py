@@ -209,7 +209,7 @@ def test_a_class_conditional_denoiser_and_what_an_adm_file_cannot_tell_can_be_sa
     assert not torch.equal(
         *(from_pretrained(tmp_path / "part", label=label)(x, 2)[0] for label in (0, 2))
     )
-    with pytest.raises(UserError, match="denoiser.label must be an integer from 0 to 2"):
+    with pytest.raises(UserError, match="label must be an integer from 0 to 2"):
         from_pretrained(tmp_path / "part")
     torch.save(random_weights(Net(32, (1, 2), 1, (1,), head_width=16)), tmp_path / "adm.pt")
     said = {

@@ -8,6 +8,7 @@ from PIL import Image
 
 from sdg.report.curves import curves
 from sdg.report.page import Group, Page, Picture
+from sdg.report.rows import Sample
 from sdg.report.samples import caption, miss
 from sdg.report.words import Sentence
 
@@ -19,9 +20,7 @@ CHROMIUM = (
 @pytest.fixture
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
-    if (
-        CHROMIUM is None
-    ):  # CI installs one; a user without a browser still has the rest of the tests
+    if CHROMIUM is None:  # CI has one; a user without a browser still has the rest of the tests
         pytest.skip("no chromium on this machine")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -85,7 +84,7 @@ def test_markup_in_a_prompt_is_text_wherever_it_stands(tmp_path):
     [("a small green disc", "disc", "circle"), ("a small green circle", "circle", "disc")],
 )
 def test_a_page_says_a_shape_in_the_prompts_own_word(prompt, word, other):
-    sample = {
+    row = {
         "index": "0",
         "seed": "1",
         "prompt": prompt,
@@ -95,8 +94,9 @@ def test_a_page_says_a_shape_in_the_prompts_own_word(prompt, word, other):
         "missed": "shape",
         "missed_values": "circle",
     }
-    assert miss(sample) == f"shape: {word} wanted, read as ring"
-    read = caption(sample | {"shape": "circle"}, ["shape", "size"])
+    conditions = {"prompt": prompt}
+    assert miss(Sample(row, conditions, {})) == f"shape: {word} wanted, read as ring"
+    read = caption(Sample(row | {"shape": "circle"}, conditions, {}), ["shape", "size"])
     assert f"read off the picture: shape {word}, size small" in read
     assert other not in read
 

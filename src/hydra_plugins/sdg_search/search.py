@@ -100,7 +100,7 @@ class Search(Sweeper):
             import optuna
         except ImportError:
             raise UserError(
-                "hydra/sweeper=search needs optuna: pip install -e '.[search]'."
+                "hydra/sweeper=search needs optuna: pip install 'optuna>=4,<6'."
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -155,7 +155,7 @@ class Search(Sweeper):
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return
         folder = Path(job.hydra_cfg.hydra.runtime.output_dir)
-        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         figures, excess = {}, []
         for name, bound in self.at_most.items():
             bounded = figure(metrics, name)

@@ -14,7 +14,7 @@ from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.denoiser import chosen_denoiser
 from sdg.app.imported import imported
-from sdg.app.making import check_options, of_kind
+from sdg.app.making import check_options, of_kind, section
 from sdg.data.captions import FACTORS
 from sdg.data.datamodule import ImageData, loaded
 from sdg.data.own_data import DatasetData, LoaderData
@@ -101,7 +101,7 @@ def denoiser(config: DictConfig, settings: dict, data: ImageData) -> TrainingMod
                 f"data.resolution={model.resolution}."
             )
     else:
-        with refused_in_words("denoiser"):
+        with refused_in_words("denoiser"), section("denoiser"):
             model = build_denoiser(settings["denoiser"], settings["schedule"], data.resolution)
     return instantiate(config.module, denoiser=model, **training_parts(config), _convert_="all")
 

@@ -219,7 +219,8 @@ def convert(path: str, out: str, asked: dict, half: bool) -> None:
     folder = save_folder(out, kind, model, half)
     (folder / CARD).write_text(
         heading(folder, kind, config)
-        + (below_heading(card.read_text(encoding="utf-8")) if card.is_file() else "")
+        + (below_heading(card.read_text(encoding="utf-8")) if card.is_file() else ""),
+        encoding="utf-8",
     )
     print(f"results: {folder}")
 

@@ -22,11 +22,12 @@ from sdg.app.checks import check_settings, check_sweep, notes
 from sdg.app.empty_run import remove_empty_run
 from sdg.app.explaining import explain
 from sdg.app.jobs import Jobs
-from sdg.app.launched import follow_parent
+from sdg.app.launched import end_launched, follow_parent
 from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
 from sdg.app.options import register_options
+from sdg.app.plain import check_text
 from sdg.app.quick_hydra import quick_hydra
 from sdg.app.stopping import end_output, stoppable_job
 from sdg.app.threads import limit_threads
@@ -63,6 +64,8 @@ def entry_point(config_name: str) -> Callable:
         @functools.wraps(main)
         def run() -> None:
             prepare_process()
+            with explained(CONF, config_name):
+                check_text(sys.argv[1:])
             sys.argv[1:] = flags_first(sys.argv[1:])
             if sys.argv[1:2] and sys.argv[1] in MULTIRUN:
                 begin_sweep(config_name)
@@ -89,6 +92,7 @@ def prepare_process() -> None:
     # OpenMP reads this when torch is imported, and only then.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     limit_threads()
+    print_any_text()
     follow_parent()
     # Hydra would print its own report and exit; this makes it raise, so that one place explains.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -116,6 +120,13 @@ def job_of_sweep(
         print(f"failed: {words} ({message})", file=sys.stderr)
         return message
     return None
+
+
+def print_any_text() -> None:
+    """Prints a sign that the terminal's encoding lacks as an escape, such as \\u03b3."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def begin_sweep(config_name: str) -> None:
@@ -198,4 +209,5 @@ def explained(conf: Path, config_name: str) -> Iterator[None]:
         if message is None:
             raise
         end_output()
+        end_launched(message)
         sys.exit(f"error: {message}")

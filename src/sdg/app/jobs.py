@@ -47,7 +47,7 @@ class Jobs(Callback):
         }
         file = self.folder(config) / "jobs" / f"{config.hydra.job.num:04d}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(record))
+        file.write_text(json.dumps(record), encoding="utf-8")
 
     def on_multirun_end(self, config, **kwargs) -> None:
         jobs = self.jobs(self.folder(config))

@@ -2,13 +2,15 @@
 
 import copy
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sdg.app.imported import imported
-from sdg.errors import UserError, near, number
+from sdg.errors import UserError, near
 from sdg.similarity import RunContext, Term
 
 __all__ = [
@@ -19,6 +21,7 @@ __all__ = [
     "of_kind",
     "options_of",
     "parameters",
+    "section",
     "without_options",
 ]
 
@@ -36,7 +39,25 @@ def made(config: DictConfig, key: str, kind: type):
     if not (isinstance(config[key], DictConfig) and "_target_" in config[key]):
         raise UserError(f"{key}: its config names no _target_, the class to make; {PAGE}.")
     check_options(config, key)
-    return of_kind(instantiate(config[key]), f"{key}._target_={config[key]._target_}", kind)
+    with section(key):
+        thing = instantiate(config[key])
+    return of_kind(thing, f"{key}._target_={config[key]._target_}", kind)
+
+
+@contextmanager
+def section(key: str) -> Iterator[None]:
+    """Puts the key of a section of the config before a parameter that is refused within.
+
+    Raises:
+        UserError: it is.
+    """
+    try:
+        yield
+    except Exception as error:  # `instantiate` wraps what a constructor raises
+        for link in (error, error.__cause__):
+            if isinstance(link, UserError) and link.parameter:
+                raise UserError(f"{key}.{link}", f"{key}.{link.parameter}") from error
+        raise
 
 
 def check_options(config: DictConfig, key: str) -> None:
@@ -111,7 +132,7 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
 
     Raises:
         UserError: an option that it does not take, or lacks one other than the weight, which is
-            then 1; a weight that is no number.
+            then 1; a parameter out of its range.
     """
     taken = parameters(cls.from_config)
     if None in taken:  # it passes the others on to the constructor
@@ -131,9 +152,8 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
             if name != "weight":
                 raise UserError(f"{key}.{name} must be given: +{key}.{name}=…")
             options = options | {"weight": 1.0}
-        if "weight" in options:
-            number(f"{key}.weight", options["weight"])
-    return cls.from_config(run, **options)
+    with section(key):
+        return cls.from_config(run, **options)
 
 
 def parameters(call) -> dict[str | None, inspect.Parameter]:

@@ -1,5 +1,7 @@
 """Configs as plain dictionaries."""
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sdg.errors import UserError, first_line
 
-__all__ = ["loaded", "plain"]
+__all__ = ["check_text", "loaded", "plain"]
 
 
 def plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
@@ -20,6 +22,22 @@ def plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise TypeError(f"a config is a dictionary, not a {type(values).__name__}")
     return {str(key): value for key, value in values.items()}
+
+
+def check_text(words: Iterable[str]) -> None:
+    """Refuses names and settings that no file of a run can hold.
+
+    Raises:
+        UserError: one has bytes that are no text in this locale.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{ascii(word)} holds bytes that are no {sys.getfilesystemencoding()}; rename what "
+                "is named so, or choose a UTF-8 locale, such as LC_ALL=C.UTF-8."
+            ) from None
 
 
 def loaded(file: Path) -> DictConfig:

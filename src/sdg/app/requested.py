@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch import Tensor
 
+from sdg.app.plain import check_text
 from sdg.data.conditions import read_conditions
 from sdg.data.image import image_files, load_image
 from sdg.data.image_set import ImageSet
@@ -57,8 +58,9 @@ def requested_conditions(
         given = {
             kind: value for kind, value in given.items() if value is not None or kind in offers
         }
+    options = {kind: str(term.condition_option) for kind, term in asking.items()}
     return read_conditions(
-        given, config.prompts, config.num_samples, config.samples_per_prompt, offers
+        given, config.prompts, config.num_samples, config.samples_per_prompt, offers, options
     )
 
 
@@ -77,6 +79,7 @@ def command_line(kind: str, value, term: type[Term]) -> list[str] | None:
         raise UserError(
             f"similarity.{kind}.{term.condition_option}: no image in the folder {words[0]}."
         )
+    check_text(map(str, files))
     return [str(file) for file in files]
 
 

@@ -78,8 +78,7 @@ def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
             if STOP.asked is not None:  # other processes have ended, which this one needs
                 STOP.report = kept(folder) + no_further_job()
                 raise Stopped(STOP.asked) from None
-            if not isinstance(error, UserError):
-                launched.await_judgement()
+            launched.await_turn(known=isinstance(error, UserError))
             if not begun and first_process():
                 remove_empty_run(LEFT_AT_START)
             if isinstance(error, Absent):

@@ -16,9 +16,7 @@ from sdg.app.plain import plain
 from sdg.app.records import record
 from sdg.app.run import first_process, make_trainer, run
 from sdg.app.sampling_job import Job, prepared
-from sdg.app.similarities import negative_captions
 from sdg.app.unguided import draw_unguided, pictures_of, unguided_store
-from sdg.data.datamodule import loaded
 from sdg.errors import UserError
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.measuring import Evaluation
@@ -126,8 +124,8 @@ def stores(
         )
     size = batch_of(config, job, folder, trainer.strategy.root_device)
     batch_size = 1 if config.deterministic else min(size, -(-count // processes))
-    negatives = negative_captions(config, job.similarity, loaded(job.data.held_out))
-    digest = fingerprint(config, job.requests, job.pictures, batch_size, job.guided, negatives)
+    terms = job.similarity.terms if job.similarity else {}
+    digest = fingerprint(config, job.requests, job.pictures, batch_size, terms)
     store = SampleStore(folder, count, batch_size, digest, config.images)
     if not job.guided:
         return store, None
@@ -196,8 +194,8 @@ def clip_guides(config: DictConfig, similarity: Similarity | None) -> bool:
     if similarity is None or not isinstance(similarity.encoder, CLIP) or not config.eval.clip:
         return False
     name, pretrained = config.encoder.get("name"), config.encoder.get("pretrained")
-    ours = config.encoder.clip if name is None else f"{name}:{pretrained}"
-    return content(ours) == content(config.eval.clip)
+    ours = config.encoder.get("clip") if name is None else f"{name}:{pretrained}"
+    return bool(ours) and content(ours) == content(config.eval.clip)
 
 
 def announce_earlier(store: SampleStore, trajectory: bool) -> None:

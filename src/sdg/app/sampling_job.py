@@ -105,5 +105,6 @@ def announce_similarity(config: DictConfig, similarity: Similarity, gamma: float
         return
     parts = [f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()]
     names = map(config.encoder.get, ("weights", "name", "clip", "_target_"))
-    encoder = next(filter(None, names), "no encoder")
-    print(f"similarity = {' + '.join(parts)}, γ = {gamma:g}, encoder {encoder}")
+    file = next(filter(None, names), None)
+    encoder = "no encoder" if file is None else f"encoder {file}"
+    print(f"similarity = {' + '.join(parts)}, γ = {gamma:g}, {encoder}")

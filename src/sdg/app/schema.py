@@ -22,7 +22,8 @@ SHARDS = Called(
 )
 WORD = Text() | Number()  # Hydra reads a sentence such as 7 as a number
 CONDITION = Called("a text that is not empty, a list of such, or null", WORD | ListOf(WORD) | NULL)
-STAGES = ListOf(Text("the name of a stage")) | NULL
+STAGE = Text("the name of a stage")
+STAGES = STAGE | ListOf(STAGE) | NULL
 STEPS = Choice((-1,)) | COUNT  # -1: no limit
 BATCHES = Integer(1) | Number(0, 1, above=True) | NULL  # so many, or a share of them
 DEVICES = (
@@ -268,7 +269,7 @@ SETTINGS: Mapping[str, Kind] = {
     "logger.save_dir": FOLDER,
     "logger.name": Text(empty=True) | NULL,
     "logger.version": Text(empty=True) | Integer(0) | NULL,
-    "logger.project": Text(),
+    "logger.project": Text("a text without / \\ # ? % :", pattern=r"[^/\\#?%:]{1,128}"),
     "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),
     "trainer.devices": Called("how many, auto, -1 for all, or a list of their numbers", DEVICES),
     "trainer.num_nodes": COUNT,

@@ -15,11 +15,8 @@ from sdg.pipeline.checks import check_parts
 from sdg.pipeline.deterministic import one_by_one
 from sdg.pipeline.terms import run_similarity
 from sdg.similarity import RunContext, Similarity, Term
-from sdg.similarity.text import read_negative_captions
 
-__all__ = ["build_similarity", "chosen_terms", "negative_captions"]
-
-TEXT = "sdg.similarity.Text"
+__all__ = ["build_similarity", "chosen_terms"]
 
 
 def chosen_terms(config: DictConfig) -> dict[str, type[Term]]:
@@ -33,27 +30,6 @@ def chosen_terms(config: DictConfig) -> dict[str, type[Term]]:
         kind: class_from_target(config.similarity[kind]._target_, f"similarity.{kind}", Term)
         for kind in chosen_similarities(config)
     }
-
-
-def negative_captions(
-    config: DictConfig, similarity: Similarity | None, held_out: ImageSet
-) -> dict[str, list[str]]:
-    """{similarity: the sentences against which it weighs a prompt}, those that have any.
-
-    Arguments:
-        similarity: of the run; None where nothing is guided.
-    """
-    image = similarity.encoder if similarity else None
-    if image is None:
-        return {}
-    captions = {
-        kind: read_negative_captions(
-            config.similarity[kind].negative_captions, held_out, image.calibrated
-        )
-        for kind in chosen_similarities(config)
-        if config.similarity[kind]._target_ == TEXT
-    }
-    return {kind: sentences for kind, sentences in captions.items() if sentences}
 
 
 def build_similarity(

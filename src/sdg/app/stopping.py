@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a scheduler's warning end a program where nothing is lost.
+"""Ctrl-C, SIGTERM, a closed terminal and a scheduler's warning end a program where nothing is lost.
 
 The first signal ends it at once; inside a step or a batch it ends when that is done. A second one
 ends it there too.
@@ -17,7 +17,7 @@ from sdg.errors import UserError
 
 __all__ = ["SIGNALS", "STOP", "Stop", "Stopped", "stoppable", "stoppable_job"]
 
-NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGUSR1": "SIGUSR1"}
+NAMES = {"SIGINT": "Ctrl-C"} | {name: name for name in ("SIGTERM", "SIGUSR1", "SIGHUP")}
 SIGNALS = {getattr(signal, name): text for name, text in NAMES.items() if hasattr(signal, name)}
 # `timeout` and schedulers signal a process and its group: two signals that mean one.
 TOGETHER = 1.0  # seconds

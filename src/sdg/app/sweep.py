@@ -58,7 +58,7 @@ class SweepReport(Jobs):
                 for job in sampled
             ]
             rows = table_rows(sampled, metrics)
-            (folder / "sweep.csv").write_text(table_text(rows), newline="")
+            (folder / "sweep.csv").write_text(table_text(rows), encoding="utf-8", newline="")
             print_table(rows)
             print(f"table: {folder / 'sweep.csv'}, with each attribute by itself")
             print(f"picture: {gallery(folder, sampled)}")

@@ -45,7 +45,7 @@ def unguided_store(
     if "gamma" not in config.guidance:
         return None
     other = unguided_config(config)
-    digest = fingerprint(other, requests, pictures, batch_size, guided=False)
+    digest = fingerprint(other, requests, pictures, batch_size, {})
     name = name_of(other, group_choices()["guidance"])
     places = [folder.parent / name, *([folder / FOLDER] if asked else [])]
     stores = [

@@ -70,9 +70,9 @@ class Denoiser(nn.Module):
         self.resolution, self.config = resolution, config
         self.network, self.schedule, self.clip = network, schedule, clip
         self.patch, self.time_scale, self.label = patch, time_scale, label
-        self.max_weight = number("denoiser.max_weight", max_weight, 1)
-        self.prediction = choice("denoiser.prediction", prediction, PREDICTIONS)
-        self.variance = choice("denoiser.variance", variance, VARIANCES)
+        self.max_weight = number("max_weight", max_weight, 1)
+        self.prediction = choice("prediction", prediction, PREDICTIONS)
+        self.variance = choice("variance", variance, VARIANCES)
 
     __call__: Callable[..., Prediction]
 

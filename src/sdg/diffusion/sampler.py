@@ -11,8 +11,8 @@ from torch import Tensor
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction
 from sdg.diffusion.noise import GUIDANCE_STREAM, NoiseSource
-from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError, integer
+from sdg.diffusion.schedule import SPACINGS, Schedule
+from sdg.errors import UserError, choice, integer
 
 __all__ = ["PrevStep", "Sampler", "Step", "guided_prediction"]
 
@@ -35,8 +35,12 @@ class Sampler(ABC):
     """One way to run the reverse process.
 
     Arguments:
-        steps: of the grid, 1 … T.
-        spacing: `linspace`, `leading` or `trailing`: see `Schedule.steps`.
+        steps: how many steps a run takes, 1 … T of the denoiser's schedule.
+        spacing: where their levels lie: `linspace`, `leading`, `trailing` or `towards_noise`, see
+            `Schedule.steps`.
+
+    Raises:
+        UserError: `steps` is no positive integer, or there is no such spacing.
     """
 
     # Whether a step adds noise of a variance Σ. Guidance's `mean_gradient`, which is multiplied by
@@ -49,7 +53,7 @@ class Sampler(ABC):
     eta = 1.0
 
     def __init__(self, steps: int, spacing: str = "linspace"):
-        self.steps, self.spacing = integer("sampler.steps", steps, 1), spacing
+        self.steps, self.spacing = integer("steps", steps, 1), choice("spacing", spacing, SPACINGS)
 
     def grid(self, schedule: Schedule) -> list[tuple[int, int]]:
         """The steps (t, s) of a whole run, from t = T−1 or below down to s = −1, the image."""

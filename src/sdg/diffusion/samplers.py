@@ -144,8 +144,7 @@ class DDPM(Sampler):
     """Ancestral sampling on a respaced grid.
 
     Arguments:
-        steps: of the grid, at most T.
-        spacing: `linspace`, `leading` or `trailing`: see `Schedule.steps`.
+        steps, spacing: as of `Sampler`.
     """
 
     has_variance = True
@@ -160,7 +159,7 @@ class DDIM(Sampler):
     """DDIM on a respaced grid.
 
     Arguments:
-        steps, spacing: as of `DDPM`.
+        steps, spacing: as of `Sampler`.
         eta: η in [0, 1]; 0 is deterministic, 1 has DDPM's noise. With η > 0 there is a Σ = η² β̃,
             and guidance may take its gradient at the mean; unless it is told so, it is a score.
     """
@@ -169,7 +168,7 @@ class DDIM(Sampler):
 
     def __init__(self, steps: int = 50, spacing: str = "linspace", eta: float = 0.0):
         super().__init__(steps, spacing)
-        self.eta = number("sampler.eta", eta, 0, 1)
+        self.eta = number("eta", eta, 0, 1)
         self.has_variance = self.eta > 0
 
     def step(
@@ -189,7 +188,7 @@ class DPMSolver(Sampler):
     """DPM-Solver++(2M), deterministic; good from about 20 steps.
 
     Arguments:
-        steps, spacing: as of `DDPM`.
+        steps, spacing: as of `Sampler`.
     """
 
     def __init__(self, steps: int = 25, spacing: str = "trailing"):

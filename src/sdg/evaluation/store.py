@@ -195,8 +195,19 @@ class SampleStore:
 
     @cached_property
     def files(self) -> list[str]:
-        """Of every sample, once all are drawn."""
-        return [row["file"] for row in self.rows()]
+        """Of every sample, once all are drawn.
+
+        Raises:
+            UserError: some are gone.
+        """
+        files = [row["file"] for row in self.rows()]
+        if len(files) < self.batches.size:
+            raise UserError(
+                f"{self.folder} has lost {self.batches.size - len(files)} of its "
+                f"{self.batches.size} samples while the run was at work; the same command draws "
+                "them again."
+            )
+        return files
 
     def rank_results(self, rank: int) -> Path:
         """Where a process notes what it read off its part of the samples."""

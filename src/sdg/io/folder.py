@@ -53,7 +53,7 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
         else:
             save(part / MODEL, kind, model, config, half)
         content = {KEY: {"kind": kind, "config": config, "file": file}}
-        (part / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
+        (part / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         swap(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -67,10 +67,10 @@ def load_denoiser(
     denoiser = denoiser_from(file)
     network: Any = denoiser.network  # a UNet2DModel
     if classes := network.config.num_class_embeds:
-        denoiser.label = integer("denoiser.label", label, 0, classes - 1)
+        denoiser.label = integer("label", label, 0, classes - 1)
     elif label is not None:
         raise UserError(
-            f"denoiser.label={label}: {path} holds an unconditional denoiser, without classes."
+            f"label={label}: {path} holds an unconditional denoiser, without classes.", "label"
         )
     return denoiser
 

@@ -20,6 +20,10 @@ def vocabulary(sentences: Iterable[str]) -> list[str]:
     return sorted({word for sentence in sentences for word in words_of(sentence)})
 
 
+class UnknownWord(UserError):
+    """A sentence has a word that its encoder does not know."""
+
+
 class Words:
     """A vocabulary, its words numbered from 1.
 
@@ -54,10 +58,10 @@ class Words:
             raise UserError("a prompt is empty, or has no word; write what the image shall show.")
         for word in words:
             if word not in self.index:
-                raise UserError(
+                raise UnknownWord(
                     f"the encoder does not know the word '{word}' of "
                     f"{sentence!r}{near(word, self.index) or '.'} {self.known()} Another CLIP "
-                    "knows others: encoder.clip=FOLDER."
+                    "knows others."
                 )
         if len(words) > self.context_length - 2:
             raise UserError(

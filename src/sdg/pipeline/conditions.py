@@ -19,6 +19,7 @@ __all__ = ["CallConditions", "Picture", "Pictures", "SimilarityArgument", "as_te
 
 Picture = str | Path | Image.Image | Tensor
 Pictures = Picture | Sequence[Picture]  # one for all samples, or one for each condition
+ROUNDING = 1e-3  # that a tensor may go beyond [-1, 1]
 TermOrFunction = Term | SimilarityFn
 SimilarityArgument = TermOrFunction | Sequence[TermOrFunction] | Mapping[Term, Pictures | None]
 
@@ -149,15 +150,25 @@ def with_conditions(similarity: SimilarityArgument) -> list[tuple[TermOrFunction
 def as_tensor(picture: Picture, shape: tuple[int, int, int]) -> Tensor:
     """A picture of any kind in [-1, 1], with this shape (3, H, W).
 
+    Arguments:
+        picture: a file, an image of pillow, or a tensor of this shape in [-1, 1].
+
     Raises:
-        UserError: a tensor of another shape, or a file that cannot be read.
+        UserError: a tensor of another shape or range, or a file that cannot be read.
     """
     if isinstance(picture, Tensor):
         if tuple(picture.shape) != shape:
             raise UserError(
                 f"a picture as a tensor must have the shape {shape}, not {tuple(picture.shape)}."
             )
-        return picture.float().cpu()
+        values = picture.float().cpu()
+        if not (values.abs() <= 1 + ROUNDING).all():
+            low, high = values.min().item(), values.max().item()
+            raise UserError(
+                f"a picture as a tensor must have values in [-1, 1], not from {low:g} to {high:g}; "
+                "of 8-bit pixels, pixels / 127.5 - 1."
+            )
+        return values
     if isinstance(picture, Image.Image):
         return pixels(picture, shape[-1])
     if not isinstance(picture, (str, Path)):

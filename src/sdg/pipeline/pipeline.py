@@ -27,6 +27,7 @@ from sdg.pipeline.checks import (
     checked_kind,
     checked_path,
     checked_weights,
+    chosen_encoder,
     chosen_guidance,
     chosen_sampler,
     chosen_strength,
@@ -60,14 +61,15 @@ class Pipeline(Parts):
 
     Arguments:
         denoiser: the diffusion model.
-        encoder: E(x_t, t), a noise-aware encoder, or a clean CLIP for guidance that reads x̂_0;
-            None for a pipeline that knows no sentence and no reference.
-        clip: reads sentences, into the space of `encoder`: the CLIP that it was made from.
+        encoder: E(x_t, t), a noise-aware encoder, or a clean CLIP; None for a pipeline that knows
+            no sentence and no reference.
+        clip: reads sentences, into the space of `encoder`: the CLIP that it was made from. Guidance
+            that reads x̂_0, such as `DPS`, reads it with this CLIP where `encoder` is noise-aware.
         gamma: γ, where a call names none.
         interval: the part of the noise range that is guided, where a call names no guidance.
         sampler: where a call names none; None is DDPM with 100 steps.
         negative_captions: beside which a sentence is weighed: captions of other images. A
-            calibrated encoder needs some.
+            calibrated encoder needs some; where it does not guide, a clean CLIP does without them.
         resolution: side of a sample in pixels; None takes the denoiser's own, else the encoder's.
 
     Raises:
@@ -146,9 +148,9 @@ class Pipeline(Parts):
         Arguments:
             prompt: a sentence, or several; "a red heart | a ring:-0.5" has two parts, one with the
                 weight −0.5. None leaves the sentence out.
-            content, structure, style: a picture that samples shall be like in this respect; or a
-                list, one for each prompt, or for samples of its own where there is one prompt or
-                none.
+            content, structure, style: a picture that samples shall be like in this respect: a file,
+                an image of pillow, or a tensor (3, H, W) in [-1, 1]; or a list, one for each
+                prompt, or for samples of its own where there is one prompt or none.
             similarity: further ones, whose values are added: functions sim(x, level) and terms; or
                 {term: what samples shall be like}, a picture for a term by reference, a word for
                 another, or a list as above. A function is asked the same of every sample; what
@@ -160,7 +162,8 @@ class Pipeline(Parts):
                 device, and the same pixels but for rounding.
             guidance: another method than `SemanticGuidance(gamma)`, or that with other options. It
                 brings its own γ and interval, by default its class's; the pipeline's are for calls
-                that name none.
+                that name none. A method that reads x̂_0 (`DPS`, `LGD`, `FreeDoM`, `Universal`,
+                `MPGD`, `TFG`) reads it with the clean CLIP, as the command does.
             sampler: another than the pipeline's.
             steps: of the pipeline's sampler, instead of its own number.
             init_image, strength: a picture to start from, and how far from it samples may go, in
@@ -179,7 +182,8 @@ class Pipeline(Parts):
             samples in the order of the prompts or pictures, `num_samples` of each.
 
         Raises:
-            UserError: a parameter is out of range, or the pipeline lacks what a condition needs.
+            UserError: a parameter is out of range, or the pipeline lacks what a condition or the
+                guidance needs.
         """
         pictures = {"content": content, "structure": structure, "style": style}
         conditions = CallConditions.from_arguments(prompt, pictures, similarity)
@@ -194,26 +198,29 @@ class Pipeline(Parts):
         taken = steps_taken(schedule, sampler, share)
         each, seed = integer("num_samples", num_samples, 1), integer("seed", seed, 0)
         requests = Requests(conditions.rows, each, seed)
+        guided = guidance.gamma and conditions.any
+        reads = guided and (conditions.columns or conditions.terms)
+        encoder = chosen_encoder(self.encoder, self.clip, guidance) if reads else self.encoder
         if batch_size == "auto":
-            batch_size = fitting_batch(self.denoiser, self.encoder, self.shape, self.device)
+            batch_size = fitting_batch(self.denoiser, encoder, self.shape, self.device)
         size = integer("batch_size", batch_size, 1)
         size = 1 if choice("deterministic", deterministic, (False, True)) else size
         for name, flag in (("trajectory", trajectory), ("progress", progress)):
             choice(name, flag, (False, True))
         if callback is not None:
             checked_function("callback", callback, "done", "step")
-        guided = guidance.gamma and conditions.any
         if guided:
             guidance.check_steps(taken, schedule.T)
         with deterministic_arithmetic(deterministic):
             of_run = None
             if guided:
                 clip = OneByOne(self.clip) if deterministic and self.clip else self.clip
-                terms = build_terms(conditions, checked, self.encoder, clip, self.negative_captions)
+                negatives = self.captions_beside(encoder)
+                terms = build_terms(conditions, checked, encoder, clip, negatives)
                 images = as_tensors(conditions.pictures, self.shape)
                 if terms:
                     of_run = run_similarity(
-                        terms, self.encoder, schedule, images, seed, guidance.at_clean
+                        terms, encoder, schedule, images, seed, guidance.at_clean
                     )
 
             def draw(batch: Sequence[Request], on_step: OnStep) -> Tensor:
@@ -221,6 +228,14 @@ class Pipeline(Parts):
                 return self.draw(batch, guide, sampler, start, share, on_step)
 
             return draw_batches(draw, requests, size, len(taken), trajectory, callback, progress)
+
+    def captions_beside(self, encoder: ImageEncoder | None) -> Sequence[str]:
+        """The negative captions of a sentence that this encoder reads.
+
+        Those of a calibrated encoder are its bank, and none where a clean CLIP takes its place.
+        """
+        bank = self.encoder is not None and self.encoder.calibrated
+        return () if bank and encoder is not self.encoder else self.negative_captions
 
     def guide(
         self,

@@ -9,9 +9,9 @@ from sdg.io.plain import flat
 from sdg.report.compared import GAMMA, compared, picture_of
 from sdg.report.page import Group, Page, Picture
 from sdg.report.pictures import open_picture
+from sdg.report.rows import Sample, samples
 from sdg.report.samples import (
     COMMAND,
-    CONDITIONS,
     attributes,
     caption,
     condition,
@@ -19,8 +19,6 @@ from sdg.report.samples import (
     identity,
     label_of_reference,
     miss,
-    referred,
-    samples,
     shown,
 )
 from sdg.report.words import COLUMNS, sentences
@@ -49,9 +47,10 @@ def run_page(folder: Path, unguided: Mapping[int, Path] | None = None) -> Path:
         json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
         samples(folder),
     )
-    rows: dict[tuple, list[dict]] = {}
+    rows: dict[tuple, list[Sample]] = {}
     for sample in every:
-        rows.setdefault(condition_key(sample), []).append(sample)
+        # By whole paths: two files of one name are two conditions.
+        rows.setdefault(tuple(sample.conditions.items()), []).append(sample)
     prompts = counted(len(rows), "prompt" if "prompt" in every[0] else "condition")
     number = counted(len(every), "sample")
     settings = f"γ = {metrics['gamma']:g}"
@@ -115,11 +114,6 @@ def sweep_page(
     return page.write(folder / "report.html")
 
 
-def condition_key(sample: Mapping) -> tuple:
-    """What samples of one condition share; two files of one name are two conditions."""
-    return tuple(sample.get(kind) for kind in CONDITIONS)
-
-
 def swept(jobs: Sequence[Mapping]) -> str:
     """What tells the runs apart, such as γ = 0, 5; their number where that is not one setting."""
     settings = [job["name"].partition("=") for job in jobs]
@@ -145,7 +139,7 @@ def date_of(run: Path) -> str:
 
 def grouped(
     folder: Path,
-    rows: Mapping[tuple, Sequence[dict]],
+    rows: Mapping[tuple, Sequence[Sample]],
     names: Sequence[str],
     unguided: Mapping[int, Path],
 ) -> list[Group]:
@@ -154,7 +148,7 @@ def grouped(
     singles = many and all(len(row) == 1 for row in rows.values())
     each = EACH if many else MOST // (2 if unguided else 1)
 
-    def picture(sample: Mapping) -> Picture:
+    def picture(sample: Sample) -> Picture:
         file = unguided.get(int(sample["index"]))
         without = f"without guidance | {identity(sample)}"
         beside = None if file is None else Picture(open_picture(file), without)
@@ -170,7 +164,7 @@ def grouped(
     groups = []
     for row in list(rows.values())[: EACH * GROUPS if singles else GROUPS]:
         references = []
-        for kind, file in referred(folder, row[0]).items():
+        for kind, file in row[0].references.items():
             name = label_of_reference(row[0], kind)
             references.append(Picture(open_picture(file), f"reference | {name}", name))
         label = condition(row[0]) if many else ""

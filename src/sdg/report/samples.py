@@ -1,12 +1,11 @@
-"""A run's table of samples, and what a page says of each."""
+"""What a page says of a sample."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from sdg.data.captions import wording
 from sdg.data.prompts import parse_weighted_prompt, primary_prompt
-from sdg.io.csv_table import read_table
+from sdg.report.rows import Sample
 
 __all__ = [
     "COMMAND",
@@ -19,19 +18,10 @@ __all__ = [
     "label_of_reference",
     "miss",
     "reference_in_words",
-    "referred",
-    "samples",
     "shown",
 ]
 
 COMMAND = "command.txt"  # in a run's folder: what draws its samples
-REFERENCES = ("content", "structure", "style")
-CONDITIONS = ("prompt", "class", *REFERENCES)
-
-
-def samples(run: Path) -> list[dict]:
-    """The rows of a run's `samples.csv`."""
-    return read_table(run / "samples.csv")
 
 
 def attributes(metrics: Mapping) -> list[str]:
@@ -39,12 +29,12 @@ def attributes(metrics: Mapping) -> list[str]:
     return [name for name in metrics.get("alignment", {}) if name != "all"]
 
 
-def condition(sample: Mapping) -> str:
+def condition(sample: Sample) -> str:
     """What a sample was asked to be like, in few words."""
-    return in_words({kind: sample[kind] for kind in CONDITIONS if sample.get(kind)})
+    return in_words(sample.conditions, sample.references)
 
 
-def condition_title(sample: Mapping) -> str:
+def condition_title(sample: Sample) -> str:
     """The same as a title: a sentence in quotes, anything else with a capital letter."""
     words = condition(sample)
     if words == sample.get("prompt"):
@@ -52,11 +42,15 @@ def condition_title(sample: Mapping) -> str:
     return words[:1].upper() + words[1:]
 
 
-def in_words(condition: Mapping[str, str]) -> str:
-    """A condition {kind: prompt} in few words: "a smiling person + style of 3.png"."""
+def in_words(condition: Mapping[str, str], by_reference: Collection[str] = ()) -> str:
+    """A condition {kind: prompt} in few words: "a smiling person + style of 3.png".
+
+    Arguments:
+        by_reference: the kinds that refer to pictures.
+    """
     parts = []
     for kind, prompt in condition.items():
-        if kind in REFERENCES:
+        if kind in by_reference:
             parts += [reference_in_words(kind, *part) for part in parse_weighted_prompt(prompt)]
         else:
             parts.append(prompt)
@@ -103,7 +97,7 @@ def value_of(sample: Mapping, name: str) -> str:
     return wording(sample.get("prompt", ""), sample.get(name, ""))
 
 
-def caption(sample: Mapping, names: Sequence[str]) -> str:
+def caption(sample: Sample, names: Sequence[str]) -> str:
     """What a sample was asked for, what it misses, and what was read off it.
 
     Arguments:
@@ -125,13 +119,6 @@ def identity(sample: Mapping) -> str:
     return f"sample {sample['index']}, seed {sample['seed']}"
 
 
-def referred(run: Path, sample: Mapping) -> dict[str, Path]:
-    """{similarity: picture of what a sample refers to}, as its run kept them."""
-    file = run / "references.json"
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return {kind: run / kept[sample[kind]] for kind in REFERENCES if sample.get(kind) in kept}
-
-
-def label_of_reference(sample: Mapping, kind: str) -> str:
-    """What the picture that `referred` gives for a similarity is: "style of 3.png"."""
-    return reference_in_words(kind, primary_prompt(sample[kind]))
+def label_of_reference(sample: Sample, kind: str) -> str:
+    """What the picture that a sample refers to is: "style of 3.png"."""
+    return reference_in_words(kind, primary_prompt(sample.conditions[kind]))

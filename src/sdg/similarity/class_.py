@@ -29,7 +29,7 @@ class Class(Term):
         encoder: E; for `classifier`, one that gives the logits of `encoder.classes`.
         text_encoder: E_text; not for `classifier`.
         classes: {factor: {class: caption}}.
-        form: of the three.
+        form: `cosine`, `contrastive` or `classifier`.
         weight: w; None takes the logit scale for `cosine`, else 1, since these are
             log-probabilities already.
     """
@@ -45,12 +45,10 @@ class Class(Term):
         weight: float | None = None,
     ):
         self.calibrated = encoder.calibrated
-        self.form = choice("similarity.class.form", form, FORMS)
+        self.form = choice("form", form, FORMS)
         self.scale = 1.0 if form == "classifier" else encoder.cosine_scale
         own_weight = self.scale if form == "cosine" else 1.0
-        super().__init__(
-            own_weight if weight is None else number("similarity.class.weight", weight)
-        )
+        super().__init__(own_weight if weight is None else number("weight", weight))
         self.order = [name for names in classes.values() for name in names]
         sizes = [len(names) for names in classes.values()]
         # Which factor each class belongs to: a class competes with those of its own factor only.
@@ -66,7 +64,7 @@ class Class(Term):
     def from_config(  # type: ignore[override]  # a term's own options
         cls, run: RunContext, form: str = "contrastive", weight: float | None = None
     ) -> "Class":
-        choice("similarity.class.form", form, FORMS)
+        choice("form", form, FORMS)
         if form == "classifier":
             encoder = run.any_encoder
             if not encoder.classes:
@@ -118,7 +116,6 @@ class Class(Term):
         """
         if self.form != "classifier":
             z = x.scaled if self.calibrated else self.scale * x.z
-            assert z is not None  # a calibrated encoder gives it
             check_spaces(self.names, z, self.embeddings)
             return z @ self.embeddings.to(z).T
         if x.logits is None:

@@ -67,7 +67,7 @@ class Term(ABC):
 
     Arguments:
         weight: w, by which its values are multiplied.
-        stages: names of the encoder's stages whose maps the term reads.
+        stages: the names of the encoder's stages whose maps the term reads.
 
     Raises:
         UserError: the weight is no finite number.
@@ -122,6 +122,13 @@ class Term(ABC):
         if cls.condition_option or cls.by_reference:
             raise UserError(f"{cls.__name__}: nothing says what samples shall be like.")
         return UNCONDITIONAL
+
+    def fingerprint(self) -> Any:
+        """What else its values follow from, as plain values: a run with another draws anew.
+
+        Its options, its conditions, its source file and the files that options name count anyway.
+        """
+        return None
 
     def targets(self, conditions: Sequence[Targets]) -> list[str]:
         """The batch's distinct targets, in the order that `Pairs` numbers them."""

@@ -68,11 +68,12 @@ class Text(Term):
                 "negative_captions, captions of other images."
             )
         self.scale = 1.0 if self.calibrated else encoder.cosine_scale
-        super().__init__(self.scale if weight is None else number("similarity.text.weight", weight))
+        super().__init__(self.scale if weight is None else number("weight", weight))
         self.names = name_of(encoder), name_of(text_encoder)
         self.text_encoder, self.order = text_encoder, list(dict.fromkeys(sentences))
         self.embeddings = self.encoded(self.order)
-        self.negatives = self.encoded(list(negative_captions))
+        self.negative_captions = list(negative_captions)
+        self.negatives = self.encoded(self.negative_captions)
 
     @classmethod
     def from_config(  # type: ignore[override]  # a term's own options
@@ -85,6 +86,9 @@ class Text(Term):
         sentences = [sentence for targets in run.targets for sentence, _ in targets]
         captions = read_negative_captions(negative_captions, run.held_out, encoder.calibrated)
         return cls(encoder, text_encoder, sentences, weight, captions)
+
+    def fingerprint(self) -> list[str]:
+        return self.negative_captions
 
     @torch.no_grad()
     def encoded(self, sentences: Sequence[str]) -> Tensor | None:
@@ -102,8 +106,8 @@ class Text(Term):
         return self.order
 
     def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
-        z = x.encoded.scaled if self.calibrated else x.encoded.z
-        assert z is not None and self.embeddings is not None  # a calibrated encoder; `targets`
+        z = x.scaled if self.calibrated else x.z
+        assert self.embeddings is not None  # `targets`
         check_spaces(self.names, z, self.embeddings)
         value = (z[pairs.samples] * self.embeddings.to(z)[pairs.targets]).sum(-1)
         if self.negatives is None:

@@ -76,9 +76,9 @@ class CLIPTraining(TrainingModule):
             self.log("train/class_loss", classified, prog_bar=True)
             loss = loss + self.class_weight * classified
         if self.negative_weight:
-            told_apart = self.telling_apart(image, text, batch)
-            self.log("train/negative_loss", told_apart, prog_bar=True)
-            loss = loss + self.negative_weight * told_apart
+            contrast = self.telling_apart(image, text, batch)
+            self.log("train/negative_loss", contrast, prog_bar=True)
+            loss = loss + self.negative_weight * contrast
         if self.weight:
             view = self.model.encode_image(
                 batch["image"] + self.noise * torch.randn_like(batch["image"])
