@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from sdg.app.imported import imported
-from sdg.errors import UserError, near, number
+from sdg.errors import UserError, near
 from sdg.similarity import RunContext, Term
 
 __all__ = [
@@ -132,7 +132,7 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
 
     Raises:
         UserError: an option that it does not take, or lacks one other than the weight, which is
-            then 1; a weight that is no number.
+            then 1; a parameter out of its range.
     """
     taken = parameters(cls.from_config)
     if None in taken:  # it passes the others on to the constructor
@@ -152,8 +152,6 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
             if name != "weight":
                 raise UserError(f"{key}.{name} must be given: +{key}.{name}=…")
             options = options | {"weight": 1.0}
-        if "weight" in options:
-            number(f"{key}.weight", options["weight"])
     with section(key):
         return cls.from_config(run, **options)
 
