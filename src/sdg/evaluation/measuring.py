@@ -30,6 +30,7 @@ from sdg.io.files import write_whole
 from sdg.metrics.perceptual import pairs_within
 from sdg.metrics.sample_metric import SampleMetric
 from sdg.report.pages import run_page
+from sdg.report.samples import strength
 from sdg.report.words import report
 
 __all__ = ["Evaluation"]
@@ -251,7 +252,7 @@ class Evaluation(pl.LightningModule):
             self.store.read(list(range(min(self.options.grid, len(table))))),
             self.conditions,
             self.reference_images,
-            f"γ = {self.gamma:g}",
+            strength(self.gamma),
             self.start,
         )
         report(metrics)

@@ -20,6 +20,7 @@ from sdg.report.samples import (
     label_of_reference,
     miss,
     shown,
+    strength,
 )
 from sdg.report.words import COLUMNS, sentences
 
@@ -53,7 +54,7 @@ def run_page(folder: Path, unguided: Mapping[int, Path] | None = None) -> Path:
         rows.setdefault(tuple(sample.conditions.items()), []).append(sample)
     prompts = counted(len(rows), "prompt" if "prompt" in every[0] else "condition")
     number = counted(len(every), "sample")
-    settings = f"γ = {metrics['gamma']:g}"
+    settings = strength(metrics["gamma"])
     if len(rows) == 1 and condition(every[0]):
         page = heading_of(
             folder, condition_title(every[0]), f"{number}, {settings} · {folder.name}"

@@ -19,6 +19,7 @@ __all__ = [
     "miss",
     "reference_in_words",
     "shown",
+    "strength",
 ]
 
 COMMAND = "command.txt"  # in a run's folder: what draws its samples
@@ -27,6 +28,11 @@ COMMAND = "command.txt"  # in a run's folder: what draws its samples
 def attributes(metrics: Mapping) -> list[str]:
     """The attributes that a run's samples were read for."""
     return [name for name in metrics.get("alignment", {}) if name != "all"]
+
+
+def strength(gamma: float) -> str:
+    """γ as a title has it; that of an unguided run says that nothing asked for was used."""
+    return f"γ = {gamma:g}" if gamma else "γ = 0: unguided, whatever was asked for"
 
 
 def condition(sample: Sample) -> str:
