@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -141,3 +142,34 @@ def test_a_terminal_that_lacks_a_sign_gets_an_escape(monkeypatch):
 def test_a_library_that_may_not_write_is_quoted():
     said = explain(PermissionError("Unable to write to /x.\nset WANDB_DATA_DIR"), CONF, "sample")
     assert said == "Unable to write to /x. set WANDB_DATA_DIR"
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--cfg", "job"], ["data=shapes", "prompt=a red zebra"]]
+)
+def test_a_plain_start_answers_the_same(monkeypatch, words):
+    quick = sampled(*words)
+    monkeypatch.setenv("SDG_QUICK_START", "0")
+    plain = sampled(*words)
+    assert plain.stderr == quick.stderr and said(plain) == said(quick)
+
+
+def said(run: subprocess.CompletedProcess) -> str:
+    return run.stdout.partition("imported")[0]
+
+
+def test_a_plain_start_imports_what_torch_and_lightning_import():
+    code = "from sdg.app.importing import quick_imports\nwith quick_imports(False):\n import torch"
+    code += "\nimport sys\nprint(type(sys.modules.get('torch._dynamo')).__name__)"
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "SDG_QUICK_START": value},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for value in ("1", "0")
+    ]
+    assert answers[0] == "StandIn" and answers[1] != "StandIn"
