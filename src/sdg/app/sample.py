@@ -13,7 +13,7 @@ from sdg.app.finished import forget_finished, note_finished
 from sdg.app.making import made
 from sdg.app.opening import group_choices
 from sdg.app.plain import plain
-from sdg.app.records import record
+from sdg.app.records import write_records
 from sdg.app.run import first_process, make_trainer, run
 from sdg.app.sampling_job import Job, prepared
 from sdg.app.unguided import draw_unguided, pictures_of, unguided_store
@@ -54,7 +54,7 @@ def sample(config: DictConfig) -> None:
         options = measured_options(config)
         if first_process():
             store.begin(config.rerun)
-            record(config, folder)
+            write_records(config, folder)
             announce_earlier(store, bool(config.trajectory))
         # A process that is ahead of the first one must not see what that one will draw anew.
         if not (config.rerun or unfinished) and (metrics := store.figures(options)):

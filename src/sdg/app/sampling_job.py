@@ -12,7 +12,7 @@ from sdg.app.making import made
 from sdg.app.requested import reference_images, requested_conditions
 from sdg.app.run import first_process
 from sdg.app.similarities import build_similarity, chosen_terms
-from sdg.data.datamodule import ImageData, loaded
+from sdg.data.datamodule import ImageData, require_setup
 from sdg.data.image import load_image
 from sdg.data.requests import Requests
 from sdg.diffusion.denoiser import Denoiser
@@ -77,7 +77,7 @@ def prepared(config: DictConfig) -> Job:
             f"data.resolution={resolution}."
         )
     data.setup("predict")
-    held_out, guided = loaded(data.held_out), bool(guidance.gamma)
+    held_out, guided = require_setup(data.held_out), bool(guidance.gamma)
     conditions, each = requested_conditions(config, terms, held_out, guided)
     requests = Requests(conditions, each, config.seed)
     start = None
