@@ -45,7 +45,7 @@ from sdg.pipeline.files import load_parts, pipeline_folder, save_parts
 from sdg.pipeline.memory import fitting_batch
 from sdg.pipeline.output import SampleOutput
 from sdg.pipeline.parts import Parts
-from sdg.pipeline.terms import build_terms, run_similarity, total_similarity
+from sdg.pipeline.terms import assemble_similarity, build_terms, total_similarity
 from sdg.similarity import Similarity
 
 __all__ = ["Pipeline"]
@@ -219,7 +219,7 @@ class Pipeline(Parts):
                 terms = build_terms(conditions, checked, encoder, clip, negatives)
                 images = as_tensors(conditions.pictures, self.shape)
                 if terms:
-                    of_run = run_similarity(
+                    of_run = assemble_similarity(
                         terms, encoder, schedule, images, seed, guidance.at_clean
                     )
 
