@@ -21,7 +21,7 @@ from sdg.data.datamodule import ImageData
 from sdg.io.plain import differences
 from sdg.io.shipped import program
 from sdg.io.tensors import load_tensors
-from sdg.io.weights import read
+from sdg.io.weights import read_weights
 from sdg.models.build import fill
 from sdg.report.card import processor, write_card
 from sdg.training.checkpoints import remove_superseded
@@ -141,7 +141,7 @@ def kept(config: DictConfig, folder: Path, since: float) -> str:
 
 def start_from(model, file: str, kind: str) -> None:
     """Fills the model with a file's weights, and says where the file's config is another."""
-    config, tensors = read(file, kind)
+    config, tensors = read_weights(file, kind)
     for key, theirs, ours in differences(config, model.config):
         print(f"init: {file} was trained with {key}={theirs}, this run has {ours}")
     if model.config.get("calibrated") and not config.get(

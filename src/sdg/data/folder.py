@@ -84,7 +84,7 @@ class ImageFolder(Skipping):
             batch["caption"] = [one_of(self.captions[i]) for i in places]
         return batch if self.factors is None else batch | {"factors": self.factors[places]}
 
-    def read(self, index: int) -> torch.Tensor:
+    def read_image(self, index: int) -> torch.Tensor:
         return load_image(self.files[index], self.resolution, self.crop, self.flip)
 
     def name(self, index: int) -> str:

@@ -80,7 +80,7 @@ class TorchvisionDataset(Skipping):
             batch["factors"] = torch.tensor([[self.source.targets[i]] for i in places])
         return batch
 
-    def read(self, index: int) -> torch.Tensor:
+    def read_image(self, index: int) -> torch.Tensor:
         try:
             return pixels(self.source[index][0], self.resolution, self.crop, self.flip)
         except Exception as error:  # pillow's, the file system's, lmdb's

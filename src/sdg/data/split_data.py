@@ -91,7 +91,7 @@ class SplitData(CaptionedData):
 
     def is_readable(self, index: int) -> bool:
         try:
-            self.images.read(index)
+            self.images.read_image(index)
         except UserError:
             return False
         return True

@@ -189,9 +189,9 @@ class SampleStore:
         files = SampleStore.row_files(folder)
         return sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
 
-    def read(self, indices: Sequence[int]) -> Tensor:
+    def read_images(self, indices: Sequence[int]) -> Tensor:
         """These samples as they were written, (N, 3, H, W) in [-1, 1]."""
-        return self.pictures.read([self.files[i] for i in indices])
+        return self.pictures.read_images([self.files[i] for i in indices])
 
     @cached_property
     def files(self) -> list[str]:

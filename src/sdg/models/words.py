@@ -47,7 +47,7 @@ class Words:
             "weights lists them."
         )
 
-    def read(self, sentence: str) -> list[int]:
+    def word_numbers(self, sentence: str) -> list[int]:
         """The numbers of a sentence's words.
 
         Raises:
