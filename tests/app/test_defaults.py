@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from sdg.app.checks import kind_of
+from sdg.app.checks import setting_kind
 from sdg.app.imported import imported
 from sdg.app.making import inherited_parameters, parameters
 from sdg.errors import UserError
@@ -67,7 +67,7 @@ def test_the_schema_and_the_constructor_take_the_same_values(file, name):
     cls, _ = options_of(file)
     group = file.parent.name
     place = f"similarity.{file.stem}" if group == "similarity" else group
-    kind = kind_of("sample", f"{place}.{name}", f"{cls.__module__}.{cls.__qualname__}")
+    kind = setting_kind("sample", f"{place}.{name}", f"{cls.__module__}.{cls.__qualname__}")
     # Without stages `from_config` chooses some, and the constructor does not.
     values = [value for value in VALUES if name != "stages" or value is not None]
     by_schema = [value for value in values if kind.takes(value)]

@@ -39,6 +39,6 @@ def test_another_error_stays_as_it_is():
 
 def test_a_command_says_which_setting_brings_other_words(tmp_path):
     with pytest.raises(UserError, match=r"knows others\.$") as error:
-        Words(["red"], 20).read("blue")
+        Words(["red"], 20).word_numbers("blue")
     line = explain(error.value, tmp_path, "sample")
     assert line.endswith("Another CLIP knows others: encoder.clip=FOLDER.")

@@ -95,7 +95,7 @@ class Constant:
     def mean_gradient(self, mean, x_t, t, s):
         return None if self.at_mean is None else self.at_mean(mean, s)
 
-    def recurrence_at(self, t):
+    def guided_repeats(self, t):
         return self.times
 
 

@@ -16,7 +16,7 @@ def test_samples_that_were_removed_meanwhile_are_missed(tmp_path):
     (tmp_path / "run/rows").mkdir(parents=True)
     (tmp_path / "run/rows/00001.jsonl").write_text('{"file": "images/00001.png"}\n')
     with pytest.raises(UserError, match="lost 1 of its 2 samples while the run was at work"):
-        store.read([1])
+        store.read_images([1])
 
 
 class Killed(BaseException):

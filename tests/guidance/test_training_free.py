@@ -259,9 +259,9 @@ def test_outside_of_the_interval_no_method_looks_at_x0():
 
     guidance = DPS(1e-3, interval=[0.5, 1.0], recurrence=3, recurrence_interval=[0.7, 0.8])
     guide = guidance.prepare(similarity, SCHEDULE, sampler)
-    assert [guide.recurrence_at(t) for t in (400, 600, 750)] == [0, 1, 3]
+    assert [guide.guided_repeats(t) for t in (400, 600, 750)] == [0, 1, 3]
     sample(denoiser, sampler, Noise([3], (3, 4, 4)), guide)
-    assert asked == [-1] * sum(guide.recurrence_at(t) for t, s in sampler.grid(SCHEDULE) if s >= 0)
+    assert asked == [-1] * sum(guide.guided_repeats(t) for t, s in sampler.grid(SCHEDULE) if s >= 0)
 
 
 @pytest.mark.parametrize("method", [DPS(3.0), MPGD(3.0)])

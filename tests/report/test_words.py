@@ -8,8 +8,8 @@ from PIL import Image
 
 from sdg.report.pages import run_page, swept
 from sdg.report.rows import Sample
-from sdg.report.samples import caption, condition, condition_title, miss, shown
-from sdg.report.words import sentences
+from sdg.report.samples import caption, condition, condition_title, miss, shows_prompt
+from sdg.report.words import figures_in_words
 
 METRICS = {
     "gamma": 10.0,
@@ -29,7 +29,7 @@ METRICS = {
 
 
 def test_figures_are_sentences_the_most_telling_first_and_the_cost_last():
-    assert [str(sentence) for sentence in sentences(METRICS)] == [
+    assert [str(sentence) for sentence in figures_in_words(METRICS)] == [
         "all named attributes shown in 0.56 of samples (95 %: 0.40 to 0.71)",
         "each attribute, where a prompt names it: hair colour 0.75",
         "prompt shown, and the picture without a visible flaw, in 0.25 of samples",
@@ -44,7 +44,7 @@ def test_figures_are_sentences_the_most_telling_first_and_the_cost_last():
 
 
 def test_one_prompt_has_no_interval_over_prompts():
-    (first, *_) = sentences(METRICS | {"num_prompts": 1})
+    (first, *_) = figures_in_words(METRICS | {"num_prompts": 1})
     assert str(first) == "all named attributes shown in 0.56 of samples"
 
 
@@ -71,7 +71,7 @@ def test_one_prompt_has_no_interval_over_prompts():
     ],
 )
 def test_a_miss_says_what_is_missed(row, verdict, words):
-    assert shown(row) is verdict and miss(row) == words
+    assert shows_prompt(row) is verdict and miss(row) == words
 
 
 def test_a_caption_tells_what_was_read_of_any_data():

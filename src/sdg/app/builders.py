@@ -16,7 +16,7 @@ from sdg.app.denoiser import chosen_denoiser
 from sdg.app.imported import imported
 from sdg.app.making import check_options, of_kind, section
 from sdg.data.captions import FACTORS
-from sdg.data.datamodule import ImageData, loaded
+from sdg.data.datamodule import ImageData, require_setup
 from sdg.data.own_data import DatasetData, LoaderData
 from sdg.data.shapes_data import ShapesData
 from sdg.errors import UserError, first_line
@@ -169,7 +169,7 @@ def judge(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule
 def classifier_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
     teacher = chosen_clip(config.encoder)
     data.setup("validate")
-    classes = loaded(data.held_out).classes
+    classes = require_setup(data.held_out).classes
     if not classes:
         raise UserError(
             "a classifier needs labels: use data=shapes, or data=folder with a sub-folder for each "

@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, first_line, near
+from sdg.io.diffusers_export import why_not_exportable
 from sdg.io.folder import save_folder
 from sdg.io.hub import located, push
-from sdg.io.pipeline import unlike
 from sdg.io.pretrained import ASKED, DenoiserFile, MissingSettings, open_denoiser
 from sdg.io.shipped import INDEX, on_this_machine
 from sdg.io.tensors import tensor_shapes
@@ -160,7 +160,7 @@ def noisy_clip(path: Path) -> list[tuple[str, object, str]] | None:
 def foreign(opened: DenoiserFile) -> list[tuple[str, object, str]]:
     """Rows about another denoiser, and how it would be written."""
     sizes = [value.shape for value in opened.tensors.values()]
-    reason = unlike(denoiser_from(opened))
+    reason = why_not_exportable(denoiser_from(opened))
     return [
         ("file", opened.kind, ""),
         ("parameters", f"{count(sizes):,}", ""),
@@ -211,7 +211,7 @@ def convert(path: str, out: str, asked: dict, half: bool) -> None:
             )
         print(f"results: {written}")
         return
-    if isinstance(model, Denoiser) and (reason := unlike(model)):
+    if isinstance(model, Denoiser) and (reason := why_not_exportable(model)):
         raise UserError(
             f"this denoiser cannot be a diffusers folder: {reason}. Convert it to a .safetensors "
             "file of this project instead."

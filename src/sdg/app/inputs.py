@@ -125,4 +125,4 @@ def check_words(config: Mapping[str, Any], columns: Mapping[str, list[str]]) -> 
         return
     for condition in conditions:
         for sentence, _ in parse_weighted_prompt(condition):
-            known.read(sentence)
+            known.word_numbers(sentence)

@@ -17,7 +17,7 @@ __all__ = [
     "check_options",
     "class_from_target",
     "from_options",
-    "made",
+    "instantiate_as",
     "of_kind",
     "options_of",
     "parameters",
@@ -29,7 +29,7 @@ OF_HYDRA = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 PAGE = "docs/extending.md says what it takes"
 
 
-def made(config: DictConfig, key: str, kind: type):
+def instantiate_as(config: DictConfig, key: str, kind: type):
     """The object that `config[key]` describes.
 
     Raises:

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sdg.errors import UserError, first_line
 
-__all__ = ["check_text", "loaded", "plain"]
+__all__ = ["check_text", "load_yaml", "plain"]
 
 
 def plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def check_text(words: Iterable[str]) -> None:
             ) from None
 
 
-def loaded(file: Path) -> DictConfig:
+def load_yaml(file: Path) -> DictConfig:
     """The config of a file; YAML that names classes is refused by its reader.
 
     Raises:

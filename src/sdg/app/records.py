@@ -14,7 +14,7 @@ from sdg.app.opening import shell_command
 from sdg.io.files import write_whole
 from sdg.report.samples import COMMAND
 
-__all__ = ["RECORDS", "command_of", "record"]
+__all__ = ["RECORDS", "command_of", "write_records"]
 
 RECORDS = ("config.yaml", "versions.json", COMMAND)
 RECORDED = (
@@ -31,7 +31,7 @@ RECORDED = (
 
 
 @rank_zero_only
-def record(config: DictConfig, folder: Path) -> None:
+def write_records(config: DictConfig, folder: Path) -> None:
     """Writes them, once nothing can refuse the run any more: until then they are another's."""
     write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     write_whole(folder / COMMAND, command_of(HydraConfig.get()) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from sdg.app.folder import first_process
-from sdg.app.plain import loaded, plain
+from sdg.app.plain import load_yaml, plain
 from sdg.errors import UserError, choice
 from sdg.io.files import remove_dead_parts
 from sdg.io.plain import differences, flat
@@ -133,7 +133,7 @@ def newest(runs: Iterable[Path], kind: str, place: Path) -> Path:
     times = {
         file: file.stat().st_mtime
         for run in runs
-        if kind_of(run) == kind
+        if trained_kind(run) == kind
         for file in run.glob("checkpoints/*.ckpt")
     }
     if not times:
@@ -182,17 +182,17 @@ def settings_of(file: Path, folder: Path) -> dict | None:
     One that does not hold them lies in the folder of its run, beside that run's config; but not in
     this run's own `folder`, whose config is this run's already.
     """
-    held = opened(file).get("settings")
+    held = load_checkpoint(file).get("settings")
     if held is not None:
         return held
     run = file.resolve().parent.parent
     beside = run / "config.yaml"
     if run == folder.resolve() or not beside.is_file():
         return None
-    return lasting_settings(plain(loaded(beside), resolve=False))
+    return lasting_settings(plain(load_yaml(beside), resolve=False))
 
 
-def opened(file: str | Path) -> dict:
+def load_checkpoint(file: str | Path) -> dict:
     """A checkpoint, whose tensors stay on disk until they are asked for."""
     try:
         held = load_tensors(file)
@@ -206,12 +206,12 @@ def opened(file: str | Path) -> dict:
 
 def steps_of(file: str | Path) -> int:
     """How many steps a checkpoint has taken."""
-    return opened(file)["global_step"]
+    return load_checkpoint(file)["global_step"]
 
 
-def kind_of(folder: Path) -> str | None:
+def trained_kind(folder: Path) -> str | None:
     """What a run's folder trained; None where it does not tell."""
     try:
-        return loaded(folder / "config.yaml").get("kind")
+        return load_yaml(folder / "config.yaml").get("kind")
     except UserError:
         return None

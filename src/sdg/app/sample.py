@@ -10,12 +10,12 @@ from pytorch_lightning import Trainer
 from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.app.fingerprint import fingerprint
 from sdg.app.finished import forget_finished, note_finished
-from sdg.app.making import made
+from sdg.app.making import instantiate_as
 from sdg.app.opening import group_choices
 from sdg.app.plain import plain
-from sdg.app.records import record
+from sdg.app.records import write_records
 from sdg.app.run import first_process, make_trainer, run
-from sdg.app.sampling_job import Job, prepared
+from sdg.app.sampling_job import Job, load_job
 from sdg.app.unguided import draw_unguided, pictures_of, unguided_store
 from sdg.errors import UserError
 from sdg.evaluation.guided_sampling import GuidedSampling
@@ -47,15 +47,15 @@ def sample(config: DictConfig) -> None:
         evaluate_encoder(config)
         return
     with run(config, kept) as folder, deterministic_arithmetic(config.deterministic):
-        job = prepared(config)
-        evaluation = measures(config, job)
+        job = load_job(config)
+        evaluation = build_evaluation(config, job)
         trainer = make_trainer(config, use_distributed_sampler=False)
         store, beside = stores(config, job, folder, trainer)
         unfinished = beside if beside and not beside.finished() else None
         options = measured_options(config)
         if first_process():
             store.begin(config.rerun)
-            record(config, folder)
+            write_records(config, folder)
             announce_earlier(store, bool(config.trajectory))
         # A process that is ahead of the first one must not see what that one will draw anew.
         if not (config.rerun or unfinished) and (metrics := store.figures(options)):
@@ -65,7 +65,7 @@ def sample(config: DictConfig) -> None:
             return
         if first_process():
             forget_finished(folder)
-        module = drawing(config, job, store)
+        module = build_sampling_module(config, job, store)
         try:
             if config.rerun or store.missing():
                 trainer.predict(module, return_predictions=False)
@@ -86,9 +86,12 @@ def sample(config: DictConfig) -> None:
             note_finished(config, folder)
 
 
-def measures(config: DictConfig, job: Job) -> Evaluation:
+def build_evaluation(config: DictConfig, job: Job) -> Evaluation:
     """What measures the samples, as `eval` says."""
-    own = {name: made(config.eval.metrics, name, SampleMetric) for name in config.eval.metrics}
+    own = {
+        name: instantiate_as(config.eval.metrics, name, SampleMetric)
+        for name in config.eval.metrics
+    }
     if not job.guided and lacks_own_clip(config):
         config.eval.clip = None
     return Evaluation(
@@ -144,7 +147,7 @@ def batch_of(config: DictConfig, job: Job, folder: Path, device: torch.device) -
     return fitting_batch(job.denoiser, encoder, (3, job.resolution, job.resolution), device)
 
 
-def drawing(config: DictConfig, job: Job, store: SampleStore) -> GuidedSampling:
+def build_sampling_module(config: DictConfig, job: Job, store: SampleStore) -> GuidedSampling:
     """The module that draws into a store."""
     parts = Pipeline(job.denoiser, job.similarity.encoder if job.similarity else None)
     if config.compile:

@@ -8,11 +8,11 @@ from torch import Tensor
 from sdg.app.data import chosen_data
 from sdg.app.denoiser import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
-from sdg.app.making import made
+from sdg.app.making import instantiate_as
 from sdg.app.requested import reference_images, requested_conditions
 from sdg.app.run import first_process
 from sdg.app.similarities import build_similarity, chosen_terms
-from sdg.data.datamodule import ImageData, loaded
+from sdg.data.datamodule import ImageData, require_setup
 from sdg.data.image import load_image
 from sdg.data.requests import Requests
 from sdg.diffusion.denoiser import Denoiser
@@ -22,7 +22,7 @@ from sdg.errors import UserError, integer
 from sdg.guidance.guidance import Guidance
 from sdg.similarity import Similarity
 
-__all__ = ["Job", "prepared"]
+__all__ = ["Job", "load_job"]
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,14 @@ class Job:
         return self.references | ({} if self.start is None else {"": self.start})
 
 
-def prepared(config: DictConfig) -> Job:
+def load_job(config: DictConfig) -> Job:
     """Everything that a config asks for, loaded and checked against each other.
 
     Raises:
         UserError: something is missing, or does not go together.
     """
-    sampler, guidance = made(config, "sampler", Sampler), made(config, "guidance", Guidance)
+    sampler = instantiate_as(config, "sampler", Sampler)
+    guidance = instantiate_as(config, "guidance", Guidance)
     terms = chosen_terms(config)
     guidance.check(sampler)
     denoiser = chosen_denoiser(config)
@@ -77,7 +78,7 @@ def prepared(config: DictConfig) -> Job:
             f"data.resolution={resolution}."
         )
     data.setup("predict")
-    held_out, guided = loaded(data.held_out), bool(guidance.gamma)
+    held_out, guided = require_setup(data.held_out), bool(guidance.gamma)
     conditions, each = requested_conditions(config, terms, held_out, guided)
     requests = Requests(conditions, each, config.seed)
     start = None

@@ -13,7 +13,7 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.models.encoder import Encoders
 from sdg.pipeline.checks import check_parts
 from sdg.pipeline.deterministic import one_by_one
-from sdg.pipeline.terms import run_similarity
+from sdg.pipeline.terms import assemble_similarity
 from sdg.similarity import RunContext, Similarity, Term
 
 __all__ = ["build_similarity", "chosen_terms"]
@@ -64,6 +64,6 @@ def build_similarity(
         run = RunContext(encoders, config.encoder_name, targets, held_out)
         options = options_of(config.similarity[kind], term.condition_option or "_target_")
         made[kind] = from_options(f"similarity.{kind}", term, run, options)
-    return run_similarity(
+    return assemble_similarity(
         made, image, denoiser.schedule, references, config.seed, at_clean=at_clean
     )

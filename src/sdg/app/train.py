@@ -13,7 +13,7 @@ from sdg.app.builders import build
 from sdg.app.data import chosen_data
 from sdg.app.next_command import sampling_command
 from sdg.app.plain import plain
-from sdg.app.records import command_of, record
+from sdg.app.records import command_of, write_records
 from sdg.app.resuming import checkpoint, lasting_settings, steps_of
 from sdg.app.run import make_trainer, run
 from sdg.app.stopping import STOP
@@ -21,7 +21,7 @@ from sdg.data.datamodule import ImageData
 from sdg.io.plain import differences
 from sdg.io.shipped import program
 from sdg.io.tensors import load_tensors
-from sdg.io.weights import read
+from sdg.io.weights import read_weights
 from sdg.models.build import fill
 from sdg.report.card import processor, write_card
 from sdg.training.checkpoints import remove_superseded
@@ -42,7 +42,7 @@ def train(config: DictConfig) -> None:
         resumed = checkpoint(config, lasting, folder)
         data = chosen_data(config)
         module = build(config, settings, data)
-        trainer = make_trainer(config, on_train_start=lambda: record(config, folder))
+        trainer = make_trainer(config, on_train_start=lambda: write_records(config, folder))
         module.settings = lasting
         if config.init:
             start_from(module.model, config.init, config.kind)
@@ -80,7 +80,7 @@ def fit(
         folder: of the run.
     """
     if resumed and 0 < config.trainer.max_steps <= steps_of(resumed):
-        record(config, folder)
+        write_records(config, folder)
         # Lightning keeps the averaged weights where the model's are.
         module.load_state_dict(load_tensors(resumed)["state_dict"])
         return None
@@ -141,7 +141,7 @@ def kept(config: DictConfig, folder: Path, since: float) -> str:
 
 def start_from(model, file: str, kind: str) -> None:
     """Fills the model with a file's weights, and says where the file's config is another."""
-    config, tensors = read(file, kind)
+    config, tensors = read_weights(file, kind)
     for key, theirs, ours in differences(config, model.config):
         print(f"init: {file} was trained with {key}={theirs}, this run has {ours}")
     if model.config.get("calibrated") and not config.get(

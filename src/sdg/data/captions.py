@@ -7,7 +7,7 @@ Five factors (shape, colour, pattern, size, background); a caption names some of
 
 import numpy as np
 
-from sdg.data.sentences import FUNCTION_WORDS, article, unknown_word, words_of
+from sdg.data.sentences import FUNCTION_WORDS, article, unknown_word, words_in_caption
 from sdg.errors import UserError
 
 __all__ = [
@@ -62,7 +62,7 @@ WORDS = tuple(sorted({*MEANING, *NOUNS, *GRAMMAR}))
 
 def wording(sentence: str, value: str) -> str:
     """The sentence's own word for a value, such as "disc" for "circle"; else the value."""
-    said = words_of(sentence)
+    said = words_in_caption(sentence)
     return next((word for word in SYNONYMS.get(value, ()) if word in said), value)
 
 
@@ -118,7 +118,7 @@ def all_named(caption: str) -> dict[str, set[int]]:
         UserError: a word that the shapes' captions never use.
     """
     named: dict[str, set[int]] = {}
-    for word in words_of(caption):
+    for word in words_in_caption(caption):
         if word not in WORDS:
             raise unknown_word(caption, word, WORDS)
         if word in MEANING:

@@ -84,11 +84,11 @@ class ImageFolder(Skipping):
             batch["caption"] = [one_of(self.captions[i]) for i in places]
         return batch if self.factors is None else batch | {"factors": self.factors[places]}
 
-    def read(self, index: int) -> torch.Tensor:
+    def read_image(self, index: int) -> torch.Tensor:
         return load_image(self.files[index], self.resolution, self.crop, self.flip)
 
     def name(self, index: int) -> str:
-        return shown(self.root, self.files[index])
+        return printable_name(self.root, self.files[index])
 
     @property
     def knows_captions(self) -> bool:
@@ -109,7 +109,7 @@ class ImageFolder(Skipping):
         """What was skipped or left out, in a sentence each; None for nothing."""
         reports = [super().skipped_report()]
         if self.uncaptioned:
-            names = ", ".join(shown(self.root, file) for file in self.uncaptioned)
+            names = ", ".join(printable_name(self.root, file) for file in self.uncaptioned)
             count = len(self.uncaptioned)
             reports.append(
                 f"{count} of {len(self) + count} images have no caption and were left out: {names}."
@@ -117,7 +117,7 @@ class ImageFolder(Skipping):
         return " ".join(filter(None, reports)) or None
 
 
-def shown(root: Path, file: Path) -> str:
+def printable_name(root: Path, file: Path) -> str:
     """A file's name under the root; one that is no text, in escapes."""
     name = file.relative_to(root).as_posix()
     return name if name.isprintable() else ascii(name)[1:-1]

@@ -13,12 +13,13 @@ class Prediction(NamedTuple):
 
     Attributes:
         x0: x̂_0, not yet clipped, (B, C, H, W).
-        weight: with `learned_range` the weights of Σ's interpolation, in [-1, 1], else None.
+        variance_weight: with `learned_range` the weights of Σ's interpolation, in [-1, 1], shape of
+            x̂_0; else None.
         output: what the network gave, ε, x_0 or v; None of an x̂_0 that was made otherwise.
     """
 
     x0: Tensor
-    weight: Tensor | None = None
+    variance_weight: Tensor | None = None
     output: Tensor | None = None
 
 
@@ -52,7 +53,7 @@ class Guide(Protocol):
     last_step: bool
     clip_first: bool
 
-    def recurrence_at(self, t: int) -> int:
+    def guided_repeats(self, t: int) -> int:
         """How often the step from level t is taken guided, with noise put back between.
 
         0 is a step that is not guided.

@@ -115,7 +115,7 @@ def guided_prediction(
             raise UserError(
                 f"guide_prediction gave {type(output).__name__}; it must give a GuidanceOutput."
             )
-    (x0, weight, _), score, shift = output
+    (x0, variance_weight, _), score, shift = output
     for name, move in ("score", score), ("shift", shift):
         if move is not None and move.shape != x.shape:
             raise UserError(
@@ -130,4 +130,4 @@ def guided_prediction(
         x0 = x0 + ((1 - a) / a.sqrt()).to(x.dtype) * score
     x0 = x0.clamp(-limit, limit)
     shifted = x0 if shift is None else (x0 + shift).clamp(-limit, limit)
-    return Prediction(x0, weight), shifted
+    return Prediction(x0, variance_weight), shifted

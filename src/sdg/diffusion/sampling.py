@@ -97,7 +97,7 @@ def sample(
     if start is not None:
         x = denoiser.schedule.q_sample(start, steps[0][0], x)
     for done, (t, s) in enumerate(steps, 1):
-        times = 0 if guide is None else guide.recurrence_at(t)
+        times = 0 if guide is None else guide.guided_repeats(t)
         if s < 0 and guide is not None:
             times = min(times, 1) if guide.last_step else 0
         acting = guide if times else None

@@ -168,10 +168,12 @@ class Evaluation(pl.LightningModule):
     def measure(self, index: Tensor, pairs: bool) -> None:
         """Measures some samples, or some pairs of them."""
         if pairs and self.lpips:
-            first, second = (self.store.read(side.tolist()).to(self.device) for side in index.T)
+            first, second = (
+                self.store.read_images(side.tolist()).to(self.device) for side in index.T
+            )
             self.lpips.update(first, second)
             return
-        images = self.store.read(index.tolist()).to(self.device)
+        images = self.store.read_images(index.tolist()).to(self.device)
         group = self.group[index.cpu()].to(self.device)
         rows, features = [{"index": i} for i in index.tolist()], {}
         if self.attributes and self.references:
@@ -249,7 +251,7 @@ class Evaluation(pl.LightningModule):
         write_references(folder, self.reference_images, self.conditions)
         draw_grid(
             folder / "grid.png",
-            self.store.read(list(range(min(self.options.grid, len(table))))),
+            self.store.read_images(list(range(min(self.options.grid, len(table))))),
             self.conditions,
             self.reference_images,
             strength(self.gamma),

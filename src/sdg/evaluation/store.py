@@ -56,7 +56,7 @@ class SampleStore:
             UserError: the folder holds pictures of another run, or of none.
         """
         rows, images = self.folder / "rows", self.pictures.place
-        if self.recorded.is_file():
+        if self.recorded_file.is_file():
             if anew or not (self.is_own() or any(self.row_files(self.folder))):
                 self.clear()
             elif not self.is_own():
@@ -74,9 +74,9 @@ class SampleStore:
         for torn in rows.glob("*.*.*"):  # what a killed run was writing
             torn.unlink()
         self.forget_lost()
-        if not self.recorded.is_file():
+        if not self.recorded_file.is_file():
             own = {"fingerprint": self.fingerprint, "batch_size": self.batches.batch_size}
-            write_whole(self.recorded, json.dumps(own))
+            write_whole(self.recorded_file, json.dumps(own))
 
     def forget_lost(self) -> None:
         """Forgets the batches of which a picture was removed, or the rows were changed."""
@@ -96,16 +96,16 @@ class SampleStore:
 
     def clear(self) -> None:
         """Removes what was drawn; whenever it is killed, the folder is still a run's."""
-        for file in self.recorded.parent.iterdir():
+        for file in self.recorded_file.parent.iterdir():
             if file.is_dir():
                 shutil.rmtree(file)
-            elif file != self.recorded:
+            elif file != self.recorded_file:
                 file.unlink()
         shutil.rmtree(self.pictures.place, ignore_errors=True)
-        self.recorded.unlink()
+        self.recorded_file.unlink()
 
     @property
-    def recorded(self) -> Path:
+    def recorded_file(self) -> Path:
         """The file that holds the fingerprint of the run whose samples these are."""
         return self.folder / "rows" / "run.json"
 
@@ -124,7 +124,7 @@ class SampleStore:
     def recorded_fingerprint(self) -> str:
         """Of the run whose samples these are; empty where its file was changed."""
         try:
-            return str(json.loads(self.recorded.read_text(encoding="utf-8"))["fingerprint"])
+            return str(json.loads(self.recorded_file.read_text(encoding="utf-8"))["fingerprint"])
         except (ValueError, LookupError, TypeError):
             return ""
 
@@ -139,7 +139,7 @@ class SampleStore:
 
     def finished(self) -> bool:
         """Whether the folder holds all samples of this run."""
-        return self.recorded.is_file() and self.is_own() and not self.missing()
+        return self.recorded_file.is_file() and self.is_own() and not self.missing()
 
     def missing(self) -> "Batches":
         """The batches that are still to be drawn."""
@@ -189,9 +189,9 @@ class SampleStore:
         files = SampleStore.row_files(folder)
         return sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
 
-    def read(self, indices: Sequence[int]) -> Tensor:
+    def read_images(self, indices: Sequence[int]) -> Tensor:
         """These samples as they were written, (N, 3, H, W) in [-1, 1]."""
-        return self.pictures.read([self.files[i] for i in indices])
+        return self.pictures.read_images([self.files[i] for i in indices])
 
     @cached_property
     def files(self) -> list[str]:
@@ -221,7 +221,7 @@ class SampleStore:
         if self.missing() or not self.has_table():
             return None
         try:
-            if json.loads(self.measured.read_text(encoding="utf-8")) != dict(options):
+            if json.loads(self.measured_file.read_text(encoding="utf-8")) != dict(options):
                 return None
             return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
         except (ValueError, FileNotFoundError):
@@ -241,9 +241,9 @@ class SampleStore:
 
         It does so before these replace them.
         """
-        if not (self.folder / "metrics.json").is_file() or not self.measured.is_file():
+        if not (self.folder / "metrics.json").is_file() or not self.measured_file.is_file():
             return
-        earlier = self.measured.read_text(encoding="utf-8")
+        earlier = self.measured_file.read_text(encoding="utf-8")
         if earlier != json.dumps(dict(options)):
             place = self.folder / "measured" / hashlib.sha256(earlier.encode()).hexdigest()[:8]
             place.mkdir(parents=True, exist_ok=True)
@@ -255,10 +255,10 @@ class SampleStore:
 
     def record_options(self, options: Mapping) -> None:
         """Notes that `metrics.json` is written."""
-        write_whole(self.measured, json.dumps(dict(options)))
+        write_whole(self.measured_file, json.dumps(dict(options)))
 
     @property
-    def measured(self) -> Path:
+    def measured_file(self) -> Path:
         return self.folder / "rows" / "measured.json"
 
     def file(self, batch: Sequence[int]) -> Path:

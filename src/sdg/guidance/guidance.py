@@ -51,8 +51,9 @@ def through_denoiser(
         value = similarity(prediction.x0.float()).sum()
     with torch.autocast(x.device.type, enabled=False):
         g = torch.autograd.grad(value, x)[0]
-    weight = None if prediction.weight is None else prediction.weight.detach()
-    return prediction._replace(x0=prediction.x0.detach(), weight=weight), g
+    weight = prediction.variance_weight
+    weight = None if weight is None else weight.detach()
+    return prediction._replace(x0=prediction.x0.detach(), variance_weight=weight), g
 
 
 class Guidance:
@@ -198,7 +199,7 @@ class Guidance:
                 "variance Σ, and this sampler has none; use DDPM."
             )
 
-    def recurrence_at(self, t: int) -> int:
+    def guided_repeats(self, t: int) -> int:
         """How often the step from level t is taken guided; 0 outside of the interval."""
         u = noise_fraction(t, self.schedule.T)
         low, high = self.interval

@@ -13,7 +13,7 @@ from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
-from sdg.io.pipeline import save_pipeline, unlike
+from sdg.io.diffusers_export import save_pipeline, why_not_exportable
 from sdg.io.shipped import EARLIER
 from sdg.io.weights import CONFIG, KEY, MODEL, UNET, save
 
@@ -47,7 +47,7 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
     shutil.rmtree(part, ignore_errors=True)  # of a killed process
     file = MODEL
     try:
-        if isinstance(model, Denoiser) and unlike(model) is None:
+        if isinstance(model, Denoiser) and why_not_exportable(model) is None:
             file = UNET
             save_pipeline(model, part, half)
         else:

@@ -14,7 +14,7 @@ from sdg.io.pretrained import ASKED, DenoiserFile, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
 from sdg.io.shipped import INDEX, on_this_machine, shipped_names
 from sdg.io.tensors import tensor_shapes
-from sdg.io.weights import header, read
+from sdg.io.weights import header, read_weights
 from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
@@ -101,7 +101,7 @@ def load_clip(file: str | Path) -> CLIP:
     is_name = bool(colon) and (name in open_clip.list_models() or timm.is_model(name))
     if is_name and not Path(file).exists():
         return clip_by_name(name, pretrained)
-    config, tensors = read(file, "clip")
+    config, tensors = read_weights(file, "clip")
     return frozen(lambda: CLIP(**config), tensors, file)
 
 
@@ -109,7 +109,9 @@ def load_clip_noisy(file: str | Path) -> NoisyEncoder:
     """The noise-aware image encoder of a weight file, or of a noisy CLIP of SDG's authors' code."""
     place = located(file)
     config, tensors = (
-        from_sdg_code(tensors_of(place)) if is_noisy_clip(place) else read(place, "clip_noisy")
+        from_sdg_code(tensors_of(place))
+        if is_noisy_clip(place)
+        else read_weights(place, "clip_noisy")
     )
     return frozen(lambda: build_noisy_encoder(config), tensors, file)
 
@@ -157,13 +159,13 @@ def is_noisy_clip(path: Path) -> bool:
 
 def load_classifier(file: str | Path) -> NoisyClassifier:
     """The noise-aware classifier of a weight file."""
-    config, tensors = read(file, "classifier_noisy")
+    config, tensors = read_weights(file, "classifier_noisy")
     return frozen(lambda: NoisyClassifier(**config), tensors, file)
 
 
 def load_judge(file: str | Path) -> Judge:
     """The judge of a weight file."""
-    config, tensors = read(file, "judge")
+    config, tensors = read_weights(file, "judge")
     return frozen(lambda: Judge(**config), tensors, file)
 
 

@@ -56,7 +56,7 @@ class CallConditions:
         """
         conditions = cls()
         if prompt is not None:
-            conditions.columns["text"] = sentences(prompt)
+            conditions.columns["text"] = as_prompt_list(prompt)
         for name, given in pictures.items():
             if given is not None:
                 conditions.add_pictures(name, given)
@@ -124,7 +124,7 @@ class CallConditions:
         return bool(self.columns or self.terms or self.functions)
 
 
-def sentences(prompt: str | Sequence[str]) -> list[str]:
+def as_prompt_list(prompt: str | Sequence[str]) -> list[str]:
     """One prompt or several.
 
     Raises:

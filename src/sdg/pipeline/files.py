@@ -120,7 +120,7 @@ def save_parts(pipe: "Pipeline", folder: Path) -> Path:
     parts: dict[str, Any] = {"denoiser": ("denoiser", pipe.denoiser)}
     for role, part in (("encoder", pipe.encoder), ("clip", pipe.clip)):
         if part is not None:
-            parts[role] = (kind_of(part), part)
+            parts[role] = (stored_kind(part), part)
     if pipe.denoiser.label is not None:
         index["label"] = pipe.denoiser.label
     if pipe.resolution != pipe.denoiser.resolution:
@@ -164,7 +164,7 @@ def sampler_options(sampler: Sampler) -> dict[str, Any]:
     )
 
 
-def kind_of(part: object) -> str:
+def stored_kind(part: object) -> str:
     """The kind of weights that a part is stored as.
 
     Raises:

@@ -39,7 +39,7 @@ from sdg.pipeline.guided_run import GuidedRun
 from sdg.pipeline.memory import fitting_batch
 from sdg.pipeline.output import SampleOutput
 from sdg.pipeline.parts import Parts
-from sdg.pipeline.terms import build_terms, run_similarity
+from sdg.pipeline.terms import assemble_similarity, build_terms
 
 __all__ = ["Pipeline"]
 
@@ -212,7 +212,7 @@ class Pipeline(Parts):
                 terms = build_terms(conditions, checked, encoder, clip, negatives)
                 images = as_tensors(conditions.pictures, self.shape)
                 if terms:
-                    whole = run_similarity(
+                    whole = assemble_similarity(
                         terms, encoder, schedule, images, seed, guidance.at_clean
                     )
             functions = conditions.functions

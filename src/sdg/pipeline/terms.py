@@ -29,7 +29,7 @@ from sdg.similarity import (
 from sdg.similarity.checks import checked_values
 from sdg.similarity.references import References
 
-__all__ = ["build_terms", "run_similarity", "total_similarity"]
+__all__ = ["assemble_similarity", "build_terms", "total_similarity"]
 
 # The pipeline's own terms, by the name of the argument that says what samples shall be like.
 TERMS: dict[str, type[Term]] = {
@@ -94,7 +94,7 @@ def check_encoders(
         )
 
 
-def run_similarity(
+def assemble_similarity(
     terms: Mapping[str, Term],
     encoder: ImageEncoder | None,
     schedule: Schedule,

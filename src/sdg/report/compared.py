@@ -14,7 +14,7 @@ from sdg.report.samples import (
     condition,
     label_of_reference,
     miss,
-    shown,
+    shows_prompt,
 )
 
 __all__ = ["GAMMA", "compared", "picture_of"]
@@ -103,4 +103,4 @@ def picture_of(cell: Cell | None) -> Picture | None:
     file, text, sample = cell
     if sample is None:
         return Picture(open_picture(file), f"reference | {text}", text)
-    return Picture(open_picture(file), text, shown=shown(sample), wrong=miss(sample))
+    return Picture(open_picture(file), text, shown=shows_prompt(sample), wrong=miss(sample))

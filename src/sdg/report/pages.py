@@ -19,10 +19,10 @@ from sdg.report.samples import (
     identity,
     label_of_reference,
     miss,
-    shown,
+    shows_prompt,
     strength,
 )
-from sdg.report.words import COLUMNS, sentences
+from sdg.report.words import COLUMNS, figures_in_words
 
 __all__ = [
     "COMMAND",
@@ -67,7 +67,7 @@ def run_page(folder: Path, unguided: Mapping[int, Path] | None = None) -> Path:
         page.note(f"{count} of {number} are on this page; samples.csv lists all.")
     page.grid(groups)
     page.heading("Figures")
-    page.figures(list(sentences(metrics)))
+    page.figures(list(figures_in_words(metrics)))
     with page.folded("All figures, by their keys in metrics.json"):
         page.table([{"key": key, "value": value} for key, value in raw(metrics).items()])
     trajectory(page, folder)
@@ -157,7 +157,7 @@ def grouped(
             open_picture(folder / sample["file"]),
             caption(sample, names),
             condition(sample) if singles else f"sample {sample['index']}",
-            shown(sample),
+            shows_prompt(sample),
             miss(sample),
             beside,
         )

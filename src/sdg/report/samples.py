@@ -18,7 +18,7 @@ __all__ = [
     "label_of_reference",
     "miss",
     "reference_in_words",
-    "shown",
+    "shows_prompt",
     "strength",
 ]
 
@@ -68,7 +68,7 @@ def reference_in_words(kind: str, name: str, weight: float = 1.0) -> str:
     return f"{kind} of {Path(name).name}" + ("" if weight == 1 else f" × {weight:g}")
 
 
-def shown(sample: Mapping) -> bool | None:
+def shows_prompt(sample: Mapping) -> bool | None:
     """Whether a sample shows its prompt; None where that was not read.
 
     It does when it has all named attributes and, where that is measured, no visible flaw.
@@ -79,7 +79,7 @@ def shown(sample: Mapping) -> bool | None:
 
 def miss(sample: Mapping) -> str:
     """What a sample misses, in few words: "hair: bob wanted, read as curly", or a flaw."""
-    if shown(sample) is not False:
+    if shows_prompt(sample) is not False:
         return ""
     names = sample.get("missed", "").split()
     wanted = sample.get("missed_values", "").split(", ")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-__all__ = ["COLUMNS", "Sentence", "report", "sentences"]
+__all__ = ["COLUMNS", "Sentence", "figures_in_words", "report"]
 
 # {} stands for the figure.
 SHARES = {
@@ -71,7 +71,7 @@ class Sentence(NamedTuple):
         return f"{self.before}{self.value}{self.after}{beside}"
 
 
-def sentences(metrics: Mapping) -> Iterator[Sentence]:
+def figures_in_words(metrics: Mapping) -> Iterator[Sentence]:
     """The figures of a run, the most telling first; what has no words here is left out."""
     several = metrics["num_prompts"] > 1  # an interval is over prompts: of one there is none
     for name, words in SHARES.items():
@@ -88,7 +88,7 @@ def sentences(metrics: Mapping) -> Iterator[Sentence]:
         yield sentence(words, retrieval["top1"])
     yield from by_reference(metrics)
     for name in sorted(metrics, key=place):
-        value, template = metrics[name], words_of(name)
+        value, template = metrics[name], figure_template(name)
         if name == "similarity" and metrics.get("clip_guided"):
             template = GUIDED_COSINE
         if template and value is not None:
@@ -103,7 +103,7 @@ def place(name: str) -> int:
     return first.index(name) if name in first else len(first)
 
 
-def words_of(name: str) -> str | None:
+def figure_template(name: str) -> str | None:
     return SINGLE.get(name) or SPECIAL.get(name) or feature_words(name)
 
 
@@ -151,7 +151,7 @@ def listed(values: Mapping[str, float]) -> str:
 
 def report(metrics: Mapping) -> None:
     """Prints the figures in words, a line each."""
-    for sentence in sentences(metrics):
+    for sentence in figures_in_words(metrics):
         print(sentence)
     for name, value in metrics.get("metrics", {}).items():
         if value is not None:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdg.data.datamodule import loaded
+from sdg.data.datamodule import require_setup
 from sdg.errors import UserError, number
 from sdg.metrics.retrieval import retrieval_top1
 from sdg.models.clip import CLIP
@@ -94,7 +94,7 @@ class CLIPTraining(TrainingModule):
         Raises:
             UserError: the images have no labels.
         """
-        classes = loaded(self.datamodule.held_out).classes
+        classes = require_setup(self.datamodule.held_out).classes
         if batch.get("factors") is None or not classes:
             raise UserError(
                 "module.class_weight needs labels, which this data has not: set "
@@ -129,7 +129,7 @@ class CLIPTraining(TrainingModule):
 
     def validation_step(self, batch: dict, index: int) -> None:
         image = self.model.encode_image(batch["image"])
-        classes = loaded(self.datamodule.held_out).classes
+        classes = require_setup(self.datamodule.held_out).classes
         if batch.get("factors") is None or not classes:
             top1 = retrieval_top1(image, self.model.encode_text(batch["caption"]))
             self.log("val/top1", top1, prog_bar=True, sync_dist=True, batch_size=len(image))

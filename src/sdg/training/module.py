@@ -207,7 +207,7 @@ class TrainingModule(pl.LightningModule):
         self.validated = self.global_step
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        self.stop_at(self.non_finite.read())
+        self.stop_at(self.non_finite.first_wrong())
         for part in ("state_dict", "current_model_state"):
             if wrong := not_finite(checkpoint.get(part, {})):
                 raise UserError(
