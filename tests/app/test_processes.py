@@ -19,8 +19,8 @@ from tiny_training import words
 from torch.distributed import TCPStore
 
 from sdg.app import stopping
+from sdg.app.child_process import PARENT, follow_parent
 from sdg.app.importing import without_wandb
-from sdg.app.launched import PARENT, follow_parent
 from sdg.app.processes import Launched
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from typing import Any
 
 from pytorch_lightning.strategies.launchers import subprocess_script
 
-from sdg.app.launched import GO_ON, PARENT, launched_rank, write
+from sdg.app.child_process import GO_ON, PARENT, launched_rank, write
 from sdg.app.stopping import SIGNALS, STOP
 from sdg.data.workers import EVERY
 

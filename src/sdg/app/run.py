@@ -21,14 +21,14 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, read_write
 
 from sdg.app.absent import where_to_find
+from sdg.app.child_process import PARENT
 from sdg.app.claim import CLAIM
 from sdg.app.empty_run import remove_empty_run
-from sdg.app.folder import first_process, own_folder
-from sdg.app.launched import PARENT
 from sdg.app.loggers import end_wandb_run
 from sdg.app.making import check_options
 from sdg.app.processes import Launched
 from sdg.app.records import RECORDS
+from sdg.app.run_folder import first_process, own_folder
 from sdg.app.stop_points import StopPoints, end_by_signal_only_here
 from sdg.app.stopping import STOP, Stopped
 from sdg.errors import UserError, integer

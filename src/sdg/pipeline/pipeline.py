@@ -20,18 +20,6 @@ from sdg.guidance.guidance import Guidance, SimilarityFn, checked_interval
 from sdg.guidance.selection import Selection, candidate_seeds
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.batches import OnStep, draw_batches
-from sdg.pipeline.checks import (
-    check_devices,
-    checked_captions,
-    checked_function,
-    checked_kind,
-    checked_path,
-    checked_weights,
-    chosen_encoder,
-    chosen_guidance,
-    chosen_sampler,
-    chosen_strength,
-)
 from sdg.pipeline.conditions import (
     CallConditions,
     Picture,
@@ -44,6 +32,18 @@ from sdg.pipeline.deterministic import OneByOne, deterministic_arithmetic
 from sdg.pipeline.files import load_parts, pipeline_folder, save_parts
 from sdg.pipeline.memory import fitting_batch
 from sdg.pipeline.output import SampleOutput
+from sdg.pipeline.part_checks import (
+    check_devices,
+    checked_captions,
+    checked_function,
+    checked_kind,
+    checked_path,
+    checked_weights,
+    chosen_encoder,
+    chosen_guidance,
+    chosen_sampler,
+    chosen_strength,
+)
 from sdg.pipeline.parts import Parts
 from sdg.pipeline.terms import assemble_similarity, build_terms, total_similarity
 from sdg.similarity import Similarity
