@@ -19,14 +19,14 @@ from sdg.app.child_process import GO_ON, PARENT, launched_rank, write
 from sdg.app.stopping import SIGNALS, STOP
 from sdg.data.workers import EVERY
 
-__all__ = ["Launched"]
+__all__ = ["ChildProcesses"]
 
 TURN = 1.0  # seconds that a launched process leaves to each one before it, to say an error first
 ENDING = 5.0  # seconds that one takes at most from its last line to its end
 SAID = 1  # exit code of a process that has written its error
 
 
-class Launched:
+class ChildProcesses:
     """The processes that this one launches for a run.
 
     Arguments:
