@@ -65,7 +65,7 @@ class ChildProcesses:
 
     @property
     def processes(self) -> Sequence[subprocess.Popen]:
-        """Those that are launched so far."""
+        """The processes that are launched so far."""
         return getattr(self.launcher, "procs", ())
 
     def watch(self) -> None:

@@ -63,7 +63,7 @@ class Parts:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a sample, (C, H, W)."""
+        """The shape of a sample, (C, H, W)."""
         if self.resolution is None:
             raise UserError(
                 "how large are the samples? Neither the denoiser nor an encoder says: "
