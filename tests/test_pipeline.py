@@ -20,7 +20,7 @@ from sdg.errors import UserError, choice
 from sdg.guidance import Guidance, GuidanceOutput
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.guidance.training_free import DPS, MPGD
-from sdg.io.folder import save_folder
+from sdg.io.weights_folder import save_folder
 from sdg.models.clip import CLIP
 from sdg.models.encoder import ImageEncoder
 from sdg.models.noise_aware import NoiseAwareEncoder

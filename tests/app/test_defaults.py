@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from sdg.app.checks import setting_kind
 from sdg.app.imported import imported
 from sdg.app.making import inherited_parameters, parameters
+from sdg.app.setting_checks import setting_kind
 from sdg.errors import UserError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"

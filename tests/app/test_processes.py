@@ -19,9 +19,9 @@ from tiny_training import words
 from torch.distributed import TCPStore
 
 from sdg.app import stopping
+from sdg.app.child_process import PARENT, follow_parent
 from sdg.app.importing import without_wandb
-from sdg.app.launched import PARENT, follow_parent
-from sdg.app.processes import Launched
+from sdg.app.processes import ChildProcesses
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,7 +45,7 @@ def test_a_process_that_dies_ends_the_run_with_one_line(tmp_path, ends, says):
     def run() -> None:
         others = launcher(["sleep", "600"], ["sh", "-c", f"sleep 0.2; {ends}"])
         (tmp_path / "pid").write_text(str(others.procs[0].pid))
-        Launched(others)
+        ChildProcesses(others)
         time.sleep(600)
 
     began = time.monotonic()
@@ -59,7 +59,7 @@ def test_a_process_that_dies_ends_the_run_with_one_line(tmp_path, ends, says):
 def test_a_signal_reaches_the_others_while_this_process_is_deaf(tmp_path):
     def run() -> None:
         with stopping.stoppable():
-            others = Launched(launcher(["sleep", "600"]))
+            others = ChildProcesses(launcher(["sleep", "600"]))
             (tmp_path / "pid").write_text(str(others.processes[0].pid))
             (tmp_path / "ready").touch()
             # As in a collective: no Python code runs in this thread until the other one has ended.
@@ -78,7 +78,7 @@ def test_a_signal_reaches_the_others_while_this_process_is_deaf(tmp_path):
 def test_a_signal_while_it_waits_for_the_others_ends_them_too(tmp_path):
     def run() -> None:
         with stopping.stoppable():
-            others = Launched(launcher(["sh", "-c", "trap '' TERM; sleep 600"]))
+            others = ChildProcesses(launcher(["sh", "-c", "trap '' TERM; sleep 600"]))
             (tmp_path / "pid").write_text(str(others.processes[0].pid))
             (tmp_path / "ready").touch()
             others.end(finish=True)
@@ -94,10 +94,10 @@ def test_a_signal_while_it_waits_for_the_others_ends_them_too(tmp_path):
 
 def test_processes_that_end_well_end_nothing_and_the_rest_is_ended(tmp_path):
     def run() -> None:
-        launched = Launched(launcher(["true"], ["sleep", "600"]))
+        children = ChildProcesses(launcher(["true"], ["sleep", "600"]))
         time.sleep(1)
-        launched.end(finish=False)
-        launched.processes[1].wait()
+        children.end(finish=False)
+        children.processes[1].wait()
         time.sleep(1)
         sys.exit(7)
 
@@ -132,12 +132,12 @@ def test_a_launched_process_ends_with_the_one_that_launched_it(tmp_path, monkeyp
 def test_an_error_of_one_process_waits_a_few_seconds_at_most(monkeypatch, rank, most, known):
     others = launcher(["sleep", "600"]) if rank == "0" else None
     monkeypatch.setenv("LOCAL_RANK", rank)
-    launched = Launched(others)
+    children = ChildProcesses(others)
     monkeypatch.setenv(PARENT, "1")
     began = time.monotonic()
-    launched.await_turn(known)
+    children.await_turn(known)
     taken = time.monotonic() - began
-    launched.end(finish=False)
+    children.end(finish=False)
     assert taken < (most if rank == "1" or not known else 0.1)
     assert rank == "0" or taken >= 1.0
 

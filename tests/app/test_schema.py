@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from attack.settings import choices, composed, settings
 
-from sdg.app.checks import check_section, setting_kind
 from sdg.app.kinds import NULL, Choice, Integer, ListOf, Number, Text
 from sdg.app.rules import check_rules
 from sdg.app.schema import NAMED, PROGRAMS, SETTINGS
+from sdg.app.setting_checks import check_section, setting_kind
 from sdg.data.annotations import LABELS
 from sdg.data.image import CROPS
 from sdg.data.known import KNOWN

@@ -24,8 +24,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 
-from sdg.app.checks import check_value
 from sdg.app.kinds import NULL, Integer, Section, Text
+from sdg.app.setting_checks import check_value
 from sdg.errors import UserError, near, number
 from sdg.io.plain import flat
 from sdg.io.shipped import program

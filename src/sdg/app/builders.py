@@ -12,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
-from sdg.app.denoiser import chosen_denoiser
+from sdg.app.denoiser_choice import chosen_denoiser
 from sdg.app.imported import imported
 from sdg.app.making import check_options, of_kind, section
 from sdg.data.captions import FACTORS

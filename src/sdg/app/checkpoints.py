@@ -16,12 +16,12 @@ from safetensors import SafetensorError
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, first_line, near
 from sdg.io.diffusers_export import why_not_exportable
-from sdg.io.folder import save_folder
 from sdg.io.hub import located, push
 from sdg.io.pretrained import ASKED, DenoiserFile, MissingSettings, open_denoiser
 from sdg.io.shipped import INDEX, on_this_machine
 from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, safetensors_of, save
+from sdg.io.weights_folder import save_folder
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.judge import Judge

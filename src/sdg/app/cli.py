@@ -18,17 +18,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sdg.app.checks import check_settings, check_sweep, notes
+from sdg.app.child_process import end_launched, follow_parent
 from sdg.app.empty_run import remove_empty_run
 from sdg.app.explaining import explain
 from sdg.app.jobs import Jobs
-from sdg.app.launched import end_launched, follow_parent
 from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
 from sdg.app.options import register_options
 from sdg.app.plain import check_text
 from sdg.app.quick_hydra import quick_hydra
+from sdg.app.setting_checks import check_settings, check_sweep, notes
 from sdg.app.stopping import end_output, stoppable_job
 from sdg.app.threads import limit_threads
 from sdg.io.shipped import CONF

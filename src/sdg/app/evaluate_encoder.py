@@ -12,7 +12,7 @@ from rich.progress import track
 from torch import Tensor
 
 from sdg.app.data import chosen_data
-from sdg.app.denoiser import chosen_denoiser
+from sdg.app.denoiser_choice import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
 from sdg.app.making import of_kind
 from sdg.app.records import write_records

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor
 
-from sdg.app.denoiser import denoiser_path
+from sdg.app.denoiser_choice import denoiser_path
 from sdg.app.finished import WEIGHTS, place_of, texts
 from sdg.app.imported import imported
 from sdg.app.naming import sample_settings

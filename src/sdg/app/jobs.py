@@ -27,7 +27,7 @@ class Jobs(Callback):
         self.sweep = sweep
 
     def folder(self, config) -> Path:
-        """Of the sweep."""
+        """The folder of the sweep, absolute."""
         return Path(config.hydra.sweep.dir).resolve() / (self.sweep or "")
 
     def on_run_start(self, config, **kwargs) -> None:

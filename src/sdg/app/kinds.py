@@ -189,7 +189,7 @@ class Section(Kind):
 
 @dataclass(frozen=True)
 class Either(Kind):
-    """Of one kind or of another."""
+    """A value of one of several kinds."""
 
     kinds: tuple[Kind, ...]
 

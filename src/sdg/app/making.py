@@ -163,7 +163,7 @@ def parameters(call) -> dict[str | None, inspect.Parameter]:
 
 
 def inherited_parameters(call) -> dict[str | None, inspect.Parameter]:
-    """Those of a call; of a class that passes `**options` on, its parents' too.
+    """The parameters of a call; of a class that passes `**options` on, its parents' too.
 
     None stands for `**options` that nobody names.
     """

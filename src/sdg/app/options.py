@@ -5,8 +5,8 @@ import re
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from sdg.app.checks import setting_kind
 from sdg.app.kinds import as_command_line_value
+from sdg.app.setting_checks import setting_kind
 
 __all__ = ["register_options"]
 

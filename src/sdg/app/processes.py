@@ -15,18 +15,18 @@ from typing import Any
 
 from pytorch_lightning.strategies.launchers import subprocess_script
 
-from sdg.app.launched import GO_ON, PARENT, launched_rank, write
+from sdg.app.child_process import GO_ON, PARENT, launched_rank, write
 from sdg.app.stopping import SIGNALS, STOP
 from sdg.data.workers import EVERY
 
-__all__ = ["Launched"]
+__all__ = ["ChildProcesses"]
 
 TURN = 1.0  # seconds that a launched process leaves to each one before it, to say an error first
 ENDING = 5.0  # seconds that one takes at most from its last line to its end
 SAID = 1  # exit code of a process that has written its error
 
 
-class Launched:
+class ChildProcesses:
     """The processes that this one launches for a run.
 
     Arguments:
@@ -65,7 +65,7 @@ class Launched:
 
     @property
     def processes(self) -> Sequence[subprocess.Popen]:
-        """Those that are launched so far."""
+        """The processes that are launched so far."""
         return getattr(self.launcher, "procs", ())
 
     def watch(self) -> None:

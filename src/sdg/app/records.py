@@ -32,7 +32,10 @@ RECORDED = (
 
 @rank_zero_only
 def write_records(config: DictConfig, folder: Path) -> None:
-    """Writes them, once nothing can refuse the run any more: until then they are another's."""
+    """Writes a run's config, command and versions into its folder.
+
+    It is called once nothing can refuse the run any more: until then the files are another run's.
+    """
     write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     write_whole(folder / COMMAND, command_of(HydraConfig.get()) + "\n")
     versions = {name: version(name) for name in RECORDED} | {"python": platform.python_version()}

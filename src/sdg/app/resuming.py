@@ -6,8 +6,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sdg.app.folder import first_process
 from sdg.app.plain import load_yaml, plain
+from sdg.app.run_folder import first_process
 from sdg.errors import UserError, choice
 from sdg.io.files import remove_dead_parts
 from sdg.io.plain import differences, flat

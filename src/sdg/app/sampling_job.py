@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.app.data import chosen_data
-from sdg.app.denoiser import chosen_denoiser
+from sdg.app.denoiser_choice import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
 from sdg.app.making import instantiate_as
 from sdg.app.requested import reference_images, requested_conditions

@@ -1,6 +1,6 @@
 """What every setting of both programs may be: the one place where types and ranges stand.
 
-`sdg.app.checks` holds each command's config against it, before anything heavy is imported;
+`sdg.app.setting_checks` holds each command's config against it, before anything heavy is imported;
 `--help` and docs/settings.md print it. The comments of conf/ say what a setting does.
 """
 

@@ -11,8 +11,8 @@ from sdg.app.naming import chosen_similarities
 from sdg.data.image_set import ImageSet
 from sdg.diffusion.denoiser import Denoiser
 from sdg.models.encoder import Encoders
-from sdg.pipeline.checks import check_parts
 from sdg.pipeline.deterministic import one_by_one
+from sdg.pipeline.part_checks import check_parts
 from sdg.pipeline.terms import assemble_similarity
 from sdg.similarity import RunContext, Similarity, Term
 

@@ -92,7 +92,7 @@ NOTES = {
 
 
 def notes_on(name: str) -> Notes:
-    """Those on every style, and those on this one."""
+    """The notes on every style, and those on this one."""
     own = NOTES.get(name, Notes())
     return own._replace(
         parts=EVERY.parts | own.parts,

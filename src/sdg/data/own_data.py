@@ -182,7 +182,7 @@ def as_data(data, **loading) -> ImageData:
 
 
 def digest_of(images) -> str:
-    """Of images' bytes, in order."""
+    """SHA-256 of images' bytes, in order, in hexadecimal."""
     digest = hashlib.sha256()
     for image in images:
         digest.update(image.contiguous().numpy().tobytes())

@@ -184,5 +184,5 @@ def listed(captions: Any) -> list[str]:
 
 
 def any_caption(captions: list[str]) -> str:
-    """One of them, at random where there are several."""
+    """One of an image's captions, drawn at random where there are several."""
     return captions[int(torch.randint(len(captions), ())) if len(captions) > 1 else 0]

@@ -58,7 +58,7 @@ class PortraitsData(Data):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Those of the captions.
+        """The words that captions use.
 
         Of a style that was not chosen by hand, none are known beforehand.
         """

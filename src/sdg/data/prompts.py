@@ -81,7 +81,7 @@ def escape_prompt(sentence: str) -> str:
 
 
 def primary_prompt(condition: str) -> str:
-    """Its part of most weight."""
+    """The prompt of most weight in a condition."""
     return max(parse_weighted_prompt(condition), key=lambda part: part[1])[0]
 
 

@@ -21,10 +21,9 @@ def ddpm_step(
     guide: Guide | None = None,
     past: PrevStep | None = None,
 ) -> Step:
-    """The guided ancestral step.
+    """The guided ancestral step of Liu et al. 2022 (arXiv 2112.05744, alg. 1).
 
-    It is that of Liu et al. 2022 (arXiv 2112.05744, alg. 1), unguided that of Ho et al. 2020
-    (arXiv 2006.11239, alg. 2):
+    Unguided it is the step of Ho et al. 2020 (arXiv 2006.11239, alg. 2):
 
         x_s = μ_θ(x_t, t) + Σ γ∇sim + Σ^½ z
 

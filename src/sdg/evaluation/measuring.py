@@ -21,7 +21,7 @@ from sdg.evaluation.figures import figures
 from sdg.evaluation.grid import draw_grid
 from sdg.evaluation.networks import PART, Networks
 from sdg.evaluation.prompt_images import PromptImages, unrenderable
-from sdg.evaluation.published import lpips
+from sdg.evaluation.published_networks import lpips
 from sdg.evaluation.references import ReferenceMetrics
 from sdg.evaluation.results import sample_table, write_figures, write_references
 from sdg.evaluation.sentence_cosine import SentenceCosine

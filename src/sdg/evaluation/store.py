@@ -122,7 +122,7 @@ class SampleStore:
         return self.recorded_fingerprint() == self.fingerprint
 
     def recorded_fingerprint(self) -> str:
-        """Of the run whose samples these are; empty where its file was changed."""
+        """The fingerprint of the run whose samples these are; empty where its file was changed."""
         try:
             return str(json.loads(self.recorded_file.read_text(encoding="utf-8"))["fingerprint"])
         except (ValueError, LookupError, TypeError):
@@ -259,6 +259,7 @@ class SampleStore:
 
     @property
     def measured_file(self) -> Path:
+        """The file that holds the options of `eval` that `metrics.json` was measured with."""
         return self.folder / "rows" / "measured.json"
 
     def file(self, batch: Sequence[int]) -> Path:

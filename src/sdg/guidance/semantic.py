@@ -29,7 +29,7 @@ class SemanticGuidance(Guidance):
     at x_t.
 
     Arguments:
-        gamma: γ.
+        gamma: γ, how strongly guidance steers; 0 is the unguided sampler.
         gradient_at: where the similarity is asked, and at which noise level: `mean`, at μ_θ and
             level s; `mean_own_level`, at μ_θ and the level of μ_θ's own noise, which is less than
             that of s; `x_t`, at x_t and level t, as guided-diffusion does; `x0`, at a new draw of

@@ -18,7 +18,7 @@ __all__ = ["DPS", "FreeDoM", "LGD", "MPGD", "TFG", "Universal"]
 
 
 class TrainingFree(Guidance):
-    """What they share.
+    """The formula that every training-free method here is a case of, or changes in one line.
 
     Training-free guidance unites them so (Ye et al. 2024, arXiv 2409.15761, alg. 1):
 
@@ -34,7 +34,7 @@ class TrainingFree(Guidance):
     no gradient where it is most wrong.
 
     Arguments:
-        gamma: γ.
+        gamma: γ, how strongly guidance steers; 0 is the unguided sampler.
         options: `Guidance`'s.
     """
 
@@ -98,7 +98,7 @@ class TFG(TrainingFree):
     DPS, LGD and MPGD are special cases, FreeDoM and Universal change one line each.
 
     Arguments:
-        gamma: γ.
+        gamma: γ, how strongly guidance steers; 0 is the unguided sampler.
         rho: ρ, the weight of the gradient through the denoiser; 0 leaves it out.
         mu: μ, the weight of the gradient at x̂_0; 0 leaves it out.
         iterations: m, the number of steps of ascent at x̂_0.
@@ -140,7 +140,7 @@ class LGD(TrainingFree):
     With σ_VE² = (1−ᾱ)/ᾱ the paper's r_t = σ_VE/√(1+σ_VE²) is √(1−ᾱ_t), here for σ = 1.
 
     Arguments:
-        gamma: γ.
+        gamma: γ, how strongly guidance steers; 0 is the unguided sampler.
         draws: n, the number of draws δ_i.
         smoothing: σ, their spread in units of √(1−ᾱ_t).
         options: `Guidance`'s.
@@ -197,7 +197,7 @@ class FreeDoM(TrainingFree):
 
 
 def rms(x: Tensor) -> Tensor:
-    """Of every sample, (B, 1, 1, 1)."""
+    """The root mean square of every sample, (B, 1, 1, 1)."""
     return x.square().flatten(1).mean(1).sqrt().view(-1, 1, 1, 1)
 
 
@@ -212,7 +212,7 @@ class Universal(TrainingFree):
     stays explained.
 
     Arguments:
-        gamma: γ.
+        gamma: γ, how strongly guidance steers; 0 is the unguided sampler.
         mu: μ, the weight of the gradient at x̂_0; γ μ = 1 is a step of Bayes' rule.
         iterations: m, the number of steps of ascent at x̂_0.
         recurrence: R, how often a guided step is taken.

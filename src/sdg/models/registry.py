@@ -22,7 +22,7 @@ from sdg.models.encoder import Encoders
 from sdg.models.judge import Judge
 from sdg.models.kin import check_kin
 from sdg.models.noisy import NoisyEncoder
-from sdg.models.published import clip_by_name
+from sdg.models.published_clips import clip_by_name
 
 __all__ = [
     "chosen_clip",

@@ -12,7 +12,7 @@ from sdg.data.image import load_image, pixels
 from sdg.data.prompts import escape_prompt
 from sdg.errors import UserError
 from sdg.guidance.guidance import SimilarityFn
-from sdg.pipeline.checks import checked_function
+from sdg.pipeline.part_checks import checked_function
 from sdg.similarity import Term
 
 __all__ = ["CallConditions", "Picture", "Pictures", "SimilarityArgument", "as_tensor", "as_tensors"]

@@ -16,7 +16,7 @@ from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import from_pretrained, load_denoiser
-from sdg.pipeline.checks import checked_path
+from sdg.pipeline.part_checks import checked_path
 
 if TYPE_CHECKING:
     from sdg.pipeline.pipeline import Pipeline

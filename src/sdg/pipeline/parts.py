@@ -9,7 +9,7 @@ from torch import nn
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.pipeline.checks import check_parts, checked_device, checked_kind
+from sdg.pipeline.part_checks import check_parts, checked_device, checked_kind
 
 __all__ = ["Parts"]
 
@@ -63,7 +63,7 @@ class Parts:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a sample, (C, H, W)."""
+        """The shape of a sample, (C, H, W)."""
         if self.resolution is None:
             raise UserError(
                 "how large are the samples? Neither the denoiser nor an encoder says: "

@@ -13,18 +13,6 @@ from sdg.errors import choice, integer, number
 from sdg.guidance.guidance import Guidance, checked_interval
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.batches import OnStep, draw_batches
-from sdg.pipeline.checks import (
-    check_devices,
-    checked_captions,
-    checked_function,
-    checked_kind,
-    checked_path,
-    checked_weights,
-    chosen_encoder,
-    chosen_guidance,
-    chosen_sampler,
-    chosen_strength,
-)
 from sdg.pipeline.conditions import (
     CallConditions,
     Picture,
@@ -38,6 +26,18 @@ from sdg.pipeline.files import load_parts, pipeline_folder, save_parts
 from sdg.pipeline.guided_run import GuidedRun
 from sdg.pipeline.memory import fitting_batch
 from sdg.pipeline.output import SampleOutput
+from sdg.pipeline.part_checks import (
+    check_devices,
+    checked_captions,
+    checked_function,
+    checked_kind,
+    checked_path,
+    checked_weights,
+    chosen_encoder,
+    chosen_guidance,
+    chosen_sampler,
+    chosen_strength,
+)
 from sdg.pipeline.parts import Parts
 from sdg.pipeline.terms import assemble_similarity, build_terms
 

@@ -26,8 +26,8 @@ from sdg.similarity import (
     Text,
     matched_levels,
 )
-from sdg.similarity.checks import checked_values
 from sdg.similarity.references import References
+from sdg.similarity.value_checks import checked_values
 
 __all__ = ["assemble_similarity", "build_terms", "total_similarity"]
 

@@ -18,10 +18,10 @@ from sdg.errors import UserError
 from sdg.models.encoder import ImageEncoder
 from sdg.models.encoding import check_unit, encode_images, name_of
 from sdg.models.stages import Encoded
-from sdg.similarity.checks import checked_values
 from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.references import References
 from sdg.similarity.term import Pairs, Targets, Term
+from sdg.similarity.value_checks import checked_values
 
 __all__ = ["Similarity", "matched_levels"]
 

@@ -42,9 +42,9 @@ class CLIPTraining(TrainingModule):
         clip: the two towers.
         instance_weight: w; 0 is plain CLIP.
         class_weight: v; 0 leaves labels unused.
-        negative_weight: u.
+        negative_weight: u; 0 leaves wrong captions unused.
         instance_noise: σ, in units of [-1, 1].
-        instance_scale: c'.
+        instance_scale: c', what the cosines of the second term are multiplied by.
     """
 
     model: CLIP

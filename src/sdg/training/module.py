@@ -19,9 +19,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sdg.data.datamodule import ImageData
 from sdg.errors import UserError
-from sdg.io.folder import save_folder
 from sdg.io.plain import differences
 from sdg.io.tensors import not_finite
+from sdg.io.weights_folder import save_folder
 from sdg.training.checkpoints import checkpoints_in
 from sdg.training.finite import FirstNonFinite, Place
 

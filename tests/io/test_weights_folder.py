@@ -23,8 +23,8 @@ from sdg.app.checkpoints import main
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import ddpm_step
 from sdg.errors import UserError
-from sdg.io.folder import save_folder, swap
 from sdg.io.weights import save
+from sdg.io.weights_folder import save_folder, swap
 from sdg.models.build import build_denoiser
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
