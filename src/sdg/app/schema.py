@@ -23,7 +23,7 @@ SHARDS = Called(
 WORD = Text() | Number()  # Hydra reads a sentence such as 7 as a number
 CONDITION = Called("a text that is not empty, a list of such, or null", WORD | ListOf(WORD) | NULL)
 STAGE = Text("the name of a stage")
-STAGES = STAGE | ListOf(STAGE) | NULL
+STAGES = ListOf(STAGE) | STAGE | NULL
 STEPS = Choice((-1,)) | COUNT  # -1: no limit
 BATCHES = Integer(1) | Number(0, 1, above=True) | NULL  # so many, or a share of them
 DEVICES = (
