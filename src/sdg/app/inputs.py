@@ -70,7 +70,7 @@ def exists(file: str) -> bool:
 def references(similarities: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(similarity, file) of all that the command line refers to."""
     for kind, options in made_by(similarities, BY_REFERENCE):
-        for condition in listed(options.get("reference")):
+        for condition in as_texts(options.get("reference")):
             for name, _ in parse_weighted_prompt(condition):
                 yield kind, name
 
@@ -82,7 +82,7 @@ def made_by(similarities: Mapping[str, Any], targets: tuple[str, ...]) -> Iterat
             yield kind, options
 
 
-def listed(value: Any) -> list[str]:
+def as_texts(value: Any) -> list[str]:
     """A setting that may be null, one value or several, as texts."""
     values = value if isinstance(value, list) else [value]
     return [str(each) for each in values if each is not None]
@@ -111,7 +111,7 @@ def check_words(config: Mapping[str, Any], columns: Mapping[str, list[str]]) -> 
     """
     conditions = []
     for kind, options in made_by(config["similarity"], (TEXT,)):
-        conditions += [*listed(options.get("prompt")), *columns.get(kind, [])]
+        conditions += [*as_texts(options.get("prompt")), *columns.get(kind, [])]
     clip = config["encoder"].get("clip")
     place = on_this_machine(clip) if isinstance(clip, str) else None
     if not conditions or place is None or place.suffix != ".safetensors":

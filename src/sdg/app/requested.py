@@ -71,7 +71,7 @@ def command_line(kind: str, value, term: type[Term]) -> list[str] | None:
     """
     if value is None:
         return None
-    words = [str(word) for word in listed(value)]
+    words = [str(word) for word in as_list(value)]
     if not term.by_reference or len(words) != 1 or not Path(words[0]).expanduser().is_dir():
         return words
     files = image_files(Path(words[0]).expanduser())
@@ -83,7 +83,7 @@ def command_line(kind: str, value, term: type[Term]) -> list[str] | None:
     return [str(file) for file in files]
 
 
-def listed(value) -> list:
+def as_list(value) -> list:
     return [value] if isinstance(value, (str, int, float)) else list(value)
 
 
@@ -138,7 +138,7 @@ def factors_to_name(named, held_out: ImageSet, index: int) -> list[str] | int | 
         return list(held_out.attributes)
     if isinstance(named, int):
         return integer("named", named, 1, len(held_out.attributes))
-    return [choice("named", name, list(held_out.attributes)) for name in listed(named)]
+    return [choice("named", name, list(held_out.attributes)) for name in as_list(named)]
 
 
 def reference_images(

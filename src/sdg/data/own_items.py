@@ -62,14 +62,14 @@ class Items(ImageSet):
                 )
         batch: dict[str, Any] = {"image": torch.stack(images)}
         if self.has_captions:
-            batch["caption"] = [any_caption(listed(item.get("caption"))) for item in items]
+            batch["caption"] = [any_caption(item_captions(item.get("caption"))) for item in items]
         if self.labels:
             places = [[self.labels.index(str(item["label"]))] for item in items]
             batch["factors"] = torch.tensor(places)
         return batch
 
     def captions_of(self, index: int) -> list[str]:
-        return listed(self.items[index].get("caption"))
+        return item_captions(self.items[index].get("caption"))
 
     def caption(self, index: int, variant: int = 0, named=None) -> str:
         captions = self.captions_of(index)
@@ -168,7 +168,7 @@ def side_of(image: Tensor) -> int:
     )
 
 
-def listed(captions: Any) -> list[str]:
+def item_captions(captions: Any) -> list[str]:
     """The sentences of an item.
 
     Raises:

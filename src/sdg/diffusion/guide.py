@@ -5,7 +5,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-__all__ = ["GuidanceOutput", "Guide", "Predict", "Prediction"]
+__all__ = ["GuidanceOutput", "Guide", "Predict", "Prediction", "guide_of_step"]
 
 
 class Prediction(NamedTuple):
@@ -76,3 +76,8 @@ class Guide(Protocol):
 
         It is None where this guidance does not act so.
         """
+
+
+def guide_of_step(guide: Guide | None, s: int) -> Guide | None:
+    """The guide, if it acts in a step to level s; s = −1 is the image, guided with `last_step`."""
+    return None if guide is None or (s < 0 and not guide.last_step) else guide

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction
+from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction, guide_of_step
 from sdg.diffusion.noise import GUIDANCE_STREAM, NoiseSource
 from sdg.diffusion.schedule import SPACINGS, Schedule
 from sdg.errors import UserError, choice, integer
@@ -106,7 +106,8 @@ def guided_prediction(
     Arguments:
         as of `Sampler.step`.
     """
-    if guide is None or (s < 0 and not guide.last_step):
+    guide = guide_of_step(guide, s)
+    if guide is None:
         output = GuidanceOutput(denoiser(x, t))
     else:
         own_noise = partial(noise, GUIDANCE_STREAM)

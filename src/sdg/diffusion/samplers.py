@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import Guide
+from sdg.diffusion.guide import Guide, guide_of_step
 from sdg.diffusion.noise import NoiseSource
 from sdg.diffusion.sampler import PrevStep, Sampler, Step, guided_prediction
 from sdg.errors import number
@@ -43,11 +43,11 @@ def ddpm_step(
     Returns:
         x_s, and the x̂_0 that it was made from, both shaped as `x`.
     """
-    z = noise()
+    z, guide = noise(), guide_of_step(guide, s)
     prediction, shifted = guided_prediction(denoiser, x, t, s, noise, guide)
     before = 1 if past is None else past.t
     mean, variance = denoiser.reverse(prediction, x, t, s, before)
-    if s < 0 and (guide is None or not guide.last_step):
+    if s < 0 and guide is None:
         return Step(mean, prediction.x0)
     signal = denoiser.schedule.alpha_bar(s, x.device).sqrt().to(x.dtype)
     moved = mean + signal * (shifted - prediction.x0)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import Guide
+from sdg.diffusion.guide import Guide, guide_of_step
 from sdg.diffusion.noise import NoiseSource
 from sdg.diffusion.sampler import PrevStep, Sampler, Step
 from sdg.diffusion.schedule import Schedule
@@ -97,10 +97,10 @@ def sample(
     if start is not None:
         x = denoiser.schedule.q_sample(start, steps[0][0], x)
     for done, (t, s) in enumerate(steps, 1):
-        times = 0 if guide is None else guide.guided_repeats(t)
-        if s < 0 and guide is not None:
-            times = min(times, 1) if guide.last_step else 0
-        acting = guide if times else None
+        acting = guide_of_step(guide, s)
+        times = 0 if acting is None else acting.guided_repeats(t)
+        times = times if s >= 0 else min(times, 1)
+        acting = acting if times else None
         step = checked_step(sampler, denoiser, x, t, s, noise, acting, past)
         for _ in range(times - 1):
             x = denoiser.schedule.renoise(step.x, s, t, noise())

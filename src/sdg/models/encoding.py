@@ -26,7 +26,7 @@ def encode_images(
     name = name_of(encoder)
     if not isinstance(encoded, Encoded):
         raise UserError(
-            f"encoder {name}: its encode gave {described(encoded)}; it must give an Encoded(z, "
+            f"encoder {name}: its encode gave {kind_text(encoded)}; it must give an Encoded(z, "
             "maps), z of shape (B, D) and unit length."
         )
     check_shape(name, "encode", encoded.z, len(x))
@@ -60,7 +60,7 @@ def check_shape(name: str, method: str, z: Tensor, count: int) -> None:
     """
     if not isinstance(z, Tensor) or z.ndim != 2 or len(z) != count:
         raise UserError(
-            f"encoder {name}: its {method} gave {described(z)} for {count} inputs; it must give "
+            f"encoder {name}: its {method} gave {kind_text(z)} for {count} inputs; it must give "
             f"one embedding each, a tensor of shape ({count}, D)."
         )
 
@@ -101,7 +101,7 @@ def name_of(encoder: object) -> str:
     return type(encoder).__name__
 
 
-def described(value: object) -> str:
+def kind_text(value: object) -> str:
     """A value of the wrong kind, or a tensor of the wrong shape."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {tuple(value.shape)}"

@@ -67,7 +67,7 @@ def load_parts(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         parts: dict[str, Any] = {
-            "denoiser": load_denoiser(inside(folder, index["denoiser"]), index.get("label")),
+            "denoiser": load_denoiser(file_in(folder, index["denoiser"]), index.get("label")),
             "gamma": index["gamma"],
             "interval": index.get("interval", (0.0, 1.0)),
             "resolution": index.get("resolution"),
@@ -77,11 +77,11 @@ def load_parts(folder: Path) -> dict[str, Any]:
         parts["sampler"] = cls(**options)
         # A clean CLIP may be both.
         models = {name: None for name in (index.get("encoder"), index.get("clip")) if name}
-        loaded: dict[str, Any] = {name: from_pretrained(inside(folder, name)) for name in models}
+        loaded: dict[str, Any] = {name: from_pretrained(file_in(folder, name)) for name in models}
         for role in ("encoder", "clip"):
             parts[role] = loaded.get(index.get(role))
         if name := index.get("negative_captions"):
-            captions = regular(inside(folder, name)).read_text(encoding="utf-8")
+            captions = regular(file_in(folder, name)).read_text(encoding="utf-8")
             parts["negative_captions"] = captions.splitlines()
     except UserError:
         raise
@@ -93,7 +93,7 @@ def load_parts(folder: Path) -> dict[str, Any]:
     return parts
 
 
-def inside(folder: Path, name: str) -> Path:
+def file_in(folder: Path, name: str) -> Path:
     """A file of the folder.
 
     Raises:

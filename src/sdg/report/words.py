@@ -80,7 +80,7 @@ def figures_in_words(metrics: Mapping) -> Iterator[Sentence]:
             yield sentence(words, values["all"], several and metrics.get(f"{name}_all_interval"))
         parts = {key: v for key, v in values.items() if key != "all" and v is not None}
         if parts and name != "judge_ceiling":
-            yield Sentence(f"each attribute, where a prompt names it: {listed(parts)}")
+            yield Sentence(f"each attribute, where a prompt names it: {named_values(parts)}")
     retrieval = metrics.get("retrieval_judge")
     if retrieval and retrieval["among"] > 1:
         among = retrieval["among"]
@@ -112,7 +112,7 @@ def by_reference(metrics: Mapping) -> Iterator[Sentence]:
     for kind, values in (metrics.get("agreement") or {}).items():
         if values:
             yield Sentence(
-                f"share of samples that agree with the {kind} reference: {listed(values)}"
+                f"share of samples that agree with the {kind} reference: {named_values(values)}"
             )
     for kind, value in (metrics.get("mask_iou") or {}).items():
         words = f"outline's overlap (IoU) with that of the {kind} reference: {{}}"
@@ -145,7 +145,7 @@ def number(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
 
 
-def listed(values: Mapping[str, float]) -> str:
+def named_values(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in values.items())
 
 
