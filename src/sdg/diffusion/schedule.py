@@ -36,7 +36,7 @@ class Schedule:
     """
 
     def __init__(self, kind: str = "cosine", T: int = 1000):
-        self.kind, self.T = choice("schedule.kind", kind, KINDS), integer("schedule.T", T, 1)
+        self.kind, self.T = choice("kind", kind, KINDS), integer("T", T, 1)
         self.clock = CLOCKS[kind](T)
         # Index t + 1, so that the clean image t = −1 needs no special case.
         alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), self.clock.table()])
@@ -140,10 +140,10 @@ class Schedule:
         2206.00927). `karras` is even in σ^⅐, σ = √(1−ᾱ)/√ᾱ (Karras et al. 2022, arXiv 2206.00364,
         eq. 5).
         """
-        choice("sampler.spacing", spacing, SPACINGS)
+        choice("spacing", spacing, SPACINGS)
         if spacing in REAL:
-            return self.pairs(self.real_levels(integer("sampler.steps", count, 1), spacing))
-        integer("sampler.steps", count, 1, self.T)
+            return self.pairs(self.real_levels(integer("steps", count, 1), spacing))
+        integer("steps", count, 1, self.T)
         index = torch.arange(count, dtype=torch.float64)
         if spacing == "towards_noise":
             return self.pairs(self.towards_noise(count))

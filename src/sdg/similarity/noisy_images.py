@@ -4,8 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
+from sdg.errors import UserError
 from sdg.models.stages import Encoded
 
 __all__ = ["NoisyImages"]
@@ -21,16 +23,20 @@ class NoisyImages:
         pixels: x, (B, 3, H, W), in [-1, 1] before noise.
         level: of the denoiser's schedule, 0 … T−1; −1 for images without noise.
         encode: gives the encoder's output for them.
+        precision: what the encoder runs in.
     """
 
     pixels: Tensor
     level: float
     encode: Callable[[], Encoded]
+    precision: torch.autocast
 
     @cached_property
     def encoded(self) -> Encoded:
-        """Embeddings and maps, in one pass of the encoder."""
-        return self.encode()
+        """Embeddings and maps in float32 or more, in one pass of the encoder."""
+        with self.precision:
+            encoded = self.encode()
+        return encoded.at_least_float32()
 
     @property
     def z(self) -> Tensor:
@@ -38,8 +44,17 @@ class NoisyImages:
         return self.encoded.z
 
     @property
-    def scaled(self) -> Tensor | None:
-        """A calibrated encoder's embeddings at their own length, (B, D); None of others."""
+    def scaled(self) -> Tensor:
+        """A calibrated encoder's embeddings at their own length, (B, D).
+
+        Raises:
+            UserError: the encoder is another one.
+        """
+        if self.encoded.scaled is None:
+            raise UserError(
+                "a term was made with a calibrated encoder, and another one reads the images; make "
+                "it with the one that reads them: of a method that reads x̂_0, the clean CLIP."
+            )
         return self.encoded.scaled
 
     @property

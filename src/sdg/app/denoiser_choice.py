@@ -3,11 +3,12 @@
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
+from sdg.app.making import section
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
 from sdg.io.pretrained import ASKED
 from sdg.models.registry import load_denoiser
-from sdg.pipeline.checks import check_pixels
+from sdg.pipeline.part_checks import check_pixels
 
 __all__ = ["chosen_denoiser", "denoiser_path"]
 
@@ -38,8 +39,8 @@ def chosen_denoiser(config: DictConfig) -> Denoiser:
     What a foreign file could not tell is printed, with the source of each value.
     """
     asked = {name: config.denoiser[name] for name in ASKED if name in config.denoiser}
-    denoiser = load_denoiser(
-        denoiser_path(config), config.denoiser.get("label"), asked, rank_zero_only(print)
-    )
+    label, tell = config.denoiser.get("label"), rank_zero_only(print)
+    with section("denoiser"):
+        denoiser = load_denoiser(denoiser_path(config), label, asked, tell)
     check_pixels(denoiser)
     return denoiser
