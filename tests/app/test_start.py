@@ -38,6 +38,7 @@ def sampled(*words: str) -> subprocess.CompletedProcess:
     ("root", "says"),
     [
         ([], "error: data.root must be given: data.root=…, a folder of images.\n"),
+        (["data.flip=2"], "error: data.flip must be true or false, not 2.\n"),
         (["data.root=none"], "error: data.root: there is no folder 'none'; set data.root=PATH.\n"),
     ],
 )
