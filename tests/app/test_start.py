@@ -152,10 +152,12 @@ def test_a_plain_start_answers_the_same(monkeypatch, words):
     quick = sampled(*words)
     monkeypatch.setenv("SDG_QUICK_START", "0")
     plain = sampled(*words)
-    assert plain.stderr == quick.stderr and said(plain) == said(quick)
+    assert plain.stderr == quick.stderr and before_the_list_of_imports(
+        plain
+    ) == before_the_list_of_imports(quick)
 
 
-def said(run: subprocess.CompletedProcess) -> str:
+def before_the_list_of_imports(run: subprocess.CompletedProcess) -> str:
     return run.stdout.partition("imported")[0]
 
 
