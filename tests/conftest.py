@@ -2,15 +2,21 @@
 
 import importlib.util
 import multiprocessing
+import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
 
 from sdg.app import explaining
 from sdg.data.captions import FACTORS, WORDS
@@ -29,7 +35,23 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The keys of the default configs are the same for each message that names the nearest.
 explaining.config_keys = cache(explaining.config_keys)
 
+
+@cache
+def parsed(text: str):
+    """What a YAML file holds; hundreds of runs read the same ones."""
+    return yaml.load(text, Loader=get_yaml_loader())
+
+
+def load_config(file):
+    """OmegaConf.load, which parses a text once."""
+    text = file.read() if hasattr(file, "read") else Path(file).read_text(encoding="utf-8")
+    return OmegaConf.create(parsed(text) or {})
+
+
+OmegaConf.load = load_config
+
 ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(tempfile.gettempdir(), f"sdg-tests-{os.getpid()}")  # of rendered images
 
 NETWORK = {
     "block_out_channels": [16, 16],
@@ -132,7 +154,7 @@ def quick(weights) -> list[str]:
         "sampler.steps=3",
         "num_samples=4",
         "data.held_out=32",
-        "data.cache=null",
+        f"data.cache={CACHE}",
     ]
 
 
@@ -198,6 +220,10 @@ def refusal(capsys):
 
 
 def pytest_sessionfinish() -> None:
-    """Ends readers of data that a failed training has left, for which Python would wait."""
+    """Removes rendered images, and ends readers of data that a failed training has left.
+
+    Python would wait for those.
+    """
     for reader in multiprocessing.active_children():
         reader.kill()
+    shutil.rmtree(CACHE, ignore_errors=True)

@@ -209,6 +209,7 @@ def test_import_waits_for_nothing():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_notebooks_plots_keep_their_backend():
     code = (
         "import sys, matplotlib; matplotlib.use('svg'); from sdg import Pipeline; "

@@ -99,7 +99,10 @@ def test_the_papers_experiments_differ_in_their_files_alone():
     "name, similarity",
     [
         *(("ffhq", similarity) for similarity in CONDITIONS),
-        *zip(PAPER[1:], CONDITIONS, strict=True),
+        *(
+            pytest.param(*pair, marks=pytest.mark.slow)
+            for pair in zip(PAPER[1:], CONDITIONS, strict=True)
+        ),
     ],
 )
 def test_the_papers_experiments_sample(run, theirs, tmp_path, capsys, name, similarity):
@@ -192,6 +195,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("emoji")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not any(Path(font).is_file() for font in FONTS) or not Path(CLDR).is_dir(),
     reason="no colour-emoji font or no CLDR",

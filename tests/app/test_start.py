@@ -110,6 +110,7 @@ def test_a_finished_run_is_looked_at_in_full_where_anything_differs(finished, tm
     assert "torch" in sampled(*words).stdout.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_the_stand_ins_give_way_to_the_compiler_when_it_is_asked_for():
     code = """
 from sdg.app.importing import defer_compiler
@@ -146,7 +147,12 @@ def test_a_library_that_may_not_write_is_quoted():
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--cfg", "job"], ["data=shapes", "prompt=a red zebra"]]
+    "words",
+    [
+        ["--help"],
+        pytest.param(["--cfg", "job"], marks=pytest.mark.slow),
+        ["data=shapes", "prompt=a red zebra"],
+    ],
 )
 def test_a_plain_start_answers_the_same(monkeypatch, words):
     quick = sampled(*words)
