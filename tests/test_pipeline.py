@@ -361,6 +361,7 @@ def test_to_takes_a_dtype_alone_as_torch_does(pipe):
         pipe.to(torch.int8)
 
 
+@pytest.mark.slow
 def test_compile_takes_both_networks_and_leaves_the_samples(pipe):
     shapes = set()
 

@@ -100,6 +100,7 @@ def test_a_finished_run_tells_its_figures_without_torch(finished):
     assert figures(again.stdout) == figures(first.stdout) != []
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_looked_at_in_full_where_anything_differs(finished, tmp_path):
     words, _ = finished
     folder = next(word for word in words if word.startswith("hydra.run.dir=")).partition("=")[2]
@@ -149,7 +150,7 @@ def test_a_library_that_may_not_write_is_quoted():
 @pytest.mark.parametrize(
     "words",
     [
-        ["--help"],
+        pytest.param(["--help"], marks=pytest.mark.slow),
         pytest.param(["--cfg", "job"], marks=pytest.mark.slow),
         ["data=shapes", "prompt=a red zebra"],
     ],
@@ -167,6 +168,7 @@ def before_the_list_of_imports(run: subprocess.CompletedProcess) -> str:
     return run.stdout.partition("imported")[0]
 
 
+@pytest.mark.slow
 def test_a_plain_start_imports_what_torch_and_lightning_import():
     code = "from sdg.app.importing import quick_imports\nwith quick_imports(False):\n import torch"
     code += "\nimport sys\nprint(type(sys.modules.get('torch._dynamo')).__name__)"

@@ -237,7 +237,7 @@ def test_the_last_step_is_kept_whatever_the_interval(run, tmp_path):
     "data",
     [
         pytest.param([], id="shapes"),
-        pytest.param(["data.num_workers=2"], id="workers"),
+        pytest.param(["data.num_workers=2"], id="workers", marks=pytest.mark.slow),
         pytest.param(
             [
                 "data=webdataset",
@@ -417,7 +417,8 @@ def test_the_papers_objective_is_an_experiment(run, weights, tmp_path):
     assert not load_clip_noisy(tmp_path / "run" / "clip_noisy").calibrated
 
 
-@pytest.mark.parametrize("estimate", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("estimate", [False, True])
 def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
     run, weights, tiny, tmp_path, estimate
 ):
@@ -490,6 +491,7 @@ def test_an_objective_that_lacks_something_says_what(run, weights, tmp_path, ove
         )
 
 
+@pytest.mark.slow
 def test_a_clip_learns_from_captions_that_are_wrong_in_one_value(run, tmp_path):
     folder = tmp_path / "run"
     run(
@@ -671,7 +673,11 @@ def test_captions_of_a_folder_train_a_clip_that_guides(run, tiny, tmp_path, caps
 
 
 @pytest.mark.parametrize(
-    "logger, left", [("tensorboard", "tensorboard/events.out*"), ("wandb", "wandb/offline-run-*")]
+    "logger, left",
+    [
+        ("tensorboard", "tensorboard/events.out*"),
+        pytest.param("wandb", "wandb/offline-run-*", marks=pytest.mark.slow),
+    ],
 )
 def test_loggers_need_no_login_and_no_prompt(run, tmp_path, monkeypatch, logger, left):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
