@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sdg.diffusion.schedule import Schedule
     from sdg.errors import UserError
     from sdg.guidance import DPS, LGD, MPGD, TFG, FreeDoM, Guidance, SemanticGuidance, Universal
+    from sdg.models.guided import guided_denoiser
     from sdg.models.registry import from_pretrained
     from sdg.pipeline import Pipeline, SampleOutput
     from sdg.similarity import Class, Content, Structure, Style, Term, Text
@@ -45,6 +46,7 @@ __all__ = [
     "Universal",
     "UserError",
     "from_pretrained",
+    "guided_denoiser",
 ]
 
 MODULES = {
@@ -56,6 +58,7 @@ MODULES = {
     "sdg.guidance": ("DPS", "LGD", "MPGD", "TFG", "FreeDoM", "Universal"),
     "sdg.guidance.guidance": ("Guidance",),
     "sdg.guidance.semantic": ("SemanticGuidance",),
+    "sdg.models.guided": ("guided_denoiser",),
     "sdg.models.registry": ("from_pretrained",),
     "sdg.pipeline": ("Pipeline", "SampleOutput"),
     "sdg.similarity": ("Class", "Content", "Structure", "Style", "Term", "Text"),

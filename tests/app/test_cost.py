@@ -11,6 +11,7 @@ from sdg.guidance import LGD, TFG, SemanticGuidance
 def config(steps=10, **guidance):
     return OmegaConf.create(
         {
+            "denoiser": {},
             "guidance": {"gamma": 1.0} | guidance,
             "sampler": {"steps": steps},
             "preset": {"steps": 100},

@@ -27,10 +27,16 @@ def calls(config: DictConfig) -> tuple[int, int]:
         value = config.guidance.get(name)
         return value if isinstance(value, int) and value > 0 else 1
 
-    denoiser = steps * count("recurrence") * count("candidates")
+    predictions = steps * count("recurrence") * count("candidates")
     # Each evaluation is one gradient at x_t; `mu` adds those at x̂_0.
     shifts = count("iterations") if config.guidance.get("mu") else 0
-    return denoiser, denoiser * count("draws") * (1 + shifts)
+    return predictions * passes(config), predictions * count("draws") * (1 + shifts)
+
+
+def passes(config: DictConfig) -> int:
+    """Calls of a network for one prediction: classifier-free guidance and autoguidance add one."""
+    scales = (config.denoiser.get(name) for name in ("guidance_scale", "autoguidance_scale"))
+    return 1 + sum(scale not in (None, 1) for scale in scales)
 
 
 def check_cost(config: DictConfig) -> None:

@@ -1,16 +1,24 @@
 """The denoiser that a config chooses: one trained here, or somebody else's."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.making import section
+from sdg.app.plain import plain
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
 from sdg.io.pretrained import ASKED
-from sdg.models.registry import load_denoiser
+from sdg.models.guided import guided_denoiser
+from sdg.models.registry import load_denoiser, load_weaker
 from sdg.pipeline.part_checks import check_pixels
 
-__all__ = ["chosen_denoiser", "denoiser_path"]
+__all__ = ["chosen_denoiser", "chosen_guided_denoiser", "denoiser_path"]
+
+GUIDANCE = ("guidance_scale", "guidance_interval", "negative_label")
+AUTOGUIDANCE = ("autoguidance_scale", "autoguidance_interval")
 
 
 def denoiser_path(config: DictConfig) -> str:
@@ -38,9 +46,32 @@ def chosen_denoiser(config: DictConfig) -> Denoiser:
 
     What a foreign file could not tell is printed, with the source of each value.
     """
-    asked = {name: config.denoiser[name] for name in ASKED if name in config.denoiser}
+    asked = options(config, ASKED)
     label, tell = config.denoiser.get("label"), rank_zero_only(print)
     with section("denoiser"):
         denoiser = load_denoiser(denoiser_path(config), label, asked, tell)
     check_pixels(denoiser)
     return denoiser
+
+
+def chosen_guided_denoiser(config: DictConfig) -> Denoiser:
+    """The denoiser as samples are drawn from it, with classifier-free guidance and autoguidance.
+
+    What the config says of a foreign file holds for that of the weaker denoiser too.
+
+    Raises:
+        UserError: a setting of these is out of range, or has no effect.
+    """
+    denoiser, weaker = chosen_denoiser(config), None
+    with section("denoiser"):
+        if (path := config.denoiser.get("autoguidance")) is not None:
+            weaker = load_weaker(path, denoiser.label, options(config, ASKED))
+            check_pixels(weaker)
+        settings = options(config, (*GUIDANCE, *AUTOGUIDANCE))
+        return guided_denoiser(denoiser, autoguidance=weaker, **settings)
+
+
+def options(config: DictConfig, names: Sequence[str]) -> dict[str, Any]:
+    """Those of these settings of the denoiser that the config has, as plain values."""
+    settings = plain(config.denoiser)
+    return {name: settings[name] for name in names if name in settings}

@@ -43,7 +43,11 @@ def fingerprint(
     encoder: tuple[str, ...] = ()
     if terms and config.encoder.get("_target_", "").startswith("sdg."):
         encoder = ("weights", "clip" if config.encoder.get("name") is None else "pretrained")
-    weights = [denoiser_path(config), *(config.encoder.get(key) for key in encoder)]
+    weights = [
+        denoiser_path(config),
+        config.denoiser.get("autoguidance"),
+        *(config.encoder.get(key) for key in encoder),
+    ]
     inputs: dict[str, Any] = {
         "settings": sample_settings(config),
         "batch_size": batch_size,

@@ -12,6 +12,10 @@ from sdg.errors import UserError
 __all__ = ["check_rules"]
 
 GPU = ("gpu", "cuda")
+OF_SAMPLES = (
+    *("guidance_scale", "guidance_interval", "negative_label"),
+    *("autoguidance", "autoguidance_scale", "autoguidance_interval"),
+)
 CSV = "pytorch_lightning.loggers.CSVLogger"
 
 
@@ -26,11 +30,23 @@ def check_rules(program: str, config: Mapping[str, Any], words: Sequence[str]) -
         UserError: some do not.
     """
     if program == "train":
+        check_plain_denoiser(config["denoiser"], "a training")
         check_training(config)
-    elif config["eval"].get("measures") != "encoder":
+    elif config["eval"].get("measures") == "encoder":
+        check_plain_denoiser(config["denoiser"], "eval=encoder")
+    else:
         check_sampling(config, words)
     if config["trainer"].get("accelerator") in GPU:
         check_gpu()
+
+
+def check_plain_denoiser(denoiser: Mapping[str, Any], reader: str) -> None:
+    """Refuses settings of how samples are drawn, where none are."""
+    for name in OF_SAMPLES:
+        if denoiser.get(name) is not None:
+            raise UserError(
+                f"denoiser.{name} has no effect on {reader}, which draws no samples; leave it out."
+            )
 
 
 def check_sampling(config: Mapping[str, Any], words: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.app.data import chosen_data
-from sdg.app.denoiser_choice import chosen_denoiser
+from sdg.app.denoiser_choice import chosen_guided_denoiser
 from sdg.app.encoders import chosen_encoders
 from sdg.app.making import instantiate_as
 from sdg.app.requested import reference_images, requested_conditions
@@ -67,7 +67,7 @@ def load_job(config: DictConfig) -> Job:
     guidance = instantiate_as(config, "guidance", Guidance)
     terms = chosen_terms(config)
     guidance.check(sampler)
-    denoiser = chosen_denoiser(config)
+    denoiser = chosen_guided_denoiser(config)
     resolution, schedule = denoiser.resolution, denoiser.schedule
     integer("sampler.steps", sampler.steps, 1, schedule.T)
     data = chosen_data(config)

@@ -97,6 +97,11 @@ class Denoiser(nn.Module):
 
     __call__: Callable[..., Prediction]
 
+    @property
+    def passes(self) -> list["Denoiser"]:
+        """The denoisers that one prediction calls, each a pass of its network: itself alone."""
+        return [self]
+
     def forward(self, x: Tensor, t: float | Tensor) -> Prediction:
         """One call of the network F for x_t: x̂_0, not yet clipped.
 

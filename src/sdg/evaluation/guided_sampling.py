@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import pytorch_lightning as pl
 import torch
@@ -14,7 +15,7 @@ from sdg.diffusion.sampler import Step
 from sdg.evaluation.store import SampleStore
 from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
 from sdg.pipeline.guided_run import GuidedRun
-from sdg.pipeline.memory import MemoryParts
+from sdg.pipeline.memory import MemoryParts, estimate
 from sdg.progress import Bar
 from sdg.report.trajectory import Trajectory
 
@@ -129,7 +130,11 @@ class GuidedSampling(pl.LightningModule):
 
     def networks(self) -> dict[str, Network]:
         """What is metered."""
-        networks = {"denoiser": Network(self.denoiser.network, lambda x: self.denoiser(x, 0).x0)}
+        networks: dict[str, Network] = {}
+        for denoiser in self.denoiser.passes:
+            if all(network.module is not denoiser.network for network in networks.values()):
+                name = "autoguidance" if networks else "denoiser"
+                networks[name] = Network(denoiser.network, partial(estimate, denoiser))
         encoder = self.encoder
         if encoder:
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.guide import GuidanceOutput, Predict, Prediction
+from sdg.diffusion.noise_range import checked_interval, noise_fraction
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
 
-__all__ = ["Guidance", "SimilarityFn", "gradient", "noise_fraction", "through_denoiser"]
+__all__ = ["Guidance", "SimilarityFn", "gradient", "through_denoiser"]
 
 # sim(x, y) of x (B, C, H, W) at one of the denoiser's levels, −1 for a clean image: (B,),
 # differentiable in x.
@@ -226,31 +227,3 @@ class Guidance:
             norm = g.flatten(1).norm(dim=1).clamp(min=1e-12)
             g = g * (self.max_norm / norm).clamp(max=1).view(-1, 1, 1, 1)
         return g
-
-
-def noise_fraction(t: float, T: int) -> float:
-    """u = t/(T−1), the place of a level in the noise range."""
-    return t / max(1, T - 1)
-
-
-def checked_interval(name: str, interval: Sequence[float]) -> tuple[float, float]:
-    """An interval of the noise range, the parameter `name`.
-
-    Raises:
-        UserError: it is none.
-    """
-    try:
-        low, high = interval
-    except (TypeError, ValueError):
-        raise UserError(
-            f"{name} must be two fractions of the noise range, such as [0.2,0.9], not "
-            f"{interval!r}.",
-            name,
-        ) from None
-    low, high = number(name, low, 0, 1), number(name, high, 0, 1)
-    if low >= high:
-        raise UserError(
-            f"{name}=[{low:g},{high:g}] is empty: the first fraction must be below the second.",
-            name,
-        )
-    return low, high

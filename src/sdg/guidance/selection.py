@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.noise import Noise
+from sdg.diffusion.noise_range import noise_fraction
 from sdg.diffusion.sampler import Step
 from sdg.diffusion.schedule import CLEAN
-from sdg.guidance.guidance import Guidance, noise_fraction
+from sdg.guidance.guidance import Guidance
 
 __all__ = ["Selection", "candidate_seeds"]
 

@@ -26,6 +26,7 @@ __all__ = [
     "PREDICTIONS",
     "DenoiserFile",
     "MissingSettings",
+    "is_foreign",
     "open_denoiser",
     "tensors_of",
 ]
@@ -55,7 +56,7 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFil
     given = {name: value for name, value in (asked or {}).items() if value is not None}
     place = located(path)
     ours = header(place) is not None
-    if place.is_file() and not ours:
+    if is_foreign(place):
         return from_state_dict(tensors_of(place), given, str(path))
     if given:
         settings = ", ".join(f"denoiser.{name}" for name in given)
@@ -65,6 +66,12 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFil
     config, tensors = read_weights(place, "denoiser")
     kind = f"a {'folder' if place.is_dir() else 'file'} of this project"
     return DenoiserFile(str(path), config, tensors, kind, {})
+
+
+def is_foreign(path: str | Path) -> bool:
+    """Whether a path is a state dict of somebody else's, of which a user may have to say more."""
+    place = located(path)
+    return place.is_file() and header(place) is None
 
 
 def from_state_dict(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> DenoiserFile:

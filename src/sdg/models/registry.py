@@ -6,17 +6,17 @@ from typing import Any
 
 import open_clip
 import timm
-from diffusers.models import UNet2DModel
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.io.hub import located
-from sdg.io.pretrained import ASKED, DenoiserFile, open_denoiser, tensors_of
+from sdg.io.pretrained import ASKED, DenoiserFile, is_foreign, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
 from sdg.io.shipped import INDEX, on_this_machine, shipped_names
 from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, read_weights
 from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
+from sdg.models.class_labels import class_count
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.encoder import Encoders
@@ -37,6 +37,7 @@ __all__ = [
     "load_clip_noisy",
     "load_denoiser",
     "load_judge",
+    "load_weaker",
     "noise_aware_encoders",
 ]
 
@@ -66,7 +67,7 @@ def load_denoiser(
     for name, (value, source) in file.sources.items():
         tell(f"denoiser: {name} = {value}   [{source}]")
     denoiser = denoiser_from(file)
-    if classes := class_count(denoiser):
+    if classes := class_count(denoiser.network):
         denoiser.label = integer("label", label, 0, classes - 1)
     elif label is not None:
         raise UserError(
@@ -75,13 +76,27 @@ def load_denoiser(
     return denoiser
 
 
-def class_count(denoiser: Denoiser) -> int:
-    """How many classes a built denoiser takes, "no class" among them where it has learned that."""
-    network: Any = denoiser.network  # one of `ARCHITECTURES`, or a UNet2DModel
-    if isinstance(network, UNet2DModel):
-        classes: int | None = network.config.num_class_embeds
-        return classes or 0
-    return int(network.classes + (network.null_label is not None))
+def load_weaker(path: str | Path, label: int | None, asked: Mapping[str, Any]) -> Denoiser:
+    """The denoiser of a weight file that another one is guided away from.
+
+    Arguments:
+        path: as of `open_denoiser`.
+        label: of the guided denoiser; a weaker one without classes does without it.
+        asked: of the guided one's file, for a file that does not hold all settings either.
+
+    Raises:
+        UserError: it cannot be opened, or has no such class.
+    """
+    denoiser = denoiser_from(open_denoiser(path, asked if is_foreign(path) else {}))
+    if classes := class_count(denoiser.network):
+        if label is None or label >= classes:
+            raise UserError(
+                f"autoguidance: {path} has {classes} classes, and the denoiser that it guides has "
+                f"label={'null' if label is None else label}; take one of the same classes.",
+                "autoguidance",
+            )
+        denoiser.label = label
+    return denoiser
 
 
 def chosen_clip(encoder: Mapping[str, Any]) -> CLIP:

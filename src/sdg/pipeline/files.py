@@ -112,6 +112,11 @@ def save_parts(pipe: "Pipeline", folder: Path) -> Path:
     """
     index: dict[str, Any] = {"gamma": pipe.gamma, "interval": list(pipe.interval)}
     index |= sampler_options(pipe.sampler)
+    if len(pipe.denoiser.passes) > 1:
+        raise UserError(
+            "pipeline.json does not hold classifier-free guidance or autoguidance; store a "
+            "pipeline with the plain denoiser, and guide that after loading."
+        )
     if pipe.denoiser.config is None:
         raise UserError(
             "this denoiser was put together by hand and has no config that rebuilds it; "

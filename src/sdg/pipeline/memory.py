@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from sdg.errors import UserError
 from sdg.models.encoder import ImageEncoder
 from sdg.models.encoding import encode_images
 
-__all__ = ["MemoryParts", "fitting_batch", "is_out_of_memory"]
+__all__ = ["MemoryParts", "estimate", "fitting_batch", "is_out_of_memory"]
 
 ON_CPU, ON_GPU = 64, 256  # samples at once at most: more is no faster
 SHARE = 0.5  # of the free memory that a batch's graph may take; what no graph keeps needs some too
@@ -102,12 +103,19 @@ def fitting_batch(
     if free is None:
         return ON_CPU
     x = torch.zeros(1, *shape)
-    bytes_of_one = graph_bytes(lambda x: denoiser(x, 0).x0, x)
+    bytes_of_one = 0
+    for each in denoiser.passes:
+        bytes_of_one += graph_bytes(partial(estimate, each), x)
     if encoder is not None:
         bytes_of_one += graph_bytes(
             lambda x: encode_images(encoder, x, torch.zeros(len(x), dtype=torch.long)).z, x
         )
     return max(1, min(ON_CPU, int(SHARE * free / max(bytes_of_one, 1))))
+
+
+def estimate(denoiser: Denoiser, x: Tensor) -> Tensor:
+    """x̂_0 at level 0, where only the cost of a call is asked for."""
+    return denoiser(x, 0).x0
 
 
 def graph_bytes(network: Callable[[Tensor], Tensor], x: Tensor) -> int:

@@ -43,7 +43,7 @@ class Parts:
         check_pixels(denoiser)
         check_parts(encoder, clip, self.resolution)
         if encoder is not None:
-            encoder.attach(denoiser)
+            encoder.attach(denoiser.passes[0])
         for part in self.parts:
             if isinstance(part, nn.Module):
                 part.eval()
@@ -73,7 +73,7 @@ class Parts:
         return 3, self.resolution, self.resolution
 
     def compile(self: Own, **options: Any) -> Own:
-        """Compiles the denoiser's network and the encoders' towers, forward and backward.
+        """Compiles the denoisers' networks and the encoders' towers, forward and backward.
 
         The first batch of each size then takes from seconds to minutes; it pays in long runs on a
         GPU. `torch.compile` keeps what it made, so that a later process compiles quicker.
@@ -81,7 +81,8 @@ class Parts:
         Arguments:
             options: of `torch.compile`.
         """
-        self.denoiser.network.compile(**options)
+        for denoiser in self.denoiser.passes:
+            denoiser.network.compile(**options)
         for part in self.parts:
             if isinstance(part, ImageEncoder):
                 part.tower.compile(**options)

@@ -6,11 +6,12 @@ from typing import Literal
 
 from sdg.data.requests import Requests
 from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.noise_range import checked_interval
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.samplers import DDPM
 from sdg.diffusion.sampling import steps_taken
 from sdg.errors import choice, integer, number
-from sdg.guidance.guidance import Guidance, checked_interval
+from sdg.guidance.guidance import Guidance
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.batches import OnStep, draw_batches
 from sdg.pipeline.conditions import (
