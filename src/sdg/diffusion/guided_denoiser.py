@@ -1,7 +1,7 @@
 """Guidance of quality: a denoiser's prediction, moved away from that of a worse one."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
@@ -78,7 +78,7 @@ class GuidedDenoiser(Denoiser):
 
     @property
     def passes(self) -> list[Denoiser]:
-        return [self.guided, *self.negatives]  # type: ignore[list-item]  # of a ModuleList
+        return [self.guided, *self.negatives]
 
     def forward(self, x: Tensor, t: float | Tensor) -> Prediction:
         """The combined x̂_0, not yet clipped; of `Denoiser.forward`'s arguments."""
@@ -96,11 +96,14 @@ class GuidedDenoiser(Denoiser):
         self, scale: float, interval: tuple[float, float], x: Tensor, t: float | Tensor
     ) -> float | Tensor | None:
         """w − 1 within the interval, of levels (B,) as (B, 1, 1, 1); None where all are outside."""
-        (low, high), u = interval, noise_fraction(t, self.schedule.T)
-        if not isinstance(u, Tensor):
-            return scale - 1 if low <= u <= high and scale != 1 else None
+        (low, high), T = interval, self.schedule.T
+        if scale == 1:
+            return None
+        if not isinstance(t, Tensor):
+            return scale - 1 if low <= noise_fraction(t, T) <= high else None
+        u = noise_fraction(t, T)
         inside = (low <= u) & (u <= high)
-        if scale == 1 or not inside.any():
+        if not inside.any():
             return None
         return ((scale - 1) * inside.to(x)).view(-1, 1, 1, 1)
 
@@ -124,5 +127,5 @@ def check_alike(denoiser: Denoiser, other: Denoiser) -> None:
         )
 
 
-def words(process: dict) -> str:
+def words(process: dict[str, Any]) -> str:
     return f"{process['kind']} with T={process['T']}"

@@ -19,7 +19,7 @@ def class_count(network: nn.Module) -> int | None:
     It is 0 of an unconditional network, and None of one of the user's own.
     """
     if isinstance(network, UNet2DModel):
-        classes: int | None = network.config.num_class_embeds  # type: ignore[attr-defined]
+        classes: int | None = network.config.num_class_embeds
         return classes or 0
     if not isinstance(network, OURS):
         return None
