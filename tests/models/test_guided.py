@@ -2,8 +2,10 @@
 
 from types import SimpleNamespace
 
+import adm
 import pytest
 import torch
+from adm import random_weights
 from diffusers import DDIMScheduler, DiTPipeline
 from dit import Net, forward, shapes
 from foreign import denoiser_of, random_tensors
@@ -145,6 +147,13 @@ def test_a_weaker_denoiser_has_the_same_classes_or_none(tmp_path):
     for label, said in ((None, "label=null"), (3, "label=3")):
         with pytest.raises(UserError, match=f"autoguidance: .* has 2 classes, .*{said}"):
             load_weaker(tmp_path / "two.safetensors", label, {})
+
+
+def test_what_is_said_of_a_foreign_file_holds_for_a_weaker_one_too(tmp_path):
+    torch.save(random_weights(adm.Net(32, (1, 2), 1, (1,), head_width=16)), tmp_path / "adm.pt")
+    said = {"schedule": "linear", "T": 100, "qkv": "heads_first", "head_width": 16}
+    weaker = load_weaker(tmp_path / "adm.pt", None, said | {"resolution": 8})
+    assert (weaker.resolution, weaker.schedule.config) == (8, {"kind": "linear", "T": 100})
 
 
 def test_a_pipeline_draws_with_it_and_says_that_it_does_not_store_it(denoiser, tmp_path):
