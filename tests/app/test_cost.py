@@ -81,3 +81,18 @@ def test_what_nobody_waits_for_is_refused_in_one_line(refusal, tiny, word):
     own = [each for each in tiny if not each.startswith("encoder.")]  # dps and others take another
     line = refusal("sample.py", *own, *word.split())
     assert word.split()[-1] in line and "more than the 1,000,000" in line
+
+
+@pytest.mark.parametrize(
+    "scales, times",
+    [
+        ({"guidance_scale": None, "autoguidance_scale": None}, 1),
+        ({"guidance_scale": 1}, 1),
+        ({"guidance_scale": 2.0}, 2),
+        ({"guidance_scale": 2.0, "autoguidance_scale": 1.5}, 3),
+    ],
+)
+def test_each_pass_of_a_guided_denoiser_is_counted_before_a_run(scales, times):
+    asked = config()
+    asked.denoiser = scales
+    assert calls(asked) == (10 * times, 10)
