@@ -126,7 +126,7 @@ def test_full_size_file_has_a_place_for_each_of_its_777_tensors():
             and tensors["emb_layers.1.weight"].shape == (182400, 512)
             and tensors["attn_pool.positional_embedding"].shape == (65, 3072)
         )
-        config, found = from_sdg_code(tensors)
+        config, found = from_sdg_code(tensors, "x.pt")
         encoder = NoiseAwareEncoder(CLIP(**config["clip"]).tower, **config)
     assert {name: value.shape for name, value in found.items()} == {
         name: value.shape for name, value in encoder.state_dict().items()
@@ -141,7 +141,7 @@ def test_full_size_file_has_a_place_for_each_of_its_777_tensors():
 def test_another_tensor_is_refused_by_name():
     p = random_weights(16, 24, 64, dict.fromkeys(DEPTHS, 1))
     with pytest.raises(UserError, match="holds a tensor transformer.weight"):
-        from_sdg_code(p | {"transformer.weight": torch.zeros(1)})
+        from_sdg_code(p | {"transformer.weight": torch.zeros(1)}, "x.pt")
 
 
 @pytest.mark.parametrize(

@@ -56,11 +56,13 @@ def test_a_file_that_needs_code_is_refused(tmp_path, monkeypatch, zipped):
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("name", ["net.pkl", "net.pt"])
+@pytest.mark.parametrize("name", ["net.pkl", "net.pt", "script.pt"])
 def test_the_recipe_for_a_file_that_needs_code_makes_safetensors_of_it(tmp_path, name):
     network = torch.nn.Linear(2, 3)
     if name == "net.pkl":
         (tmp_path / name).write_bytes(pickle.dumps({"ema": network}))
+    elif name == "script.pt":
+        torch.jit.trace(network, torch.zeros(1, 2)).save(tmp_path / name)
     else:
         content = {"model": {}, "ema": network.state_dict(), "args": Namespace(lr=1)}
         torch.save(content, tmp_path / name)
@@ -68,7 +70,8 @@ def test_the_recipe_for_a_file_that_needs_code_makes_safetensors_of_it(tmp_path,
         load_tensors(tmp_path / name)
     command = str(caught.value).split(": python -c ")[1]
     subprocess.run([sys.executable, "-c", *shlex.split(command)], cwd=tmp_path, check=True)
-    assert torch.equal(load_tensors(tmp_path / "net.safetensors")["weight"], network.weight)
+    made = (tmp_path / name).with_suffix(".safetensors")
+    assert torch.equal(load_tensors(made)["weight"], network.weight)
 
 
 def test_a_file_of_anything_else_gets_no_recipe(tmp_path):

@@ -17,16 +17,15 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, first_line, near
 from sdg.io.diffusers_export import why_not_exportable
 from sdg.io.hub import located, push
+from sdg.io.noisy_clips import foreign_part
 from sdg.io.pretrained import ASKED, DenoiserFile, MissingSettings, open_denoiser
 from sdg.io.shipped import INDEX, on_this_machine
 from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, safetensors_of, save
 from sdg.io.weights_folder import save_folder
-from sdg.models.classifier import NoisyClassifier
-from sdg.models.clip import CLIP
-from sdg.models.judge import Judge
+from sdg.models.glide import GlideTextEncoder
 from sdg.models.noisy import NoisyEncoder
-from sdg.models.registry import denoiser_from, from_pretrained, is_noisy_clip, load_clip_noisy
+from sdg.models.registry import Part, denoiser_from, from_pretrained, kind_of
 from sdg.models.stages import stages
 from sdg.report.card import CARD, below_heading, heading
 
@@ -138,21 +137,33 @@ def ours(place: Path) -> list[tuple[str, object, str]] | None:
 
 
 def noisy_clip(path: Path) -> list[tuple[str, object, str]] | None:
-    """Rows about a noisy CLIP of the SDG authors' code; None for another file."""
-    if not is_noisy_clip(path):
+    """Rows about an encoder of somebody else's noisy CLIP; None for another file."""
+    part = foreign_part(path)
+    if part is None:
         return None
-    encoder = load_clip_noisy(path)
-    vision = encoder.config["clip"]["model"]["vision_cfg"]
-    return [
-        ("file", "a noisy CLIP of the SDG authors' code", ""),
+    encoder = from_pretrained(path)
+    rows: list[tuple[str, object, str]] = [
+        ("file", part.words, ""),
         ("parameters", f"{sum(value.numel() for value in encoder.parameters()):,}", ""),
+    ]
+    if not isinstance(encoder, NoisyEncoder):
+        assert isinstance(encoder, GlideTextEncoder)  # the only other part
+        return [*rows, ("tower", plain(encoder.config), "the file")]
+    vision = encoder.config["clip"]["model"]["vision_cfg"]
+    tower = "a transformer" if vision["patch_size"] else "a ResNet"
+    return [
+        *rows,
         (
             "tower",
-            f"a ResNet of {vision['layers']} blocks, {vision['width']} channels wide",
+            f"{tower} of {vision['layers']} blocks, {vision['width']} channels wide",
             "the file",
         ),
         ("resolution", encoder.resolution, "its positions"),
-        ("schedule", plain(encoder.config["schedule"]), "guided-diffusion's"),
+        (
+            "schedule",
+            plain(encoder.config["schedule"]),
+            "GLIDE's" if encoder.notice else "guided-diffusion's",
+        ),
         ("stages", ", ".join(stages(encoder.tower)), ""),
     ]
 
@@ -192,8 +203,8 @@ def convert(path: str, out: str, asked: dict, half: bool) -> None:
     if Path(out).suffix in (".pt", ".pth", ".bin", ".ckpt"):
         raise UserError(f"{out}: convert writes FILE.safetensors, or a folder; never a pickle.")
     place = located(path)
-    kind = "clip_noisy" if is_noisy_clip(place) else (header(place) or {"kind": "denoiser"})["kind"]
-    model: Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge
+    kind = kind_of(place)
+    model: Denoiser | Part
     if kind == "denoiser":
         opened = open_denoiser(place, asked)
         for name, (value, source) in opened.sources.items():

@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from sdg.app.making import of_kind
+from sdg.app.run_folder import first_process
 from sdg.errors import UserError
 from sdg.models.encoder import Encoders, ImageEncoder
 
@@ -29,4 +30,6 @@ def chosen_encoders(config: DictConfig) -> Encoders | None:
     image = of_kind(encoders.image, name, ImageEncoder)
     if not isinstance(getattr(image, "tower", None), nn.Module):
         raise UserError(f"{name} has no `tower`, the network that every image passes.")
+    if image.notice and first_process():
+        print(image.notice)
     return Encoders(image.eval().requires_grad_(False), encoders.text)

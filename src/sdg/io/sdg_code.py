@@ -43,7 +43,7 @@ def is_sdg_code(names: Collection[str]) -> bool:
     } <= set(names)
 
 
-def from_sdg_code(tensors: Mapping[str, Tensor]) -> tuple[dict, dict[str, Tensor]]:
+def from_sdg_code(tensors: Mapping[str, Tensor], path: str) -> tuple[dict, dict[str, Tensor]]:
     """The config and the tensors of a `NoiseAwareEncoder`.
 
     Its norms are modulated in the order stem, then bn1, bn2, bn3 of every block, a scale and a
@@ -51,6 +51,7 @@ def from_sdg_code(tensors: Mapping[str, Tensor]) -> tuple[dict, dict[str, Tensor
 
     Arguments:
         tensors: their state dict; its image size is that of the attention pool's positions.
+        path: of the file, for messages.
 
     Raises:
         UserError: a tensor is missing or left over, or the positions are no square.
@@ -62,12 +63,12 @@ def from_sdg_code(tensors: Mapping[str, Tensor]) -> tuple[dict, dict[str, Tensor
         *(f"{theirs}.0.conv1.weight" for theirs in LAYERS),
     )
     if missing := [name for name in needed if name not in tensors]:
-        raise UserError(f"this noisy CLIP has no tensor {missing[0]}; its file is not whole.")
+        raise UserError(f"{path} has no tensor {missing[0]}; its file is not whole.")
     width = tensors["visual_frozen.6.weight"].shape[0]
     embedding = tensors["attn_pool.c_proj.weight"].shape[0]
     places = len(tensors["attn_pool.positional_embedding"]) - 1
     if math.isqrt(places) ** 2 != places:
-        raise UserError(f"this noisy CLIP has {places} positions, which is no square.")
+        raise UserError(f"{path} has {places} positions, which is no square.")
     vision = {
         "image_size": 32 * math.isqrt(places),
         "layers": [block_count(tensors, layer) for layer in LAYERS],
@@ -81,7 +82,7 @@ def from_sdg_code(tensors: Mapping[str, Tensor]) -> tuple[dict, dict[str, Tensor
         "text_cfg": TEXT | {"width": embedding},
         "quick_gelu": True,
     }
-    ours = {renamed(name): value for name, value in tensors.items()}
+    ours = {renamed(name, path): value for name, value in tensors.items()}
     config = {
         "clip": {"model": model, "words": []},
         "schedule": dict(SCHEDULE),
@@ -97,7 +98,7 @@ def block_count(names: Collection[str], layer: str) -> int:
     return 1 + max(int(name.split(".")[0]) for name in inside)
 
 
-def renamed(name: str) -> str:
+def renamed(name: str, path: str) -> str:
     """Our name of one of their tensors."""
     place, _, part = name.rpartition(".")
     if place in TIME:
@@ -110,4 +111,4 @@ def renamed(name: str) -> str:
         if place.startswith(f"{theirs}."):
             inside = re.sub(r"\.(bn[123])$", r".\1.norm", place.removeprefix(theirs))
             return f"tower.{ours}{inside}.{part}"
-    raise UserError(f"this noisy CLIP holds a tensor {name}, which the SDG authors' have not.")
+    raise UserError(f"{path} holds a tensor {name}, which the SDG authors' noisy CLIPs have not.")

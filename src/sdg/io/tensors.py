@@ -17,12 +17,14 @@ from torch import Tensor
 from sdg.errors import UserError
 from sdg.io.files import regular
 
-# What makes safetensors of a pickle where its code may run: of a network, and of a checkpoint.
+# What makes safetensors of a file where its code may run: of a network's pickle, of a checkpoint,
+# and of a TorchScript archive.
 NETWORK = "import pickle; t = pickle.load(open({old!r}, 'rb'))['ema'].state_dict()"
 CHECKPOINT = (
     "import torch; c = torch.load({old!r}, weights_only=False); "
     "t = next((c[k] for k in ('ema', 'model_ema1', 'model') if k in c), c)"
 )
+SCRIPT = "import torch; t = torch.jit.load({old!r}, map_location='cpu').state_dict()"
 SAVE = (
     "from safetensors.torch import save_file; "
     "save_file({{k: v.contiguous() for k, v in t.items()}}, {new!r})"
@@ -45,6 +47,8 @@ def load_tensors(file: str | Path) -> Any:
         regular(file)
         if Path(file).suffix == ".safetensors":
             return load_file(str(file))
+        if is_script(file):
+            raise pickle.UnpicklingError("a TorchScript archive is code")
         return torch.load(
             file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
         )
@@ -55,12 +59,21 @@ def load_tensors(file: str | Path) -> Any:
         ) from error
 
 
+def is_script(file: str | Path) -> bool:
+    """Whether a file is a TorchScript archive: a zip with constants of its code."""
+    if not zipfile.is_zipfile(file):
+        return False
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
 def recipe(file: Path) -> str:
-    """What turns a pickle into safetensors elsewhere, as a sentence; nothing of another file."""
+    """What turns such a file into safetensors elsewhere, as a sentence; nothing of another file."""
     with file.open("rb") as opened:
         if opened.read(2)[:1] != b"\x80" and not zipfile.is_zipfile(file):
             return ""
     load = NETWORK if file.suffix == ".pkl" else CHECKPOINT
+    load = SCRIPT if is_script(file) else load
     line = f"{load}; {SAVE}".format(old=file.name, new=f"{file.stem}.safetensors")
     return (
         " If you trust it, run this beside it, where its authors' code can be imported: "

@@ -20,6 +20,7 @@ from sdg.io.tensors import not_finite
 from sdg.models.dit import DiT
 from sdg.models.edm2_unet import EDM2UNet
 from sdg.models.edm_unet import EDMUNet
+from sdg.models.glide import GlideImageEncoder
 from sdg.models.jit import JiT
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
@@ -121,11 +122,16 @@ def set_heads(network: nn.Module, heads: int) -> None:
 def build_noisy_encoder(config: dict[str, Any]) -> NoisyEncoder:
     """The encoder of a config.
 
-    With `network` it is a denoiser's contracting half, else a CLIP's tower.
+    With `network` it is a denoiser's contracting half, else a CLIP's tower, of a `family` that
+    others trained or modulated by t.
     """
     if "network" in config:
         return UNetEncoder(**config)
-    return NoiseAwareEncoder(image_tower(config["clip"]["model"]), **config)
+    tower = image_tower(config["clip"]["model"])
+    if "family" not in config:
+        return NoiseAwareEncoder(tower, **config)
+    choice("the family of a noise-aware encoder", config["family"], ("glide",))
+    return GlideImageEncoder(tower, config["clip"], config["schedule"])
 
 
 def fill(model: Model, tensors: Mapping[str, Tensor], file: str | Path) -> Model:

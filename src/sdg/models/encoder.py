@@ -23,12 +23,14 @@ class ImageEncoder(ABC, nn.Module):
         calibrated: whether `Encoded.scaled` is given, and its product with E_text(y) a logit of y.
         reads_estimate: whether it reads the denoiser's x̂_0 beside x_t; `attach` has to come first
             then.
+        notice: a line about the licence and the limits of weights that others published.
     """
 
     tower: nn.Module
     resolution: int | None = None
     calibrated: bool = False
     reads_estimate: bool = False
+    notice: str = ""
 
     @abstractmethod
     def encode(self, x: Tensor, t: Tensor, stages: Sequence[str] = ()) -> Encoded:

@@ -7,6 +7,7 @@ from sdg.errors import UserError
 from sdg.io.plain import differences
 from sdg.models.clip import CLIP
 from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.models.glide import GlideImageEncoder, GlideTextEncoder
 from sdg.models.noisy import NoisyEncoder
 
 __all__ = ["check_kin"]
@@ -18,8 +19,15 @@ def check_kin(image: ImageEncoder, text: TextEncoder | None) -> None:
     Raises:
         UserError: they do not.
     """
+    if isinstance(text, GlideTextEncoder):
+        check_glide(image, text)
     if not isinstance(text, CLIP):
         return
+    if isinstance(image, GlideImageEncoder):
+        raise UserError(
+            "the image encoder of GLIDE's noised CLIP goes with its own text encoder, not with "
+            "another CLIP; give that one, on the command line by encoder.clip=clip_text_enc.pt."
+        )
     theirs = tower_sizes(text.config["model"])
     if isinstance(image, NoisyEncoder):
         ours = tower_sizes(image.config["clip"]["model"])
@@ -37,6 +45,25 @@ def check_kin(image: ImageEncoder, text: TextEncoder | None) -> None:
         raise UserError(
             f"the image encoder embeds in {image.config['model']['embed_dim']} dimensions, the "
             f"text encoder in {theirs['embed_dim']}; give both towers of one CLIP."
+        )
+
+
+def check_glide(image: ImageEncoder, text: GlideTextEncoder) -> None:
+    """Whether an image encoder is that of GLIDE's noised CLIP, which this text encoder is of.
+
+    Raises:
+        UserError: it is another one, or of another width.
+    """
+    if not isinstance(image, GlideImageEncoder):
+        raise UserError(
+            "the text encoder of GLIDE's noised CLIP goes with its own image encoder alone; give "
+            "that one, on the command line by encoder.weights=clip_image_enc.pt."
+        )
+    ours, theirs = image.config["clip"]["model"]["embed_dim"], text.config["embed_dim"]
+    if ours != theirs:
+        raise UserError(
+            f"the image encoder embeds in {ours} dimensions, the text encoder in {theirs}; give "
+            "both of one noised CLIP."
         )
 
 

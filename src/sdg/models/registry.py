@@ -10,36 +10,40 @@ import timm
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.io.hub import located
-from sdg.io.pretrained import ASKED, DenoiserFile, is_foreign, open_denoiser, tensors_of
-from sdg.io.sdg_code import from_sdg_code, is_sdg_code
+from sdg.io.noisy_clips import foreign_part, read_part
+from sdg.io.pretrained import ASKED, DenoiserFile, is_foreign, open_denoiser
 from sdg.io.shipped import INDEX, on_this_machine, shipped_names
-from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, read_weights
 from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
 from sdg.models.class_labels import class_count
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
-from sdg.models.encoder import Encoders
+from sdg.models.encoder import Encoders, TextEncoder
+from sdg.models.glide import GlideImageEncoder, GlideTextEncoder
 from sdg.models.judge import Judge
 from sdg.models.kin import check_kin
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.published_clips import clip_by_name
 
 __all__ = [
+    "Part",
     "chosen_clip",
     "classifier_encoders",
     "clean_encoders",
     "denoiser_from",
     "from_pretrained",
-    "is_noisy_clip",
+    "kind_of",
     "load_classifier",
     "load_clip",
     "load_clip_noisy",
+    "load_clip_text",
     "load_denoiser",
     "load_judge",
     "load_weaker",
     "noise_aware_encoders",
 ]
+
+Part = CLIP | NoisyEncoder | GlideTextEncoder | NoisyClassifier | Judge
 
 
 def denoiser_from(file: DenoiserFile) -> Denoiser:
@@ -125,19 +129,20 @@ def load_clip(file: str | Path) -> CLIP:
     is_name = bool(colon) and (name in open_clip.list_models() or timm.is_model(name))
     if is_name and not Path(file).exists():
         return clip_by_name(name, pretrained)
-    config, tensors = read_weights(file, "clip")
+    config, tensors = read_part(file, "clip")
     return frozen(lambda: CLIP(**config), tensors, file)
 
 
 def load_clip_noisy(file: str | Path) -> NoisyEncoder:
-    """The noise-aware image encoder of a weight file, or of a noisy CLIP of SDG's authors' code."""
-    place = located(file)
-    config, tensors = (
-        from_sdg_code(tensors_of(place))
-        if is_noisy_clip(place)
-        else read_weights(place, "clip_noisy")
-    )
+    """The noise-aware image encoder of a weight file, or of a noisy CLIP that others trained."""
+    config, tensors = read_part(file, "clip_noisy")
     return frozen(lambda: build_noisy_encoder(config), tensors, file)
+
+
+def load_clip_text(file: str | Path) -> GlideTextEncoder:
+    """The text encoder of GLIDE's noised CLIP, of its own file or of one of this project."""
+    config, tensors = read_part(file, "clip_text")
+    return frozen(lambda: GlideTextEncoder(**config), tensors, file)
 
 
 def noise_aware_encoders(
@@ -156,9 +161,36 @@ def noise_aware_encoders(
     """
     image = load_clip_noisy(weights)
     image.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
-    own_clip = chosen_clip({"clip": clip, "name": name, "pretrained": pretrained})
-    check_kin(image, own_clip)
-    return Encoders(image, own_clip)
+    text = text_encoder(image, {"clip": clip, "name": name, "pretrained": pretrained})
+    check_kin(image, text)
+    return Encoders(image, text)
+
+
+def text_encoder(image: NoisyEncoder, chosen: Mapping[str, Any]) -> TextEncoder:
+    """What reads sentences beside a noise-aware encoder: its CLIP, or GLIDE's text encoder.
+
+    Arguments:
+        chosen: as of `chosen_clip`.
+
+    Raises:
+        UserError: another CLIP is chosen beside GLIDE's image encoder.
+    """
+    if not isinstance(image, GlideImageEncoder):
+        return chosen_clip(chosen)
+    key = "clip" if chosen["name"] is None else "name"
+    if key == "name" or kind_of(located(chosen["clip"])) != "clip_text":
+        raise UserError(
+            f"encoder.{key}={chosen[key]}: GLIDE's noised CLIP reads sentences with its own text "
+            "encoder; give encoder.clip=clip_text_enc.pt."
+        )
+    return load_clip_text(chosen["clip"])
+
+
+def kind_of(place: Path) -> str:
+    """The kind of weights of a file or folder; "denoiser" of what has no header and no other."""
+    part = foreign_part(place)
+    own = header(place) or {"kind": "denoiser"}
+    return part.kind if part else str(own["kind"])
 
 
 def clean_encoders(clip: str, name: str | None = None, pretrained: str | None = None) -> Encoders:
@@ -170,15 +202,6 @@ def clean_encoders(clip: str, name: str | None = None, pretrained: str | None = 
 def classifier_encoders(weights: str) -> Encoders:
     """The noise-aware classifier of a file or folder."""
     return Encoders(load_classifier(weights))
-
-
-def is_noisy_clip(path: Path) -> bool:
-    """Whether a file holds a noisy CLIP of the SDG authors' code."""
-    if not path.is_file() or header(path) is not None:
-        return False
-    if path.suffix != ".safetensors":
-        return is_sdg_code(tensors_of(path))
-    return is_sdg_code(tensor_shapes(path))
 
 
 def load_classifier(file: str | Path) -> NoisyClassifier:
@@ -201,16 +224,14 @@ def whole_pipeline(path: str | Path, folder: Path) -> str:
     )
 
 
-def from_pretrained(
-    path: str | Path, label: int | None = None, **asked: Any
-) -> Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge:
+def from_pretrained(path: str | Path, label: int | None = None, **asked: Any) -> Denoiser | Part:
     """Any trained part, in eval mode, taking no gradient.
 
     Arguments:
         path: a folder or file of this project, whatever part it holds; a denoiser of diffusers,
-            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM or EDM2, or a noisy CLIP of the
-            SDG authors' code; or `owner/name`, or `owner/name@revision`, of a folder on the Hugging
-            Face hub.
+            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM or EDM2; a noisy CLIP of the
+            SDG authors' code, or either encoder of GLIDE's; or `owner/name`, or
+            `owner/name@revision`, of a folder on the Hugging Face hub.
         label, asked: of a denoiser, as of `load_denoiser`: its class; what a state dict of no
             published family cannot tell, such as `qkv="heads_first"`.
 
@@ -225,8 +246,7 @@ def from_pretrained(
         raise UserError(whole_pipeline(path, Path(path)))
     for name in asked:
         choice("a setting of a denoiser", name, ("label", *ASKED))
-    described = {"kind": "clip_noisy"} if is_noisy_clip(place) else header(place)
-    kind = described["kind"] if described else "denoiser"
+    kind = kind_of(place)
     if kind == "denoiser":
         return load_denoiser(place, label, asked)
     options = list(asked) if label is None else ["label", *asked]
@@ -234,9 +254,10 @@ def from_pretrained(
         raise UserError(
             f"{path} holds a {kind}; {', '.join(options)} can be said of a denoiser alone."
         )
-    loaders: dict[str, Callable[[Path], CLIP | NoisyEncoder | NoisyClassifier | Judge]] = {
+    loaders: dict[str, Callable[[Path], Part]] = {
         "clip": load_clip,
         "clip_noisy": load_clip_noisy,
+        "clip_text": load_clip_text,
         "classifier_noisy": load_classifier,
         "judge": load_judge,
     }

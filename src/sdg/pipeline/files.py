@@ -14,6 +14,7 @@ from sdg.io.shipped import INDEX, shipped, shipped_names
 from sdg.io.weights import save
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
+from sdg.models.glide import GlideTextEncoder
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import from_pretrained, load_denoiser
 from sdg.pipeline.part_checks import checked_path
@@ -24,7 +25,12 @@ if TYPE_CHECKING:
 __all__ = ["load_parts", "pipeline_folder", "save_parts"]
 
 SAMPLERS: dict[str, type[Sampler]] = {"ddpm": DDPM, "ddim": DDIM, "dpm_solver": DPMSolver}
-KINDS = {NoisyEncoder: "clip_noisy", CLIP: "clip", NoisyClassifier: "classifier_noisy"}
+KINDS = {
+    NoisyEncoder: "clip_noisy",
+    CLIP: "clip",
+    GlideTextEncoder: "clip_text",
+    NoisyClassifier: "classifier_noisy",
+}
 CAPTIONS = "captions.txt"
 
 

@@ -17,6 +17,7 @@ TITLES = {
     "denoiser": "Denoiser: the diffusion model",
     "clip": "Clean CLIP: image and text tower",
     "clip_noisy": "Noise-aware encoder: E(x_t, t) in the space of a CLIP",
+    "clip_text": "Text encoder: sentences into the space of a noise-aware encoder",
     "classifier_noisy": "Noise-aware classifier",
     "judge": "Judge: reads the factors off an image; never guides",
 }
@@ -26,6 +27,7 @@ USES = {
     "denoiser": "python sample.py denoiser.weights=FOLDER encoder.weights=… encoder.clip=…",
     "clip": "python train.py encoder=clip_noisy encoder.clip=FOLDER",
     "clip_noisy": "python sample.py encoder.weights=FOLDER encoder.clip=… denoiser.weights=…",
+    "clip_text": "python sample.py encoder.weights=… encoder.clip=FOLDER denoiser.weights=…",
     "classifier_noisy": "python sample.py encoder=classifier_noisy encoder.weights=FOLDER "
     "similarity=[class] similarity.class.form=classifier similarity.class.name=…",
     "judge": "python sample.py eval.judge=FOLDER",
