@@ -22,6 +22,7 @@ from sdg.io.shipped import INDEX, on_this_machine
 from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, safetensors_of, save
 from sdg.io.weights_folder import save_folder
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.judge import Judge
@@ -193,7 +194,7 @@ def convert(path: str, out: str, asked: dict, half: bool) -> None:
         raise UserError(f"{out}: convert writes FILE.safetensors, or a folder; never a pickle.")
     place = located(path)
     kind = "clip_noisy" if is_noisy_clip(place) else (header(place) or {"kind": "denoiser"})["kind"]
-    model: Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge
+    model: Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge | Autoencoder
     if kind == "denoiser":
         opened = open_denoiser(place, asked)
         for name, (value, source) in opened.sources.items():

@@ -10,12 +10,19 @@ from diffusers.models import UNet2DModel
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
+from sdg.io.diffusers_folder import (
+    AUTOENCODER_NETWORKS,
+    autoencoder_folder,
+    is_autoencoder,
+    network_file,
+)
 from sdg.io.hub import located
 from sdg.io.pretrained import ASKED, DenoiserFile, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
 from sdg.io.shipped import INDEX, on_this_machine, shipped_names
 from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, read_weights
+from sdg.models.autoencoder import Autoencoder, build_autoencoder
 from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
@@ -32,6 +39,7 @@ __all__ = [
     "denoiser_from",
     "from_pretrained",
     "is_noisy_clip",
+    "load_autoencoder",
     "load_classifier",
     "load_clip",
     "load_clip_noisy",
@@ -172,6 +180,25 @@ def load_classifier(file: str | Path) -> NoisyClassifier:
     return frozen(lambda: NoisyClassifier(**config), tensors, file)
 
 
+def load_autoencoder(path: str | Path) -> Autoencoder:
+    """The autoencoder of a weight file, or of a folder that diffusers wrote.
+
+    Arguments:
+        path: the file; or a folder with an `AutoencoderKL`, an `AutoencoderTiny` or a `VQModel`, or
+            with a whole pipeline that has one; or `owner/name` of such a folder on the hub.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    place = located(path)
+    place = autoencoder_folder(place) or place
+    if header(place) is None and (place / "config.json").is_file():
+        config, tensors = network_file(place, AUTOENCODER_NETWORKS)
+    else:
+        config, tensors = read_weights(place, "autoencoder")
+    return frozen(lambda: build_autoencoder(**config), tensors, path)
+
+
 def load_judge(file: str | Path) -> Judge:
     """The judge of a weight file."""
     config, tensors = read_weights(file, "judge")
@@ -188,14 +215,14 @@ def whole_pipeline(path: str | Path, folder: Path) -> str:
 
 def from_pretrained(
     path: str | Path, label: int | None = None, **asked: Any
-) -> Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge:
+) -> Denoiser | CLIP | NoisyEncoder | NoisyClassifier | Judge | Autoencoder:
     """Any trained part, in eval mode, taking no gradient.
 
     Arguments:
         path: a folder or file of this project, whatever part it holds; a denoiser of diffusers,
-            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM or EDM2, or a noisy CLIP of the
-            SDG authors' code; or `owner/name`, or `owner/name@revision`, of a folder on the Hugging
-            Face hub.
+            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM or EDM2; a folder of diffusers'
+            autoencoder; a noisy CLIP of the SDG authors' code; or `owner/name`, or
+            `owner/name@revision`, of a folder on the Hugging Face hub.
         label, asked: of a denoiser, as of `load_denoiser`: its class; what a state dict of no
             published family cannot tell, such as `qkv="heads_first"`.
 
@@ -211,6 +238,8 @@ def from_pretrained(
     for name in asked:
         choice("a setting of a denoiser", name, ("label", *ASKED))
     described = {"kind": "clip_noisy"} if is_noisy_clip(place) else header(place)
+    if described is None and is_autoencoder(place):
+        described = {"kind": "autoencoder"}
     kind = described["kind"] if described else "denoiser"
     if kind == "denoiser":
         return load_denoiser(place, label, asked)
@@ -219,7 +248,10 @@ def from_pretrained(
         raise UserError(
             f"{path} holds a {kind}; {', '.join(options)} can be said of a denoiser alone."
         )
-    loaders: dict[str, Callable[[Path], CLIP | NoisyEncoder | NoisyClassifier | Judge]] = {
+    loaders: dict[
+        str, Callable[[Path], CLIP | NoisyEncoder | NoisyClassifier | Judge | Autoencoder]
+    ] = {
+        "autoencoder": load_autoencoder,
         "clip": load_clip,
         "clip_noisy": load_clip_noisy,
         "classifier_noisy": load_classifier,
