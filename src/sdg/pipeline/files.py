@@ -12,7 +12,7 @@ from sdg.io.diffusers_folder import MODEL_INDEX, autoencoder_folder
 from sdg.io.files import regular, write_whole
 from sdg.io.hub import located
 from sdg.io.shipped import INDEX, shipped, shipped_names
-from sdg.io.weights import save
+from sdg.io.weights import header, save
 from sdg.models.autoencoder import Autoencoder
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
@@ -57,7 +57,8 @@ def pipeline_folder(path: str | Path) -> Path:
     elif not folder.exists():
         # A name without a slash can only be one of the shipped.
         folder = located(path) if "/" in name else shipped(name)
-    if not any((folder / name).is_file() for name in (INDEX, MODEL_INDEX)):
+    of_diffusers = (folder / MODEL_INDEX).is_file() and header(folder) is None
+    if not of_diffusers and not (folder / INDEX).is_file():
         raise UserError(
             f"{path} has no {INDEX}, so it is no whole pipeline; sdg.from_pretrained opens a part. "
             f"Shipped pipelines: {', '.join(shipped_names())}."
