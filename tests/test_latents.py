@@ -291,3 +291,9 @@ def test_a_latent_folder_cannot_become_a_pipeline_of_pixels(folder, tmp_path):
         "it draws latents, and DDPMPipeline draws images"
     )
     assert BETAS["beta_start"] == load_denoiser(folder).schedule.betas[0]
+
+
+def test_from_pretrained_opens_diffusers_autoencoder_by_itself(folder, pipe):
+    z = torch.randn(1, 4, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    alone = from_pretrained(folder / "vqvae")
+    assert torch.equal(alone.decode(z), pipe.autoencoder.decode(z))
