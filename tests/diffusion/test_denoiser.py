@@ -325,7 +325,7 @@ def test_noise_of_another_strength_is_of_flows_that_give_images():
 
 
 @pytest.mark.parametrize(
-    "options", [{"prediction": "epsilom"}, {"variance": "learned"}, {"time": "tau"}]
+    "options", [{"prediction": "epsilom"}, {"variance": "learned"}, {"time": "sigma"}]
 )
 def test_unknown_parameterisation_is_refused(options):
     with pytest.raises(

@@ -144,5 +144,5 @@ def test_its_clock_travels_with_its_weights(tmp_path):
 
 def test_latents_are_not_taken_for_pixels():
     denoiser = denoiser_of(random_tensors(shapes(PLAIN)), heads=4)
-    with pytest.raises(UserError, match="latents of 4 channels; the autoencoder"):
+    with pytest.raises(UserError, match="latents of 4 channels; give the autoencoder"):
         Pipeline(denoiser)

@@ -8,9 +8,18 @@ import json
 import pytest
 import torch
 from adm import Net, forward, outputs, random_weights
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, PNDMScheduler, UNet2DModel
+from diffusers import (
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    PNDMScheduler,
+    UNet2DModel,
+)
 
 from sdg.app.checkpoints import main
+from sdg.diffusion.samplers import DDIM
 from sdg.errors import UserError
 from sdg.io.pretrained import open_denoiser
 from sdg.io.weights import save
@@ -112,6 +121,52 @@ def test_learned_variance_and_classes_of_a_diffusers_folder(tmp_path, x):
     for label in (None, 5, "cat"):
         with pytest.raises(UserError, match="label must be an integer from 0 to 4"):
             load_denoiser(tmp_path, label=label)
+
+
+@pytest.mark.parametrize("kind", ["linear", "scaled_linear"])
+def test_a_schedule_of_other_betas_is_read(tmp_path, kind):
+    scheduler = DDPMScheduler(500, beta_start=0.0015, beta_end=0.0195, beta_schedule=kind)
+    DDPMPipeline(unet(), scheduler).save_pretrained(tmp_path)
+    schedule = load_denoiser(tmp_path).schedule
+    ours = schedule.alpha_bar(torch.arange(500)).flatten()
+    assert schedule.config == {"kind": kind, "T": 500, "betas": [0.0015, 0.0195]}
+    assert torch.allclose(ours.float(), scheduler.alphas_cumprod, rtol=1e-5)
+
+
+def test_the_estimate_under_edms_scheduler_is_diffusers(tmp_path, x):
+    network, scheduler = unet(), EDMEulerScheduler()
+    network.save_pretrained(tmp_path / "unet")
+    scheduler.save_pretrained(tmp_path / "scheduler")
+    denoiser = load_denoiser(tmp_path)
+    scheduler.set_timesteps(5)
+    with torch.no_grad():
+        for time in scheduler.timesteps[:4]:
+            sigma = float((4 * time.double()).exp())
+            y = x * sigma
+            out = network(scheduler.scale_model_input(y, time), time).sample
+            theirs = scheduler.step(out, time, y).pred_original_sample
+            level = denoiser.schedule.clock.level(torch.tensor(1 / (1 + sigma**2)).double())
+            ours = denoiser(y / (1 + sigma**2) ** 0.5, float(level)).x0
+            assert (ours - theirs).abs().max() < 1e-4 * theirs.abs().max()
+    assert not denoiser.clip
+
+
+def test_a_step_under_flow_matchings_scheduler_is_diffusers(tmp_path, x):
+    network, scheduler = unet(), FlowMatchEulerDiscreteScheduler()
+    network.save_pretrained(tmp_path / "unet")
+    scheduler.save_pretrained(tmp_path / "scheduler")
+    denoiser, sampler = load_denoiser(tmp_path), DDIM(5)
+    scheduler.set_timesteps(5)
+    taus, y = scheduler.sigmas.double(), x
+    with torch.no_grad():
+        for time, tau, after in zip(scheduler.timesteps, taus[:-1], taus[1:], strict=True):
+            theirs = scheduler.step(network(y, time).sample, time, y).prev_sample
+            length, length_after = (float(((1 - u) ** 2 + u**2) ** 0.5) for u in (tau, after))
+            t, s = float(1000 * tau - 1), float(1000 * after - 1)
+            s = s if s > -1 else -1
+            ours = sampler.step(denoiser, y / length, t, s, lambda: x).x * length_after
+            assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
+            y = theirs
 
 
 def test_an_embedding_of_t_of_another_width_keeps_diffusers_sinusoid(tmp_path, x):
@@ -350,9 +405,11 @@ def test_what_is_no_denoiser_is_refused_in_a_sentence(tmp_path, weights, monkeyp
         json.dumps({"_class_name": "UNet2DConditionModel", "in_channels": 4, "sample_size": 64})
     )
     (tmp_path / "clip" / "scheduler_config.json").write_text("{}")
-    DDPMPipeline(unet(), DDPMScheduler(beta_schedule="scaled_linear")).save_pretrained(
-        tmp_path / "scaled"
+    DDPMPipeline(unet(), DDPMScheduler(beta_schedule="sigmoid")).save_pretrained(
+        tmp_path / "sigmoid"
     )
+    unet().save_pretrained(tmp_path / "edm")
+    EDMEulerScheduler(sigma_data=1.0).save_pretrained(tmp_path / "edm")
     DDPMPipeline(unet(time_embedding_type="fourier"), DDPMScheduler()).save_pretrained(
         tmp_path / "fourier"
     )
@@ -369,7 +426,8 @@ def test_what_is_no_denoiser_is_refused_in_a_sentence(tmp_path, weights, monkeyp
         (tmp_path / "fourier", "time_embedding_type=fourier"),
         (tmp_path / "six", "out_channels=6 and a scheduler with variance_type=fixed_small"),
         (tmp_path / "broken", "scheduler_config.json is no JSON"),
-        (tmp_path / "scaled", "neither those of a linear schedule"),
+        (tmp_path / "sigmoid", "neither those of a linear schedule"),
+        (tmp_path / "edm", "EDMEulerScheduler with sigma_data=1.0 is not known here, only .*0.5"),
         ("nobody/nothing", "no such model could be fetched.*hf download nobody/nothing"),
     ):
         with pytest.raises(UserError, match=message):

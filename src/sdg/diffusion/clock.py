@@ -8,7 +8,7 @@ and the real numbers between are levels too.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -70,10 +70,32 @@ class TableClock(Clock):
 
 
 class LinearClock(TableClock):
-    """β from 1e-4 to 0.02, rescaled by 1000/T (Ho et al. 2020, arXiv 2006.11239)."""
+    """β from 1e-4 to 0.02, rescaled by 1000/T (Ho et al. 2020, arXiv 2006.11239).
 
-    def __init__(self, T: int):
-        super().__init__(T, torch.linspace(1e-4, 0.02, T, dtype=torch.float64) * (1000 / T))
+    Arguments:
+        betas: the first and the last β, as they are, instead of these.
+    """
+
+    def __init__(self, T: int, betas: Sequence[float] | None = None):
+        low, high = betas or (1e-4, 0.02)
+        scale = 1.0 if betas else 1000 / T
+        super().__init__(T, torch.linspace(low, high, T, dtype=torch.float64) * scale)
+
+
+class ScaledLinearClock(TableClock):
+    """√β from √0.00085 to √0.012, β rescaled by 1000/T: Stable Diffusion's.
+
+    The form is that of latent diffusion (Rombach et al. 2022, arXiv 2112.10752).
+
+    Arguments:
+        betas: the first and the last β, as they are, instead of these.
+    """
+
+    def __init__(self, T: int, betas: Sequence[float] | None = None):
+        low, high = betas or (0.00085, 0.012)
+        scale = 1.0 if betas else 1000 / T
+        roots = torch.linspace(low**0.5, high**0.5, T, dtype=torch.float64)
+        super().__init__(T, roots**2 * scale)
 
 
 class CosineClock(TableClock):
@@ -137,8 +159,9 @@ class EDMClock(Clock):
         return self.level(1 / (1 + sigma**2)).float()
 
 
-CLOCKS: dict[str, Callable[[int], Clock]] = {
+CLOCKS: dict[str, Callable[..., Clock]] = {
     "linear": LinearClock,
+    "scaled_linear": ScaledLinearClock,
     "cosine": CosineClock,
     "flow": FlowClock,
     "edm": EDMClock,

@@ -48,8 +48,8 @@ class Denoiser(nn.Module):
         clip: keep x̂_0 within [-1, 1].
         patch: the network sees blocks of patch × patch pixels as channels (space to depth), at a
             patch² th of the positions.
-        time: what the network is told of the noise: its `level`, the `signal` 1 − τ of a flow, or
-            `log_sigma`.
+        time: what the network is told of the noise: its `level`, the `signal` 1 − τ or
+            the `tau` of a flow, or `log_sigma`.
         time_scale: what that is multiplied by before the network sees it; improved-diffusion's
             models of 4000 levels see t/4, EDM's ¼ log σ.
         noise_scale: s, of a flow of `flow_x0` whose noise is s times as strong, α = 1 − τ, σ = s τ.
@@ -58,7 +58,9 @@ class Denoiser(nn.Module):
             that is the error of v.
         resolution: side of its images in pixels; None where nobody says, as a network without
             attention may take any.
-        channels: of its images; a denoiser of latents has other than 3.
+        channels: of its images.
+        latents: whether these are the latents of an autoencoder; any of other than 3 channels are.
+            Their resolution is the side of the latents.
         config: plain JSON from which `sdg.models.build.build_denoiser` makes this denoiser, and
             which is stored beside its weights; None for one put together by hand, which samples
             and trains but cannot be stored.
@@ -79,10 +81,12 @@ class Denoiser(nn.Module):
         label: int | None = None,
         resolution: int | None = None,
         channels: int = 3,
+        latents: bool = False,
         config: dict[str, Any] | None = None,
     ):
         super().__init__()
         self.resolution, self.channels, self.config = resolution, channels, config
+        self.latents = latents or channels != 3
         self.network, self.schedule, self.clip = network, schedule, clip
         self.patch, self.time_scale, self.label = patch, time_scale, label
         self.time = choice("time", time, TIMES)

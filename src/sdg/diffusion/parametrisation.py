@@ -25,6 +25,7 @@ What the network is told of the noise is
     |-----------|---------|----------------------------------------------------------------|
     | level     | t       | discrete processes                                             |
     | signal    | 1 − τ   | flows whose time runs from noise at 0 to the image at 1        |
+    | tau       | τ       | flows whose time runs from the image at 0 to noise at 1        |
     | log_sigma | log n/a | EDM                                                            |
 """
 
@@ -35,7 +36,7 @@ from torch import Tensor
 __all__ = ["PREDICTIONS", "TIMES", "Coefficients", "coefficients", "target", "time_of"]
 
 PREDICTIONS = ("epsilon", "x0", "v", "velocity", "flow_x0", "edm")
-TIMES = ("level", "signal", "log_sigma")
+TIMES = ("level", "signal", "tau", "log_sigma")
 SIGMA_DATA = 0.5  # σ_d, the deviation of images in [-1, 1]: Karras et al. 2022, table 1
 
 Factor = Tensor | float
@@ -95,7 +96,9 @@ def time_of(time: str, a: Tensor, n: Tensor) -> Tensor:
     """What a network is told of the noise at x = a x_0 + n ε, of the shape of a and n.
 
     Arguments:
-        time: `signal` or `log_sigma`; a level is what it is.
+        time: `signal`, `tau` or `log_sigma`; a level is what it is.
         a, n: as of `coefficients`.
     """
-    return a / (a + n) if time == "signal" else (n / a).log()
+    if time == "log_sigma":
+        return (n / a).log()
+    return (a if time == "signal" else n) / (a + n)

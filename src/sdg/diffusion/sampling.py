@@ -87,7 +87,7 @@ def sample(
 
     Returns:
         images in [-1, 1], shape (B, C, H, W). They are clamped to it at the end, also those of a
-        denoiser that does not clip x̂_0.
+        denoiser that does not clip x̂_0; latents, which have no such range, are not.
 
     Raises:
         UserError: the samples are no longer finite, as with a γ that is far too large.
@@ -116,7 +116,7 @@ def sample(
             x, past = step.x, PrevStep(t, step.x0)
         candidates = 1 if selection is None else selection.candidates
         on_step(done, Step(step.x[::candidates], step.x0[::candidates]))
-    return x.clamp(-1, 1)
+    return x if denoiser.latents else x.clamp(-1, 1)
 
 
 def checked_step(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.clock import CLOCKS
-from sdg.errors import UserError, choice, integer
+from sdg.errors import UserError, choice, integer, number
 
 __all__ = ["ANY_ANGLE", "CLEAN", "KINDS", "SAME_ANGLE", "Schedule"]
 
@@ -23,6 +23,7 @@ REAL = ("karras", "log_snr")
 SPACINGS = WHOLE + REAL
 RHO = 7.0  # of the spacing `karras`
 KINDS = tuple(CLOCKS)
+WITH_BETAS = ("linear", "scaled_linear")
 
 
 class Schedule:
@@ -31,13 +32,24 @@ class Schedule:
     Every Gaussian process is this one, seen as x/√(α²+σ²): `sdg.diffusion.clock` has the families.
 
     Arguments:
-        kind: `linear`, `cosine`, `flow` or `edm`.
+        kind: `linear`, `scaled_linear`, `cosine`, `flow` or `edm`.
         T: number of noise levels.
+        betas: the first and the last β of `linear` or `scaled_linear`, as they are whatever T is;
+            None takes the published ones.
+
+    Raises:
+        UserError: there is no such kind, T is no positive integer, or there are no such β.
     """
 
-    def __init__(self, kind: str = "cosine", T: int = 1000):
+    def __init__(self, kind: str = "cosine", T: int = 1000, betas: Sequence[float] | None = None):
         self.kind, self.T = choice("kind", kind, KINDS), integer("T", T, 1)
-        self.clock = CLOCKS[kind](T)
+        self.betas = None if betas is None else [number("betas", beta, 0, 1) for beta in betas]
+        if betas is not None and (kind not in WITH_BETAS or len(betas) != 2):
+            raise UserError(
+                f"betas must be the first and the last β of {' or '.join(WITH_BETAS)}, not "
+                f"{list(betas)} of {kind}."
+            )
+        self.clock = CLOCKS[kind](T) if betas is None else CLOCKS[kind](T, self.betas)
         # Index t + 1, so that the clean image t = −1 needs no special case.
         alpha_bar = torch.cat([torch.ones(1, dtype=torch.float64), self.clock.table()])
         self._tables = {torch.device("cpu"): alpha_bar}
@@ -45,7 +57,8 @@ class Schedule:
     @property
     def config(self) -> dict[str, Any]:
         """What rebuilds this schedule; travels with every weight file."""
-        return {"kind": self.kind, "T": self.T}
+        own = {} if self.betas is None else {"betas": self.betas}
+        return {"kind": self.kind, "T": self.T} | own
 
     def alpha_bar(self, t: float | Tensor, device: torch.device | str = "cpu") -> Tensor:
         """ᾱ_t in float64, shape () or (B, 1, 1, 1) to multiply images.

@@ -24,6 +24,8 @@ def why_not_exportable(denoiser: Denoiser) -> str | None:
     """
     if denoiser.config is None:
         return "it was put together by hand and has no config that rebuilds it"
+    if denoiser.latents:
+        return "it draws latents, and DDPMPipeline draws images"
     options, network = denoiser.config["denoiser"], unet_of(denoiser)
     if architecture := options.get("architecture"):
         return (
@@ -39,6 +41,8 @@ def why_not_exportable(denoiser: Denoiser) -> str | None:
             f"it has {options['heads']} attention heads at several widths, and UNet2DModel's "
             "config can only say how wide a head is"
         )
+    if denoiser.schedule.betas is not None:
+        return f"its schedule has β from {denoiser.schedule.betas[0]:g} of its own"
     if denoiser.schedule.kind not in BETAS or denoiser.prediction not in PREDICTIONS.values():
         return (
             f"its process is {denoiser.schedule.kind} with the prediction {denoiser.prediction}, "

@@ -3,103 +3,109 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import Tensor
 
-from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, first_line
 from sdg.io.denoiser_file import DenoiserFile
+from sdg.io.diffusers_scheduler import process_of
 from sdg.io.weights import header
 
-__all__ = ["PREDICTIONS", "from_diffusers"]
+__all__ = [
+    "AUTOENCODER_NETWORKS",
+    "MODEL_INDEX",
+    "autoencoder_folder",
+    "from_diffusers",
+    "is_autoencoder",
+    "network_file",
+    "network_options",
+]
 
-PREDICTIONS = {"epsilon": "epsilon", "sample": "x0", "v_prediction": "v"}
-VARIANCES = {
-    "fixed_small": "fixed_small",
-    "fixed_small_log": "fixed_small",
-    "fixed_large": "fixed_large",
-    "fixed_large_log": "fixed_large",
-    "learned_range": "learned_range",
-}
+MODEL_INDEX = "model_index.json"  # of a whole pipeline of diffusers
+NETWORKS = ("UNet2DModel", "DiTTransformer2DModel")
+AUTOENCODER_NETWORKS = ("AutoencoderKL", "AutoencoderTiny", "VQModel")
+AUTOENCODERS = ("vae", "vqvae")  # the folders that diffusers' pipelines keep them in
 
 
 def from_diffusers(folder: Path) -> DenoiserFile:
-    """A folder with a `UNet2DModel` and a scheduler's config, as diffusers writes it.
+    """A folder with a network and a scheduler's config, as diffusers writes it.
 
-    They lie beside each other or in folders of their own.
+    The network is a `UNet2DModel` or a `DiTTransformer2DModel`. They lie beside each other or in
+    folders of their own. Where an autoencoder lies there too, the network's images are latents.
     """
-    from diffusers import DDPMScheduler
-
-    model = part_file(folder, "unet", "config.json")
+    transformer = (folder / "transformer" / "config.json").is_file()
+    model = part_file(folder, "transformer" if transformer else "unet", "config.json")
     config = json_config(model)
     options = json_config(part_file(folder, "scheduler", "scheduler_config.json"))
-    size = config.get("sample_size")
-    if (
-        config.get("_class_name") != "UNet2DModel"
-        or config.get("in_channels", 3) != 3
-        or not isinstance(size, int)
-    ):
+    latents = autoencoder_folder(folder) is not None
+    size, channels = config.get("sample_size"), config.get("in_channels", 3)
+    kind = str(config.get("_class_name"))
+    if kind not in NETWORKS or not (latents or channels == 3) or not isinstance(size, int):
         raise UserError(
             f"{model} describes a {config.get('_class_name')} for {config.get('in_channels')} "
-            f"channels and the size {size}; a UNet2DModel of square RGB images is needed."
+            f"channels and the size {size}; a UNet2DModel or a DiTTransformer2DModel of square RGB "
+            "images is needed, or of latents with their autoencoder beside it."
         )
-    prediction, variance, clip = scheduler_settings(options, folder)
-    check_network(config, variance, options, model)
-    network = loaded_network(model)
-    schedule = same_schedule(DDPMScheduler.from_config(options).alphas_cumprod, folder)
-    arguments = {}
-    for key, value in network.config.items():
-        if not key.startswith("_"):
-            arguments[key] = list(value) if isinstance(value, tuple) else value
-    for derived in ("sample_size", "in_channels", "out_channels"):
-        del arguments[derived]
-    denoiser = {"prediction": prediction, "variance": variance, "clip": clip, "network": arguments}
-    sources: dict[str, tuple[object, str]] = {"resolution": (size, "config.json")}
-    for name, value in {
-        "clip": clip,
-        "schedule": schedule.kind,
-        "T": schedule.T,
-        "prediction": prediction,
-        "variance": variance,
-    }.items():
-        sources[name] = (value, "scheduler_config.json")
+    process = process_of(options, folder)
+    denoiser, by_config = dict(process.options), {"resolution": size}
+    if kind == "DiTTransformer2DModel":
+        denoiser["variance"] = transformer_variance(config, channels, model)
+        by_config["variance"] = denoiser["variance"]
+    else:
+        check_network(config, channels, denoiser["variance"], options, model)
+    if latents:
+        denoiser["latents"] = True
+        by_config |= {"channels": channels, "latents": True}
+    network = loaded_network(model, kind)
+    arguments = network_options(network)
+    del arguments["sample_size"], arguments["in_channels"]
+    prefix = "network."
+    if kind == "DiTTransformer2DModel":
+        denoiser |= {"architecture": "dit_diffusers", "network": arguments | {"channels": channels}}
+        prefix = "network.network."
+    else:
+        del arguments["out_channels"]
+        denoiser["network"] = arguments
+        if latents:
+            denoiser["channels"] = channels
+    sources: dict[str, tuple[object, str]] = {}
+    for name, value in by_config.items():
+        sources[name] = (value, "config.json")
+    schedule = process.schedule
+    settings = {"clip": denoiser["clip"], "schedule": schedule.kind, "T": schedule.T}
+    for name, value in (settings | process.options).items():
+        sources.setdefault(name, (value, "scheduler_config.json"))
     return DenoiserFile(
         str(folder),
         {"denoiser": denoiser, "schedule": schedule.config, "resolution": size},
-        {f"network.{name}": value for name, value in network.state_dict().items()},
-        "a diffusers UNet2DModel",
+        {f"{prefix}{name}": value for name, value in network.state_dict().items()},
+        f"a diffusers {kind}",
         sources,
     )
 
 
-def scheduler_settings(options: Mapping, folder: Path) -> tuple[str, str, bool]:
-    """(what the network predicts, which Σ, whether x̂_0 is clipped) of a scheduler's config.
+def transformer_variance(config: Mapping, channels: int, model: Path) -> str:
+    """Which Σ a `DiTTransformer2DModel` has: with twice as many outputs it has learned it.
+
+    That is so whatever its scheduler says: diffusers' pipeline leaves that half out.
 
     Raises:
-        UserError: a setting of it is not known here.
+        UserError: it has another number of outputs, or no classes.
     """
-    variance = VARIANCES.get(options.get("variance_type", "fixed_small"))
-    prediction = PREDICTIONS.get(options.get("prediction_type", "epsilon"))
-    if options.get("thresholding") or options.get("clip_sample_range", 1) != 1:
+    outputs = config.get("out_channels") or channels
+    if outputs not in (channels, 2 * channels) or not config.get("num_embeds_ada_norm", 1000):
         raise UserError(
-            f"{folder}: its scheduler clips x̂_0 otherwise than to [-1, 1] "
-            f"(thresholding={options.get('thresholding')}, "
-            f"clip_sample_range={options.get('clip_sample_range')}), which is not known here."
+            f"{model}: a transformer with out_channels={outputs} and "
+            f"num_embeds_ada_norm={config.get('num_embeds_ada_norm')} is not known here."
         )
-    if variance is None or prediction is None or "beta_schedule" not in options:
-        raise UserError(
-            f"{folder}: a scheduler with beta_schedule={options.get('beta_schedule')}, "
-            f"prediction_type={options.get('prediction_type')} and "
-            f"variance_type={options.get('variance_type')} is not known here."
-        )
-    # DDPM and DDIM clip by default; others never clip.
-    clips = options.get("_class_name", "DDPM").startswith(("DDPM", "DDIM"))
-    return prediction, variance, bool(options.get("clip_sample", clips))
+    return "learned_range" if outputs == 2 * channels else "fixed_small"
 
 
-def check_network(config: Mapping, variance: str, options: Mapping, model: Path) -> None:
-    """Checks that a network's config is one of those that are rebuilt here.
+def check_network(
+    config: Mapping, channels: int, variance: str, options: Mapping, model: Path
+) -> None:
+    """Checks that a U-Net's config is one of those that are rebuilt here.
 
     Raises:
         UserError: it has an embedding that is not known, or channels that do not suit its Σ.
@@ -107,7 +113,7 @@ def check_network(config: Mapping, variance: str, options: Mapping, model: Path)
     for key, known in {
         "time_embedding_type": ("positional", "learned"),
         "class_embed_type": (None,),
-        "out_channels": (6 if variance == "learned_range" else 3,),
+        "out_channels": (2 * channels if variance == "learned_range" else channels,),
     }.items():
         if config.get(key, known[0]) not in known:
             raise UserError(
@@ -116,19 +122,31 @@ def check_network(config: Mapping, variance: str, options: Mapping, model: Path)
             )
 
 
-def loaded_network(model: Path):
-    """The `UNet2DModel` whose config this is, with the weights beside it.
+def network_options(network: Any) -> dict[str, Any]:
+    """The arguments that rebuild a network of diffusers, as plain JSON."""
+    arguments = {}
+    for key, value in network.config.items():
+        if not key.startswith("_"):
+            arguments[key] = list(value) if isinstance(value, tuple) else value
+    return arguments
+
+
+def loaded_network(model: Path, kind: str) -> Any:
+    """The network whose config this is, with the weights beside it.
+
+    Arguments:
+        kind: its class in diffusers, one that is known here.
 
     Raises:
         UserError: the weights cannot be read, or are not those of the network.
     """
-    from diffusers import UNet2DModel
+    import diffusers
 
     try:
-        network, report = UNet2DModel.from_pretrained(
+        network, report = getattr(diffusers, kind).from_pretrained(
             model.parent, local_files_only=True, output_loading_info=True, low_cpu_mem_usage=False
         )
-    except (OSError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
         raise UserError(
             f"the weights beside {model} cannot be read ({first_line(error)})."
         ) from error
@@ -140,6 +158,41 @@ def loaded_network(model: Path):
             f"missing, left over or of another shape, such as {wrong[0]}."
         )
     return network
+
+
+def autoencoder_folder(folder: Path) -> Path | None:
+    """Where a pipeline's folder keeps the autoencoder; None where it has none."""
+    for name in AUTOENCODERS:
+        if (folder / name / "config.json").is_file():
+            return folder / name
+    return None
+
+
+def is_autoencoder(folder: Path) -> bool:
+    """Whether a folder holds an autoencoder alone, as diffusers writes it."""
+    model = folder / "config.json"
+    return model.is_file() and json_config(model).get("_class_name") in AUTOENCODER_NETWORKS
+
+
+def network_file(folder: Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(config, tensors) of a folder with one network of diffusers.
+
+    Arguments:
+        kinds: the classes that it may be of.
+
+    Returns:
+        {"network": its class, "options": its arguments}, and the tensors under `network.`.
+
+    Raises:
+        UserError: it is of another class, or cannot be read.
+    """
+    model = folder / "config.json"
+    kind = json_config(model).get("_class_name")
+    if kind not in kinds:
+        raise UserError(f"{model} describes a {kind}; one of {', '.join(kinds)} is needed.")
+    network = loaded_network(model, kind)
+    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
+    return {"network": kind, "options": network_options(network)}, tensors
 
 
 def json_config(file: Path) -> dict:
@@ -162,21 +215,4 @@ def part_file(folder: Path, part: str, name: str) -> Path:
     raise UserError(
         f"the folder {folder} has no {name}, nor {part}/{name}: a UNet2DModel and its scheduler, "
         f"as diffusers saves them, are needed.{hint}"
-    )
-
-
-def same_schedule(alpha_bar: Tensor, folder: Path) -> Schedule:
-    """The schedule of ours with these ᾱ."""
-    for kind in ("linear", "cosine"):
-        schedule = Schedule(kind, len(alpha_bar))
-        if torch.allclose(
-            schedule.alpha_bar(torch.arange(schedule.T)).flatten().float(),
-            alpha_bar.float(),
-            rtol=1e-3,
-            atol=1e-6,
-        ):
-            return schedule
-    raise UserError(
-        f"{folder}: its scheduler's ᾱ are neither those of a linear schedule (β from 1e-4 to 0.02, "
-        "times 1000/T) nor of a cosine one; no other is known here."
     )

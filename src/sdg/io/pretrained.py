@@ -12,7 +12,8 @@ from sdg.errors import UserError
 from sdg.io.adm_file import ASKED as OF_ADM
 from sdg.io.adm_file import from_adm
 from sdg.io.denoiser_file import DenoiserFile, MissingSettings
-from sdg.io.diffusers_folder import PREDICTIONS, from_diffusers
+from sdg.io.diffusers_folder import from_diffusers
+from sdg.io.diffusers_scheduler import PREDICTIONS
 from sdg.io.dit_file import from_dit, is_dit
 from sdg.io.edm2_file import from_edm2, is_edm2
 from sdg.io.edm_file import from_edm, is_edm

@@ -17,6 +17,7 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice
 from sdg.io.tensors import not_finite
+from sdg.models.diffusers_dit import DiffusersDiT
 from sdg.models.dit import DiT
 from sdg.models.edm2_unet import EDM2UNet
 from sdg.models.edm_unet import EDMUNet
@@ -42,6 +43,7 @@ Model = TypeVar("Model", bound=nn.Module)
 # Networks of this project, by the name that a denoiser's config calls them.
 ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "dit": DiT,
+    "dit_diffusers": DiffusersDiT,
     "edm": EDMUNet,
     "edm2": EDM2UNet,
     "jit": JiT,
@@ -76,7 +78,7 @@ def build_unet(denoiser: dict[str, Any], resolution: int) -> UNet2DModel:
             f"data.resolution={resolution} must be a multiple of {patch * 2**halvings}: the "
             f"network halves it {halvings} times after patches of {patch}."
         )
-    channels = 3 * patch**2
+    channels = denoiser.get("channels", 3) * patch**2
     outputs = channels * (2 if denoiser.get("variance") == "learned_range" else 1)
     unet: UNet2DModel = UNet2DModel(
         sample_size=resolution // patch, in_channels=channels, out_channels=outputs, **network

@@ -20,6 +20,8 @@ class ImageEncoder(ABC, nn.Module):
         tower: the network that every image passes once in `encode`; its passes and floating-point
             operations are counted.
         resolution: side in pixels of the images that it reads; None for any.
+        latent_channels: those of the latents that it reads in the place of images, with
+            `resolution` a side of them; None where it reads images.
         calibrated: whether `Encoded.scaled` is given, and its product with E_text(y) a logit of y.
         reads_estimate: whether it reads the denoiser's x̂_0 beside x_t; `attach` has to come first
             then.
@@ -28,6 +30,7 @@ class ImageEncoder(ABC, nn.Module):
 
     tower: nn.Module
     resolution: int | None = None
+    latent_channels: int | None = None
     calibrated: bool = False
     reads_estimate: bool = False
     notice: str = ""

@@ -56,6 +56,11 @@ class NoiseAwareEncoder(NoisyEncoder):
         width: of the sinusoidal embedding.
         hidden: width of the network behind it.
         calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
+        latent_channels: of the latents that it reads in the place of images; the tower's first
+            convolution is then a new one. `clip` has their side as its `image_size`.
+
+    Raises:
+        UserError: the tower has no norms that could be modulated, or no convolution.
     """
 
     modulated = (TimeConditionedNorm,)
@@ -68,11 +73,13 @@ class NoiseAwareEncoder(NoisyEncoder):
         width: int = 128,
         hidden: int = 512,
         calibrated: bool = False,
+        latent_channels: int | None = None,
     ):
         config = {"clip": clip, "schedule": schedule, "width": width, "hidden": hidden}
-        super().__init__(
-            copy.deepcopy(tower).requires_grad_(True), config, hidden, calibrated
-        )  # the clean one may be frozen
+        own = copy.deepcopy(tower).requires_grad_(True)  # the clean one may be frozen
+        if latent_channels is not None:
+            read_channels(own, latent_channels)
+        super().__init__(own, config, hidden, calibrated, latent_channels)
         self.norms = [wrap(self.tower, name) for name in modulated_norms(self.tower)]
         if not self.norms:
             raise UserError(
@@ -118,6 +125,19 @@ def modulated_norms(tower: nn.Module) -> list[str]:
         if is_norm and not on_shortcut:
             names.append(name)
     return names
+
+
+def read_channels(tower: nn.Module, channels: int) -> None:
+    """Replaces a tower's first convolution by a new one of so many input channels."""
+    for name, module in tower.named_modules():
+        if isinstance(module, nn.Conv2d):
+            parent, _, child = name.rpartition(".")
+            same: Any = {key: getattr(module, key) for key in ("kernel_size", "stride", "padding")}
+            bias = module.bias is not None
+            first = nn.Conv2d(channels, module.out_channels, bias=bias, **same)
+            setattr(tower.get_submodule(parent), child, first)
+            return
+    raise UserError("this image tower has no convolution that could read latents.")
 
 
 def wrap(tower: nn.Module, name: str) -> TimeConditionedNorm:

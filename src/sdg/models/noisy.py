@@ -28,6 +28,7 @@ class NoisyEncoder(ImageEncoder):
             `schedule`, that of the noise schedule that t refers to.
         features: width of what is known of t, as `level_features` gives it.
         calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
+        latent_channels: of the noisy latents that it reads, as they are, in the place of images.
     """
 
     # Modules of the tower that hold a modulation during a pass.
@@ -35,12 +36,23 @@ class NoisyEncoder(ImageEncoder):
     logit_scale: Tensor
     normalise: nn.Module
 
-    def __init__(self, tower: nn.Module, config: dict[str, Any], features: int, calibrated: bool):
+    def __init__(
+        self,
+        tower: nn.Module,
+        config: dict[str, Any],
+        features: int,
+        calibrated: bool,
+        latent_channels: int | None = None,
+    ):
         super().__init__()
         self.config, self.checkpointing, self.calibrated = config, False, calibrated
         if calibrated:  # no key otherwise: the config of other encoders stays what it was
             self.config["calibrated"] = True
         self.tower, self.normalise = tower, Normalise.from_config(config["clip"]["model"])
+        self.latent_channels = latent_channels
+        if latent_channels is not None:  # no key otherwise, as above
+            self.config["latent_channels"] = latent_channels
+            self.normalise = nn.Identity()
         # c of the CLIP it belongs to: its temperature travels along.
         self.register_buffer("logit_scale", torch.ones(()))
         if calibrated:
@@ -81,7 +93,7 @@ class NoisyEncoder(ImageEncoder):
         """Unit embeddings, (B, D).
 
         Arguments:
-            x: noisy images x_t, (B, 3, H, W), in [-1, 1] before noise.
+            x: noisy images x_t, (B, 3, H, W), in [-1, 1] before noise; or latents, (B, C, h, w).
             t: their levels in the encoder's schedule, (B,).
         """
         return F.normalize(self.embed(x, t), dim=-1)

@@ -9,11 +9,18 @@ import timm
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
+from sdg.io.diffusers_folder import (
+    AUTOENCODER_NETWORKS,
+    autoencoder_folder,
+    is_autoencoder,
+    network_file,
+)
 from sdg.io.hub import located
 from sdg.io.noisy_clips import foreign_part, read_part
 from sdg.io.pretrained import ASKED, DenoiserFile, is_foreign, open_denoiser
 from sdg.io.shipped import INDEX, on_this_machine, shipped_names
 from sdg.io.weights import header, read_weights
+from sdg.models.autoencoder import Autoencoder, build_autoencoder
 from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
 from sdg.models.class_labels import class_count
 from sdg.models.classifier import NoisyClassifier
@@ -33,6 +40,7 @@ __all__ = [
     "denoiser_from",
     "from_pretrained",
     "kind_of",
+    "load_autoencoder",
     "load_classifier",
     "load_clip",
     "load_clip_noisy",
@@ -43,7 +51,7 @@ __all__ = [
     "noise_aware_encoders",
 ]
 
-Part = CLIP | NoisyEncoder | GlideTextEncoder | NoisyClassifier | Judge
+Part = CLIP | NoisyEncoder | GlideTextEncoder | NoisyClassifier | Judge | Autoencoder
 
 
 def denoiser_from(file: DenoiserFile) -> Denoiser:
@@ -188,9 +196,11 @@ def text_encoder(image: NoisyEncoder, chosen: Mapping[str, Any]) -> TextEncoder:
 
 def kind_of(place: Path) -> str:
     """The kind of weights of a file or folder; "denoiser" of what has no header and no other."""
-    part = foreign_part(place)
-    own = header(place) or {"kind": "denoiser"}
-    return part.kind if part else str(own["kind"])
+    if part := foreign_part(place):
+        return part.kind
+    if own := header(place):
+        return str(own["kind"])
+    return "autoencoder" if is_autoencoder(place) else "denoiser"
 
 
 def clean_encoders(clip: str, name: str | None = None, pretrained: str | None = None) -> Encoders:
@@ -208,6 +218,25 @@ def load_classifier(file: str | Path) -> NoisyClassifier:
     """The noise-aware classifier of a weight file."""
     config, tensors = read_weights(file, "classifier_noisy")
     return frozen(lambda: NoisyClassifier(**config), tensors, file)
+
+
+def load_autoencoder(path: str | Path) -> Autoencoder:
+    """The autoencoder of a weight file, or of a folder that diffusers wrote.
+
+    Arguments:
+        path: the file; or a folder with an `AutoencoderKL`, an `AutoencoderTiny` or a `VQModel`, or
+            with a whole pipeline that has one; or `owner/name` of such a folder on the hub.
+
+    Raises:
+        UserError: there is none, or it cannot be read.
+    """
+    place = located(path)
+    place = autoencoder_folder(place) or place
+    if header(place) is None and (place / "config.json").is_file():
+        config, tensors = network_file(place, AUTOENCODER_NETWORKS)
+    else:
+        config, tensors = read_weights(place, "autoencoder")
+    return frozen(lambda: build_autoencoder(**config), tensors, path)
 
 
 def load_judge(file: str | Path) -> Judge:
@@ -229,8 +258,9 @@ def from_pretrained(path: str | Path, label: int | None = None, **asked: Any) ->
 
     Arguments:
         path: a folder or file of this project, whatever part it holds; a denoiser of diffusers,
-            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM or EDM2; a noisy CLIP of the
-            SDG authors' code, or either encoder of GLIDE's; or `owner/name`, or
+            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM or EDM2; a folder of diffusers'
+            autoencoder; a noisy CLIP of the SDG authors' code, or either encoder of GLIDE's; or
+            `owner/name`, or
             `owner/name@revision`, of a folder on the Hugging Face hub.
         label, asked: of a denoiser, as of `load_denoiser`: its class; what a state dict of no
             published family cannot tell, such as `qkv="heads_first"`.
@@ -255,6 +285,7 @@ def from_pretrained(path: str | Path, label: int | None = None, **asked: Any) ->
             f"{path} holds a {kind}; {', '.join(options)} can be said of a denoiser alone."
         )
     loaders: dict[str, Callable[[Path], Part]] = {
+        "autoencoder": load_autoencoder,
         "clip": load_clip,
         "clip_noisy": load_clip_noisy,
         "clip_text": load_clip_text,

@@ -50,6 +50,8 @@ class UNetEncoder(NoisyEncoder):
         hidden: width of the head.
         calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
         estimate: read x̂_0 too.
+        latent_channels: of the latents that it reads in the place of images; `clip` then has their
+            side as its `image_size`.
     """
 
     tower: ContractingHalf
@@ -64,8 +66,12 @@ class UNetEncoder(NoisyEncoder):
         hidden: int = 256,
         calibrated: bool = False,
         estimate: bool = False,
+        latent_channels: int | None = None,
     ):
-        side, channels = clip["model"]["vision_cfg"]["image_size"], 3 * patch**2
+        side, channels = (
+            clip["model"]["vision_cfg"]["image_size"],
+            (latent_channels or 3) * patch**2,
+        )
         unet = UNet2DModel(
             sample_size=side // patch,
             in_channels=channels * (2 if estimate else 1),
@@ -83,7 +89,7 @@ class UNetEncoder(NoisyEncoder):
         }
         if estimate:  # no key otherwise: the config of other encoders stays what it was
             config["estimate"] = True
-        super().__init__(tower, config, tower.features, calibrated)
+        super().__init__(tower, config, tower.features, calibrated, latent_channels)
         self.reads_estimate = estimate
         self.normalise = nn.Identity()  # it sees what the denoiser saw
         self.beside: tuple[Denoiser, Tensor] | None = None
@@ -117,6 +123,8 @@ class UNetEncoder(NoisyEncoder):
                 f"module.denoiser was trained with the schedule {config['schedule']}, this encoder "
                 f"is to have {options['schedule']}; with another use module.tower=clip."
             )
+        if denoiser.latents:
+            options["latent_channels"] = denoiser.channels
         encoder = cls(clip, network=own["network"], patch=own.get("patch", 1), **options)
         trained = dict(denoiser.network.state_dict())
         for name, value in encoder.tower.state_dict().items():

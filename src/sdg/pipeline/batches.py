@@ -24,6 +24,7 @@ def draw_batches(
     trajectory: bool,
     callback: OnStep | None,
     progress: bool,
+    pictures: Callable[[Tensor], Tensor],
 ) -> SampleOutput:
     """All samples of a run.
 
@@ -33,6 +34,7 @@ def draw_batches(
         batch_size: how many samples are drawn at once, at most.
         steps: how many steps a batch takes.
         trajectory, callback, progress: as of `Pipeline.__call__`.
+        pictures: what the samples of a step show, (B, 3, H, W).
     """
     bar, done = Bar("sampling"), 0
     bar.begin(len(requests) * steps, 0, progress)
@@ -42,6 +44,8 @@ def draw_batches(
 
     def on_step(count: int, step: Step) -> None:
         bar.reach(done * steps + count * len(step.x))
+        if trajectory or callback is not None:
+            step = Step(pictures(step.x), pictures(step.x0))
         if trajectory:
             kept[-1].append(Step(step.x.cpu(), step.x0.cpu()))
         if callback is not None:

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
 from sdg.errors import UserError, choice
+from sdg.io.diffusers_folder import MODEL_INDEX, autoencoder_folder
 from sdg.io.files import regular, write_whole
 from sdg.io.hub import located
 from sdg.io.shipped import INDEX, shipped, shipped_names
-from sdg.io.weights import save
+from sdg.io.weights import header, save
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.glide import GlideTextEncoder
 from sdg.models.noisy import NoisyEncoder
-from sdg.models.registry import from_pretrained, load_denoiser
+from sdg.models.registry import from_pretrained, load_autoencoder, load_denoiser
 from sdg.pipeline.part_checks import checked_path
 
 if TYPE_CHECKING:
@@ -30,12 +32,13 @@ KINDS = {
     CLIP: "clip",
     GlideTextEncoder: "clip_text",
     NoisyClassifier: "classifier_noisy",
+    Autoencoder: "autoencoder",
 }
 CAPTIONS = "captions.txt"
 
 
 def pipeline_folder(path: str | Path) -> Path:
-    """The folder of a pipeline: of this machine, shipped, or on the hub.
+    """The folder of a pipeline, ours or diffusers': of this machine, shipped, or on the hub.
 
     Arguments:
         path: the folder; a name of shipped weights; `owner/name` or `owner/name@revision`, which
@@ -56,7 +59,8 @@ def pipeline_folder(path: str | Path) -> Path:
     elif not folder.exists():
         # A name without a slash can only be one of the shipped.
         folder = located(path) if "/" in name else shipped(name)
-    if not (folder / INDEX).is_file():
+    of_diffusers = (folder / MODEL_INDEX).is_file() and header(folder) is None
+    if not of_diffusers and not (folder / INDEX).is_file():
         raise UserError(
             f"{path} has no {INDEX}, so it is no whole pipeline; sdg.from_pretrained opens a part. "
             f"Shipped pipelines: {', '.join(shipped_names())}."
@@ -64,16 +68,26 @@ def pipeline_folder(path: str | Path) -> Path:
     return folder
 
 
-def load_parts(folder: Path) -> dict[str, Any]:
+def load_parts(folder: Path, label: int | None = None) -> dict[str, Any]:
     """What `Pipeline` takes, from such a folder.
 
+    Arguments:
+        label: the class of a class-conditional denoiser; None takes what `pipeline.json` says.
+
     Raises:
-        UserError: `pipeline.json` is damaged, or a file that it names is missing.
+        UserError: `pipeline.json` is damaged, or a file that it names is missing; or a diffusers
+            folder has a part that is not known here.
     """
+    if not (folder / INDEX).is_file():
+        kept = autoencoder_folder(folder)
+        autoencoder = None if kept is None else load_autoencoder(kept)
+        return {"denoiser": load_denoiser(folder, label), "autoencoder": autoencoder}
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         parts: dict[str, Any] = {
-            "denoiser": load_denoiser(file_in(folder, index["denoiser"]), index.get("label")),
+            "denoiser": load_denoiser(
+                file_in(folder, index["denoiser"]), index.get("label") if label is None else label
+            ),
             "gamma": index["gamma"],
             "interval": index.get("interval", (0.0, 1.0)),
             "resolution": index.get("resolution"),
@@ -86,6 +100,8 @@ def load_parts(folder: Path) -> dict[str, Any]:
         loaded: dict[str, Any] = {name: from_pretrained(file_in(folder, name)) for name in models}
         for role in ("encoder", "clip"):
             parts[role] = loaded.get(index.get(role))
+        if name := index.get("autoencoder"):
+            parts["autoencoder"] = load_autoencoder(file_in(folder, name))
         if name := index.get("negative_captions"):
             captions = regular(file_in(folder, name)).read_text(encoding="utf-8")
             parts["negative_captions"] = captions.splitlines()
@@ -129,12 +145,14 @@ def save_parts(pipe: "Pipeline", folder: Path) -> Path:
             "sdg.models.build.build_denoiser makes one that has."
         )
     parts: dict[str, Any] = {"denoiser": ("denoiser", pipe.denoiser)}
-    for role, part in (("encoder", pipe.encoder), ("clip", pipe.clip)):
+    for role in ("encoder", "clip", "autoencoder"):
+        part = getattr(pipe, role)
         if part is not None:
             parts[role] = (stored_kind(part), part)
     if pipe.denoiser.label is not None:
         index["label"] = pipe.denoiser.label
-    if pipe.resolution != pipe.denoiser.resolution:
+    drawn = pipe.denoiser.resolution
+    if drawn is None or pipe.resolution != drawn * pipe.factor:
         index["resolution"] = pipe.resolution
     make(folder)
     for role, (kind, model) in parts.items():

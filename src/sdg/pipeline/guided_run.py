@@ -13,6 +13,7 @@ from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.sampling import sample, steps_taken
 from sdg.guidance.guidance import Guidance, SimilarityFn
 from sdg.guidance.selection import Selection, candidate_seeds
+from sdg.models.autoencoder import Autoencoder
 from sdg.pipeline.batches import OnStep
 from sdg.pipeline.parts import Parts
 from sdg.pipeline.terms import total_similarity
@@ -31,7 +32,7 @@ class GuidedRun:
         guidance: how the similarity steers.
         similarity: of the whole run; None for an unguided one, or one by functions only.
         functions: further similarities, which are asked the same of every sample.
-        start: an image (3, H, W) that every sample starts from; None is pure noise.
+        start: an image (3, H, W) in [-1, 1] that every sample starts from; None is pure noise.
         strength: with `start`, how far from it, in (0, 1].
     """
 
@@ -58,17 +59,19 @@ class GuidedRun:
             selection, guide = guide, guide.wide
             seeds = candidate_seeds(seeds, selection.candidates)
         parts = self.parts
-        noise = Noise(seeds, parts.shape, parts.device)
+        noise = Noise(seeds, parts.sampled_shape, parts.device)
         start = None
         if self.start is not None:
-            start = self.start.to(parts.device).expand(len(seeds), *parts.shape)
+            start = parts.latents(self.start).to(parts.device)
+            start = start.expand(len(seeds), *parts.sampled_shape)
         mixed = parts.dtype != torch.float32
         precision = torch.autocast(parts.device.type, parts.dtype) if mixed else None
         with precision or contextlib.nullcontext():
-            return sample(
+            samples = sample(
                 *(parts.denoiser, self.sampler, noise, guide),
                 *(start, self.strength, on_step, selection),
             )
+            return parts.pictures(samples)
 
     def guide(self, batch: Sequence[Request]) -> Guidance | Selection | None:
         """Guidance of one batch, with several candidates for each sample their selection."""
@@ -83,7 +86,18 @@ class GuidedRun:
         return Selection(wide, narrow, guidance.candidates, guidance.select_at)
 
     def prepare(self, requests: Sequence[Request]) -> Guidance | None:
-        """Guidance with the similarity to what these requests ask for."""
+        """Guidance with the similarity to what these requests ask for.
+
+        Of a latent model guidance of x̂_0 asks about D(ẑ_0), through whose decoder the gradient
+        passes; guidance of x_t asks about z_t itself.
+        """
         parts = self.parts
         total = total_similarity(self.similarity, self.functions, requests, parts.device)
+        if parts.autoencoder is not None and self.guidance.at_clean:
+            total = decoded(total, parts.autoencoder)
         return self.guidance.prepare(total, parts.denoiser.schedule, self.sampler)
+
+
+def decoded(similarity: SimilarityFn, autoencoder: Autoencoder) -> SimilarityFn:
+    """sim(D(z), y), of latents z (B, C, h, w)."""
+    return lambda z, level: similarity(autoencoder.decode(z), level)

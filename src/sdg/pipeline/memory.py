@@ -11,6 +11,7 @@ from sdg.data.ram import available_memory
 from sdg.data.requests import Request
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder
 from sdg.models.encoding import encode_images
 
@@ -85,7 +86,11 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def fitting_batch(
-    denoiser: Denoiser, encoder: ImageEncoder | None, shape: Sequence[int], device: torch.device
+    denoiser: Denoiser,
+    encoder: ImageEncoder | None,
+    shape: Sequence[int],
+    device: torch.device,
+    autoencoder: Autoencoder | None = None,
 ) -> int:
     """How many samples to draw at once, for `batch_size=auto`.
 
@@ -94,8 +99,9 @@ def fitting_batch(
 
     Arguments:
         encoder: of the similarity; None where nothing is guided.
-        shape: of a sample, (3, H, W).
+        shape: of what is sampled, (C, H, W).
         device: where samples are drawn.
+        autoencoder: of latents, whose images an encoder of images reads.
     """
     if device.type != "cpu":
         return ON_GPU
@@ -107,9 +113,13 @@ def fitting_batch(
     for each in denoiser.passes:
         bytes_of_one += graph_bytes(partial(estimate, each), x)
     if encoder is not None:
-        bytes_of_one += graph_bytes(
-            lambda x: encode_images(encoder, x, torch.zeros(len(x), dtype=torch.long)).z, x
-        )
+        decoder = autoencoder if encoder.latent_channels is None else None
+
+        def embedding(x: Tensor) -> Tensor:
+            seen = x if decoder is None else decoder.decode(x)
+            return encode_images(encoder, seen, torch.zeros(len(x), dtype=torch.long)).z
+
+        bytes_of_one += graph_bytes(embedding, x)
     return max(1, min(ON_CPU, int(SHARE * free / max(bytes_of_one, 1))))
 
 

@@ -14,6 +14,7 @@ from sdg.diffusion.sampling import checked_strength
 from sdg.errors import UserError, first_line, near, number
 from sdg.guidance.guidance import Guidance
 from sdg.guidance.semantic import SemanticGuidance
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.models.kin import check_kin
 
@@ -21,6 +22,7 @@ __all__ = [
     "check_devices",
     "check_parts",
     "check_pixels",
+    "check_space",
     "checked_captions",
     "checked_device",
     "checked_function",
@@ -64,10 +66,44 @@ def check_pixels(denoiser: Denoiser) -> None:
     Raises:
         UserError: it draws latents.
     """
-    if denoiser.channels != 3:
+    if denoiser.latents:
         raise UserError(
-            f"this denoiser draws latents of {denoiser.channels} channels; the autoencoder that "
-            "makes images of them is not read yet, so take a denoiser of RGB pixels."
+            f"this denoiser draws latents of {denoiser.channels} channels, and the command has no "
+            "autoencoder that makes images of them: sdg.Pipeline.from_pretrained opens a diffusers "
+            "folder with its autoencoder, Pipeline(…, autoencoder=…) takes one."
+        )
+
+
+def check_space(
+    denoiser: Denoiser, encoder: ImageEncoder | None, autoencoder: Autoencoder | None
+) -> None:
+    """Whether the parts agree on what is sampled, images or latents, and of which channels.
+
+    Raises:
+        UserError: they do not.
+    """
+    if autoencoder is None and denoiser.latents:
+        raise UserError(
+            f"this denoiser draws latents of {denoiser.channels} channels; give the autoencoder "
+            "that makes images of them, Pipeline(…, autoencoder=…)."
+        )
+    if autoencoder is not None and not denoiser.latents:
+        raise UserError("this denoiser draws images of its own; leave out the autoencoder.")
+    if autoencoder is not None and autoencoder.channels != denoiser.channels:
+        raise UserError(
+            f"the denoiser draws latents of {denoiser.channels} channels, the autoencoder has "
+            f"{autoencoder.channels}; give the one that the denoiser was trained with."
+        )
+    read = None if encoder is None else encoder.latent_channels
+    if read is not None and autoencoder is None:
+        raise UserError(
+            f"the encoder reads latents of {read} channels, and this denoiser draws images; give "
+            "an encoder of images."
+        )
+    if read is not None and read != denoiser.channels:
+        raise UserError(
+            f"the encoder reads latents of {read} channels, the denoiser draws "
+            f"{denoiser.channels}; give an encoder of this denoiser's latents."
         )
 
 
@@ -183,16 +219,23 @@ def checked_weights(weights: Mapping[str, float] | None, kinds: Sequence[str]) -
 
 
 def chosen_encoder(
-    encoder: ImageEncoder | None, clip: TextEncoder | None, guidance: Guidance
+    encoder: ImageEncoder | None,
+    clip: TextEncoder | None,
+    guidance: Guidance,
+    latents: bool = False,
 ) -> ImageEncoder | None:
     """The encoder that this guidance reads: of x̂_0 a clean one, or a classifier, which has none.
 
     Arguments:
         encoder, clip: of the pipeline.
+        latents: whether the denoiser draws latents.
 
     Raises:
-        UserError: the guidance reads x̂_0, and both know noisy images or sentences alone.
+        UserError: the guidance reads x̂_0, and both know noisy images or sentences alone; or it
+            reads noisy latents, and the encoder reads images.
     """
+    if latents and encoder is not None:
+        check_seen(encoder, guidance)
     if not guidance.at_clean or (encoder is not None and encoder.classes):
         return encoder
     for part in (encoder, clip):
@@ -204,6 +247,17 @@ def chosen_encoder(
         f"guidance {type(guidance).__name__} reads the predicted clean image, and this pipeline's "
         "encoder was trained on noisy ones; give the clean CLIP that it was made from, "
         "Pipeline(…, clip=…)."
+    )
+
+
+def check_seen(encoder: ImageEncoder, guidance: Guidance) -> None:
+    """Raises a `UserError` for a guidance of noisy latents with an encoder of images."""
+    if guidance.at_clean or encoder.latent_channels is not None:
+        return
+    raise UserError(
+        f"guidance {type(guidance).__name__} reads noisy latents, and this pipeline's encoder "
+        "reads images: take a guidance that reads the decoded estimate, such as DPS or MPGD, or a "
+        "noise-aware encoder of these latents."
     )
 
 

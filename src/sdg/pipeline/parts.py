@@ -4,12 +4,13 @@ import itertools
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.pipeline.part_checks import check_parts, check_pixels, checked_device, checked_kind
+from sdg.pipeline.part_checks import check_parts, check_space, checked_device, checked_kind
 
 __all__ = ["Parts"]
 
@@ -17,10 +18,10 @@ Own = TypeVar("Own", bound="Parts")
 
 
 class Parts:
-    """A denoiser, an encoder and a CLIP that belong together, in eval mode.
+    """A denoiser, an encoder, a CLIP and an autoencoder that belong together, in eval mode.
 
     Arguments:
-        denoiser, encoder, clip, resolution: as of `Pipeline`.
+        denoiser, encoder, clip, resolution, autoencoder: as of `Pipeline`.
 
     Raises:
         UserError: they do not belong together.
@@ -32,16 +33,31 @@ class Parts:
         encoder: ImageEncoder | None,
         clip: TextEncoder | None,
         resolution: int | None,
+        autoencoder: Autoencoder | None = None,
     ):
         self.denoiser = checked_kind("denoiser", denoiser, Denoiser)
         self.encoder = None if encoder is None else checked_kind("encoder", encoder, ImageEncoder)
         self.clip = None if clip is None else checked_kind("clip", clip, TextEncoder)
         if resolution is not None:
             integer("resolution", resolution, 1)
+        if autoencoder is not None:
+            checked_kind("autoencoder", autoencoder, Autoencoder)
+        self.autoencoder = autoencoder
+        check_space(denoiser, encoder, autoencoder)
+        self.factor = 1 if autoencoder is None else autoencoder.factor
         own = None if encoder is None else encoder.resolution
-        self.resolution = resolution or denoiser.resolution or own
-        check_pixels(denoiser)
-        check_parts(encoder, clip, self.resolution)
+        of_latents = encoder is not None and encoder.latent_channels is not None
+        if own is not None and of_latents:
+            own *= self.factor
+        drawn = denoiser.resolution and denoiser.resolution * self.factor
+        self.resolution = resolution or drawn or own
+        if self.resolution and self.resolution % self.factor:
+            raise UserError(
+                f"resolution={self.resolution} must be a multiple of {self.factor}, by which the "
+                "autoencoder makes images smaller."
+            )
+        seen = self.resolution
+        check_parts(encoder, clip, seen // self.factor if seen and of_latents else seen)
         if encoder is not None:
             encoder.attach(denoiser.passes[0])
         for part in self.parts:
@@ -50,9 +66,9 @@ class Parts:
         self.place, self.dtype = torch.device("cpu"), torch.float32
 
     @property
-    def parts(self) -> list[Denoiser | ImageEncoder | TextEncoder]:
-        """The networks: denoiser, encoder, CLIP."""
-        every = (self.denoiser, self.encoder, self.clip)
+    def parts(self) -> list[Denoiser | ImageEncoder | TextEncoder | Autoencoder]:
+        """The networks: denoiser, encoder, CLIP, autoencoder."""
+        every = (self.denoiser, self.encoder, self.clip, self.autoencoder)
         return [part for part in every if part is not None]
 
     @property
@@ -71,6 +87,26 @@ class Parts:
                 "Pipeline(…, resolution=64)."
             )
         return 3, self.resolution, self.resolution
+
+    @property
+    def sampled_shape(self) -> tuple[int, int, int]:
+        """The shape of what the denoiser moves: of a sample, or of its latents, (C, h, w)."""
+        side = self.shape[-1] // self.factor
+        return self.denoiser.channels if self.autoencoder else 3, side, side
+
+    def latents(self, image: Tensor) -> Tensor:
+        """What the denoiser moves of an image (3, H, W): its latents (C, h, w), or itself."""
+        if self.autoencoder is None:
+            return image
+        with torch.no_grad():
+            return self.autoencoder.encode(image[None].to(self.device))[0].cpu()
+
+    def pictures(self, samples: Tensor) -> Tensor:
+        """The images (B, 3, H, W) of what the denoiser moves; of latents in [-1, 1]."""
+        if self.autoencoder is None:
+            return samples
+        with torch.no_grad():
+            return self.autoencoder.decode(samples).clamp(-1, 1)
 
     def compile(self: Own, **options: Any) -> Own:
         """Compiles the denoisers' networks and the encoders' towers, forward and backward.

@@ -12,6 +12,7 @@ from sdg.diffusion.samplers import DDPM
 from sdg.diffusion.sampling import steps_taken
 from sdg.errors import choice, integer, number
 from sdg.guidance.guidance import Guidance
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.batches import OnStep, draw_batches
 from sdg.pipeline.conditions import (
@@ -65,6 +66,10 @@ class Pipeline(Parts):
         negative_captions: beside which a sentence is weighed: captions of other images. A
             calibrated encoder needs some; where it does not guide, a clean CLIP does without them.
         resolution: side of a sample in pixels; None takes the denoiser's own, else the encoder's.
+        autoencoder: makes images of the latents that a latent denoiser draws, and latents of
+            pictures. Guidance that reads x̂_0 then reads the decoded D(ẑ_0), with the clean CLIP of
+            images; `SemanticGuidance` reads z_t, and needs an encoder of such latents. A function
+            of one's own is asked about what its guidance reads.
 
     Raises:
         UserError: the parts do not belong together, or a parameter is out of range.
@@ -81,24 +86,28 @@ class Pipeline(Parts):
         sampler: Sampler | None = None,
         negative_captions: Sequence[str] = (),
         resolution: int | None = None,
+        autoencoder: Autoencoder | None = None,
     ):
-        super().__init__(denoiser, encoder, clip, resolution)
+        super().__init__(denoiser, encoder, clip, resolution, autoencoder)
         self.gamma, self.interval = number("gamma", gamma), checked_interval("interval", interval)
         self.sampler = checked_kind("sampler", sampler or DDPM(100), Sampler)
         self.negative_captions = checked_captions(negative_captions)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path) -> "Pipeline":
-        """The pipeline of a folder that `save_pretrained` wrote, or of one of other names.
+    def from_pretrained(cls, path: str | Path, label: int | None = None) -> "Pipeline":
+        """The pipeline of a folder that `save_pretrained` or diffusers wrote.
 
         Arguments:
             path: the folder; `portraits` or `shapes`, the shipped ones; or `owner/name`, or
                 `owner/name@revision`, of such a folder on the Hugging Face hub, which is fetched.
+                Of diffusers' pipelines those of a `UNet2DModel` or a `DiTTransformer2DModel`, with
+                an autoencoder or without: the encoders are yours to add.
+            label: the class, of a class-conditional denoiser.
 
         Raises:
             UserError: there is no such pipeline, or it cannot be fetched.
         """
-        return cls(**load_parts(pipeline_folder(path)))
+        return cls(**load_parts(pipeline_folder(path), label))
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Writes the whole pipeline, as `from_pretrained` reads it.
@@ -184,7 +193,7 @@ class Pipeline(Parts):
         guidance = chosen_guidance(guidance, gamma, self.gamma, self.interval)
         sampler = chosen_sampler(sampler, steps, self.sampler)
         guidance.check(sampler)
-        check_devices(self.device, self.encoder, self.clip)
+        check_devices(self.device, self.encoder, self.clip, self.autoencoder)
         checked = checked_weights(weights, conditions.kinds)
         start = None if init_image is None else as_tensor(init_image, self.shape)
         share = chosen_strength(strength, start is not None)
@@ -194,9 +203,13 @@ class Pipeline(Parts):
         requests = Requests(conditions.rows, each, seed)
         guided = guidance.gamma and conditions.any
         reads = guided and (conditions.columns or conditions.terms)
-        encoder = chosen_encoder(self.encoder, self.clip, guidance) if reads else self.encoder
+        encoder = self.encoder
+        if reads:
+            encoder = chosen_encoder(encoder, self.clip, guidance, self.denoiser.latents)
         if batch_size == "auto":
-            batch_size = fitting_batch(self.denoiser, encoder, self.shape, self.device)
+            batch_size = fitting_batch(
+                self.denoiser, encoder, self.sampled_shape, self.device, self.autoencoder
+            )
         size = integer("batch_size", batch_size, 1)
         size = 1 if choice("deterministic", deterministic, (False, True)) else size
         for name, flag in (("trajectory", trajectory), ("progress", progress)):
@@ -212,6 +225,8 @@ class Pipeline(Parts):
                 negatives = self.captions_beside(encoder)
                 terms = build_terms(conditions, checked, encoder, clip, negatives)
                 images = as_tensors(conditions.pictures, self.shape)
+                if not guidance.at_clean:
+                    images = {name: self.latents(image) for name, image in images.items()}
                 if terms:
                     whole = assemble_similarity(
                         terms, encoder, schedule, images, seed, guidance.at_clean
@@ -219,7 +234,8 @@ class Pipeline(Parts):
             functions = conditions.functions
             run = GuidedRun(self, sampler, guidance, whole, functions, start, share)
             return draw_batches(
-                run.draw, requests, size, len(taken), trajectory, callback, progress
+                *(run.draw, requests, size, len(taken), trajectory, callback, progress),
+                self.pictures,
             )
 
     def captions_beside(self, encoder: ImageEncoder | None) -> Sequence[str]:

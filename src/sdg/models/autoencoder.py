@@ -1,0 +1,86 @@
+"""Images as latents and back, by an autoencoder of diffusers."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sdg.errors import UserError, choice
+from sdg.io.diffusers_folder import AUTOENCODER_NETWORKS, network_options
+
+__all__ = ["Autoencoder", "build_autoencoder"]
+
+
+class Autoencoder(nn.Module):
+    """z = (E(x) − shift) · scale and x = D(z/scale + shift).
+
+    That is latent diffusion's (Rombach et al. 2022, arXiv 2112.10752). E of an `AutoencoderKL` is
+    the mean of its posterior; D of a `VQModel` takes the nearest code. Both run in float32, also
+    under autocast: D of published models overflows float16.
+
+    Arguments:
+        network: an `AutoencoderKL`, an `AutoencoderTiny` or a `VQModel` of diffusers, for RGB
+            images.
+
+    Attributes:
+        channels: C of the latents.
+        factor: a side of the image in pixels is so many times a side of its latents.
+
+    Raises:
+        UserError: it is another network, or one of other images, or scales each channel by itself.
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        name = choice("the autoencoder", type(network).__name__, AUTOENCODER_NETWORKS)
+        options: Any = network.config  # a dictionary of diffusers
+        if (options["in_channels"], options["out_channels"]) != (3, 3):
+            raise UserError(
+                f"this {name} reads images of {options['in_channels']} channels; one of RGB "
+                "images is needed."
+            )
+        if options.get("latents_mean") is not None or options.get("latents_std") is not None:
+            raise UserError(
+                f"this {name} scales each channel of its latents by itself (latents_mean, "
+                "latents_std), which is not known here."
+            )
+        self.network = network
+        self.scale = float(options["scaling_factor"])
+        self.shift = float(options.get("shift_factor") or 0.0)
+        self.channels: int = options["latent_channels"]
+        tiny = name == "AutoencoderTiny"
+        widths = options["encoder_block_out_channels" if tiny else "block_out_channels"]
+        self.factor = 2 ** (len(widths) - 1)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """Plain JSON from which `build_autoencoder` makes it."""
+        return {
+            "network": type(self.network).__name__,
+            "options": network_options(self.network),
+        }
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Latents (B, C, H/factor, W/factor) of images (B, 3, H, W) in [-1, 1]."""
+        network: Any = self.network
+        with torch.autocast(x.device.type, enabled=False):
+            encoded = network.encode(x)
+            posterior = getattr(encoded, "latent_dist", None)
+            z: Tensor = encoded.latents if posterior is None else posterior.mode()
+            return (z - self.shift) * self.scale
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Images (B, 3, H, W), not clamped to [-1, 1], of latents; differentiable in z."""
+        network: Any = self.network
+        with torch.autocast(z.device.type, enabled=False):
+            x: Tensor = network.decode(z / self.scale + self.shift).sample
+            return x
+
+
+def build_autoencoder(network: str, options: dict[str, Any]) -> Autoencoder:
+    """The autoencoder of a config, untrained."""
+    import diffusers
+
+    return Autoencoder(
+        getattr(diffusers, choice("network", network, AUTOENCODER_NETWORKS))(**options)
+    )
