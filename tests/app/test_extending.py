@@ -301,6 +301,7 @@ def test_code_that_failed_before_a_sample_is_simply_run_once_it_is_mended(sample
     assert sampled(command)["num_samples"] == 4
 
 
+@pytest.mark.slow
 def test_an_edited_file_that_an_own_similarity_reads_is_another_run(sampled, folder):
     (folder / "plain.py").write_text(
         "from sdg.similarity import Term, Text\n"

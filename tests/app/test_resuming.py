@@ -151,6 +151,7 @@ def test_settings_that_last():
     }
 
 
+@pytest.mark.slow
 def test_an_edited_file_of_negative_captions_makes_other_samples(run, refusal, tiny, tmp_path):
     captions = tmp_path / "captions.txt"
     words = [*tiny, f"similarity.text.negative_captions={captions}", "prompt=a ring"]

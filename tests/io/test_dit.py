@@ -81,7 +81,7 @@ def test_a_sit_without_the_unused_half_is_known_as_one():
 
 def test_what_a_file_cannot_tell_is_asked_for():
     tensors = random_tensors(shapes(SMALL))
-    message = r"set denoiser\.family to dit or sit and denoiser\.heads to those"
+    message = r"set family to dit or sit, heads to those"
     with pytest.raises(UserError, match=message):
         from_state_dict(tensors, {}, "x.pt")
 
@@ -91,7 +91,7 @@ def test_what_a_file_cannot_tell_is_asked_for():
     [
         ({"family": "sitt"}, "did you mean"),
         ({"family": "sit", "heads": 5}, "5 heads do not divide 32 channels"),
-        ({"family": "sit", "qkv": "heads_first"}, "takes no denoiser.qkv; leave that out"),
+        ({"family": "sit", "qkv": "heads_first"}, "takes no qkv; leave that out"),
     ],
 )
 def test_settings_that_do_not_suit_are_refused(given, message):

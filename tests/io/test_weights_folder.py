@@ -224,9 +224,9 @@ def test_a_class_conditional_denoiser_and_what_an_adm_file_cannot_tell_can_be_sa
         ({"qvk": "heads_first"}, "qvk.*did you mean 'qkv'"),
         (
             {"schedule": "linaer"},
-            "denoiser.schedule must be one of linear, scaled_linear.*did you mean 'linear'",
+            "^schedule must be one of linear, scaled_linear.*did you mean 'linear'",
         ),
-        ({"time_scale": 0}, "denoiser.time_scale"),
+        ({"time_scale": 0}, "^time_scale"),
     ):
         with pytest.raises(UserError, match=message):
             from_pretrained(tmp_path / "adm.pt", **said | wrong)

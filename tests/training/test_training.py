@@ -355,6 +355,7 @@ def moved(guided: Path, unguided: Path) -> bool:
     return len(ours) == len(theirs) == 4 and all(map(bytes.__ne__, ours, theirs))
 
 
+@pytest.mark.slow
 def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(
     run, weights, tiny, tmp_path
 ):
@@ -593,6 +594,7 @@ def test_a_folder_of_images_trains_the_denoiser_and_the_noise_aware_encoder(run,
         run("train.py", "encoder=clip", *data, f"hydra.run.dir={tmp_path}/clip")
 
 
+@pytest.mark.slow
 def test_captions_of_a_folder_train_a_clip_that_guides(run, tiny, tmp_path, capsys, refusal):
     generator, words = np.random.default_rng(0), ("dawn", "dusk", "rain")
     (tmp_path / "images").mkdir()

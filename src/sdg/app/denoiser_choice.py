@@ -10,7 +10,7 @@ from sdg.app.making import section
 from sdg.app.plain import plain
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
-from sdg.io.pretrained import ASKED
+from sdg.io.pretrained import ASKED, MissingSettings
 from sdg.models.guided import guided_denoiser
 from sdg.models.registry import load_denoiser, load_weaker
 from sdg.pipeline.part_checks import check_pixels
@@ -48,8 +48,11 @@ def chosen_denoiser(config: DictConfig) -> Denoiser:
     """
     asked = options(config, ASKED)
     label, tell = config.denoiser.get("label"), rank_zero_only(print)
-    with section("denoiser"):
-        denoiser = load_denoiser(denoiser_path(config), label, asked, tell)
+    try:
+        with section("denoiser"):
+            denoiser = load_denoiser(denoiser_path(config), label, asked, tell)
+    except MissingSettings as error:
+        raise MissingSettings(error.problem, error.kind, error.missing, "denoiser.") from error
     check_pixels(denoiser)
     return denoiser
 

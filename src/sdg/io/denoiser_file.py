@@ -1,5 +1,6 @@
 """What a file of a denoiser holds, whoever wrote it."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
@@ -31,10 +32,18 @@ class MissingSettings(UserError):
     """A file cannot tell all that it takes to use it.
 
     Arguments:
+        problem: what the file is; the message goes on with what to set.
         kind: of file.
-        missing: the settings that somebody must say.
+        missing: {names of a setting that somebody must say: what to set it to, if that is known}.
+        section: of the config where they stand, with its dot.
     """
 
-    def __init__(self, message: str, kind: str, missing: list[str]):
-        super().__init__(message)
-        self.kind, self.missing = kind, missing
+    def __init__(
+        self, problem: str, kind: str, missing: Mapping[tuple[str, ...], str], section: str = ""
+    ):
+        self.problem, self.kind, self.missing = problem, kind, missing
+        settings = []
+        for names, value in missing.items():
+            either = " or ".join(f"{section}{name}" for name in names)
+            settings.append(f"{either} {value}" if value else either)
+        super().__init__(f"{problem}: set {', '.join(settings)}.")

@@ -93,25 +93,24 @@ def told(file: StateDict, doubled: bool, width: int) -> tuple[str, int]:
     Arguments:
         doubled: whether it gives twice as many channels as it reads, as every DiT does.
     """
-    missing = {}
+    missing: dict[tuple[str, ...], str] = {}
     if doubled and "family" not in file.given:
-        missing["denoiser.family"] = "to dit or sit"
+        missing["family",] = "to dit or sit"
     if width not in HEADS and "heads" not in file.given:
-        missing["denoiser.heads"] = f"to those of its attention, {width} channels wide"
+        missing["heads",] = f"to those of its attention, {width} channels wide"
     if missing:
-        advice = " and ".join(f"{name} {words}" for name, words in missing.items())
         raise MissingSettings(
             f"{file.path} is {file.kind}, which share a layout, and cannot tell all that it takes "
-            f"to use it: set {advice}.",
+            "to use it",
             file.kind,
-            list(missing),
+            missing,
         )
-    family = choice("denoiser.family", file.settle("family", "sit", "no Σ"), FAMILIES)
+    family = choice("family", file.settle("family", "sit", "no Σ"), FAMILIES)
     if family == "dit" and not doubled:
-        raise file.refuse("it has no Σ, which every DiT has; leave denoiser.family out")
-    heads = integer("denoiser.heads", file.settle("heads", HEADS.get(width), DIT), 1)
+        raise file.refuse("it has no Σ, which every DiT has; leave family out")
+    heads = integer("heads", file.settle("heads", HEADS.get(width), DIT), 1)
     if width % heads:
-        raise file.refuse(f"{heads} heads do not divide {width} channels; set denoiser.heads")
+        raise file.refuse(f"{heads} heads do not divide {width} channels; set heads")
     return family, heads
 
 

@@ -42,11 +42,11 @@ def from_edm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
     if song and UNUSED not in tensors and "family" not in given:
         raise MissingSettings(
             f"{path} is a SongUNet without the augmentation that EDM trains with, so it may be a "
-            "VP or VE baseline: set denoiser.family=edm if it has EDM's preconditioning.",
+            "VP or VE baseline",
             file.kind,
-            ["denoiser.family"],
+            {("family",): "to edm if it has EDM's preconditioning"},
         )
-    choice("denoiser.family", file.settle("family", "edm", "its layout"), ("edm",))
+    choice("family", file.settle("family", "edm", "its layout"), ("edm",))
     network = network_of(file, sides, song)
     file.settle("classes", network["classes"] or "unconditional", "the file")
     denoiser = {**edm_settings(file, EDM), "architecture": "edm", "network": network}

@@ -60,8 +60,7 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFil
     if is_foreign(place):
         return from_state_dict(tensors_of(place), given, str(path))
     if given:
-        settings = ", ".join(f"denoiser.{name}" for name in given)
-        raise UserError(f"{path} holds all settings; leave out {settings}.")
+        raise UserError(f"{path} holds all settings; leave out {', '.join(given)}.")
     if not ours:
         return from_diffusers(place)
     config, tensors = read_weights(place, "denoiser")
@@ -87,9 +86,7 @@ def from_state_dict(tensors: Mapping[str, Tensor], given: Mapping, path: str) ->
         if knows(tensors):
             return reader(tensors, given, path)
     if "family" in given:
-        raise UserError(
-            f"{path} is of no family that shares its layout; leave denoiser.family out."
-        )
+        raise UserError(f"{path} is of no family that shares its layout; leave family out.")
     return from_adm(tensors, given, path)
 
 

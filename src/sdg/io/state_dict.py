@@ -36,7 +36,7 @@ class StateDict:
     ):
         self.tensors, self.given, self.path, self.kind = tensors, given, path, kind
         self.sources: dict[str, tuple[object, str]] = {}
-        if surplus := [f"denoiser.{name}" for name in given if name not in accepted]:
+        if surplus := [name for name in given if name not in accepted]:
             raise UserError(
                 f"{path} is {kind}, which takes no {' nor '.join(surplus)}; leave that out."
             )
