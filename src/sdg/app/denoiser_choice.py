@@ -10,12 +10,15 @@ from sdg.app.making import section
 from sdg.app.plain import plain
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
+from sdg.io.diffusers_folder import autoencoder_folder
+from sdg.io.hub import located
 from sdg.io.pretrained import ASKED, MissingSettings
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.guided import guided_denoiser
-from sdg.models.registry import load_denoiser, load_weaker
-from sdg.pipeline.part_checks import check_pixels
+from sdg.models.registry import load_autoencoder, load_denoiser, load_weaker
+from sdg.pipeline.part_checks import check_pixels, check_space
 
-__all__ = ["chosen_denoiser", "chosen_guided_denoiser", "denoiser_path"]
+__all__ = ["chosen_autoencoder", "chosen_denoiser", "chosen_guided_denoiser", "denoiser_path"]
 
 GUIDANCE = ("guidance_scale", "guidance_interval", "negative_label")
 AUTOGUIDANCE = ("autoguidance_scale", "autoguidance_interval")
@@ -42,7 +45,18 @@ def denoiser_path(config: DictConfig) -> str:
 
 
 def chosen_denoiser(config: DictConfig) -> Denoiser:
-    """The denoiser, frozen.
+    """The denoiser of images, frozen.
+
+    Raises:
+        UserError: it draws latents.
+    """
+    denoiser = loaded_denoiser(config)
+    check_pixels(denoiser)
+    return denoiser
+
+
+def loaded_denoiser(config: DictConfig) -> Denoiser:
+    """The denoiser, of images or of latents, frozen.
 
     What a foreign file could not tell is printed, with the source of each value.
     """
@@ -50,11 +64,31 @@ def chosen_denoiser(config: DictConfig) -> Denoiser:
     label, tell = config.denoiser.get("label"), rank_zero_only(print)
     try:
         with section("denoiser"):
-            denoiser = load_denoiser(denoiser_path(config), label, asked, tell)
+            return load_denoiser(denoiser_path(config), label, asked, tell)
     except MissingSettings as error:
         raise MissingSettings(error.problem, error.kind, error.missing, "denoiser.") from error
-    check_pixels(denoiser)
-    return denoiser
+
+
+def chosen_autoencoder(config: DictConfig, denoiser: Denoiser) -> Autoencoder | None:
+    """What makes images of a denoiser's latents, frozen; None of a denoiser of images.
+
+    Raises:
+        UserError: it is missing, has no effect, or is of other latents.
+    """
+    path = config.denoiser.get("autoencoder")
+    if path is None:
+        if not denoiser.latents:
+            return None
+        folder = autoencoder_folder(located(denoiser_path(config)))
+        if folder is None:
+            raise UserError(
+                f"this denoiser draws latents of {denoiser.channels} channels; set "
+                "denoiser.autoencoder=FOLDER, what makes images of them."
+            )
+        path = str(folder)
+    autoencoder = load_autoencoder(path)
+    check_space(denoiser, None, autoencoder)
+    return autoencoder
 
 
 def chosen_guided_denoiser(config: DictConfig) -> Denoiser:
@@ -65,11 +99,10 @@ def chosen_guided_denoiser(config: DictConfig) -> Denoiser:
     Raises:
         UserError: a setting of these is out of range, or has no effect.
     """
-    denoiser, weaker = chosen_denoiser(config), None
+    denoiser, weaker = loaded_denoiser(config), None
     with section("denoiser"):
         if (path := config.denoiser.get("autoguidance")) is not None:
             weaker = load_weaker(path, denoiser.label, options(config, ASKED))
-            check_pixels(weaker)
         settings = options(config, (*GUIDANCE, *AUTOGUIDANCE))
         return guided_denoiser(denoiser, autoguidance=weaker, **settings)
 

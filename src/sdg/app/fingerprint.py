@@ -46,6 +46,7 @@ def fingerprint(
     weights = [
         denoiser_path(config),
         config.denoiser.get("autoguidance"),
+        config.denoiser.get("autoencoder"),
         *(config.encoder.get(key) for key in encoder),
     ]
     inputs: dict[str, Any] = {

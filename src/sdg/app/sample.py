@@ -27,7 +27,6 @@ from sdg.io.plain import numbers
 from sdg.io.shipped import on_this_machine
 from sdg.metrics.sample_metric import SampleMetric
 from sdg.models.clip import CLIP
-from sdg.pipeline import Pipeline
 from sdg.pipeline.deterministic import deterministic_arithmetic
 from sdg.pipeline.guided_run import GuidedRun
 from sdg.pipeline.memory import fitting_batch
@@ -70,10 +69,7 @@ def sample(config: DictConfig) -> None:
             if config.rerun or store.missing():
                 trainer.predict(module, return_predictions=False)
             if unfinished:
-                requests, start = job.requests, job.start
-                draw_unguided(
-                    config, trainer, job.denoiser, job.sampler, requests, unfinished, start
-                )
+                draw_unguided(config, trainer, job, unfinished)
             if trainer.is_global_zero:
                 store.archive_metrics(options)
             trainer.test(evaluation.of_samples(store, pictures_of(beside)), verbose=False)
@@ -143,13 +139,15 @@ def batch_of(config: DictConfig, job: Job, folder: Path, device: torch.device) -
     begun = None if config.rerun else SampleStore.batch_size_of(folder)
     if begun is not None:
         return begun
-    encoder = job.similarity.encoder if job.similarity else None
-    return fitting_batch(job.denoiser, encoder, (3, job.resolution, job.resolution), device)
+    parts = job.parts()
+    return fitting_batch(
+        parts.denoiser, parts.encoder, parts.sampled_shape, device, parts.autoencoder
+    )
 
 
 def build_sampling_module(config: DictConfig, job: Job, store: SampleStore) -> GuidedSampling:
     """The module that draws into a store."""
-    parts = Pipeline(job.denoiser, job.similarity.encoder if job.similarity else None)
+    parts = job.parts()
     if config.compile:
         parts.compile()
     run = GuidedRun(

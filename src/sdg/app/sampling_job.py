@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.app.data import chosen_data
-from sdg.app.denoiser_choice import chosen_guided_denoiser
+from sdg.app.denoiser_choice import chosen_autoencoder, chosen_guided_denoiser
 from sdg.app.encoders import chosen_encoders
 from sdg.app.making import instantiate_as, section
 from sdg.app.requested import reference_images, requested_conditions
@@ -20,6 +20,8 @@ from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.sampling import steps_taken
 from sdg.errors import UserError, integer
 from sdg.guidance.guidance import Guidance
+from sdg.models.autoencoder import Autoencoder
+from sdg.pipeline import Pipeline
 from sdg.similarity import Similarity
 
 __all__ = ["Job", "load_job"]
@@ -40,12 +42,18 @@ class Job:
     sampler: Sampler
     guidance: Guidance
     denoiser: Denoiser
+    autoencoder: Autoencoder | None
     resolution: int
     data: ImageData
     requests: Requests
     start: Tensor | None
     references: dict[str, Tensor]
     similarity: Similarity | None
+
+    def parts(self, guided: bool = True) -> Pipeline:
+        """The networks that draw; with the encoder if something is guided."""
+        encoder = self.similarity.encoder if guided and self.similarity else None
+        return Pipeline(self.denoiser, encoder, autoencoder=self.autoencoder)
 
     @property
     def guided(self) -> bool:
@@ -69,7 +77,8 @@ def load_job(config: DictConfig) -> Job:
     with section("guidance"):
         guidance.check(sampler)
     denoiser = chosen_guided_denoiser(config)
-    resolution, schedule = denoiser.resolution, denoiser.schedule
+    autoencoder, schedule = chosen_autoencoder(config, denoiser), denoiser.schedule
+    resolution = Pipeline(denoiser, autoencoder=autoencoder).resolution
     integer("sampler.steps", sampler.steps, 1, schedule.T)
     data = chosen_data(config)
     if resolution != data.resolution:
@@ -93,12 +102,13 @@ def load_job(config: DictConfig) -> Job:
     if guided:
         encoders = chosen_encoders(config)
         similarity = build_similarity(
-            *(config, terms, encoders, denoiser, conditions, held_out, references),
-            guidance.at_clean,
+            *(config, terms, encoders, guidance, conditions, held_out, references),
+            *(denoiser, autoencoder),
         )
         announce_similarity(config, similarity, guidance.gamma)
     return Job(
-        sampler, guidance, denoiser, resolution, data, requests, start, references, similarity
+        *(sampler, guidance, denoiser, autoencoder, resolution),
+        *(data, requests, start, references, similarity),
     )
 
 

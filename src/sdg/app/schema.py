@@ -178,6 +178,7 @@ SETTINGS: Mapping[str, Kind] = {
     # The denoiser.
     "denoiser.weights": PATH,
     "denoiser.path": PATH | NULL,
+    "denoiser.autoencoder": PATH | NULL,
     "denoiser.label": Integer(0) | NULL,
     "denoiser.guidance_scale": WEIGHT | NULL,
     "denoiser.guidance_interval": INTERVAL | NULL,

@@ -10,9 +10,12 @@ from sdg.app.making import class_from_target, from_options, options_of
 from sdg.app.naming import chosen_similarities
 from sdg.data.image_set import ImageSet
 from sdg.diffusion.denoiser import Denoiser
+from sdg.guidance.guidance import Guidance
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import Encoders
 from sdg.pipeline.deterministic import one_by_one
-from sdg.pipeline.part_checks import check_parts
+from sdg.pipeline.part_checks import check_seen
+from sdg.pipeline.parts import Parts
 from sdg.pipeline.terms import assemble_similarity
 from sdg.similarity import RunContext, Similarity, Term
 
@@ -36,11 +39,12 @@ def build_similarity(
     config: DictConfig,
     terms: Mapping[str, type[Term]],
     encoders: Encoders | None,
-    denoiser: Denoiser,
+    guidance: Guidance,
     conditions: Sequence[Mapping[str, str]],
     held_out: ImageSet,
     references: dict[str, Tensor],
-    at_clean: bool,
+    denoiser: Denoiser,
+    autoencoder: Autoencoder | None,
 ) -> Similarity:
     """sim of the whole run.
 
@@ -48,14 +52,17 @@ def build_similarity(
         terms: {similarity: its class}.
         conditions: every condition of the run, {similarity: as written}.
         references: {name: image} of what they refer to.
-        at_clean: whether it is asked about clean images only, so that the encoder's schedule does
-            not matter.
+        guidance: which asks.
+        denoiser, autoencoder: which draw.
 
     Raises:
-        UserError: the encoder cannot give a similarity that the run names.
+        UserError: the encoder cannot give a similarity that the run names, or does not belong to
+            the denoiser.
     """
     image = encoders and encoders.image
-    check_parts(image, encoders and encoders.text, denoiser.resolution)
+    parts = Parts(denoiser, image, encoders and encoders.text, None, autoencoder)
+    if denoiser.latents and image:
+        check_seen(image, guidance)
     if config.deterministic:
         encoders = one_by_one(encoders)
     made: dict[str, Term] = {}
@@ -64,6 +71,8 @@ def build_similarity(
         run = RunContext(encoders, config.encoder_name, targets, held_out)
         options = options_of(config.similarity[kind], term.condition_option or "_target_")
         made[kind] = from_options(f"similarity.{kind}", term, run, options)
+    if not guidance.at_clean:
+        references = {name: parts.latents(image) for name, image in references.items()}
     return assemble_similarity(
-        made, image, denoiser.schedule, references, config.seed, at_clean=at_clean
+        *(made, image, denoiser.schedule, references, config.seed), at_clean=guidance.at_clean
     )

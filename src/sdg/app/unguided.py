@@ -11,12 +11,11 @@ from torch import Tensor
 from sdg.app.fingerprint import fingerprint
 from sdg.app.naming import name_of, unguided_config
 from sdg.app.opening import group_choices
+from sdg.app.sampling_job import Job
 from sdg.data.requests import Requests
-from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import choice
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.store import SampleStore
-from sdg.pipeline import Pipeline
 from sdg.pipeline.guided_run import GuidedRun
 
 __all__ = ["draw_unguided", "pictures_of", "unguided_store"]
@@ -64,22 +63,14 @@ def pictures_of(store: SampleStore | None) -> dict[int, Path]:
     return {row["index"]: store.folder / row["file"] for row in store.rows()}
 
 
-def draw_unguided(
-    config: DictConfig,
-    trainer: Trainer,
-    denoiser: Denoiser,
-    sampler,
-    requests: Requests,
-    store: SampleStore,
-    start: Tensor | None,
-) -> None:
+def draw_unguided(config: DictConfig, trainer: Trainer, job: Job, store: SampleStore) -> None:
     """Draws the same seeds without guidance, into a folder of their own."""
     if trainer.is_global_zero:
         print("the same seeds without guidance, unguided=true:", flush=True)
         store.begin(config.rerun)
     method = instantiate(unguided_config(config).guidance)
     run = GuidedRun(
-        Pipeline(denoiser, None), sampler, method, start=start, strength=config.strength
+        *(job.parts(guided=False), job.sampler, method), start=job.start, strength=config.strength
     )
-    module = GuidedSampling(run, requests, store)
+    module = GuidedSampling(run, job.requests, store)
     trainer.predict(module, return_predictions=False)

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from sdg.data.image import to_uint8
 from sdg.data.requests import Request
+from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.sampler import Step
 from sdg.evaluation.store import SampleStore
 from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
@@ -67,6 +68,7 @@ class GuidedSampling(pl.LightningModule):
         self.run = run
         # Named here, they move to the device with this module.
         self.denoiser, self.encoder = run.parts.denoiser, run.parts.encoder
+        self.autoencoder = run.parts.autoencoder
         self.requests, self.store, self.trajectory = requests, store, trajectory
         self.steps = len(run.steps)
         self.progress = Bar("sampling")
@@ -91,6 +93,7 @@ class GuidedSampling(pl.LightningModule):
         reset_peak_memory(self.device)
         meter = Meter(self.networks())
         self.run.parts.to(self.device)
+        pictures = self.run.parts.pictures
         done, drawn = self.done, 0
         followed: Trajectory | None = None
 
@@ -103,7 +106,7 @@ class GuidedSampling(pl.LightningModule):
             def on_step(count: int, step: Step) -> None:
                 self.progress.reach(self.done + count * len(part) // len(batch))
                 if followed and part[0].index == 0:
-                    followed.add(step.x[: self.trajectory], step.x0[: self.trajectory])
+                    followed.add(*(pictures(each[: self.trajectory]) for each in step))
 
             images = self.run.draw(part, on_step)
             drawn += len(part)
@@ -134,16 +137,31 @@ class GuidedSampling(pl.LightningModule):
         for denoiser in self.denoiser.passes:
             if all(network.module is not denoiser.network for network in networks.values()):
                 name = "autoguidance" if networks else "denoiser"
-                networks[name] = Network(denoiser.network, partial(estimate, denoiser))
-        encoder = self.encoder
+                networks[name] = Network(denoiser.network, partial(self.predict, denoiser))
+        encoder, autoencoder = self.encoder, self.autoencoder
         if encoder:
+            of_latents = encoder.latent_channels is not None
 
             def embedding(x: Tensor) -> Tensor:
-                return encoder.encode(x, torch.zeros(1, dtype=torch.long, device=x.device)).z
+                seen = self.as_sampled(x) if of_latents else x
+                return encoder.encode(seen, torch.zeros(1, dtype=torch.long, device=x.device)).z
 
             inside = "denoiser" if encoder.reads_estimate else None
             networks["encoder"] = Network(encoder.tower, embedding, inside)
+        if autoencoder:
+            networks["decoder"] = Network(
+                autoencoder.decoder, lambda x: autoencoder.decode(self.as_sampled(x))
+            )
         return networks
+
+    def predict(self, denoiser: Denoiser, x: Tensor) -> Tensor:
+        return estimate(denoiser, self.as_sampled(x))
+
+    def as_sampled(self, x: Tensor) -> Tensor:
+        """Something of the shape that the denoiser moves, where only the cost of a call counts."""
+        if self.autoencoder is None:
+            return x
+        return x.new_zeros(len(x), *self.run.parts.sampled_shape)
 
     def write(self, batch: list[Request], images: Tensor, cost: dict[str, float]) -> None:
         self.store.add(

@@ -60,6 +60,12 @@ class Autoencoder(nn.Module):
             "options": network_options(self.network),
         }
 
+    @property
+    def decoder(self) -> nn.Module:
+        """The network that every decoded image passes."""
+        decoder: nn.Module = self.network.decoder  # type: ignore[assignment]  # of diffusers
+        return decoder
+
     def encode(self, x: Tensor) -> Tensor:
         """Latents (B, C, H/factor, W/factor) of images (B, 3, H, W) in [-1, 1]."""
         network: Any = self.network

@@ -68,9 +68,8 @@ def check_pixels(denoiser: Denoiser) -> None:
     """
     if denoiser.latents:
         raise UserError(
-            f"this denoiser draws latents of {denoiser.channels} channels, and the command has no "
-            "autoencoder that makes images of them: sdg.Pipeline.from_pretrained opens a diffusers "
-            "folder with its autoencoder, Pipeline(…, autoencoder=…) takes one."
+            f"this denoiser draws latents of {denoiser.channels} channels; here one of images is "
+            "needed."
         )
 
 
