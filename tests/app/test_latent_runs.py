@@ -76,9 +76,7 @@ def test_what_a_latent_denoiser_lacks_is_said_in_one_line(
     message = refusal("sample.py", *words, *noisy)
     assert "reads noisy latents" in message and "DPS" in message
     shutil.copytree(folder, tmp_path / "alone")
-    shutil.rmtree(
-        next(place for name in ("vae", "vqvae") if (place := tmp_path / "alone" / name).is_dir())
-    )
+    shutil.rmtree(tmp_path / "alone" / "vqvae")
     other = [word for word in words if not word.startswith("denoiser.path")]
     message = refusal("sample.py", *other, f"denoiser.path={tmp_path}/alone", *guided(weights))
     assert "denoiser.autoencoder=FOLDER" in message
@@ -90,6 +88,6 @@ def test_an_autoencoder_is_refused_beside_a_denoiser_of_images(refusal, tiny, we
         "sample.py",
         *kept,
         *("denoiser=pretrained", f"denoiser.path={weights}/denoiser.safetensors"),
-        f"denoiser.autoencoder={folder}/vae",
+        f"denoiser.autoencoder={folder}/vqvae",
     )
     assert "draws images of its own" in message
