@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from latent import autoencoder_kl, ldm
 from PIL import Image
 
 from sdg import DDIM, DPS, Pipeline
+from sdg.app.checkpoints import main
 from sdg.data.image import to_uint8
 from sdg.models.registry import load_clip
 
@@ -69,17 +69,18 @@ def test_a_latent_denoiser_draws_what_the_library_draws(run, words, weights, fol
 
 
 def test_what_a_latent_denoiser_lacks_is_said_in_one_line(
-    refusal, words, weights, folder, tmp_path
+    run, refusal, words, weights, folder, tmp_path
 ):
     noisy = [f"encoder.weights={weights}/clip_noisy.safetensors"]
     noisy.append(f"encoder.clip={weights}/clip.safetensors")
     message = refusal("sample.py", *words, *noisy)
     assert "reads noisy latents" in message and "DPS" in message
-    shutil.copytree(folder, tmp_path / "alone")
-    shutil.rmtree(tmp_path / "alone" / "vqvae")
-    other = [word for word in words if not word.startswith("denoiser.path")]
-    message = refusal("sample.py", *other, f"denoiser.path={tmp_path}/alone", *guided(weights))
-    assert "denoiser.autoencoder=FOLDER" in message
+    main(["convert", str(folder), f"{tmp_path}/alone.safetensors"])
+    alone = [*words, *guided(weights), f"denoiser.path={tmp_path}/alone.safetensors"]
+    message = refusal("sample.py", *alone)
+    assert "draws latents of 4 channels; set denoiser.autoencoder=FOLDER" in message
+    run("sample.py", *alone, f"denoiser.autoencoder={folder}/vqvae")
+    assert len(list((tmp_path / "run" / "images").iterdir())) == 3
 
 
 def test_an_autoencoder_is_refused_beside_a_denoiser_of_images(refusal, tiny, weights, folder):

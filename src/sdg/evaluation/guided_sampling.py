@@ -161,7 +161,7 @@ class GuidedSampling(pl.LightningModule):
         """Something of the shape that the denoiser moves, where only the cost of a call counts."""
         if self.autoencoder is None:
             return x
-        return x.new_zeros(len(x), *self.run.parts.sampled_shape)
+        return x.new_zeros(len(x), *self.run.parts.sampled_shape, requires_grad=x.requires_grad)
 
     def write(self, batch: list[Request], images: Tensor, cost: dict[str, float]) -> None:
         self.store.add(

@@ -3,6 +3,7 @@
 from diffusers.models import UNet2DModel
 from torch import nn
 
+from sdg.models.diffusers_dit import DiffusersDiT
 from sdg.models.dit import DiT
 from sdg.models.edm2_unet import EDM2UNet
 from sdg.models.edm_unet import EDMUNet
@@ -10,7 +11,7 @@ from sdg.models.jit import JiT
 
 __all__ = ["class_count", "null_label"]
 
-OURS = (DiT, EDM2UNet, EDMUNet, JiT)
+OURS = (DiffusersDiT, DiT, EDM2UNet, EDMUNet, JiT)
 
 
 def class_count(network: nn.Module) -> int | None:
