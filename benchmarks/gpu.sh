@@ -4,6 +4,7 @@
 #
 #   benchmarks/gpu.sh wheels [FOLDER]   with a network: fetches what such a machine may lack
 #   benchmarks/gpu.sh train             renders, trains denoiser, CLIP and noise-aware encoder
+#   benchmarks/gpu.sh processes         renders, trains the denoiser as DDPM, EDM and flow at once
 #   benchmarks/gpu.sh speed             a table of images a second
 #
 # The machine has Python 3.12 with torch 2.11, timm, pytorch-lightning, torchmetrics and
@@ -16,6 +17,8 @@
 #                    None: from nothing, one after another
 #   DENOISER, CLIP, NOISY, ON_POLICY   further overrides of the trainings; the last goes on with
 #                    the noise-aware encoder on what guidance makes
+#   SIZE=100000      portraits that are rendered
+#   PROCESSES="ddpm edm flow"   those that `processes` trains
 #   TINY=1           a rehearsal: a few steps of small networks, on any machine
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,6 +32,9 @@ SECONDS_ALL=${SECONDS_ALL:-500}
 BATCH=256
 # Patches of 2 for the recipe's 4, at half the widths: 13 M parameters, 1.4 times its FLOPs.
 NETWORK="denoiser.patch=2 denoiser.network.block_out_channels=[48,96,192,256]
+  denoiser.network.down_block_types=[DownBlock2D,DownBlock2D,AttnDownBlock2D,DownBlock2D]
+  denoiser.network.up_block_types=[UpBlock2D,AttnUpBlock2D,UpBlock2D,UpBlock2D]"
+PROCESSES_NETWORK="denoiser.patch=2 denoiser.network.block_out_channels=[64,128,160,192]
   denoiser.network.down_block_types=[DownBlock2D,DownBlock2D,AttnDownBlock2D,DownBlock2D]
   denoiser.network.up_block_types=[UpBlock2D,AttnUpBlock2D,UpBlock2D,UpBlock2D]"
 SMALL_NETWORK="denoiser.patch=4 denoiser.network.block_out_channels=[32,32]
@@ -129,16 +135,16 @@ packed() {  # NAME PATTERNS...: what there is of it
   [ -z "$files" ] || pack "$name" $files
 }
 
-train() {
+prepare() {  # what every training needs: settings, and the rendered portraits
   install
   work=${WORK:-/tmp/sdg_gpu}
   mkdir -p "$work"
   find "$work" -mindepth 1 -maxdepth 1 ! -name data -exec rm -rf {} +  # what is rendered serves again
   mkdir -p "$work/weights" "$OUT"
   trainer=auto most=10000000 validated=1.0 more=()
-  local size=100000 held_out=2000 workers=0 network=$NETWORK start=25
+  size=${SIZE:-100000} held_out=2000 workers=0 network=${network:-$NETWORK} start=25
   if "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
-    trainer=gpu workers=6
+    trainer=gpu workers=${WORKERS:-6}
   fi
   if [ -n "$TINY" ]; then
     size=200 held_out=100 network=$SMALL_NETWORK most=4 BATCH=16 SECONDS_ALL=10000 start=10
@@ -154,6 +160,10 @@ from sdg.data.portraits_data import PortraitsData
 if __name__ == '__main__':
     data = PortraitsData(size=$size, held_out=$held_out, cache='$work/data', batch_size=1)
     data.prepare_data()"
+}
+
+train() {
+  prepare
   # Where there are weights to go on with, the denoiser is trained beside the two encoders.
   local denoiser=$work/weights/denoiser.safetensors clip=$work/weights/clip.safetensors
   local first=$(($(left) * 45 / 100)) go_on=() until
@@ -182,6 +192,26 @@ if __name__ == '__main__':
     module.on_policy_share=0.5 ${ON_POLICY:-} || true
   packed denoiser "weights/denoiser.*"
   packed encoders "weights/clip*" "weights/on_policy*"
+  finish
+}
+
+processes() {  # one network, one share of the machine each
+  network=$PROCESSES_NETWORK
+  prepare
+  local seconds=$(($(left) - start)) process from
+  for process in ${PROCESSES:-ddpm edm flow}; do
+    from=()
+    [ -z "$FROM" ] || from=(init="$FROM/$process.safetensors")
+    # shellcheck disable=SC2086
+    fit "$process" denoiser "$seconds" process="$process" optimizer.lr=6e-4 $network \
+      "${from[@]}" ${DENOISER:-} &
+  done
+  wait
+  packed denoisers "weights/*.safetensors" "weights/*.md"
+  finish
+}
+
+finish() {  # the logs, and a list of what there is
   local logs
   logs=$(cd "$work" && ls ./*.log ./*/metrics.csv ./*/config.yaml 2> /dev/null || true)
   # shellcheck disable=SC2086
@@ -202,6 +232,6 @@ speed() {
 
 case ${1:-} in
   wheels) wheels "${2:-}" ;;
-  train | speed) "$1" ;;
+  train | processes | speed) "$1" ;;
   *) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 1 ;;
 esac
