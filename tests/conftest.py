@@ -142,14 +142,18 @@ def tiny(quick, tmp_path) -> list[str]:
     return [*quick, f"hydra.run.dir={tmp_path}/run"]
 
 
-def on_shapes(arguments) -> list[str]:
-    """The arguments, with the shapes as data unless they choose their own.
+def with_defaults(arguments) -> list[str]:
+    """The arguments, with the shapes as data and float32 unless they choose their own.
 
-    An experiment may choose for them.
+    An experiment may choose the data for them. float32 is the same on every machine.
     """
+    words = [*map(str, arguments)]
     own = ("data=", "experiment=paper", "experiment=ddpm", "experiment=emoji", "--help")
-    chosen = any(str(word).startswith(own) for word in arguments)
-    return [*map(str, arguments), *([] if chosen else ["data=shapes"])]
+    if not any(word.startswith(own) for word in words):
+        words.append("data=shapes")
+    if not any(word.startswith(("trainer.precision=", "trainer=", "--help")) for word in words):
+        words.append("trainer.precision=32-true")
+    return words
 
 
 def command(script: str, *arguments: str) -> None:
@@ -164,7 +168,7 @@ def command(script: str, *arguments: str) -> None:
     spec.loader.exec_module(module)
     argv, sys.argv, threads = (
         sys.argv,
-        [str(ROOT / script), *on_shapes(arguments)],
+        [str(ROOT / script), *with_defaults(arguments)],
         torch.get_num_threads(),
     )
     try:

@@ -27,6 +27,7 @@ from sdg.app.folder import first_process, own_folder
 from sdg.app.launched import PARENT
 from sdg.app.loggers import end_wandb_run
 from sdg.app.making import check_options
+from sdg.app.precision import chosen_precision
 from sdg.app.processes import Launched
 from sdg.app.records import RECORDS
 from sdg.app.stop_points import StopPoints, end_by_signal_only_here
@@ -131,6 +132,7 @@ def make_trainer(
     begin = pl.callbacks.LambdaCallback(on_train_start=lambda *_: on_train_start())
     # Bars come last: where nobody reads what they print, the checkpoint is written already.
     callbacks = sorted([*callbacks, begin, StopPoints()], key=is_bar)
+    options |= {"precision": chosen_precision(config.trainer)}
     trainer = instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
     if isinstance(
         trainer.accelerator, pl.accelerators.CPUAccelerator
