@@ -23,17 +23,13 @@ GAMMA_SCHEDULES = {"constant": (1, 0), "towards_noise": (0, 2), "towards_image":
 def gradient(similarity: Callable[..., Tensor], x: Tensor, *level: int) -> Tensor:
     """∇_x sim(x) or ∇_x sim(x, level), of every sample by itself.
 
-    x and the gradient are of float32. Under autocast the encoder runs as
-    `sdg.similarity.precision` says, forward and backward.
+    x and the gradient are of float32; under autocast the encoder may run in bfloat16, forward and
+    backward.
     """
     with torch.enable_grad():
         x = x.detach().float().requires_grad_()
         value = similarity(x, *level).sum()
-    return backward(value, x)
-
-
-def backward(value: Tensor, x: Tensor) -> Tensor:
-    """∂value/∂x, each operation as precise as its forward pass was."""
+    # Autocast would change the precision of the backward pass a second time.
     with torch.autocast(x.device.type, enabled=False):
         return torch.autograd.grad(value, x)[0]
 
@@ -49,7 +45,8 @@ def through_denoiser(
         x = x_t.detach().requires_grad_()
         prediction = predict(x)
         value = similarity(prediction.x0.float()).sum()
-    g = backward(value, x)
+    with torch.autocast(x.device.type, enabled=False):
+        g = torch.autograd.grad(value, x)[0]
     weight = None if prediction.weight is None else prediction.weight.detach()
     return prediction._replace(x0=prediction.x0.detach(), weight=weight), g
 

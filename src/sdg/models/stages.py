@@ -32,15 +32,12 @@ class Encoded(NamedTuple):
 
     def at_least_float32(self) -> "Encoded":
         """The same, with what is of half precision in float32."""
-        scaled = None if self.scaled is None else widened(self.scaled)
-        logits = None if self.logits is None else widened(self.logits)
-        maps = {stage: widened(values) for stage, values in self.maps.items()}
-        return Encoded(widened(self.z), maps, scaled, logits)
-
-
-def widened(values: Tensor) -> Tensor:
-    """Values in float32, or as they are where they are more precise."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+        if self.z.dtype in (torch.float32, torch.float64):
+            return self
+        scaled = None if self.scaled is None else self.scaled.float()
+        logits = None if self.logits is None else self.logits.float()
+        maps = {stage: values.float() for stage, values in self.maps.items()}
+        return Encoded(self.z.float(), maps, scaled, logits)
 
 
 class Stage(NamedTuple):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
 from torch import Tensor
 
 from sdg.models.stages import Encoded
@@ -21,16 +22,20 @@ class NoisyImages:
         pixels: x, (B, 3, H, W), in [-1, 1] before noise.
         level: of the denoiser's schedule, 0 … T−1; −1 for images without noise.
         encode: gives the encoder's output for them.
+        precision: what the encoder runs in.
     """
 
     pixels: Tensor
     level: int
     encode: Callable[[], Encoded]
+    precision: torch.autocast
 
     @cached_property
     def encoded(self) -> Encoded:
-        """Embeddings and maps, in one pass of the encoder."""
-        return self.encode()
+        """Embeddings and maps in float32 or more, in one pass of the encoder."""
+        with self.precision:
+            encoded = self.encode()
+        return encoded.at_least_float32()
 
     @property
     def z(self) -> Tensor:

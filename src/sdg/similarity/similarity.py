@@ -19,7 +19,6 @@ from sdg.models.encoder import ImageEncoder
 from sdg.models.stages import Encoded
 from sdg.similarity.checks import checked_values
 from sdg.similarity.noisy_images import NoisyImages
-from sdg.similarity.precision import encoder_precision, in_float32
 from sdg.similarity.references import References
 from sdg.similarity.term import Pairs, Targets, Term
 
@@ -82,16 +81,18 @@ class Similarity:
             pixels = self.references.at(images, level).to(device)
             own = levels[max(level, 0)].expand(len(pixels))
             once = partial(torch.no_grad()(encode), pixels, own, self.stages)
-            encoded[level] = NoisyImages(pixels, level, partial(in_float32, once, precision))
+            encoded[level] = NoisyImages(pixels, level, once, precision)
             return encoded[level]
 
         def similarity(x: Tensor, level: int) -> Tensor:
             own = levels[max(level, 0)].expand(len(x))  # a clean image gets that of least noise
-            precision = encoder_precision(x.device.type)
-            once = partial(encode, x, own, self.stages)
-            samples = NoisyImages(x, level, partial(in_float32, once, precision))
+            kind, half = x.device.type, torch.bfloat16
+            # A gradient through float16 would underflow: nothing scales it.
+            mixed = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == half
+            precision = torch.autocast(kind, half, enabled=mixed)
+            samples = NoisyImages(x, level, partial(encode, x, own, self.stages), precision)
             values = []
-            with torch.autocast(x.device.type, enabled=False):
+            with torch.autocast(kind, enabled=False):
                 for name, term in self.terms.items():
                     beside = None
                     if term.by_reference:
