@@ -25,12 +25,13 @@ sys.path.insert(0, str(ROOT / "src"))
 from sdg.metrics.alignment import bootstrap_interval  # noqa: E402
 
 BASE = "DDPM, 100 steps, float32"
+FLOAT32 = {"trainer__precision": "32-true"}
 BF16 = {"trainer__precision": "bf16-mixed"}
 DENSE = {"sampler__spacing": "towards_noise"}
 DDPM_GAMMAS = (7, 10, 14, 20)
 # {recipe: (its settings, the γ to choose from)}
 RECIPES: Mapping[str, tuple[Mapping[str, object], Sequence[float]]] = {
-    BASE: ({"sampler__steps": 100, **DENSE}, DDPM_GAMMAS),
+    BASE: ({"sampler__steps": 100, **DENSE, **FLOAT32}, DDPM_GAMMAS),
     "DDPM, 100 steps": ({"sampler__steps": 100, **DENSE, **BF16}, DDPM_GAMMAS),
     "DDPM, 40 steps": ({"sampler__steps": 40, **DENSE, **BF16}, DDPM_GAMMAS),
     "DDPM, 20 steps": ({"sampler__steps": 20, **DENSE, **BF16}, DDPM_GAMMAS),
