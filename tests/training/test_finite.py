@@ -4,10 +4,17 @@ import re
 from types import SimpleNamespace
 
 import pytest
+import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sdg.data.shapes_data import ShapesData
-from sdg.training.checkpoints import WholeCheckpoints, checkpoints_in, is_whole
+from sdg.training.checkpoints import (
+    WholeCheckpoints,
+    checkpoints_in,
+    is_whole,
+    remove_superseded,
+)
 from sdg.training.finite import EVERY, FirstNonFinite, Place
 
 
@@ -66,3 +73,23 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_earlier_one(tmp_path):
         WholeCheckpoints().save_checkpoint({"global_step": lambda: 4}, file)
     assert torch.load(file, weights_only=True) == {"global_step": 3}
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({"save_top_k": 1}, ["last.ckpt", "mine.ckpt", "step=10.ckpt"]),
+        ({"save_top_k": -1}, ["last.ckpt", "mine.ckpt", "step=10.ckpt", "step=4.ckpt"]),
+        (
+            {"save_top_k": 1, "monitor": "loss"},
+            ["last.ckpt", "mine.ckpt", "step=10.ckpt", "step=4.ckpt"],
+        ),
+    ],
+)
+def test_a_finished_run_keeps_the_checkpoint_of_its_last_step_only(tmp_path, options, left):
+    for name in ("step=10.ckpt", "step=4.ckpt", "last.ckpt", "mine.ckpt"):
+        (tmp_path / name).touch()
+    callback = ModelCheckpoint(tmp_path, filename="{step}", **options)
+    trainer = pl.Trainer(logger=False, accelerator="cpu", callbacks=[callback])
+    remove_superseded(trainer)
+    assert sorted(file.name for file in tmp_path.iterdir()) == left

@@ -321,7 +321,6 @@ BY_CLASS: Mapping[str, Mapping[str, Kind]] = {
         "resolution": Integer(16, 1024),
         "split": Choice(("held_out", "combinations")),
     },
-    # Not the run's own folder, whose metrics.csv would be in the way.
     "sdg.data.streamed.HubData": {"held_out": COUNT},
     "sdg.data.streamed.TarData": {"held_out": COUNT},
 }

@@ -23,6 +23,7 @@ from sdg.io.tensors import load_tensors
 from sdg.io.weights import read
 from sdg.models.build import fill
 from sdg.report.card import processor, write_card
+from sdg.training.checkpoints import remove_superseded
 
 __all__ = ["train"]
 
@@ -56,6 +57,7 @@ def train(config: DictConfig) -> None:
             module.load_state_dict(load_tensors(resumed)["state_dict"])
         else:
             trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+        remove_superseded(trainer)
         if trainer.is_global_zero:  # before anything else can fail
             weights = module.export(folder, half=config.half)
         STOP.release()

@@ -1,17 +1,24 @@
 """Checkpoints that are there in full or not at all, and the newest of them."""
 
+import re
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins import TorchCheckpointIO
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from sdg.errors import UserError
 from sdg.io.files import part_of
 from sdg.io.tensors import load_tensors
 
-__all__ = ["WholeCheckpoints", "checkpoints_in", "is_whole"]
+__all__ = ["WholeCheckpoints", "checkpoints_in", "is_whole", "remove_superseded"]
+
+
+STEP = re.compile(r"step=(\d+)\.ckpt$")
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -46,3 +53,25 @@ def is_whole(file: str | Path) -> bool:
             return parts.testzip() is None
     except (UserError, OSError, RuntimeError, TypeError, zipfile.BadZipFile):
         return False
+
+
+def remove_superseded(trainer: pl.Trainer) -> None:
+    """Removes a finished run's `step=N.ckpt`, all but that of the last step.
+
+    `ModelCheckpoint` with save_top_k=1 never removes the checkpoint that a run was resumed from,
+    nor the one that a killed run was about to remove. Of a callback that keeps all
+    (save_top_k=-1), or the best by a metric, every checkpoint stays.
+    """
+    for callback in trainer.checkpoint_callbacks:
+        if not isinstance(callback, ModelCheckpoint) or callback.filename != "{step}":
+            continue
+        if callback.save_top_k != 1 or callback.monitor is not None:
+            continue
+        files = {
+            int(named[1]): file
+            for file in checkpoints_in(callback.dirpath)
+            if (named := STEP.match(file.name))
+        }
+        for step in sorted(files)[:-1]:
+            with suppress(OSError):
+                trainer.strategy.remove_checkpoint(files[step])
