@@ -51,9 +51,11 @@ class Noise:
 
     def __call__(self, stream: int = 0) -> Tensor:
         """The next draw of the sampler's stream, 0, or of `GUIDANCE_STREAM`, shape (B, C, H, W)."""
-        return torch.stack(
-            [torch.randn(self.shape, generator=g) for g in self.generators[stream]]
-        ).to(self.device)
+        drawn = [torch.randn(self.shape, generator=g) for g in self.generators[stream]]
+        noise = torch.stack(drawn)
+        if torch.device(self.device).type == "cuda":  # a copy that nothing waits for
+            noise = noise.pin_memory()
+        return noise.to(self.device, non_blocking=True)
 
     def rows(self, rows: Sequence[int]) -> "Noise":
         """The sources of these samples, which go on where they are."""
