@@ -14,13 +14,13 @@ setup: $(VENV)/installed       ## a virtual environment that samples and trains
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --upgrade pip
-	$(RUN) -m pip install --quiet -e ".[imagenet]"
+	$(RUN) -m pip install --quiet -c constraints.txt -e ".[imagenet]"
 	@touch $@
 
 dev: $(VENV)/dev               ## and all that tests, documentation and every launcher need
 
 $(VENV)/dev: $(VENV)/installed
-	$(RUN) -m pip install --quiet -e ".[dev]"
+	$(RUN) -m pip install --quiet -c constraints.txt -e ".[dev]"
 	@touch $@
 
 demo: setup      ## guided samples from the shipped weights
@@ -48,7 +48,9 @@ study: setup     ## the central experiment: docs/study.md
 
 weights: setup   ## train the shipped weights of DATA=portraits or shapes anew; hours on a CPU
 	for kind in $(PARTS); do \
-	  $(RUN) train.py data=$(DATA) encoder=$$(echo $$kind | sed 's/denoiser/none/') hydra.run.dir=outputs/weights/$(DATA)/$$kind && \
+	  if [ -e outputs/weights/$(DATA)/$$kind/$$kind/README.md ]; then rm -r outputs/weights/$(DATA)/$$kind; fi && \
+	  $(RUN) train.py data=$(DATA) encoder=$$(echo $$kind | sed 's/denoiser/none/') hydra.run.dir=outputs/weights/$(DATA)/$$kind \
+	    $$(ls outputs/weights/$(DATA)/$$kind/checkpoints/*.ckpt > /dev/null 2>&1 && echo resume=true) && \
 	  rm -f weights/$(DATA)/$$kind.new.safetensors && \
 	  $(RUN) -m sdg.app.checkpoints convert --half outputs/weights/$(DATA)/$$kind/$$kind weights/$(DATA)/$$kind.new.safetensors && \
 	  mv -f weights/$(DATA)/$$kind.new.safetensors weights/$(DATA)/$$kind.safetensors && \

@@ -1,6 +1,6 @@
 """Where the gradient is best taken, on a coarse grid and on a fine one.
 
-The places are the mean, the mean and told the mean's own level, and x_t.
+The places are the mean, the mean with the mean's own level, and x_t.
 
 All by the paper's step x_s = μ + Σγ∇sim + Σ^½ z with DDPM's own Σ; beside them the score form, DDIM
 with DDPM's noise. Each has its own γ, the best of `GAMMAS` on captions that no figure is reported

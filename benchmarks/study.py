@@ -142,7 +142,7 @@ def main(folder: str, prompts: int = 32, each: int = 4) -> None:
 
     study.say(
         "## Where the gradient is taken\n\nThe paper's step x_s = μ + Σγ∇sim + Σ^½ z with the "
-        "gradient at μ, at μ and told μ's own noise level, and at x_t, on a coarse "
+        "gradient at μ, at μ with μ's own noise level, and at x_t, on a coarse "
         "grid and a finer one; beside them the score form. Each with the γ that was best on other "
         "captions."
     )
@@ -199,8 +199,8 @@ STEPS = {
 }  # {steps: γ}
 GRADIENT = {
     "at the mean": ({25: 5, 100: 100}, []),
-    "at the mean, told its own level": ({25: 5, 100: 1}, ["guidance.gradient_at=mean_own_level"]),
-    "at the mean, told its own level, but for the noisiest tenth": (
+    "at the mean, with its own level": ({25: 5, 100: 1}, ["guidance.gradient_at=mean_own_level"]),
+    "at the mean, with its own level, but for the noisiest tenth": (
         {25: 50, 100: 50},
         ["guidance.gradient_at=mean_own_level", "guidance.interval=[0,0.9]"],
     ),

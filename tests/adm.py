@@ -206,5 +206,5 @@ def forward(net: Net, p: dict, x, t, y=None):
 
 def outputs(prediction):
     """All channels that a denoiser's network gave, (B, C or 2C, H, W)."""
-    parts = [prediction.output, prediction.weight]
+    parts = [prediction.output, prediction.variance_weight]
     return torch.cat([part for part in parts if part is not None], 1)

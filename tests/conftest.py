@@ -15,7 +15,7 @@ from hydra.core.global_hydra import GlobalHydra
 from sdg.app import explaining
 from sdg.data.captions import FACTORS, WORDS
 from sdg.io.files import sha256_of
-from sdg.io.published import ALEXNET, Published
+from sdg.io.published_files import ALEXNET, Published
 from sdg.io.weights import save
 from sdg.models.build import build_denoiser
 from sdg.models.classifier import NoisyClassifier
@@ -108,7 +108,7 @@ def alexnet(tmp_path, monkeypatch) -> Path:
     torch.save(torchvision.models.alexnet(weights=None).state_dict(), file)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     own = Published(ALEXNET.address, sha256_of(file))
-    monkeypatch.setattr("sdg.evaluation.published.ALEXNET", own)
+    monkeypatch.setattr("sdg.evaluation.published_networks.ALEXNET", own)
     return file
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 SOURCE = Path(__file__).resolve().parents[1] / "src" / "sdg"
 # Each package may import those named here, and the two modules for all.
@@ -37,6 +38,7 @@ LIBRARIES = {
     "omegaconf": {"app"},
     "pytorch_lightning": {"app", "data", "evaluation", "training"},
 }
+NUMBERS = {"cpus.py", "ram.py"}  # read the system's files, which hold numbers alone
 # What opens files of weights, or runs the code of a file that it reads.
 DOOR = SOURCE / "io" / "tensors.py"
 HEADERS = SOURCE / "io" / "metadata.py"  # opens them without torch, for their metadata alone
@@ -49,6 +51,11 @@ OPENERS = {
     "torch.jit.load",
     "torch.load",
     "torch.serialization.load",
+}
+RUNNERS = {
+    *("__import__", "compile", "eval", "exec"),
+    *("os.popen", "os.system", "runpy.run_module", "runpy.run_path"),
+    *("yaml.full_load", "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.unsafe_load_all"),
 }
 PICKLES = {"_pickle", "cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}
 READING = {"Unpickler", "load", "loads", "open"}
@@ -130,17 +137,24 @@ def imported_names(tree: ast.AST) -> dict[str, str]:
 
 
 def opened_with(source: str) -> set[str]:
-    """What a file's code opens weights or pickles with, whether called or handed on."""
+    """What a file's code opens weights or pickles with or runs text by, called or handed on."""
     tree = ast.parse(source)
     imported = imported_names(tree)
     used = set()
+    plain = {  # np.load(FILE) alone
+        id(node.func)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and len(node.args) == 1
+    }
     for node in ast.walk(tree):
-        name = full_name(node, imported) or ""
+        name = full_name(node, imported) or (node.id if isinstance(node, ast.Name) else "")
         module, _, function = name.rpartition(".")
-        if name in OPENERS or (module in PICKLES and function in READING):
+        if name in OPENERS | RUNNERS or (module in PICKLES and function in READING):
             used.add(name)
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            used.add("allow_pickle")
+        if isinstance(node, ast.keyword) and node.arg in ("allow_pickle", "shell"):
+            used.add(node.arg)
+        if name == "numpy.load" and id(node) not in plain:
+            used.add(name)
     return used
 
 
@@ -150,6 +164,26 @@ def test_weights_are_opened_in_one_place():
         if file not in (DOOR, HEADERS):
             used = opened_with(file.read_text())
             assert not used, f"{file}: {used}; use sdg.io.tensors"
+
+
+def modes(call: ast.Call) -> list[str]:
+    """The texts that a call is given as further arguments, such as "rb"."""
+    given = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return [each.value for each in given if isinstance(each, ast.Constant) and each.value]
+
+
+def test_text_is_utf_8_whatever_the_locale():
+    for file in sorted(SOURCE.parent.rglob("*.py")):
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(call, ast.Call):
+                continue
+            function = ast.unparse(call.func).rpartition(".")
+            if function[2] not in ("open", "read_text", "write_text") or file.name in NUMBERS:
+                continue
+            if function[2] == "open" and (function[0] or any("b" in mode for mode in modes(call))):
+                continue
+            named = {keyword.arg for keyword in call.keywords} | {*modes(call)}
+            assert named & {"encoding", "utf-8"}, f"{file}:{call.lineno}: {ast.unparse(call)}"
 
 
 def test_that_place_never_runs_code():
@@ -174,6 +208,12 @@ def test_that_place_never_runs_code():
         ),
         ("from safetensors import torch as st\nst.load_file('x')", "safetensors.torch.load_file"),
         ("import numpy as np\nnp.load('x', allow_pickle=True)", "allow_pickle"),
+        ("import numpy as np\nnp.load('x', None, True)", "numpy.load"),
+        ("import yaml\nyaml.load('x', yaml.Loader)", "yaml.load"),
+        ("eval('1')", "eval"),
+        ("run = exec", "exec"),
+        ("import os\nos.system('ls')", "os.system"),
+        ("import subprocess\nsubprocess.run('ls', shell=True)", "shell"),
     ],
 )
 def test_another_place_that_opens_weights_is_found(source, name):
@@ -183,3 +223,14 @@ def test_another_place_that_opens_weights_is_found(source, name):
 def test_what_only_looks_alike_is_let_through():
     source = "import json, pickle, torch\njson.loads('1')\ntorch.save(1, 'x')\npickle.dumps(1)"
     assert not opened_with(source + "\nself.load('x')\nraise pickle.UnpicklingError")
+
+
+def test_malicious_releases_are_kept_out_whatever_asks_for_them():
+    root = SOURCE.parents[1]
+    lines = (root / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    held = [Requirement(line) for line in lines if not line.startswith("#")]
+    (lightning,) = (each.specifier for each in held if each.name == "lightning")
+    assert [v for v in ("2.6.1", "2.6.2", "2.6.3", "2.6.6") if v in lightning] == ["2.6.1", "2.6.6"]
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    installs = [line for line in makefile.splitlines() if "pip install" in line and " -e " in line]
+    assert installs and all("-c constraints.txt" in line for line in installs)

@@ -15,6 +15,10 @@ from sdg.models.judge import Judge
         (["guidance.gamma=nan"], "guidance.gamma must be a finite number"),
         (["sampler.steps=0"], "sampler.steps must be an integer"),
         (["sampler.steps=2000"], "sampler.steps must be an integer from 1 to 1000"),
+        (
+            ["sampler.steps=2000", "data.resolution=64"],  # before the data are made
+            "sampler.steps must be an integer from 1 to 1000",
+        ),
         (["num_samples=-3"], "num_samples must be an integer of at least 1, or null, not -3"),
         (["samples_per_prompt=0"], "samples_per_prompt must be"),
         (["batch_size=0"], "batch_size must be"),
@@ -58,6 +62,8 @@ from sdg.models.judge import Judge
         (["prompt=a ring:0"], "asks for nothing, as its weight is 0"),
         (["guidance._target_=nowhere.F"], "guidance._target_=nowhere.F cannot be imported: Module"),
         (["similarity=[]"], "similarity=[] is empty"),
+        (["similarity=[text,text]"], r"similarity=[text,text] names text twice"),
+        (["unguided=true", "guidance.gamma=0"], "guidance.gamma=0 guides none"),
         (["similarity=[class]", "similarity.text.weight=1"], "similarity.text"),
         (
             ["sampler.eta=1"],
@@ -182,9 +188,9 @@ def test_a_nearest_word_is_named(refusal, tiny):
     assert "did you mean 'heart'" in message and "triangle" in message
 
 
-@pytest.mark.parametrize("encoder", ["none", "judge"])
-def test_what_cannot_guide_says_so(refusal, tiny, encoder):
-    assert f"encoder={encoder} cannot guide" in refusal(
+@pytest.mark.parametrize("encoder, says", [("none", "reads no images"), ("judge", "cannot guide")])
+def test_what_cannot_guide_says_so(refusal, tiny, encoder, says):
+    assert f"encoder={encoder} {says}" in refusal(
         "sample.py", *[o for o in tiny if not o.startswith("encoder.")], f"encoder={encoder}"
     )
 
@@ -223,8 +229,10 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
     "overrides, said",
     [
         (["encoder=clop"], "did you mean 'clip'"),
-        (["data=folder"], "data.root"),
-        (["data=folder", "data.root=/nowhere"], "there is no folder '/nowhere'"),
+        (["data=folder"], "data.root must be given: data.root=…, a folder of images."),
+        (["data=folder", "data.root="], "data.root must be a folder of images, not ''"),
+        (["data=folder", "data.root=/nowhere"], "data.root: there is no folder '/nowhere'; set"),
+        (["data=folder", "data.root=README.md"], "data.root: there is no folder 'README.md'; set"),
         (["ckpt_path=/nowhere.ckpt"], "there is no file /nowhere.ckpt"),
         (
             [
@@ -234,7 +242,7 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
                 "data.cache=null",
                 "trainer.max_steps=1",
             ],
-            "data.batch_size=512 is more than the 64",
+            "batch_size=512 is more than the 64 training images; lower it, on",
         ),
         (["data.resolution=30", "data.cache=null"], "must be a multiple of"),
         (["denoiser.prediction=eps"], "denoiser.prediction must be one of"),

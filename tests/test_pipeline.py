@@ -19,8 +19,8 @@ from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
 from sdg.errors import UserError, choice
 from sdg.guidance import Guidance, GuidanceOutput
 from sdg.guidance.semantic import SemanticGuidance
-from sdg.guidance.training_free import MPGD
-from sdg.io.folder import save_folder
+from sdg.guidance.training_free import DPS, MPGD
+from sdg.io.weights_folder import save_folder
 from sdg.models.clip import CLIP
 from sdg.models.encoder import ImageEncoder
 from sdg.models.noise_aware import NoiseAwareEncoder
@@ -95,12 +95,53 @@ def test_another_sampler_and_another_guidance(pipe):
     assert not torch.equal(scored, pipe("a red heart", gamma=3.0, progress=False).tensors)
 
 
+def test_a_method_that_reads_the_predicted_image_reads_it_with_the_clean_clip(pipe):
+    options = {"guidance": DPS(5.0), "content": RED, "progress": False}
+    denoiser, encoder, clip = parts(pipe)
+    clean = Pipeline(denoiser, clip, clip, sampler=DDPM(4))
+    found = pipe("a red heart", **options).tensors
+    assert torch.equal(found, clean("a red heart", **options).tensors)
+    assert torch.equal(
+        found, Pipeline(denoiser, None, clip)("a red heart", steps=4, **options).tensors
+    )
+    calibrated = NoiseAwareEncoder(
+        clip.towers.visual, clip.config, encoder.schedule, 32, 32, calibrated=True
+    )
+    banked = Pipeline(denoiser, calibrated, clip, sampler=DDPM(4), negative_captions=["a ring"])
+    assert torch.equal(found, banked("a red heart", **options).tensors)
+    with pytest.raises(UserError, match="made with a calibrated encoder, and another one reads"):
+        term = Text(calibrated, clip, negative_captions=["a ring"])
+        banked(similarity={term: "a red heart"}, guidance=DPS(5.0), progress=False)
+    blind = Pipeline(denoiser, encoder, sampler=DDPM(4))
+    with pytest.raises(UserError, match=r"guidance DPS reads .*, Pipeline\(…, clip=…\)"):
+        blind(**options)
+    unread = {"guidance": DPS(1.0), "similarity": lambda x, level: x.mean((1, 2, 3))}
+    assert len(blind(**unread, progress=False).tensors) == 1  # a function reads no encoder
+
+
+@pytest.mark.parametrize("guidance", ["dps", "mpgd"])
+def test_a_method_that_reads_the_predicted_image_draws_what_the_command_draws(
+    pipe, run, quick, tmp_path, guidance
+):
+    own = [word for word in quick if not word.startswith("encoder.weights")]
+    words = [f"guidance={guidance}", "prompt=a red heart", f"hydra.run.dir={tmp_path}/run"]
+    run("sample.py", *own, *words)
+    method = {"dps": DPS, "mpgd": MPGD}[guidance](5.0)
+    found = pipe("a red heart", num_samples=4, steps=3, guidance=method, progress=False)
+    files = sorted((tmp_path / "run" / "images").glob("*.png"))
+    for file, image in zip(files, found.images, strict=True):
+        assert np.array_equal(np.array(Image.open(file)), np.array(image))
+
+
 @pytest.mark.parametrize(
     "arguments, says",
     [
         ({"num_samples": 0}, "num_samples must be"),
         ({"prompt": []}, "prompt is an empty list"),
-        ({"prompt": "a red heart", "weights": {"txt": 1}}, "weights must be one of text"),
+        (
+            {"prompt": "a red heart", "weights": {"txt": 1}},
+            "this call asks for no .txt.*It asks for text",
+        ),
         ({"prompt": "a red heart", "weights": {"txt": 1}, "gamma": 0}, "did you mean 'text'"),
         ({"prompt": "a red heart", "weights": {"text": "2"}, "gamma": 0}, r"weights\['text'\]"),
         ({"weights": {"text": 1}}, "no similarity is asked for"),
@@ -125,13 +166,17 @@ def test_another_sampler_and_another_guidance(pipe):
         ({"similarity": "content"}, "similarity must be a term or a function"),
         ({"similarity": {max: "a ring"}}, "similarity must be a term or a function"),
         ({"steps": 0}, "steps must be an integer"),
-        ({"steps": 1001}, "steps must be an integer from 1 to 1000"),
+        ({"steps": 1001}, "^steps must be an integer from 1 to 1000"),
         ({"steps": 5, "sampler": DDPM(3)}, "steps belongs to"),
         ({"sampler": "ddim"}, "sampler must be a sdg.diffusion.sampler.Sampler"),
+        ({"sampler": "ddim", "steps": 2}, "sampler must be a sdg.diffusion.sampler.Sampler"),
+        ({"guidance": "dps", "gamma": 2.0}, "guidance must be a sdg.guidance.guidance.Guidance"),
         ({"guidance": "dps"}, "guidance must be a sdg.guidance.guidance.Guidance"),
         ({"prompt": "a red heart", "steps": 1}, "none of the 1 steps would be guided"),
         ({"content": torch.zeros(3, 8, 8)}, "a picture as a tensor must have the shape"),
-        ({"prompt": "a red hart"}, "hart"),
+        ({"content": 200 * RED.abs()}, r"must have values in \[-1, 1\], not from 200 to 200"),
+        ({"init_image": RED * math.nan}, r"must have values in \[-1, 1\], not from nan"),
+        ({"prompt": "a red hart"}, r"'hart' .* Another CLIP knows others\.$"),
         (
             {"prompt": "a red heart", "gamma": 1, "guidance": SemanticGuidance(1.0)},
             "gamma belongs to",
@@ -309,6 +354,8 @@ def test_to_takes_a_dtype_alone_as_torch_does(pipe):
     assert torch.equal(low("a red heart", progress=False).tensors, theirs)
     with pytest.raises(UserError, match="there is no device 'gpu' here"):
         pipe.to("gpu")
+    with pytest.raises(UserError, match="device must be a device, not torch.bfloat16"):
+        pipe.to(torch.bfloat16, torch.float16)
     with pytest.raises(UserError, match="dtype must be one of"):
         pipe.to(torch.int8)
 

@@ -14,11 +14,20 @@ class UserError(ValueError):
     """Wrong input.
 
     The message says what is wrong and what to do; entry points print it alone and exit with 1.
+
+    Arguments:
+        message: one line.
+        parameter: the one that is wrong, where the message begins with its name; the commands put
+            its section of the config before it.
     """
+
+    def __init__(self, message: str, parameter: str | None = None):
+        super().__init__(message)
+        self.parameter = parameter
 
 
 def integer(name: str, value: object, low: int, high: int | None = None) -> int:
-    """`value` if it is an integer in [low, high], else a `UserError` that names the knob."""
+    """`value` if it is an integer in [low, high], else a `UserError` that names the parameter."""
     bounds = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
     if (
         isinstance(value, bool)
@@ -26,18 +35,18 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
         or value < low
         or (high is not None and value > high)
     ):
-        raise UserError(f"{name} must be {bounds}, not {value!r}.")
+        raise UserError(f"{name} must be {bounds}, not {value!r}.", name)
     return value
 
 
 def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
-    """`value` as a finite float in [low, high], else a `UserError` that names the knob."""
+    """`value` as a finite float in [low, high], else a `UserError` that names the parameter."""
     finite = isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not finite:
-        raise UserError(f"{name} must be a finite number, not {value!r}.")
+        raise UserError(f"{name} must be a finite number, not {value!r}.", name)
     if not low <= value <= high:
         bounds = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
-        raise UserError(f"{name} must be {bounds}, not {value!r}.")
+        raise UserError(f"{name} must be {bounds}, not {value!r}.", name)
     return float(value)
 
 
@@ -53,22 +62,24 @@ def near(word: object, words: Iterable[object]) -> str:
 
 
 def choice(name: str, value: Option, options: Collection[Option]) -> Option:
-    """`value`, if it is among `options`.
+    """`value`, if it is among `options`; 1 is not True.
 
     Raises:
         UserError: it is not; the message lists them and names the nearest.
     """
-    if value not in options:
+    flag = isinstance(value, bool)
+    if not any(value == option and flag == isinstance(option, bool) for option in options):
         hint = near(value, options) or "."
         if len(options) > 30:
             raise UserError(
                 f"{name}: {value!r} is none of the {len(options)} there are{hint} Such as "
-                f"{', '.join(map(str, list(options)[:8]))}, …"
+                f"{', '.join(map(str, list(options)[:8]))}, …",
+                name,
             )
         words = (
             str(option).lower() if isinstance(option, bool) else str(option) for option in options
         )
-        raise UserError(f"{name} must be one of {', '.join(words)}, not {value!r}{hint}")
+        raise UserError(f"{name} must be one of {', '.join(words)}, not {value!r}{hint}", name)
     return value
 
 

@@ -123,7 +123,8 @@ def test_encoders_of_two_clips_are_told_apart_in_words(weights):
     import copy
 
     from sdg.errors import UserError
-    from sdg.models.registry import check_kin, load_clip, load_clip_noisy
+    from sdg.models.kin import check_kin
+    from sdg.models.registry import load_clip, load_clip_noisy
 
     image = load_clip_noisy(weights / "clip_noisy.safetensors")
     clip = load_clip(weights / "clip.safetensors")

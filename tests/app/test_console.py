@@ -48,6 +48,7 @@ def test_help_shows_the_groups_of_its_program_and_together_every_option(helps):
         options = [listed(text).get(group, []) for text in helps.values()]
         files = {file.stem for file in (ROOT / "conf" / group).glob("*.yaml")}
         assert set().union(*options) == files, group
+    assert "csv" not in groups["sample"]["logger"]  # which sampling refuses
 
 
 @pytest.mark.parametrize(

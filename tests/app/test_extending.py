@@ -94,25 +94,42 @@ def test_the_python_of_the_page_runs(section, pipe, folder, monkeypatch):
     assert snippets
 
 
-def test_a_similarity(sampled, folder):
+def test_a_similarity(sampled, folder, capsys):
     with_text, palette = commands("A similarity")
     plain = ["data=shapes", "prompt=a ring", "guidance.gamma=30"]
-    sampled(with_text, "guidance.gamma=30", name="warm")
+    sampled(with_text, "guidance.gamma=30", "similarity.warmth.weight=50", name="warm")
     sampled(plain, name="plain")
     warm, cold = pixels(folder / "warm"), pixels(folder / "plain")
     assert (warm[..., 0] - warm[..., 2]).mean() > (cold[..., 0] - cold[..., 2]).mean() + 5
 
     Image.new("RGB", (32, 32), (250, 20, 20)).save("red.png")
     Image.new("RGB", (32, 32), (20, 20, 250)).save("blue.png")
-    sampled(palette, "similarity.palette.reference=[red.png,blue.png]", "guidance.gamma=30")
+    strong = ["guidance.gamma=30", "similarity.palette.weight=100"]
+    sampled(palette, "similarity.palette.reference=[red.png,blue.png]", *strong)
     run = pixels(folder / "run")
     difference = (run[..., 0] - run[..., 2]).mean((1, 2))
     assert difference[:2].min() > difference[2:].max()  # two samples for each reference
+    assert "γ = 30, no encoder\n" in capsys.readouterr().out
+    page = (folder / "run/report.html").read_text()
+    assert "4 samples of 2 conditions" in page
+    for name in ("red.png", "blue.png"):
+        assert page.count(f'alt="reference | palette of {name}"') == 1
+
+
+def test_a_page_tells_the_words_of_an_own_similarity_apart(sampled, folder):
+    (folder / "own/similarity/tone.yaml").write_text(
+        "tone: {_target_: tone.Tone, tone: null, weight: 5.0}\n"
+    )
+    words = "--config-dir own data=shapes similarity=[text,tone] similarity.tone.tone=[bright,dark]"
+    sampled([*words.split(), "prompt=a ring"])
+    page = (folder / "run/report.html").read_text()
+    assert "4 samples of 2 prompts" in page
+    assert "<h3>a ring + bright</h3>" in page and "<h3>a ring + dark</h3>" in page
 
 
 def test_a_searchpath_and_a_plain_override_find_it_too(sampled, folder):
     common = ["data=shapes", "prompt=a ring", "guidance.gamma=30"]
-    dotted = ["+similarity.warmth._target_=warmth.Warmth", "+similarity.warmth.weight=50.0"]
+    dotted = ["+similarity.warmth._target_=warmth.Warmth", "+similarity.warmth.weight=4.0"]
     sampled(["similarity=[text,warmth]", "hydra.searchpath=[own]", *common], name="path")
     sampled([*dotted, *common], name="dotted")
     assert np.array_equal(pixels(folder / "path"), pixels(folder / "dotted"))
@@ -162,6 +179,18 @@ def test_an_image_encoder(sampled, folder):
     cost = figures["cost_per_sample"]
     # Two of three steps are guided; four samples share the reference's pass.
     assert cost["encoder_backwards"] == 2 and cost["encoder_forwards"] == 2 + 2 / 4
+
+
+def test_options_of_an_own_encoder_are_its_own(sampled, folder):
+    (folder / "named.py").write_text(
+        "from pooled import Pooled\n"
+        "def pooled(weights, clip): assert weights == 'version 2'; return Pooled()\n"
+    )
+    Image.new("RGB", (32, 32), (250, 20, 20)).save("red.png")
+    words = ["similarity=[content]", "similarity.content.reference=red.png", "guidance.gamma=5"]
+    options = "_target_: named.pooled\nweights: version 2\nclip: mine\n"
+    (folder / "own/encoder/named.yaml").write_text(options)
+    assert sampled(["--config-dir", "own", "encoder=named", *words])["num_samples"] == 4
 
 
 def test_a_data_set(run, sampled, folder, capsys):
@@ -254,8 +283,50 @@ def test_edited_code_is_another_run(sampled, folder, refusal, tiny):
     sampled(command)
     code = (folder / "warmth.py").read_text()
     (folder / "warmth.py").write_text(code.replace("red - blue", "blue - red"))
-    with pytest.raises(SystemExit, match="rerun=true replaces them"):
+    with pytest.raises(SystemExit, match="code of your own drew before .* rerun=true replaces"):
         sampled(command)
+    with pytest.raises(SystemExit, match="another run, whose settings, .* rerun=true replaces"):
+        sampled(command, "guidance.gamma=2")
+
+
+def test_code_that_failed_before_a_sample_is_simply_run_once_it_is_mended(sampled, folder):
+    (command,) = commands("A sampler")
+    code = (folder / "flow.py").read_text()
+    (folder / "flow.py").write_text(code.replace("return Step(", "return Stepp("))
+    with pytest.raises(NameError, match="Stepp"):
+        sampled(command)
+    assert not list((folder / "run/images").iterdir())
+    (folder / "flow.py").write_text(code)
+    del sys.modules["flow"]
+    assert sampled(command)["num_samples"] == 4
+
+
+def test_an_edited_file_that_an_own_similarity_reads_is_another_run(sampled, folder):
+    (folder / "plain.py").write_text(
+        "from sdg.similarity import Term, Text\n"
+        "class Plain(Text): pass\n"
+        "class Listed(Term):\n"
+        "    def __init__(self, weight, table):\n"
+        "        super().__init__(weight); self.value = float(open(table).read())\n"
+        "    def compare(self, x, pairs, references):\n"
+        "        return self.value * x.pixels.mean((1, 2, 3))[pairs.samples]\n"
+        "class Hidden(Listed):\n"
+        "    def __init__(self, weight): super().__init__(weight, 'read.txt')\n"
+        "    def fingerprint(self): return self.value\n"
+    )
+    for name, options in (
+        ("Plain", ["similarity.text._target_=plain.Plain", "similarity.text.negative_captions="]),
+        ("Listed", ["+similarity.own._target_=plain.Listed", "+similarity.own.table="]),
+        ("Hidden", ["+similarity.own._target_=plain.Hidden"]),
+    ):
+        words = [*options[:1], *(f"{option}read.txt" for option in options[1:]), "prompt=a ring"]
+        words += ["+similarity.own.weight=1"] if name != "Plain" else []
+        first, second = ("a star\n", "a disc\n") if name == "Plain" else ("1\n", "2\n")
+        (folder / "read.txt").write_text(first)
+        sampled(words, name=name)
+        (folder / "read.txt").write_text(second)
+        with pytest.raises(SystemExit, match="rerun=true replaces them"):
+            sampled(words, name=name)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +346,19 @@ def test_edited_code_is_another_run(sampled, folder, refusal, tiny):
         ),
         (["similarity=[text,sampler]"], "is no sdg.similarity.term.Term"),
         (["similarity=[text,wamth]"], "did you mean 'warmth'"),
+        (
+            ["similarity=[text,warmth]", "similarity.warmth.weight=two"],
+            "similarity.warmth.weight must be a finite number, not 'two'",
+        ),
+        (
+            ["similarity=[text,warmth]", "similarity.warmth.weight=null"],
+            "similarity.warmth.weight must be a finite number, not None",
+        ),
+        (
+            ["similarity=[text,warmth]", "similarity.warmth.weight=nan"],
+            "similarity.warmth.weight must be a finite number, not nan",
+        ),
+        (["+similarity.any._target_=sdg.similarity.Term"], "Term lacks compare, which it must def"),
         (["similarity=[warmth]"], "no similarity of this run reads a sentence"),
         (["guidance=flow_"], "makes a Flow, but a sdg.guidance.guidance.Guidance is needed"),
         (["sampler=warm"], "makes a Warmth, but a sdg.diffusion.sampler.Sampler is needed"),

@@ -19,9 +19,9 @@ from tiny_training import words
 from torch.distributed import TCPStore
 
 from sdg.app import stopping
+from sdg.app.child_process import PARENT, follow_parent
 from sdg.app.importing import without_wandb
-from sdg.app.launched import PARENT, follow_parent
-from sdg.app.processes import Launched
+from sdg.app.processes import ChildProcesses
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,30 +34,32 @@ def launcher(*commands):
 
 
 @pytest.mark.parametrize(
-    "ends, says", [("kill -9 $$", "was killed by SIGKILL, perhaps since memory"), ("exit 3", "")]
+    "ends, says",
+    [
+        ("kill -9 $$", "another process of this run was killed by SIGKILL, perhaps since memory"),
+        ("exit 3", "another process of this run ended with exit code 3; the run ends."),
+        ("echo error: its own; exit 1", "its own"),
+    ],
 )
-def test_a_process_that_dies_ends_the_run_with_one_line(tmp_path, monkeypatch, ends, says):
-    monkeypatch.setattr("sdg.app.processes.GRACE", 0.5)
-
+def test_a_process_that_dies_ends_the_run_with_one_line(tmp_path, ends, says):
     def run() -> None:
         others = launcher(["sleep", "600"], ["sh", "-c", f"sleep 0.2; {ends}"])
         (tmp_path / "pid").write_text(str(others.procs[0].pid))
-        Launched(others)
+        ChildProcesses(others)
         time.sleep(600)
 
     began = time.monotonic()
     assert killing.ended(killing.fork(run, tmp_path / "log"), 20) == 1
     assert time.monotonic() - began < 10
     lines = (tmp_path / "log").read_text().splitlines()
-    assert len(lines) == 1 and lines[0].startswith("error: another process of this run ")
-    assert (says or "ended with an error, which stands above") in lines[0]
+    assert len(lines) == 1 and lines[0].startswith(f"error: {says}")
     assert killing.gone(int((tmp_path / "pid").read_text()), 5)
 
 
 def test_a_signal_reaches_the_others_while_this_process_is_deaf(tmp_path):
     def run() -> None:
         with stopping.stoppable():
-            others = Launched(launcher(["sleep", "600"]))
+            others = ChildProcesses(launcher(["sleep", "600"]))
             (tmp_path / "pid").write_text(str(others.processes[0].pid))
             (tmp_path / "ready").touch()
             # As in a collective: no Python code runs in this thread until the other one has ended.
@@ -76,7 +78,7 @@ def test_a_signal_reaches_the_others_while_this_process_is_deaf(tmp_path):
 def test_a_signal_while_it_waits_for_the_others_ends_them_too(tmp_path):
     def run() -> None:
         with stopping.stoppable():
-            others = Launched(launcher(["sh", "-c", "trap '' TERM; sleep 600"]))
+            others = ChildProcesses(launcher(["sh", "-c", "trap '' TERM; sleep 600"]))
             (tmp_path / "pid").write_text(str(others.processes[0].pid))
             (tmp_path / "ready").touch()
             others.end(finish=True)
@@ -92,10 +94,10 @@ def test_a_signal_while_it_waits_for_the_others_ends_them_too(tmp_path):
 
 def test_processes_that_end_well_end_nothing_and_the_rest_is_ended(tmp_path):
     def run() -> None:
-        launched = Launched(launcher(["true"], ["sleep", "600"]))
+        children = ChildProcesses(launcher(["true"], ["sleep", "600"]))
         time.sleep(1)
-        launched.end(finish=False)
-        launched.processes[1].wait()
+        children.end(finish=False)
+        children.processes[1].wait()
         time.sleep(1)
         sys.exit(7)
 
@@ -123,6 +125,21 @@ def test_a_launched_process_ends_with_the_one_that_launched_it(tmp_path, monkeyp
     assert killing.gone(int((tmp_path / "pid").read_text()), 5)
     told = (tmp_path / "log").read_text()
     assert told.count("the first process of this run was killed") == says == told.count("\n")
+
+
+@pytest.mark.parametrize("known", [True, False])
+@pytest.mark.parametrize("rank, most", [("1", 2.0), ("0", 6.0)])
+def test_an_error_of_one_process_waits_a_few_seconds_at_most(monkeypatch, rank, most, known):
+    others = launcher(["sleep", "600"]) if rank == "0" else None
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    children = ChildProcesses(others)
+    monkeypatch.setenv(PARENT, "1")
+    began = time.monotonic()
+    children.await_turn(known)
+    taken = time.monotonic() - began
+    children.end(finish=False)
+    assert taken < (most if rank == "1" or not known else 0.1)
+    assert rank == "0" or taken >= 1.0
 
 
 def test_readers_of_data_do_not_outlive_a_killed_training(run, tmp_path):

@@ -1,5 +1,6 @@
 """A training goes on with the settings that it began with, or not at all."""
 
+import os
 import shutil
 
 import pytest
@@ -91,6 +92,30 @@ def test_a_refusal_leaves_the_folder_of_the_run_as_it_was(first, refusal):
     for _ in range(2):  # the second time must not find the first one's config
         assert "data.size was 64 and is 48" in refusal(*again, "resume=true")
         assert (first / "config.yaml").read_text() == config
+
+
+def test_a_training_is_not_replaced_by_a_new_one_in_its_folder(first, refusal, tmp_path):
+    before = {file: file.read_bytes() for file in first.rglob("*") if file.is_file()}
+    assert "holds a training already" in refusal(*words(first))
+    shutil.copytree(first, tmp_path / "other")
+    other = f"ckpt_path={tmp_path}/other/checkpoints/last.ckpt"
+    assert "holds a training already" in refusal(*words(first, trainer__max_steps=4), other)
+    assert before == {file: file.read_bytes() for file in first.rglob("*") if file.is_file()}
+
+
+def test_the_checkpoint_of_most_steps_is_taken_whatever_the_clock_says(run, tmp_path, capsys):
+    folder, beside = tmp_path / "runs/own", tmp_path / "runs/beside"
+    run(*words(folder, callbacks__checkpoint__every_n_train_steps=1))
+    shutil.copytree(folder, beside)
+    checkpoints = folder / "checkpoints"
+    shutil.copy(checkpoints / "last.ckpt", checkpoints / "step=2.ckpt")
+    early = torch.load(checkpoints / "last.ckpt", weights_only=True) | {"global_step": 1}
+    torch.save(early, checkpoints / "step=1.ckpt")
+    for seconds, name in enumerate(("last", "step=2", "step=1")):
+        os.utime(checkpoints / f"{name}.ckpt", (1e9 + seconds,) * 2)
+    capsys.readouterr()
+    run(*words(folder, trainer__max_steps=3), "resume=true")  # not the newer one beside it
+    assert f"resuming from {checkpoints / 'last.ckpt'}" in capsys.readouterr().out
 
 
 def test_an_older_checkpoint_is_known_by_the_config_beside_it(

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from attack.settings import choices, composed, settings
 
-from sdg.app.checks import check_section, kind_of
 from sdg.app.kinds import NULL, Choice, Integer, ListOf, Number, Text
 from sdg.app.rules import check_rules
 from sdg.app.schema import NAMED, PROGRAMS, SETTINGS
+from sdg.app.setting_checks import check_section, setting_kind
 from sdg.data.annotations import LABELS
 from sdg.data.image import CROPS
 from sdg.data.known import KNOWN
@@ -34,7 +34,7 @@ def test_every_setting_of_every_choice_is_in_it(program):
     for chosen in choices(program):
         config = composed(program, chosen)
         for key, _ in settings(config):
-            if key.rpartition(".")[2] not in CLASSES and kind_of(program, key) is None:
+            if key.rpartition(".")[2] not in CLASSES and setting_kind(program, key) is None:
                 unknown.add(key)
     assert unknown == set()
 
@@ -63,7 +63,7 @@ def test_its_choices_are_the_librarys(key, options):
 
 
 def test_the_names_of_known_data_are_the_librarys():
-    kind = kind_of("train", "data.name", "sdg.data.torchvision_data.TorchvisionData")
+    kind = setting_kind("train", "data.name", "sdg.data.torchvision_data.TorchvisionData")
     assert kind is not None and {*kind.options} == {*KNOWN}
 
 
@@ -155,5 +155,5 @@ def test_the_page_of_settings_has_them_all():
 
 def test_sections_with_names_of_ones_own():
     for section in NAMED:
-        assert kind_of("sample", f"{section}.mine").takes({"_target_": "mine.Own"})
-        assert not kind_of("sample", f"{section}.mine").takes("banana")
+        assert setting_kind("sample", f"{section}.mine").takes({"_target_": "mine.Own"})
+        assert not setting_kind("sample", f"{section}.mine").takes("banana")

@@ -15,7 +15,7 @@ from sdg.app.stopping import STOP, Stop, Stopped
 from sdg.errors import UserError
 from sdg.evaluation.guided_sampling import GuidedSampling
 
-CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143}
+CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 143, signal.SIGHUP: 143}
 STEPS = {"trainer__max_steps": 4, "callbacks__checkpoint__every_n_train_steps": 50}
 
 
@@ -60,6 +60,7 @@ def undisturbed(run, tmp_path_factory):
     "at, count, signum, step",
     [
         ("on_before_zero_grad", 3, signal.SIGTERM, 3),
+        ("on_before_zero_grad", 3, signal.SIGHUP, 3),
         ("on_validation_batch_start", 1, signal.SIGINT, 2),
         pytest.param("on_train_batch_start", 1, signal.SIGINT, 1, marks=pytest.mark.slow),
         pytest.param("on_train_batch_end", 1, signal.SIGUSR1, 1, marks=pytest.mark.slow),
@@ -78,6 +79,18 @@ def test_a_training_saves_says_how_it_goes_on_and_ends_with_the_same_weights(
     assert not (folder / ".running").exists()
     run(*words(folder, **STEPS), "resume=true")
     assert same(last(folder), undisturbed)
+
+
+def test_a_training_stopped_in_its_last_step_keeps_the_checkpoint_that_was_due(
+    run, capsys, tmp_path
+):
+    settings = STEPS | {"callbacks__checkpoint__every_n_train_steps": 2}
+    command = words(tmp_path / "run", **settings)
+    attack = killing.words("on_before_zero_grad", signal.SIGTERM, count=4)
+    assert stopped(run, capsys, *command, *attack)[0] == 143
+    run(*command, "resume=true")
+    kept = sorted(file.name for file in (tmp_path / "run" / "checkpoints").iterdir())
+    assert kept == ["last.ckpt", "step=4.ckpt"]
 
 
 @pytest.mark.parametrize("at", ["setup", pytest.param("on_train_start", marks=pytest.mark.slow)])

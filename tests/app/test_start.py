@@ -1,11 +1,17 @@
 """How a command starts: what it imports, and what it answers before that."""
 
+import io
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
+
+from sdg.app.cli import print_any_text
+from sdg.app.explaining import explain
+from sdg.io.shipped import CONF
 
 SAMPLE = """
 import sys
@@ -27,13 +33,32 @@ def sampled(*words: str) -> subprocess.CompletedProcess:
     )
 
 
+@pytest.mark.parametrize("program", ["sample", "train"])
+@pytest.mark.parametrize(
+    ("root", "says"),
+    [
+        ([], "error: data.root must be given: data.root=…, a folder of images.\n"),
+        (["data.root=none"], "error: data.root: there is no folder 'none'; set data.root=PATH.\n"),
+    ],
+)
+def test_a_folder_of_images_that_is_not_given_is_asked_for_first(program, root, says):
+    answer = subprocess.run(
+        [sys.executable, f"{program}.py", "data=folder", *root],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (answer.returncode, answer.stdout, answer.stderr) == (1, "", says)
+
+
 @pytest.mark.parametrize(
     ("word", "says"),
     [
         ("prompt=a red zebra", "does not know the word 'zebra'"),
         ("prompts=none.txt", "cannot read none.txt"),
         ("init_image=none.png", "there is no image none.png"),
-        ("denoiser.weights=none.safetensors", "no weights at none.safetensors"),
+        ("denoiser.weights=none.safetensors", "denoiser.weights: no weights at none.safetensors"),
         ("sampler.steps=0", "at least 1"),
     ],
 )
@@ -98,3 +123,53 @@ print(same, kinds, torch._dynamo.config.__name__)
 """
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout.split() == ["True", "[False,", "True]", "torch._dynamo.config"]
+
+
+def test_text_that_no_file_can_hold_is_refused_at_once():
+    ran = sampled("hydra.run.dir=outputs/x\udcff")
+    assert ran.returncode == 1 and "Traceback" not in ran.stderr
+    assert "error: 'hydra.run.dir=outputs/x\\udcff' holds bytes that are no utf-8" in ran.stderr
+
+
+def test_a_terminal_that_lacks_a_sign_gets_an_escape(monkeypatch):
+    terminal = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", terminal)
+    print_any_text()
+    print("γ = 30, x\udcff", flush=True)
+    assert terminal.buffer.getvalue() == b"\\u03b3 = 30, x\\udcff\n"
+
+
+def test_a_library_that_may_not_write_is_quoted():
+    said = explain(PermissionError("Unable to write to /x.\nset WANDB_DATA_DIR"), CONF, "sample")
+    assert said == "Unable to write to /x. set WANDB_DATA_DIR"
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["--cfg", "job"], ["data=shapes", "prompt=a red zebra"]]
+)
+def test_a_plain_start_answers_the_same(monkeypatch, words):
+    quick = sampled(*words)
+    monkeypatch.setenv("SDG_QUICK_START", "0")
+    plain = sampled(*words)
+    assert plain.stderr == quick.stderr and said(plain) == said(quick)
+
+
+def said(run: subprocess.CompletedProcess) -> str:
+    return run.stdout.partition("imported")[0]
+
+
+def test_a_plain_start_imports_what_torch_and_lightning_import():
+    code = "from sdg.app.importing import quick_imports\nwith quick_imports(False):\n import torch"
+    code += "\nimport sys\nprint(type(sys.modules.get('torch._dynamo')).__name__)"
+    answers = [
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "SDG_QUICK_START": value},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
+        for value in ("1", "0")
+    ]
+    assert answers[0] == "StandIn" and answers[1] != "StandIn"

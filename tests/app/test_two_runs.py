@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from tiny_training import words
 
 from sdg.app.claim import CLAIM, claim, claimed
-from sdg.app.folder import own_folder
+from sdg.app.run_folder import own_folder
 
 
 def contents(folder) -> dict[str, bytes]:

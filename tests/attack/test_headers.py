@@ -14,7 +14,7 @@ from safetensors.torch import save
 
 from sdg.data.image import load_image
 from sdg.errors import UserError
-from sdg.io.weights import KEY, read
+from sdg.io.weights import KEY, read_weights
 from sdg.models.registry import from_pretrained
 
 bounded = settings(
@@ -117,7 +117,7 @@ def test_headers_of_weights(tally, tmp_path, header, data, off):
     text = json.dumps(header).encode()
     length = struct.pack("<Q", max(0, len(text) + off))
     (tmp_path / "it.safetensors").write_bytes(length + text + data)
-    refuses(lambda: read(tmp_path / "it.safetensors", "denoiser"))
+    refuses(lambda: read_weights(tmp_path / "it.safetensors", "denoiser"))
     refuses(lambda: from_pretrained(tmp_path / "it.safetensors"))
     tally.add("clear line")
 

@@ -17,7 +17,7 @@ from tiny_training import words
 
 from sdg.app.checkpoints import main as checkpoints
 from sdg.data.shapes import Shapes
-from sdg.io.published import ALEXNET, INCEPTION
+from sdg.io.published_files import ALEXNET, INCEPTION
 from sdg.models.registry import from_pretrained
 from sdg.pipeline import Pipeline
 

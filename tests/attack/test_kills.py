@@ -109,8 +109,8 @@ def signalled(case: Case, command: list[str], folder: Path, whole: Undisturbed) 
 
 def go_on(case: Case, command: list[str], folder: Path) -> int | None:
     """The same command again, for a training as the page on trainings says."""
-    last = folder / "checkpoints" / "last.ckpt"
-    more = ["resume=true"] if case.program == "training" and last.exists() else []
+    kept = any(folder.glob("checkpoints/*.ckpt"))
+    more = ["resume=true"] if case.program == "training" and kept else []
     return fresh.ended(fresh.start([*command, *more], folder), LIMIT)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sdg.app.similarities import factors_to_name
+from sdg.app.requested import factors_to_name
 from sdg.data.colour_names import basic_colour, skin_tone
 from sdg.data.dicebear import definition, render
 from sdg.data.dicebear_style import EXAMPLES, DiceBearStyle

@@ -3,7 +3,7 @@
 import pytest
 
 from sdg.data.conditions import read_conditions
-from sdg.data.prompts import escape_prompt, parse_weighted_prompt, primary_prompt
+from sdg.data.prompts import escape_prompt, parse_weighted_prompt, primary_prompt, read_table
 from sdg.errors import UserError
 
 
@@ -155,16 +155,18 @@ def test_a_column_that_no_similarity_reads_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind, how",
+    "kind, option, how",
     [
-        ("text", "no held-out captions.*prompt="),
-        ("style", "similarity.style.reference=FILE"),
-        ("class", "similarity.class.name"),
+        ("text", "prompt", "no held-out captions.*with prompt="),
+        ("mine", "prompt", "no held-out captions.*with similarity.mine.prompt="),
+        ("style", "reference", "no held-out images.*similarity.style.reference=FILE"),
+        ("tone", "tone", "no held-out conditions.*similarity.tone.tone="),
+        ("class", "name", "no held-out classes.*similarity.class.name=CLASS"),
     ],
 )
-def test_data_that_offers_nothing_needs_to_be_told(kind, how):
+def test_data_that_offers_nothing_says_which_option_is_missing(kind, option, how):
     with pytest.raises(UserError, match=how):
-        read_conditions({kind: None}, None)
+        read_conditions({kind: None}, None, options={kind: option})
 
 
 @pytest.mark.parametrize("prompt", ["", "  \t"])
@@ -203,3 +205,11 @@ def test_folder_in_place_of_a_prompts_file_is_refused(tmp_path):
 def test_impossible_counts_are_refused_by_name(num_samples, each, knob):
     with pytest.raises(UserError, match=f"^{knob} "):
         read(["a ring"], num_samples=num_samples, each=each)
+
+
+@pytest.mark.parametrize("suffix", ["txt", "csv"])
+def test_text_of_two_bytes_a_sign_is_refused(tmp_path, suffix):
+    file = tmp_path / f"prompts.{suffix}"
+    file.write_bytes("prompt\na star\n".encode("utf-16-le"))
+    with pytest.raises(UserError, match="holds NUL bytes, so it is no UTF-8 text"):
+        read_table(file)

@@ -95,7 +95,7 @@ class Constant:
     def mean_gradient(self, mean, x_t, t, s):
         return None if self.at_mean is None else self.at_mean(mean, s)
 
-    def recurrence_at(self, t):
+    def guided_repeats(self, t):
         return self.times
 
 
@@ -583,5 +583,25 @@ def test_overflow_is_refused_with_the_step_at_which_it_happened(bad):
     [lambda: DDPM(0), lambda: DDPM(1.5), lambda: DDIM(10, eta=1.5), lambda: DDIM(10, eta=-0.1)],
 )
 def test_impossible_sampler_is_refused(make):
-    with pytest.raises(UserError, match="sampler"):
+    with pytest.raises(UserError, match=r"^(steps|eta) must be"):
         make()
+
+
+@pytest.mark.parametrize(
+    "gives, says",
+    [
+        (lambda step: step.x, r"Own.step gave Tensor; it must give a Step\(x, x0\)"),
+        (lambda step: (step.x, step.x0), "Own.step gave tuple; it must give a Step"),
+        (lambda step: None, "Own.step gave NoneType; it must give a Step"),
+        (lambda step: step._replace(x0=None), "Own.step gave x0 as NoneType; it must be a tensor"),
+        (lambda step: step._replace(x=step.x[:1]), r"x of shape \(1, 3, 4, 4\); .* \(2, 3, 4, 4\)"),
+    ],
+)
+def test_a_sampler_of_ones_own_that_gives_no_step_is_named(gives, says):
+    class Own(DDIM):
+        def step(self, *arguments):
+            return gives(super().step(*arguments))
+
+    denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "x0")
+    with pytest.raises(UserError, match=says):
+        sample(denoiser, Own(3), Noise([0, 1], SHAPE))

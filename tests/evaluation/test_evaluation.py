@@ -81,7 +81,7 @@ def test_shares_and_retrieval_are_those_of_the_table(run, tiny, weights, tmp_pat
         metrics(tmp_path / "run"),
         load_judge(weights / "judge.safetensors"),
     )
-    images = Pictures(tmp_path / "run", "folder").read([row["file"] for row in rows])
+    images = Pictures(tmp_path / "run", "folder").read_images([row["file"] for row in rows])
     guesses = choose_reader(Shapes(1, 0)).infer(images).factors
     for row, guess in zip(rows, guesses.tolist(), strict=True):
         for factor, value in zip(FACTORS, guess, strict=True):
@@ -126,7 +126,9 @@ def test_inception_and_lpips_measure_a_run_when_their_weights_are_there(
     )
     found, images = (
         metrics(tmp_path / "run"),
-        Pictures(tmp_path / "run", "folder").read([row["file"] for row in table(tmp_path / "run")]),
+        Pictures(tmp_path / "run", "folder").read_images(
+            [row["file"] for row in table(tmp_path / "run")]
+        ),
     )
     of_pair = LearnedPerceptualImagePatchSimilarity(net_type="alex")
     assert found["diversity_lpips"] == pytest.approx(

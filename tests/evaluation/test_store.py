@@ -1,9 +1,22 @@
 """A run's folder, whenever its process is killed."""
 
+import shutil
+
 import pytest
 
+from sdg.errors import UserError
 from sdg.evaluation import store as store_module
 from sdg.evaluation.store import SampleStore
+
+
+def test_samples_that_were_removed_meanwhile_are_missed(tmp_path):
+    store = SampleStore(tmp_path / "run", 2, 1, "mark")
+    store.begin(False)
+    shutil.rmtree(tmp_path / "run")
+    (tmp_path / "run/rows").mkdir(parents=True)
+    (tmp_path / "run/rows/00001.jsonl").write_text('{"file": "images/00001.png"}\n')
+    with pytest.raises(UserError, match="lost 1 of its 2 samples while the run was at work"):
+        store.read_images([1])
 
 
 class Killed(BaseException):

@@ -10,6 +10,7 @@ from sdg.errors import UserError
 from sdg.guidance.selection import candidate_seeds
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.models.registry import load_denoiser
+from sdg.pipeline.guided_run import GuidedRun
 
 STEPS = 5
 
@@ -34,8 +35,8 @@ def alone(pipe: Pipeline, seed: int):
     """One sample, from a noise with this seed, with all its steps."""
     guidance, steps = SemanticGuidance(1.0), []
     request = Request(0, seed, {})
-    guide = pipe.guide(guidance, None, [brightness], [request], pipe.sampler)
-    pipe.draw([request], guide, pipe.sampler, on_step=lambda done, step: steps.append(step))
+    run = GuidedRun(pipe, pipe.sampler, guidance, functions=[brightness])
+    run.draw([request], lambda done, step: steps.append(step))
     return steps
 
 
@@ -76,8 +77,9 @@ def test_a_trajectory_holds_one_candidate_a_sample(pipe):
 @pytest.mark.parametrize(
     "options, says",
     [
-        ({"candidates": 0}, "guidance.candidates must be"),
-        ({"candidates": 2, "select_at": 1.5}, "guidance.select_at must be"),
+        ({"select_at": 0.3}, "^select_at has no effect with one candidate"),
+        ({"candidates": 0}, "^candidates must be"),
+        ({"candidates": 2, "select_at": 1.5}, "^select_at must be"),
     ],
 )
 def test_what_cannot_be_is_named(options, says):

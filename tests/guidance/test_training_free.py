@@ -111,7 +111,7 @@ def test_ascent_at_x0_approaches_the_target_geometrically(iterations):
     rate = gamma * mu * (1 - A) / R2
     expected = (Y - x0_of(x)) * (1 - (1 - rate) ** iterations)
     torch.testing.assert_close(
-        steering(TFG(gamma, rho=0, mu=mu, iterations=iterations), x).shift,
+        steering(TFG(gamma, rho=0, mu=mu, iterations=iterations, smoothing=0), x).shift,
         expected,
         rtol=1e-5,
         atol=1e-6,
@@ -121,7 +121,7 @@ def test_ascent_at_x0_approaches_the_target_geometrically(iterations):
 def test_universal_moves_the_noise_with_x0():
     x = points()
     forward = steering(DPS(0.3), x).score
-    shift = steering(TFG(0.3, rho=0, mu=0.7, iterations=3), x).shift
+    shift = steering(TFG(0.3, rho=0, mu=0.7, iterations=3, smoothing=0), x).shift
     found = steering(Universal(0.3, mu=0.7, iterations=3), x)
     assert found.shift is None
     # ε̂ ← ε̂ − √(ᾱ/(1−ᾱ)) Δ, and ε̂ moves by −√(1−ᾱ) · score.
@@ -179,17 +179,18 @@ def test_dps_takes_the_prediction_for_the_image_and_so_is_too_sure():
 def test_every_option_of_the_union_counts():
     x, zero = points(3), lambda: torch.zeros(3, 1, 1, 1, dtype=torch.float64)
     dps, mpgd = steering(DPS(0.3), x).score, steering(MPGD(0.3), x).shift
-    both = steering(TFG(0.3, rho=0.5, mu=0.25), x)
+    one = {"rho": 0.5, "mu": 0.25, "iterations": 1, "smoothing": 0}
+    both = steering(TFG(0.3, **one), x)
     torch.testing.assert_close(both.score, 0.5 * dps)
     torch.testing.assert_close(both.shift, 0.25 * mpgd)
-    shaped = steering(TFG(0.3, rho=0.5, mu=0.25, normalize=True), x)
+    shaped = steering(TFG(0.3, **one, normalize=True), x)
     torch.testing.assert_close(shaped.score, 0.15 * dps.sign())
     torch.testing.assert_close(shaped.shift, 0.3 * 0.25 * (1 - A) * mpgd.sign())
-    cut = steering(TFG(0.3, rho=0.5, mu=0.25, max_norm=1e-3), x)
+    cut = steering(TFG(0.3, **one, max_norm=1e-3), x)
     torch.testing.assert_close(cut.score, 0.15e-3 * dps.sign())
     torch.testing.assert_close(cut.shift, 0.3 * 0.25 * (1 - A) * 1e-3 * mpgd.sign())
     # δ = 1 in a single draw: F(x̂_0) = sim(x̂_0 + σ √(1−ᾱ)), for both parts.
-    far = steering(TFG(0.3, rho=1, mu=1, smoothing=0.8), x, lambda: zero() + 1)
+    far = steering(TFG(0.3, rho=1, mu=1, iterations=1, smoothing=0.8), x, lambda: zero() + 1)
     expected = (Y - x0_of(x) - 0.8 * (1 - A) ** 0.5) / R2
     torch.testing.assert_close(far.score, 0.3 * GAIN * expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(far.shift, 0.3 * (1 - A) * expected, rtol=1e-5, atol=1e-6)
@@ -221,6 +222,22 @@ def test_gamma_zero_is_unguided_bit_for_bit_and_no_sample_depends_on_its_batch(m
     torch.testing.assert_close(images(0.5, 1), guided, rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("option", ["last_step", "clip_first"])
+@pytest.mark.parametrize("method", [DPS, LGD, FreeDoM, Universal, MPGD, TFG])
+@pytest.mark.parametrize("sampler", [DDPM(6), DDIM(6), DPMSolver(6)])
+def test_what_is_clipped_and_whether_the_last_step_is_guided_counts(method, sampler, option):
+    denoiser = Denoiser(Perfect(SCHEDULE), SCHEDULE, prediction="x0")
+
+    def similarity(x, level):
+        return x.flatten(1).sum(1)
+
+    def images(**options):
+        guide = method(9.0, **options).prepare(similarity, SCHEDULE, sampler)
+        return sample(denoiser, sampler, Noise([3, 4], (3, 4, 4)), guide)
+
+    assert not torch.equal(images(**{option: True}), images())
+
+
 def test_draws_of_a_method_are_not_those_of_the_sampler():
     denoiser, sampler = Denoiser(Perfect(SCHEDULE), SCHEDULE, prediction="x0"), DDPM(6)
     guide = LGD(1.0).prepare(
@@ -242,9 +259,9 @@ def test_outside_of_the_interval_no_method_looks_at_x0():
 
     guidance = DPS(1e-3, interval=[0.5, 1.0], recurrence=3, recurrence_interval=[0.7, 0.8])
     guide = guidance.prepare(similarity, SCHEDULE, sampler)
-    assert [guide.recurrence_at(t) for t in (400, 600, 750)] == [0, 1, 3]
+    assert [guide.guided_repeats(t) for t in (400, 600, 750)] == [0, 1, 3]
     sample(denoiser, sampler, Noise([3], (3, 4, 4)), guide)
-    assert asked == [-1] * sum(guide.recurrence_at(t) for t, s in sampler.grid(SCHEDULE) if s >= 0)
+    assert asked == [-1] * sum(guide.guided_repeats(t) for t, s in sampler.grid(SCHEDULE) if s >= 0)
 
 
 @pytest.mark.parametrize("method", [DPS(3.0), MPGD(3.0)])
@@ -277,7 +294,7 @@ def test_freedom_has_no_other_size_than_its_own():
     ],
 )
 def test_impossible_settings_are_refused_by_name(options, knob):
-    with pytest.raises(UserError, match=rf"guidance\.{knob}"):
+    with pytest.raises(UserError, match=rf"^{knob}"):
         TFG(**options)
 
 

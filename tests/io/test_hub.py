@@ -22,8 +22,8 @@ from sdg.app.checkpoints import main
 from sdg.diffusion.samplers import DDPM
 from sdg.errors import UserError
 from sdg.io.digest import content
-from sdg.io.folder import save_folder
 from sdg.io.hub import is_hub_name
+from sdg.io.weights_folder import save_folder
 from sdg.models.registry import from_pretrained, load_clip, load_clip_noisy, load_denoiser
 
 NAME = "somebody/part"

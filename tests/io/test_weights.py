@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from sdg.errors import UserError
-from sdg.io.weights import read, save
+from sdg.io.weights import read_weights, save
 from sdg.models.build import build_denoiser
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
@@ -66,7 +66,7 @@ def file(tmp_path):
 
 
 def test_full_precision_comes_back_bit_for_bit(file):
-    config, tensors = read(file, "clip")
+    config, tensors = read_weights(file, "clip")
     assert config == CONFIG
     assert tensors.keys() == module().state_dict().keys()
     for name, value in module().state_dict().items():
@@ -75,7 +75,7 @@ def test_full_precision_comes_back_bit_for_bit(file):
 
 def test_half_precision_rounds_matrices_and_keeps_vectors_and_counters(tmp_path):
     file = save(tmp_path / "half.safetensors", "clip", module(), CONFIG, half=True)
-    config, tensors = read(file, "clip")
+    config, tensors = read_weights(file, "clip")
     other = module()
     for parameter in other.parameters():
         nn.init.zeros_(parameter)
@@ -100,13 +100,15 @@ def test_half_precision_halves_the_file(tmp_path):
 def test_half_precision_leaves_tables_of_integers_alone(tmp_path):
     layer = nn.Linear(2, 2)
     layer.register_buffer("table", torch.tensor([[4099, 70000]]))  # neither is a float16
-    tensors = read(save(tmp_path / "half.safetensors", "clip", layer, {}, half=True), "clip")[1]
+    tensors = read_weights(
+        save(tmp_path / "half.safetensors", "clip", layer, {}, half=True), "clip"
+    )[1]
     assert tensors["table"].tolist() == [[4099, 70000]]
 
 
 def test_channels_last_modules_can_be_saved(tmp_path):
     layer = module().to(memory_format=torch.channels_last)
-    tensors = read(save(tmp_path / "model.safetensors", "clip", layer, {}), "clip")[1]
+    tensors = read_weights(save(tmp_path / "model.safetensors", "clip", layer, {}), "clip")[1]
     assert torch.equal(tensors["0.weight"], module()[0].weight)
 
 
@@ -163,7 +165,7 @@ def test_every_kind_of_model_rebuilds_from_its_file_alone(tmp_path):
 
 def refused(file, message, kind="clip"):
     with pytest.raises(UserError, match=message) as error:
-        read(file, kind)
+        read_weights(file, kind)
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 

@@ -11,7 +11,7 @@ from ranks import collection, of_rank
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from sdg.errors import UserError
-from sdg.evaluation.published import inception_file, inception_of
+from sdg.evaluation.published_networks import inception_file, inception_of
 from sdg.evaluation.real_features import real_features
 from sdg.io.pretrained import tensors_of
 from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, SamePrompts

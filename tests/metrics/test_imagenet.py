@@ -145,7 +145,7 @@ def test_a_run_is_measured_beside_real_images_of_its_prompts(run, tiny, tmp_path
     folder = tmp_path / "run"
     figures = json.loads((folder / "metrics.json").read_text())
     files = [f"images/{file.name}" for file in sorted((folder / "images").glob("*.png"))]
-    samples = Coarse()(Pictures(folder, "folder").read(files))
+    samples = Coarse()(Pictures(folder, "folder").read_images(files))
     real = real_features(Shapes(100, 1), 100, lambda x: {"features": Coarse()(x)}, None)["features"]
     distance = Frechet(real)
     distance.update(samples, torch.arange(100), torch.arange(100) // 2)

@@ -13,7 +13,7 @@ import torch
 from sdg.errors import UserError
 from sdg.models.clip import CLIP
 from sdg.models.noise_aware import NoiseAwareEncoder
-from sdg.models.published import clip_by_name
+from sdg.models.published_clips import clip_by_name
 from sdg.models.stages import blocks, stages
 from sdg.models.towers import OWN_HEAD, at_resolution, image_tower, interpolated
 

@@ -8,6 +8,8 @@ from PIL import Image
 
 from sdg.report.curves import curves
 from sdg.report.page import Group, Page, Picture
+from sdg.report.rows import Sample
+from sdg.report.samples import caption, miss
 from sdg.report.words import Sentence
 
 CHROMIUM = (
@@ -18,9 +20,7 @@ CHROMIUM = (
 @pytest.fixture
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
-    if (
-        CHROMIUM is None
-    ):  # CI installs one; a user without a browser still has the rest of the tests
+    if CHROMIUM is None:  # CI has one; a user without a browser still has the rest of the tests
         pytest.skip("no chromium on this machine")
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -76,7 +76,64 @@ def test_markup_in_a_prompt_is_text_wherever_it_stands(tmp_path):
     assert "alert(1)</script>" not in text and text.count("<script>") == 1
     parsed = Texts()
     parsed.feed(text)
-    assert parsed.texts.count(evil) == 17 and parsed.attributes.count(evil) == 5
+    assert parsed.texts.count(evil) == 17 and parsed.attributes.count(evil) == 6
+
+
+@pytest.mark.parametrize(
+    ("prompt", "word", "other"),
+    [("a small green disc", "disc", "circle"), ("a small green circle", "circle", "disc")],
+)
+def test_a_page_says_a_shape_in_the_prompts_own_word(prompt, word, other):
+    row = {
+        "index": "0",
+        "seed": "1",
+        "prompt": prompt,
+        "shape": "ring",
+        "size": "small",
+        "all": "0",
+        "missed": "shape",
+        "missed_values": "circle",
+    }
+    conditions = {"prompt": prompt}
+    assert miss(Sample(row, conditions, {})) == f"shape: {word} wanted, read as ring"
+    read = caption(Sample(row | {"shape": "circle"}, conditions, {}), ["shape", "size"])
+    assert f"read off the picture: shape {word}, size small" in read
+    assert other not in read
+
+
+def test_a_curve_that_no_run_has_a_value_of_is_left_out():
+    read, unread = (
+        [metrics(0.3), metrics(0.7) | {"alignment": {"shape": share, "all": share}}]
+        for share in (0.7, None)
+    )
+    unread[0] = unread[1]
+    assert [panels(each) for each in (read, unread)] == [3, 2]
+
+
+def panels(results):
+    return len(curves(["guidance.gamma=1", "guidance.gamma=10"], results).axes)
+
+
+def test_what_is_cut_off_can_be_read_whole(tmp_path):
+    page, text = Page("a run"), "a sentence " * 40
+    page.grid([Group("", [picture("red", text, label=text, shown=False, wrong="much")])])
+    page.gallery([""], [("a run", [picture("red", text, shown=False, wrong="much")])])
+    cut = Cut()
+    cut.feed(page.write(tmp_path / "page.html").read_text())
+    assert cut.titles == [text, None, text]
+
+
+class Cut(HTMLParser):
+    """The titles of what a page may cut off."""
+
+    def __init__(self):
+        super().__init__()
+        self.titles = []
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        if tag == "figcaption" or (tag == "b" and self.get_starttag_text().startswith("<b class")):
+            self.titles.append(found.get("title"))
 
 
 class Texts(HTMLParser):

@@ -1,13 +1,15 @@
 """Figures in words, and what a page says of a sample."""
 
 import json
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from sdg.report.pages import run_page, swept
-from sdg.report.samples import caption, condition, condition_title, miss, shown
-from sdg.report.words import sentences
+from sdg.report.rows import Sample
+from sdg.report.samples import caption, condition, condition_title, miss, shows_prompt
+from sdg.report.words import figures_in_words
 
 METRICS = {
     "gamma": 10.0,
@@ -27,7 +29,7 @@ METRICS = {
 
 
 def test_figures_are_sentences_the_most_telling_first_and_the_cost_last():
-    assert [str(sentence) for sentence in sentences(METRICS)] == [
+    assert [str(sentence) for sentence in figures_in_words(METRICS)] == [
         "all named attributes shown in 0.56 of samples (95 %: 0.40 to 0.71)",
         "each attribute, where a prompt names it: hair colour 0.75",
         "prompt shown, and the picture without a visible flaw, in 0.25 of samples",
@@ -42,7 +44,7 @@ def test_figures_are_sentences_the_most_telling_first_and_the_cost_last():
 
 
 def test_one_prompt_has_no_interval_over_prompts():
-    (first, *_) = sentences(METRICS | {"num_prompts": 1})
+    (first, *_) = figures_in_words(METRICS | {"num_prompts": 1})
     assert str(first) == "all named attributes shown in 0.56 of samples"
 
 
@@ -69,20 +71,21 @@ def test_one_prompt_has_no_interval_over_prompts():
     ],
 )
 def test_a_miss_says_what_is_missed(row, verdict, words):
-    assert shown(row) is verdict and miss(row) == words
+    assert shows_prompt(row) is verdict and miss(row) == words
 
 
 def test_a_caption_tells_what_was_read_of_any_data():
     row = {"prompt": "a face", "all": "0", "missed": "skin", "index": "3", "seed": "7"}
     row |= {"skin": "dark", "hair_colour": "red", "hat": ""}
-    assert caption(row, ["skin", "hair_colour", "hat"]) == (
+    sample = Sample(row, {"prompt": "a face"}, {})
+    assert caption(sample, ["skin", "hair_colour", "hat"]) == (
         "a face | ✗ misses: skin | read off the picture: skin dark, hair colour red | "
         "sample 3, seed 7"
     )
 
 
 @pytest.mark.parametrize(
-    "row, words, heading",
+    "conditions, words, heading",
     [
         ({"prompt": "a star"}, "a star", "“a star”"),
         ({"content": "DIR/3.png"}, "content of 3.png", "Content of 3.png"),
@@ -92,11 +95,16 @@ def test_a_caption_tells_what_was_read_of_any_data():
             "A star + style of b.png × 0.5 + style of held-out 3",
         ),
         ({"class": "heart"}, "heart", "Heart"),
+        ({"palette": "DIR/3.png"}, "palette of 3.png", "Palette of 3.png"),
+        ({"prompt": "a star", "tone": "dark"}, "a star + dark", "A star + dark"),
         ({}, "", ""),
     ],
 )
-def test_a_condition_has_the_same_words_wherever_it_stands(row, words, heading):
-    assert condition(row) == words and condition_title(row) == heading
+def test_a_condition_has_the_same_words_wherever_it_stands(conditions, words, heading):
+    pictures = {kind: Path("0.png") for kind in ("content", "style", "palette")}
+    references = {kind: file for kind, file in pictures.items() if kind in conditions}
+    sample = Sample(conditions, conditions, references)
+    assert condition(sample) == words and condition_title(sample) == heading
 
 
 def written(folder, prompts):
@@ -107,7 +115,7 @@ def written(folder, prompts):
         Image.new("RGB", (8, 8), "red").save(folder / f"images/{i}.png")
         lines.append(f"{i},{i + 10},images/{i}.png,10,{prompt},{i % 2}")
     (folder / "samples.csv").write_text("\n".join(lines) + "\n")
-    (folder / "config.yaml").write_text("seed: 0\n")
+    (folder / "config.yaml").write_text("seed: 0\nsimilarity: {text: {weight: 1}}\n")
     (folder / "command.txt").write_text("python sample.py 'prompt=a <star>'\n")
     metrics = METRICS | {"num_samples": len(prompts), "num_prompts": len(set(prompts))}
     (folder / "metrics.json").write_text(json.dumps(metrics))

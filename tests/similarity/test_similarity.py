@@ -7,7 +7,17 @@ import torch.nn.functional as F
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.models.stages import Encoded
-from sdg.similarity import Class, Content, Pairs, Similarity, Structure, Style, Text, matched_levels
+from sdg.similarity import (
+    Class,
+    Content,
+    Pairs,
+    Similarity,
+    Structure,
+    Style,
+    Term,
+    Text,
+    matched_levels,
+)
 from sdg.similarity.references import References
 from sdg.similarity.style import gram, log_energies
 
@@ -547,7 +557,7 @@ def test_one_pass_serves_all_terms_and_a_clean_image_is_told_the_least_noise():
 def test_impossible_terms_are_refused_by_name(make):
     with pytest.raises(
         UserError,
-        match=r"similarity\.(structure\.weight|style\.stages|style\.form|style\.statistics|content\.weight|text\.weight)",
+        match=r"^(weight|stages|form|statistics) (must be|is empty)",
     ):
         make()
 
@@ -614,3 +624,71 @@ def test_the_encoder_runs_in_bfloat16_and_the_terms_in_float32(dtype, enabled):
     assert seen[0::2] == [enabled] * 2 and value.dtype == torch.float32
     assert dtypes == [torch.float32] * 3
     assert torch.autograd.grad(value.sum(), x)[0].dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "gives, says",
+    [
+        (lambda z: z, r"a tensor of shape \(2, 5\); it must give an Encoded\(z, maps\)"),
+        (lambda z: (z, {}), "tuple; it must give an Encoded"),
+        (lambda z: Encoded(z[:, :, None, None], {}), r"shape \(2, 5, 1, 1\) for 2 inputs"),
+        (lambda z: Encoded(z[:1], {}), r"shape \(1, 5\) for 2 inputs; .* shape \(2, D\)"),
+        (lambda z: Encoded(50 * z, {}), "an embedding of length 50; it must be 1: torch"),
+        (lambda z: Encoded(z[:, :3], {}), "of length 0"),
+    ],
+)
+def test_an_encoder_that_gives_something_else_is_named(gives, says):
+    class Own(Encoder):
+        def encode(self, x, t, stages=()):
+            return gives(super().encode(x, t).z)
+
+    sim = bound({"text": Text(Own(), Own(), ["a ring"])}, [{"text": [("a ring", 1.0)]}] * 2, Own())
+    with pytest.raises(UserError, match=f"encoder Own: its encode gave .*{says}"):
+        sim(normal(2, 3, 2, 2, seed=3), 5)
+
+
+def test_an_encoder_without_a_stage_that_it_was_asked_for_is_named():
+    class Own(Encoder):
+        def encode(self, x, t, stages=()):
+            return super().encode(x, t)
+
+    condition = {"style": [("a", 1.0)]}
+    sim = bound({"style": Style(1.0, ["s"], "log")}, [condition], Own(), references())
+    with pytest.raises(UserError, match="encoder Own: its encode gave no map of 's'"):
+        sim(normal(1, 3, 2, 2, seed=3), 5)
+
+
+@pytest.mark.parametrize("kind", ["text", "cosine", "contrastive"])
+def test_encoders_of_two_spaces_are_named(kind):
+    class Words(Encoder):
+        def encode_text(self, sentences):
+            return F.normalize(super().encode_text(sentences)[:, :1], dim=-1)
+
+    classes = {"text": None, "cosine": CLASSES, "contrastive": CLASSES}[kind]
+    term = Class(Encoder(), Words(), classes, kind) if classes else Text(Encoder(), Words())
+    sim = bound({"it": term}, [{"it": [("ring", 1.0)]}])
+    with pytest.raises(UserError, match="Encoder embeds in 5 dim.* text encoder Words in 1; they"):
+        sim(normal(1, 3, 2, 2, seed=3), 5)
+
+
+def test_a_text_encoder_that_gives_something_else_is_named():
+    class Words(Encoder):
+        def encode_text(self, sentences):
+            return [len(sentence) for sentence in sentences]
+
+    with pytest.raises(UserError, match="encoder Words: its encode_text gave list for 1 inputs"):
+        Text(Encoder(), Words(), ["a ring"])
+    Words.encode_text = lambda self, sentences: torch.full((len(sentences), 5), 2.0)
+    with pytest.raises(UserError, match="Words: its encode_text gave an embedding of length 4.47"):
+        Text(Encoder(), Words(), ["a ring"])
+
+
+@pytest.mark.parametrize("weight", ["two", None, float("nan"), float("inf"), True])
+def test_a_weight_that_is_no_number_is_refused_where_a_term_of_ones_own_is_made(weight):
+    class Own(Term):
+        def compare(self, x, pairs, references):
+            return x.pixels.mean((1, 2, 3))[pairs.samples]
+
+    with pytest.raises(UserError, match=f"weight must be a finite number, not {weight!r}"):
+        Own(weight)
+    assert Own(2).weight == 2.0

@@ -38,7 +38,7 @@ def test_on_a_gpu_losses_are_read_every_so_many_steps_and_the_first_is_named():
     read = [first.add(on_a_gpu(value), Place(k, 0, k)) for k, value in enumerate(values)]
     assert read == [None] * (EVERY - 1) + [Place(3, 0, 3)]
     assert first.add(on_a_gpu(float("nan")), Place(EVERY, 0, EVERY)) is None
-    assert first.read() == Place(EVERY, 0, EVERY) and first.read() is None
+    assert first.first_wrong() == Place(EVERY, 0, EVERY) and first.first_wrong() is None
 
 
 def test_a_batch_is_named_by_the_images_that_it_holds():

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from hydra_plugins.sdg_search.search import Search
+from hydra_plugins.sdg_search.search import Search, distribution
 from sdg.app.jobs import Jobs
 from sdg.errors import UserError
 
@@ -222,3 +223,21 @@ def test_the_same_command_finds_its_own_folder_whatever_else_changes(
         folder("sampler=ddim", "sampler.steps=3"),
     }
     assert len(others | {first}) == 5
+
+
+@pytest.mark.parametrize(
+    "swept", ["range(0,10,3)", "range(1.0,2.0,0.5)", "range(5)", "range(9,0,-4)", "range(0,1,0.3)"]
+)
+def test_a_search_over_a_range_has_the_values_of_a_sweep(swept):
+    override = OverridesParser.create().parse_override(f"sampler.steps={swept}")
+    space = distribution(override)
+    steps = round((space.high - space.low) / space.step) + 1
+    values = [space.low + number * space.step for number in range(steps)]
+    assert values == pytest.approx(sorted(override.sweep_iterator()))
+
+
+@pytest.mark.parametrize("swept", ["range(3,3)", "range(5,1)"])
+def test_a_search_over_an_empty_range_is_refused(swept):
+    override = OverridesParser.create().parse_override(f"sampler.steps={swept}")
+    with pytest.raises(UserError, match="has no value"):
+        distribution(override)

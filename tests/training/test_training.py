@@ -22,7 +22,7 @@ from PIL import Image
 from sdg.diffusion.noise import Noise
 from sdg.diffusion.samplers import DDIM
 from sdg.diffusion.sampling import sample
-from sdg.io.weights import read
+from sdg.io.weights import read_weights
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser, load_judge
 from sdg.models.unet import UNetEncoder
 from sdg.report.grid import plain_grid
@@ -332,7 +332,10 @@ def test_clip_then_noise_aware_then_judge(run, tmp_path):
     assert encoder.logit_scale.item() == pytest.approx(
         teacher.logit_scale.item()
     )  # the temperature travels along
-    assert read(noisy / "clip_noisy", "clip_noisy")[0]["schedule"] == {"kind": "cosine", "T": 1000}
+    assert read_weights(noisy / "clip_noisy", "clip_noisy")[0]["schedule"] == {
+        "kind": "cosine",
+        "T": 1000,
+    }
     assert load_judge(judge / "judge")(torch.zeros(2, 3, 32, 32)).guesses().shape == (2, 5)
     with open(noisy / "metrics.csv") as table:
         assert {"val/top1_t400", "val/clean_top1_t400"} <= set(csv.DictReader(table).fieldnames)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 
-from sdg.app.checks import check_value
 from sdg.app.kinds import NULL, Integer, Section, Text
+from sdg.app.setting_checks import check_value
 from sdg.errors import UserError, near, number
 from sdg.io.plain import flat
 from sdg.io.shipped import program
@@ -99,7 +100,7 @@ class Search(Sweeper):
             import optuna
         except ImportError:
             raise UserError(
-                "hydra/sweeper=search needs optuna: pip install -e '.[search]'."
+                "hydra/sweeper=search needs optuna: pip install 'optuna>=4,<6'."
             ) from None
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -154,7 +155,7 @@ class Search(Sweeper):
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
             return
         folder = Path(job.hydra_cfg.hydra.runtime.output_dir)
-        metrics = json.loads((folder / "metrics.json").read_text())
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         figures, excess = {}, []
         for name, bound in self.at_most.items():
             bounded = figure(metrics, name)
@@ -234,10 +235,15 @@ def distribution(override: Override):
             ]
         )
     if isinstance(sweep, RangeSweep) and sweep.start is not None and sweep.stop is not None:
-        start, stop, step = sweep.start, sweep.stop, sweep.step
-        if isinstance(start, int) and isinstance(stop, int) and isinstance(step, int):
-            return IntDistribution(start, stop - step, step=step)
-        return FloatDistribution(start, stop, step=step)
+        low, high = ends(override, sweep)
+        step = abs(sweep.step)
+        if isinstance(low, int) and isinstance(high, int) and isinstance(step, int):
+            return IntDistribution(low, high, step=step)
+        # In decimals, as Optuna counts: 0.3 three times is 0.9.
+        steps = round((high - low) / step)
+        return FloatDistribution(
+            low, float(Decimal(str(low)) + steps * Decimal(str(step))), step=step
+        )
     if isinstance(sweep, IntervalSweep) and sweep.start is not None and sweep.end is not None:
         low, high, log = sweep.start, sweep.end, "log" in sweep.tags
         if isinstance(low, int) and isinstance(high, int) and "int" in sweep.tags:
@@ -247,3 +253,13 @@ def distribution(override: Override):
         f"hydra/sweeper=search cannot search over {override.input_line}; use interval, range or a "
         "list of values."
     )
+
+
+def ends(override: Override, sweep: RangeSweep) -> tuple[float, float]:
+    """The least and the greatest value of a range, whose stop is none of it."""
+    swept = sweep.range() if sweep.step else range(0)
+    values = swept if isinstance(swept, range) else list(swept)
+    if not values:
+        raise UserError(f"{override.input_line} has no value; write range(START,STOP,STEP).")
+    low, high = sorted((values[0], values[-1]))
+    return low, high

@@ -12,11 +12,11 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
-from sdg.app.denoiser import chosen_denoiser
+from sdg.app.denoiser_choice import chosen_denoiser
 from sdg.app.imported import imported
-from sdg.app.making import check_options, of_kind
+from sdg.app.making import check_options, of_kind, section
 from sdg.data.captions import FACTORS
-from sdg.data.datamodule import ImageData, loaded
+from sdg.data.datamodule import ImageData, require_setup
 from sdg.data.own_data import DatasetData, LoaderData
 from sdg.data.shapes_data import ShapesData
 from sdg.errors import UserError, first_line
@@ -101,7 +101,7 @@ def denoiser(config: DictConfig, settings: dict, data: ImageData) -> TrainingMod
                 f"data.resolution={model.resolution}."
             )
     else:
-        with refused_in_words("denoiser"):
+        with refused_in_words("denoiser"), section("denoiser"):
             model = build_denoiser(settings["denoiser"], settings["schedule"], data.resolution)
     return instantiate(config.module, denoiser=model, **training_parts(config), _convert_="all")
 
@@ -169,7 +169,7 @@ def judge(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule
 def classifier_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
     teacher = chosen_clip(config.encoder)
     data.setup("validate")
-    classes = loaded(data.held_out).classes
+    classes = require_setup(data.held_out).classes
     if not classes:
         raise UserError(
             "a classifier needs labels: use data=shapes, or data=folder with a sub-folder for each "

@@ -15,13 +15,13 @@ from safetensors import SafetensorError
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, first_line, near
-from sdg.io.folder import save_folder
+from sdg.io.diffusers_export import why_not_exportable
 from sdg.io.hub import located, push
-from sdg.io.pipeline import unlike
 from sdg.io.pretrained import ASKED, DenoiserFile, MissingSettings, open_denoiser
-from sdg.io.shipped import INDEX
+from sdg.io.shipped import INDEX, on_this_machine
 from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, safetensors_of, save
+from sdg.io.weights_folder import save_folder
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.judge import Judge
@@ -160,7 +160,7 @@ def noisy_clip(path: Path) -> list[tuple[str, object, str]] | None:
 def foreign(opened: DenoiserFile) -> list[tuple[str, object, str]]:
     """Rows about another denoiser, and how it would be written."""
     sizes = [value.shape for value in opened.tensors.values()]
-    reason = unlike(denoiser_from(opened))
+    reason = why_not_exportable(denoiser_from(opened))
     return [
         ("file", opened.kind, ""),
         ("parameters", f"{count(sizes):,}", ""),
@@ -211,7 +211,7 @@ def convert(path: str, out: str, asked: dict, half: bool) -> None:
             )
         print(f"results: {written}")
         return
-    if isinstance(model, Denoiser) and (reason := unlike(model)):
+    if isinstance(model, Denoiser) and (reason := why_not_exportable(model)):
         raise UserError(
             f"this denoiser cannot be a diffusers folder: {reason}. Convert it to a .safetensors "
             "file of this project instead."
@@ -219,7 +219,8 @@ def convert(path: str, out: str, asked: dict, half: bool) -> None:
     folder = save_folder(out, kind, model, half)
     (folder / CARD).write_text(
         heading(folder, kind, config)
-        + (below_heading(card.read_text(encoding="utf-8")) if card.is_file() else "")
+        + (below_heading(card.read_text(encoding="utf-8")) if card.is_file() else ""),
+        encoding="utf-8",
     )
     print(f"results: {folder}")
 
@@ -230,7 +231,7 @@ def push_folder(folder: str, name: str, private: bool) -> None:
     Raises:
         UserError: it holds no part or pipeline, or no safetensors, or could not be uploaded.
     """
-    place = Path(folder).expanduser()
+    place = on_this_machine(folder) or Path(folder)
     whole = any((place / index).is_file() for index in (INDEX, "model_index.json"))
     if not place.is_dir() or header(place) is None and not whole:
         raise UserError(

@@ -18,16 +18,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from sdg.app.checks import check_settings, check_sweep, notes
+from sdg.app.child_process import end_launched, follow_parent
 from sdg.app.empty_run import remove_empty_run
 from sdg.app.explaining import explain
 from sdg.app.jobs import Jobs
-from sdg.app.launched import follow_parent
 from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
 from sdg.app.opening import opening
 from sdg.app.options import register_options
+from sdg.app.plain import check_text
 from sdg.app.quick_hydra import quick_hydra
+from sdg.app.setting_checks import check_settings, check_sweep, notes
 from sdg.app.stopping import end_output, stoppable_job
 from sdg.app.threads import limit_threads
 from sdg.io.shipped import CONF
@@ -54,40 +55,18 @@ def entry_point(config_name: str) -> Callable:
     def decorate(main: Callable[[DictConfig], None]) -> Callable[[], None]:
         @functools.wraps(main)
         def job(config: DictConfig) -> str | None:
-            hydra_config = HydraConfig.get()
-            if hydra_config.mode != RunMode.MULTIRUN:
-                with explained(CONF, config_name):  # before Hydra adds lines of its own
-                    start(config_name, config, main)
-                return None
-            try:
-                with stoppable_job():
-                    start(config_name, config, main)
-            except Exception as error:
-                message = explain(error, CONF, config_name)
-                if message is None:
-                    traceback.print_exc()
-                    message = type(error).__name__
-                print(
-                    f"failed: {' '.join(hydra_config.overrides.task)} ({message})", file=sys.stderr
-                )
-                # For `sdg.app.jobs`, which the other jobs' processes may not share with this one.
-                return message
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                return job_of_sweep(config_name, config, main)
+            with explained(CONF, config_name):  # before Hydra adds lines of its own
+                start(config_name, config, main)
             return None
 
         @functools.wraps(main)
         def run() -> None:
-            # Threads that spin while they wait make a sample 50 times slower beside one busy
-            # process. OpenMP reads this when torch is imported, and only then.
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-            limit_threads()
-            follow_parent()
-            # Hydra would print its own report and exit; this makes it raise, so that one place
-            # explains.
-            os.environ["HYDRA_FULL_ERROR"] = "1"
+            prepare_process()
+            with explained(CONF, config_name):
+                check_text(sys.argv[1:])
             sys.argv[1:] = flags_first(sys.argv[1:])
-            register()
-            register_options()
-            sys.path.append(os.getcwd())  # modules of the user's own, which a _target_ may name
             if sys.argv[1:2] and sys.argv[1] in MULTIRUN:
                 begin_sweep(config_name)
             Jobs.failed.clear()
@@ -105,6 +84,49 @@ def entry_point(config_name: str) -> Callable:
         return run
 
     return decorate
+
+
+def prepare_process() -> None:
+    """Sets what must be set before torch is imported or Hydra begins."""
+    # Threads that spin while they wait make a sample 50 times slower beside one busy process.
+    # OpenMP reads this when torch is imported, and only then.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    limit_threads()
+    print_any_text()
+    follow_parent()
+    # Hydra would print its own report and exit; this makes it raise, so that one place explains.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    register()
+    register_options()
+    sys.path.append(os.getcwd())  # modules of the user's own, which a _target_ may name
+
+
+def job_of_sweep(
+    config_name: str, config: DictConfig, main: Callable[[DictConfig], None]
+) -> str | None:
+    """Does a job of a sweep; why it failed, None if it did not.
+
+    That is for `sdg.app.jobs`, which the other jobs' processes may not share with this one.
+    """
+    try:
+        with stoppable_job():
+            start(config_name, config, main)
+    except Exception as error:
+        message = explain(error, CONF, config_name)
+        if message is None:
+            traceback.print_exc()
+            message = type(error).__name__
+        words = " ".join(HydraConfig.get().overrides.task)
+        print(f"failed: {words} ({message})", file=sys.stderr)
+        return message
+    return None
+
+
+def print_any_text() -> None:
+    """Prints a sign that the terminal's encoding lacks as an escape, such as \\u03b3."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def begin_sweep(config_name: str) -> None:
@@ -187,4 +209,5 @@ def explained(conf: Path, config_name: str) -> Iterator[None]:
         if message is None:
             raise
         end_output()
+        end_launched(message)
         sys.exit(f"error: {message}")

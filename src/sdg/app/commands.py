@@ -3,7 +3,7 @@
 A signal must find its handler: what is slow to import comes after it.
 """
 
-from sdg.app.importing import quick_imports, without_collector
+from sdg.app.importing import quick_imports, starts_quickly, without_collector
 from sdg.app.stopping import stoppable
 
 __all__ = ["sample", "train"]
@@ -26,7 +26,7 @@ def train() -> None:
 def draw(config) -> None:
     from sdg.app.finished import show_finished
 
-    if show_finished(config):
+    if starts_quickly() and show_finished(config):
         return
     with quick_imports(compiler=config.compile):
         from sdg.app.sample import sample

@@ -9,7 +9,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.initialize import get_gh_backup, restore_gh_from_backup
 from omegaconf import DictConfig
 
-from sdg.app.plain import loaded, plain
+from sdg.app.plain import load_yaml, plain
 from sdg.io.plain import flat
 
 __all__ = ["config_keys", "options_in"]
@@ -17,7 +17,7 @@ __all__ = ["config_keys", "options_in"]
 
 def options_in(file: Path) -> list[str]:
     """The options of one choice of a group, dotted."""
-    config = plain(loaded(file), resolve=False)
+    config = plain(load_yaml(file), resolve=False)
     parts = [name for name, part in config.items() if isinstance(part, dict)]
     return [*config, *(key for name in parts for key in flat(config[name], f"{name}."))]
 

@@ -12,13 +12,13 @@ from rich.progress import track
 from torch import Tensor
 
 from sdg.app.data import chosen_data
-from sdg.app.denoiser import chosen_denoiser
+from sdg.app.denoiser_choice import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
 from sdg.app.making import of_kind
-from sdg.app.records import record
+from sdg.app.records import write_records
+from sdg.app.requested import factors_to_name
 from sdg.app.run import run
-from sdg.app.similarities import factors_to_name
-from sdg.data.datamodule import loaded
+from sdg.data.datamodule import require_setup
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, integer
@@ -53,7 +53,7 @@ def evaluate_encoder(config: DictConfig) -> None:
             integer("eval.levels", level, 0, schedule.T - 1)
         data = chosen_data(config)
         data.setup("predict")
-        held_out = loaded(data.held_out)
+        held_out = require_setup(data.held_out)
         count = min(integer("eval.images", config.eval.images, 2), len(held_out))
         if noisy.resolution != data.resolution:
             raise UserError(
@@ -66,7 +66,7 @@ def evaluate_encoder(config: DictConfig) -> None:
             else "cpu"
         )
         images = held_out.__getitems__(list(range(count)))["image"].to(device)
-        record(config, folder)
+        write_records(config, folder)
         denoiser = None
         if noisy.reads_estimate:
             denoiser = chosen_denoiser(config).to(device)

@@ -20,6 +20,7 @@ from sdg.app.choices import group_files
 from sdg.app.config_keys import config_keys, options_in
 from sdg.app.no_effect import UnknownKey
 from sdg.errors import UserError, near
+from sdg.models.words import UnknownWord
 
 __all__ = ["explain"]
 
@@ -41,6 +42,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
     """One sentence for an error of the user's, None for one of ours."""
     chain = chain_of(error)
     for link in chain:
+        if isinstance(link, UnknownWord):
+            return f"{str(link).removesuffix('.')}: encoder.clip=FOLDER."
         if isinstance(link, UserError):
             # From a DataLoader's worker it brings that process's traceback along.
             return str(link).rpartition(f"{UserError.__module__}.UserError: ")[2].strip()
@@ -88,6 +91,9 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             "the disk or the quota is full, so what was being written is not kept. Make room; then "
             "the same command goes on with what was finished (a training with resume=true)."
         )
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:
+        text = error.object[max(0, error.start - 40) : error.end + 20]
+        return f"a name holds bytes that are no UTF-8, {ascii(text)}; rename the file or folder."
     if isinstance(error, BrokenPipeError) and error.filename is None:
         return (
             "what this program prints goes to a pipe that nobody reads any more, so it ends; the "
@@ -98,6 +104,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
             f"cannot read or write {error.filename}: {error.strerror}. hydra.run.dir=FOLDER puts "
             "the results elsewhere."
         )
+    if isinstance(error, PermissionError) and error.args:  # a library's own words, such as W&B's
+        return " ".join(str(error).split())
     return None
 
 

@@ -3,18 +3,21 @@
 import hashlib
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 from torch import Tensor
 
-from sdg.app.denoiser import denoiser_path
+from sdg.app.denoiser_choice import denoiser_path
+from sdg.app.finished import WEIGHTS, place_of, texts
 from sdg.app.imported import imported
 from sdg.app.naming import sample_settings
 from sdg.data.requests import Requests
+from sdg.evaluation.store import CODE
 from sdg.io.digest import content
+from sdg.similarity import Term
 
 __all__ = ["fingerprint"]
 
@@ -24,26 +27,22 @@ def fingerprint(
     requests: Requests,
     pictures: Mapping[str, Tensor],
     batch_size: int,
-    guided: bool,
-    negative_captions: Mapping[str, Sequence[str]] | None = None,
+    terms: Mapping[str, Term],
 ) -> str:
     """A digest of everything that a run's samples follow from.
 
-    That is settings, conditions and seeds, negative captions, weights, pictures, code of the user's
-    own, and what shares a batch.
+    That is settings, conditions and seeds, what the terms say, weights, pictures, code and files
+    of the user's own, and what shares a batch.
 
     Arguments:
         config: of the run.
         pictures: {name: image} of references and of what samples start from.
         batch_size: how many requests really share a batch.
-        guided: whether an encoder has a say.
-        negative_captions: {similarity: the sentences against which it weighs a prompt}, as read.
+        terms: {similarity: term}; none where nothing is guided.
     """
-    encoder = (
-        ("weights", "clip" if config.encoder.get("name") is None else "pretrained")
-        if guided
-        else ()
-    )
+    encoder: tuple[str, ...] = ()
+    if terms and config.encoder.get("_target_", "").startswith("sdg."):
+        encoder = ("weights", "clip" if config.encoder.get("name") is None else "pretrained")
     weights = [denoiser_path(config), *(config.encoder.get(key) for key in encoder)]
     inputs: dict[str, Any] = {
         "settings": sample_settings(config),
@@ -57,12 +56,17 @@ def fingerprint(
             for name, image in pictures.items()
         },
     }
-    if negative_captions:
-        inputs["negative_captions"] = {
-            kind: list(captions) for kind, captions in negative_captions.items()
-        }
-    if code := own_code(inputs["settings"]):
-        inputs["code"] = code
+    if said := {kind: term.fingerprint() for kind, term in terms.items() if term.fingerprint()}:
+        inputs["terms"] = said
+    # What data hold shows in conditions and pictures.
+    parts = {key: part for key, part in inputs["settings"].items() if key != "data"}
+    if files := own_files(parts):
+        inputs["files"] = files
+    code = own_code(inputs["settings"])
+    return digest(inputs) + (CODE + digest(code) if code else "")
+
+
+def digest(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(inputs, sort_keys=True).encode()).hexdigest()
 
 
@@ -77,6 +81,21 @@ def own_code(settings: Mapping | list) -> dict[str, str]:
         source = source_of(imported("_target_", target))
         if source is not None:
             digests[target] = hashlib.sha256(source).hexdigest()
+    return digests
+
+
+def own_files(settings: Mapping | list) -> dict[str, str]:
+    """{file: its digest} of the files, and folders of weights, named beside such a `_target_`."""
+    digests: dict[str, str] = {}
+    if isinstance(settings, Mapping) and not settings.get("_target_", "sdg.").startswith("sdg."):
+        for key, text in texts(settings):
+            place = place_of(text)
+            if place is not None and (place.is_file() or key in WEIGHTS):
+                digests[text] = content(text)
+        return digests
+    for part in settings.values() if isinstance(settings, Mapping) else settings:
+        if isinstance(part, (Mapping, list)):
+            digests |= own_files(part)
     return digests
 
 

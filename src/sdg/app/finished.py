@@ -44,7 +44,7 @@ def show_finished(config: DictConfig) -> bool:
     except (OSError, ValueError):
         return False
     there = all((folder / name).is_file() for name in SHOWN)
-    if not there or noted != record(config, folder) or (file := claim(folder)) is None:
+    if not there or noted != finished_state(config, folder) or (file := claim(folder)) is None:
         return False
     with claimed(folder, file):
         count = sum(
@@ -62,7 +62,7 @@ def show_finished(config: DictConfig) -> bool:
 
 def note_finished(config: DictConfig, folder: Path) -> None:
     """Notes that a folder holds all that a command asks for."""
-    if noted := record(config, folder):
+    if noted := finished_state(config, folder):
         write_whole(folder / NOTE, json.dumps(noted))
 
 
@@ -71,7 +71,7 @@ def forget_finished(folder: Path) -> None:
     (folder / NOTE).unlink(missing_ok=True)
 
 
-def record(config: DictConfig, folder: Path) -> dict | None:
+def finished_state(config: DictConfig, folder: Path) -> dict | None:
     """What a finished run's samples and figures follow from; None where that is not seen so fast.
 
     That is where data, references or weights are a folder's or the hub's, or code is the user's.

@@ -2,6 +2,7 @@
 
 import gc
 import importlib.metadata
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,18 +12,35 @@ from importlib.util import find_spec
 from types import ModuleType, NoneType
 from typing import Any
 
-__all__ = ["defer_compiler", "quick_imports", "without_collector", "without_wandb"]
+__all__ = [
+    "defer_compiler",
+    "quick_imports",
+    "starts_quickly",
+    "without_collector",
+    "without_wandb",
+]
 
 COMPILER = "torch._dynamo"
 
 
+def starts_quickly() -> bool:
+    """Whether a start may go around what torch, diffusers and Hydra do for nobody.
+
+    SDG_QUICK_START=0 switches that off, for versions of them in which it no longer fits.
+    """
+    return os.environ.get("SDG_QUICK_START") != "0"
+
+
 @contextmanager
 def quick_imports(compiler: bool) -> Iterator[None]:
-    """Imports of the heavy libraries in half of their time.
+    """Imports of the heavy libraries in half of their time; plainly with SDG_QUICK_START=0.
 
     Arguments:
         compiler: whether the run compiles a network or trains one, and so needs torch's compiler.
     """
+    if not starts_quickly():
+        yield
+        return
     with ExitStack() as stack:
         stack.enter_context(without_collector())
         stack.enter_context(without_wandb())

@@ -1,6 +1,7 @@
 """Files and words that a command names, looked at before anything heavy is imported.
 
-What is not seen here is seen when it is read.
+What is not seen here is seen when it is read. Options of the user's own classes are theirs: only
+the framework's own are known to name files.
 """
 
 import json
@@ -9,16 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from sdg.data.prompts import absent_image, parse_weighted_prompt, read_table
-from sdg.io.hub import is_hub_name, located
+from sdg.io.files import existing_folder
+from sdg.io.hub import Absent, is_hub_name, located
 from sdg.io.metadata import metadata_of
 from sdg.io.shipped import on_this_machine
 from sdg.models.words import Words
 
-__all__ = ["check_inputs"]
+__all__ = ["check_inputs", "check_root"]
 
-REFERENCES = ("content", "structure", "style")
+BY_REFERENCE = ("sdg.similarity.Content", "sdg.similarity.Structure", "sdg.similarity.Style")
 HELD_OUT = "held-out "  # a reference of the data's own
 TEXT = "sdg.similarity.Text"
+FOLDER = "sdg.data.folder_data.FolderData"
+
+
+def check_root(data: Mapping[str, Any]) -> None:
+    """Refuses a folder of the user's own images that is not there.
+
+    Raises:
+        UserError: it is not.
+    """
+    if data.get("_target_") == FOLDER:
+        existing_folder("data.root", data["root"])
 
 
 def check_inputs(config: Mapping[str, Any]) -> None:
@@ -39,11 +52,15 @@ def check_inputs(config: Mapping[str, Any]) -> None:
         if not name.startswith(HELD_OUT) and not exists(name):
             raise absent_image(name, f"similarity.{kind}.reference")
     guided = config["guidance"].get("gamma") != 0
-    for path in weights(config, guided):
-        if not is_hub_name(path):
+    for key, path in weights(config, guided):
+        if is_hub_name(path):
+            continue
+        try:
             located(path)
+        except Absent as error:
+            raise Absent(f"{key}: {error}") from error
     if guided:
-        check_words(config, columns.get("text", []))
+        check_words(config, columns)
 
 
 def exists(file: str) -> bool:
@@ -52,39 +69,52 @@ def exists(file: str) -> bool:
 
 def references(similarities: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """(similarity, file) of all that the command line refers to."""
-    for kind in REFERENCES:
-        for condition in listed(similarities.get(kind, {}).get("reference")):
+    for kind, options in made_by(similarities, BY_REFERENCE):
+        for condition in as_texts(options.get("reference")):
             for name, _ in parse_weighted_prompt(condition):
                 yield kind, name
 
 
-def listed(value: Any) -> list[str]:
+def made_by(similarities: Mapping[str, Any], targets: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """(similarity, its options) of those that one of these classes makes."""
+    for kind, options in similarities.items():
+        if isinstance(options, Mapping) and options.get("_target_") in targets:
+            yield kind, options
+
+
+def as_texts(value: Any) -> list[str]:
     """A setting that may be null, one value or several, as texts."""
     values = value if isinstance(value, list) else [value]
     return [str(each) for each in values if each is not None]
 
 
-def weights(config: Mapping[str, Any], guided: bool) -> Iterator[str]:
-    """The files of weights without which no sample can be drawn."""
+def weights(config: Mapping[str, Any], guided: bool) -> Iterator[tuple[str, str]]:
+    """(setting, file) of the weights without which no sample can be drawn."""
     denoiser, encoder = config["denoiser"], config["encoder"]
     if "_target_" not in denoiser and denoiser.get("weights"):
-        yield denoiser["weights"]
-    if guided and encoder.get("name") is None:
-        yield from (encoder[key] for key in ("weights", "clip") if encoder.get(key))
+        yield "denoiser.weights", denoiser["weights"]
+    ours = encoder.get("_target_", "sdg.").startswith("sdg.")
+    if guided and ours and encoder.get("name") is None:
+        for key in ("weights", "clip"):
+            if encoder.get(key):
+                yield f"encoder.{key}", encoder[key]
 
 
-def check_words(config: Mapping[str, Any], sentences: list[str]) -> None:
+def check_words(config: Mapping[str, Any], columns: Mapping[str, list[str]]) -> None:
     """Refuses a prompt that the CLIP beside a noise-aware encoder cannot read.
 
     Arguments:
-        sentences: of the file of prompts.
+        columns: {similarity: its conditions} of the file of prompts.
 
     Raises:
         UserError: there is one.
     """
-    text, clip = config["similarity"].get("text", {}), config["encoder"].get("clip")
+    conditions = []
+    for kind, options in made_by(config["similarity"], (TEXT,)):
+        conditions += [*as_texts(options.get("prompt")), *columns.get(kind, [])]
+    clip = config["encoder"].get("clip")
     place = on_this_machine(clip) if isinstance(clip, str) else None
-    if text.get("_target_") != TEXT or place is None or place.suffix != ".safetensors":
+    if not conditions or place is None or place.suffix != ".safetensors":
         return
     try:
         own = json.loads(metadata_of(place)["sdg"])["config"]
@@ -93,6 +123,6 @@ def check_words(config: Mapping[str, Any], sentences: list[str]) -> None:
         return
     if not known.index:
         return
-    for condition in [*listed(text.get("prompt")), *sentences]:
+    for condition in conditions:
         for sentence, _ in parse_weighted_prompt(condition):
-            known.read(sentence)
+            known.word_numbers(sentence)

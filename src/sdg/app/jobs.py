@@ -27,7 +27,7 @@ class Jobs(Callback):
         self.sweep = sweep
 
     def folder(self, config) -> Path:
-        """Of the sweep."""
+        """The folder of the sweep, absolute."""
         return Path(config.hydra.sweep.dir).resolve() / (self.sweep or "")
 
     def on_run_start(self, config, **kwargs) -> None:
@@ -47,7 +47,7 @@ class Jobs(Callback):
         }
         file = self.folder(config) / "jobs" / f"{config.hydra.job.num:04d}.json"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(record))
+        file.write_text(json.dumps(record), encoding="utf-8")
 
     def on_multirun_end(self, config, **kwargs) -> None:
         jobs = self.jobs(self.folder(config))

@@ -21,7 +21,7 @@ __all__ = [
     "Number",
     "Section",
     "Text",
-    "shown",
+    "as_command_line_value",
 ]
 
 
@@ -108,7 +108,7 @@ class Choice(Kind):
 
     @property
     def words(self) -> str:  # type: ignore[override]
-        listed = ", ".join(dict.fromkeys(map(shown, self.options)))
+        listed = ", ".join(dict.fromkeys(map(as_command_line_value, self.options)))
         return listed if len(self.options) == 1 else f"one of {listed}"
 
     def takes(self, value: Any) -> bool:
@@ -189,7 +189,7 @@ class Section(Kind):
 
 @dataclass(frozen=True)
 class Either(Kind):
-    """Of one kind or of another."""
+    """A value of one of several kinds."""
 
     kinds: tuple[Kind, ...]
 
@@ -223,7 +223,7 @@ NULL = Choice((None,))
 Flag = Called("true or false", Choice((True, False)))
 
 
-def shown(value: Any) -> str:
+def as_command_line_value(value: Any) -> str:
     """A plain value as a command line has it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]

@@ -2,6 +2,8 @@
 
 import copy
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -15,10 +17,11 @@ __all__ = [
     "check_options",
     "class_from_target",
     "from_options",
-    "made",
+    "instantiate_as",
     "of_kind",
     "options_of",
     "parameters",
+    "section",
     "without_options",
 ]
 
@@ -26,7 +29,7 @@ OF_HYDRA = ("_target_", "_partial_", "_convert_", "_recursive_", "_args_")
 PAGE = "docs/extending.md says what it takes"
 
 
-def made(config: DictConfig, key: str, kind: type):
+def instantiate_as(config: DictConfig, key: str, kind: type):
     """The object that `config[key]` describes.
 
     Raises:
@@ -36,7 +39,25 @@ def made(config: DictConfig, key: str, kind: type):
     if not (isinstance(config[key], DictConfig) and "_target_" in config[key]):
         raise UserError(f"{key}: its config names no _target_, the class to make; {PAGE}.")
     check_options(config, key)
-    return of_kind(instantiate(config[key]), f"{key}._target_={config[key]._target_}", kind)
+    with section(key):
+        thing = instantiate(config[key])
+    return of_kind(thing, f"{key}._target_={config[key]._target_}", kind)
+
+
+@contextmanager
+def section(key: str) -> Iterator[None]:
+    """Puts the key of a section of the config before a parameter that is refused within.
+
+    Raises:
+        UserError: it is.
+    """
+    try:
+        yield
+    except Exception as error:  # `instantiate` wraps what a constructor raises
+        for link in (error, error.__cause__):
+            if isinstance(link, UserError) and link.parameter:
+                raise UserError(f"{key}.{link}", f"{key}.{link.parameter}") from error
+        raise
 
 
 def check_options(config: DictConfig, key: str) -> None:
@@ -80,11 +101,14 @@ def class_from_target(target: str, key: str, kind: type) -> type:
     """The class that a `_target_` names.
 
     Raises:
-        UserError: there is none, or it is of another kind.
+        UserError: there is none, it is of another kind, or it lacks a method.
     """
     cls = imported(f"{key}._target_", target)
     if not (isinstance(cls, type) and issubclass(cls, kind)):
         raise UserError(f"{key}._target_={target} is no {kind.__module__}.{kind.__name__}; {PAGE}.")
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+        raise UserError(f"{key}._target_={target} lacks {missing}, which it must define; {PAGE}.")
     return cls
 
 
@@ -108,7 +132,7 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
 
     Raises:
         UserError: an option that it does not take, or lacks one other than the weight, which is
-            then 1.
+            then 1; a parameter out of its range.
     """
     taken = parameters(cls.from_config)
     if None in taken:  # it passes the others on to the constructor
@@ -128,7 +152,8 @@ def from_options(key: str, cls: type[Term], run: RunContext, options: dict) -> T
             if name != "weight":
                 raise UserError(f"{key}.{name} must be given: +{key}.{name}=…")
             options = options | {"weight": 1.0}
-    return cls.from_config(run, **options)
+    with section(key):
+        return cls.from_config(run, **options)
 
 
 def parameters(call) -> dict[str | None, inspect.Parameter]:
@@ -138,7 +163,7 @@ def parameters(call) -> dict[str | None, inspect.Parameter]:
 
 
 def inherited_parameters(call) -> dict[str | None, inspect.Parameter]:
-    """Those of a call; of a class that passes `**options` on, its parents' too.
+    """The parameters of a call; of a class that passes `**options` on, its parents' too.
 
     None stands for `**options` that nobody names.
     """

@@ -109,7 +109,7 @@ def name_of(config: DictConfig, guidance: str) -> str:
 
 
 def sweep_name(words: Sequence[str]) -> str:
-    """Of the sweep that a command line starts, whatever the order of its words.
+    """The name of the sweep that a command line starts, whatever the order of its words.
 
     Equal numbers give one name: `guidance.gamma=5,10` and `guidance.gamma=5.0,1e1`.
     """

@@ -32,17 +32,21 @@ def check_effect(program: str, config: DictConfig) -> None:
     """Refuses a setting of the command line that nothing would read.
 
     Raises:
-        UserError: a training does not read it.
+        UserError: a training does not read it, or a list names it twice.
         UnknownKey: it was added with +, and nothing has such a setting.
     """
     job = HydraConfig.get()
     if not GlobalHydra.instance().is_initialized():  # as in some launchers' processes
         return
     overrides = OverridesParser.create().parse_overrides(list(job.overrides.task))
+    for each in overrides:
+        check_twice(each)
     added = [each for each in overrides if is_added(each)]
     for each in overrides:
-        # What is no list is refused later, with the other settings of a wrong kind.
-        if OmegaConf.is_list(config.get("reads")) and each not in added:
+        # What is no list of texts is refused later, with the other settings of a wrong kind.
+        reads = config.get("reads")
+        named = OmegaConf.is_list(reads) and all(isinstance(name, str) for name in reads)
+        if named and each not in added:
             check_read(config, each.key_or_group)
     if not added:
         return
@@ -51,6 +55,24 @@ def check_effect(program: str, config: DictConfig) -> None:
     for each in added:
         if not is_known(program, base, each.key_or_group):
             raise UnknownKey(each.key_or_group)
+
+
+def check_twice(override: Override) -> None:
+    """Refuses a list that chooses one file of a config group twice, such as similarity=[text,text].
+
+    Raises:
+        UserError: it does.
+    """
+    if override.is_sweep_override() or not loader().get_group_options(override.key_or_group):
+        return
+    chosen = override.value()
+    names = [str(name) for name in chosen] if isinstance(chosen, list) else []
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"{override.key_or_group}=[{','.join(names)}] names {name} twice, and the second "
+                "time has no effect; leave it out."
+            )
 
 
 def check_read(config: DictConfig, key: str) -> None:

@@ -5,8 +5,8 @@ import re
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from sdg.app.checks import kind_of
-from sdg.app.kinds import shown
+from sdg.app.kinds import as_command_line_value
+from sdg.app.setting_checks import setting_kind
 
 __all__ = ["register_options"]
 
@@ -38,8 +38,8 @@ def settings(*keys: str, _root_: DictConfig) -> str:
         section, _, name = key.rpartition(".")
         node = OmegaConf.select(_root_, section) if section else _root_
         if isinstance(node, DictConfig) and name in node:
-            word = f"{key}={shown(OmegaConf.select(_root_, key))}"
-            kind = kind_of(program, key, node.get("_target_", ""))
+            word = f"{key}={as_command_line_value(OmegaConf.select(_root_, key))}"
+            kind = setting_kind(program, key, node.get("_target_", ""))
             lines.append(f"    {word:<{WIDTH}} {kind.words if kind else ''}")
     return "\n".join(lines)
 

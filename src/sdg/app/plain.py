@@ -1,5 +1,7 @@
 """Configs as plain dictionaries."""
 
+import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sdg.errors import UserError, first_line
 
-__all__ = ["loaded", "plain"]
+__all__ = ["check_text", "load_yaml", "plain"]
 
 
 def plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
@@ -22,7 +24,23 @@ def plain(config: DictConfig, resolve: bool = True) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def loaded(file: Path) -> DictConfig:
+def check_text(words: Iterable[str]) -> None:
+    """Refuses names and settings that no file of a run can hold.
+
+    Raises:
+        UserError: one has bytes that are no text in this locale.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{ascii(word)} holds bytes that are no {sys.getfilesystemencoding()}; rename what "
+                "is named so, or choose a UTF-8 locale, such as LC_ALL=C.UTF-8."
+            ) from None
+
+
+def load_yaml(file: Path) -> DictConfig:
     """The config of a file; YAML that names classes is refused by its reader.
 
     Raises:

@@ -15,17 +15,18 @@ from typing import Any
 
 from pytorch_lightning.strategies.launchers import subprocess_script
 
-from sdg.app.launched import GO_ON, PARENT, write
+from sdg.app.child_process import GO_ON, PARENT, launched_rank, write
 from sdg.app.stopping import SIGNALS, STOP
 from sdg.data.workers import EVERY
 
-__all__ = ["Launched"]
+__all__ = ["ChildProcesses"]
 
-GRACE = 5.0  # seconds that a process has for its own error after another's
-ENDING = 30.0  # seconds that one takes at most from an error to its end, on a busy machine
+TURN = 1.0  # seconds that a launched process leaves to each one before it, to say an error first
+ENDING = 5.0  # seconds that one takes at most from its last line to its end
+SAID = 1  # exit code of a process that has written its error
 
 
-class Launched:
+class ChildProcesses:
     """The processes that this one launches for a run.
 
     Arguments:
@@ -64,15 +65,13 @@ class Launched:
 
     @property
     def processes(self) -> Sequence[subprocess.Popen]:
-        """Those that are launched so far."""
+        """The processes that are launched so far."""
         return getattr(self.launcher, "procs", ())
 
     def watch(self) -> None:
         """Ends this process when one of the others was killed."""
         while not self.failed() and not self.over.wait(EVERY):
             pass
-        if self.failed() > 0:  # this process may be about to say the same
-            self.over.wait(GRACE)
         self.judge()
 
     def failed(self) -> int:
@@ -80,21 +79,28 @@ class Launched:
         return next((code for process in self.processes if (code := process.poll())), 0)
 
     def judge(self) -> None:
-        """Ends this process with one line, if another has failed."""
+        """Ends this process, if another has failed: with one line, where that one wrote none."""
         code = self.failed()
         if not code or self.over.is_set() or STOP.asked is not None:
             return
         self.send(signal.SIGKILL)
         sys.stdout.flush()
-        write(f"{ending(code)}; the run ends. {GO_ON}")
+        if code != SAID:
+            write(f"{ending(code)}; the run ends. {GO_ON}")
         os._exit(1)
 
-    def await_judgement(self) -> None:
-        """Finds out, after an error of this process, whether another's end has caused it.
+    def await_turn(self, known: bool) -> None:
+        """Lets another process speak, after an error of this one.
 
-        One that ends with an error of its own takes a while to end, and its connections end first.
+        Where several meet the same error, the first process says it and ends the others. Where
+        another's end has caused the error of the first, that one has said it, or `judge` does.
+
+        Arguments:
+            known: whether the error is of a kind that no other's end causes.
         """
-        if PARENT in os.environ:
+        if rank := launched_rank():
+            time.sleep(TURN * rank)
+        elif self.processes and not known:
             until = time.monotonic() + ENDING
             while not self.failed() and time.monotonic() < until:
                 time.sleep(EVERY)
@@ -125,7 +131,7 @@ class Launched:
 def ending(code: int) -> str:
     """How another process ended, in words."""
     if code > 0:
-        return "another process of this run ended with an error, which stands above"
+        return f"another process of this run ended with exit code {code}"
     name = signal.Signals(-code).name
     memory = ", perhaps since memory ran out" if name == "SIGKILL" else ""
     return f"another process of this run was killed by {name}{memory}"

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 from hydra._internal.hydra import Hydra
 
+from sdg.app.importing import starts_quickly
+
 __all__ = ["quick_hydra"]
 
 # Words that bring configs of the user's own, or ask Hydra itself for its mode or help.
@@ -21,7 +23,7 @@ def quick_hydra(words: Sequence[str]) -> Iterator[None]:
     Arguments:
         words: of the command line.
     """
-    if any(map(NEEDED.match, words)):
+    if not starts_quickly() or any(map(NEEDED.match, words)):
         yield
         return
     groups, mode = Hydra.format_config_groups, Hydra.get_mode

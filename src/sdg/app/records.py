@@ -15,7 +15,7 @@ from sdg.app.precision import chosen_precision
 from sdg.io.files import write_whole
 from sdg.report.samples import COMMAND
 
-__all__ = ["RECORDS", "command_of", "record"]
+__all__ = ["RECORDS", "command_of", "write_records"]
 
 RECORDS = ("config.yaml", "versions.json", COMMAND)
 RECORDED = (
@@ -32,8 +32,11 @@ RECORDED = (
 
 
 @rank_zero_only
-def record(config: DictConfig, folder: Path) -> None:
-    """Writes them, once nothing can refuse the run any more: until then they are another's."""
+def write_records(config: DictConfig, folder: Path) -> None:
+    """Writes a run's config, command and versions into its folder.
+
+    It is called once nothing can refuse the run any more: until then the files are another run's.
+    """
     write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     write_whole(folder / COMMAND, command_of(HydraConfig.get()) + "\n")
     versions = {name: version(name) for name in RECORDED} | {"python": platform.python_version()}

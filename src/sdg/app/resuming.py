@@ -1,15 +1,17 @@
 """The checkpoint that a training goes on from, and whether it may."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from sdg.app.plain import loaded, plain
+from sdg.app.plain import load_yaml, plain
+from sdg.app.run_folder import first_process
 from sdg.errors import UserError, choice
 from sdg.io.files import remove_dead_parts
 from sdg.io.plain import differences, flat
+from sdg.io.shipped import EARLIER
 from sdg.io.tensors import load_tensors
 from sdg.report.card import CARD
 from sdg.training.checkpoints import checkpoints_in, is_whole
@@ -64,13 +66,15 @@ def in_groups(key: str, groups: tuple[str, ...]) -> bool:
 def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | None:
     """The checkpoint to continue from: `ckpt_path`, with `resume` the newest of this kind, or none.
 
+    With `resume` a folder that holds checkpoints already goes on with its own.
+
     Arguments:
         settings: the run's `lasting_settings`.
         folder: of the run.
 
     Raises:
         UserError: there is none, it cannot be read, its run had other settings, or it has taken all
-            of this run's steps already.
+            of this run's steps already. Or the folder holds another training, which would be lost.
     """
     if config.ckpt_path:
         file = Path(config.ckpt_path).expanduser()
@@ -80,14 +84,19 @@ def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | Non
             raise UserError(
                 f"{file} is damaged or no checkpoint of a training run; resume from another."
             )
+        if file.resolve().parent != (folder / "checkpoints").resolve():
+            refuse_to_replace(folder, config.kind)
     elif choice("resume", config.resume, (True, False)):
-        file = newest(folder.parent, config.kind)
+        own = any(folder.glob("checkpoints/*.ckpt"))
+        file = newest([folder] if own else folder.parent.glob("*"), config.kind, folder.parent)
     else:
+        refuse_to_replace(folder, config.kind)
         return None
     remove_dead_parts(file.with_name("last.ckpt"))  # a run that has no step left writes none anew
     check_settings(file, settings, folder)
     done, written = steps_of(file), file.parent.parent / config.kind
-    if 0 < config.trainer.max_steps <= done and (written / CARD).is_file():
+    exported = (written / CARD).is_file() and not (written / EARLIER).exists()
+    if 0 < config.trainer.max_steps <= done and exported:
         raise UserError(
             f"{file} has taken {done} steps already, and {written} holds their weights; raise "
             "trainer.max_steps above that to go on."
@@ -95,35 +104,52 @@ def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | Non
     return str(file)
 
 
-def newest(runs: Path, kind: str) -> Path:
-    """The newest whole checkpoint of the newest run of a kind; says which.
+def refuse_to_replace(folder: Path, kind: str) -> None:
+    """Refuses to begin where an earlier training has left checkpoints or weights.
+
+    Raises:
+        UserError: it has.
+    """
+    if not first_process():  # the first may have begun
+        return
+    left = next(folder.glob("checkpoints/*.ckpt"), folder / kind / CARD)
+    if left.exists():
+        raise UserError(
+            f"{folder} holds a training already, such as {left}, which a new one would replace; "
+            "resume=true goes on with it, hydra.run.dir=FOLDER puts this one elsewhere."
+        )
+
+
+def newest(runs: Iterable[Path], kind: str, place: Path) -> Path:
+    """The last whole checkpoint of the newest run of a kind; says which.
 
     Arguments:
-        runs: the folder of the runs' folders.
+        runs: the runs' folders.
+        place: where they lie.
 
     Raises:
         UserError: there is none.
     """
-    files = [
-        file
-        for place in runs.glob("*/checkpoints")
-        if kind_of(place.parent) == kind
-        for file in checkpoints_in(place)
-    ]
-    if not files:
+    times = {
+        file: file.stat().st_mtime
+        for run in runs
+        if trained_kind(run) == kind
+        for file in run.glob("checkpoints/*.ckpt")
+    }
+    if not times:
         raise UserError(
-            f"resume=true: no checkpoint of a {kind} under {runs}; start without it, or set "
+            f"resume=true: no checkpoint of a {kind} under {place}; start without it, or set "
             "ckpt_path=FILE."
         )
-    run = max(files, key=lambda file: file.stat().st_mtime).parent
-    for file in checkpoints_in(run):
+    folder = max(times, key=lambda file: times[file]).parent
+    for file in checkpoints_in(folder):
         if is_whole(file):
             print(f"resuming from {file}")
             return file
         print(f"{file} is damaged; going on from the one before it.")
     raise UserError(
-        f"resume=true: no checkpoint in {run} is whole; start without it, or set ckpt_path=FILE of "
-        "another run."
+        f"resume=true: no checkpoint in {folder} is whole; start without it, or set ckpt_path=FILE "
+        "of another run."
     )
 
 
@@ -156,17 +182,17 @@ def settings_of(file: Path, folder: Path) -> dict | None:
     One that does not hold them lies in the folder of its run, beside that run's config; but not in
     this run's own `folder`, whose config is this run's already.
     """
-    held = opened(file).get("settings")
+    held = load_checkpoint(file).get("settings")
     if held is not None:
         return held
     run = file.resolve().parent.parent
     beside = run / "config.yaml"
     if run == folder.resolve() or not beside.is_file():
         return None
-    return lasting_settings(plain(loaded(beside), resolve=False))
+    return lasting_settings(plain(load_yaml(beside), resolve=False))
 
 
-def opened(file: str | Path) -> dict:
+def load_checkpoint(file: str | Path) -> dict:
     """A checkpoint, whose tensors stay on disk until they are asked for."""
     try:
         held = load_tensors(file)
@@ -180,12 +206,12 @@ def opened(file: str | Path) -> dict:
 
 def steps_of(file: str | Path) -> int:
     """How many steps a checkpoint has taken."""
-    return opened(file)["global_step"]
+    return load_checkpoint(file)["global_step"]
 
 
-def kind_of(folder: Path) -> str | None:
+def trained_kind(folder: Path) -> str | None:
     """What a run's folder trained; None where it does not tell."""
     try:
-        return loaded(folder / "config.yaml").get("kind")
+        return load_yaml(folder / "config.yaml").get("kind")
     except UserError:
         return None

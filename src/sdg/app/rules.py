@@ -4,6 +4,9 @@ from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
 from sdg.errors import UserError
 
 __all__ = ["check_rules"]
@@ -43,6 +46,9 @@ def check_sampling(config: Mapping[str, Any], words: Sequence[str]) -> None:
         raise UserError(
             "strength says how far from init_image; set init_image=FILE too, or leave it out."
         )
+    # In a sweep over γ one job may be that without guidance.
+    if config["unguided"] is True and HydraConfig.get().mode != RunMode.MULTIRUN:
+        check_unguided(config["guidance"])
     if trainer.get("inference_mode"):
         raise UserError(
             "trainer.inference_mode=true leaves no gradient, which guidance needs; leave it out."
@@ -53,6 +59,19 @@ def check_sampling(config: Mapping[str, Any], words: Sequence[str]) -> None:
         raise UserError(
             f"trajectory={config['trajectory']} samples are followed within one batch, and "
             f"batch_size is less: {why}."
+        )
+
+
+def check_unguided(guidance: Mapping[str, Any]) -> None:
+    if guidance.get("gamma") == 0:
+        raise UserError(
+            "unguided=true shows the same seeds without guidance beside guided samples, and "
+            "guidance.gamma=0 guides none; leave one of them out."
+        )
+    if "gamma" not in guidance:
+        raise UserError(
+            "unguided=true needs guidance.gamma, which it sets to 0, and this guidance has none "
+            "in its config; +guidance.gamma=… adds it, or leave unguided=true out."
         )
 
 

@@ -21,15 +21,15 @@ from lightning_fabric.plugins import TorchCheckpointIO
 from omegaconf import DictConfig, read_write
 
 from sdg.app.absent import where_to_find
+from sdg.app.child_process import PARENT
 from sdg.app.claim import CLAIM
 from sdg.app.empty_run import remove_empty_run
-from sdg.app.folder import first_process, own_folder
-from sdg.app.launched import PARENT
 from sdg.app.loggers import end_wandb_run
 from sdg.app.making import check_options
 from sdg.app.precision import chosen_precision
-from sdg.app.processes import Launched
+from sdg.app.processes import ChildProcesses
 from sdg.app.records import RECORDS
+from sdg.app.run_folder import first_process, own_folder
 from sdg.app.stop_points import StopPoints, end_by_signal_only_here
 from sdg.app.stopping import STOP, Stopped
 from sdg.errors import UserError, integer
@@ -47,7 +47,7 @@ LAUNCHER = (
     "LOCAL_RANK",
     PARENT,
 )  # which are set for the processes that Lightning launches
-launched = Launched()  # by the run that is at work
+children = ChildProcesses()  # by the run that is at work
 
 
 @contextmanager
@@ -79,8 +79,7 @@ def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
             if STOP.asked is not None:  # other processes have ended, which this one needs
                 STOP.report = kept(folder) + no_further_job()
                 raise Stopped(STOP.asked) from None
-            if not isinstance(error, UserError):
-                launched.await_judgement()
+            children.await_turn(known=isinstance(error, UserError))
             if not begun and first_process():
                 remove_empty_run(LEFT_AT_START)
             if isinstance(error, Absent):
@@ -89,7 +88,7 @@ def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
         finally:
             finish = not sys.exc_info()[0] or stopped and STOP.between
             try:
-                launched.end(finish)
+                children.end(finish)
             except Stopped:  # while this process waited for the others
                 STOP.report = kept(folder) + no_further_job()
                 raise
@@ -144,8 +143,8 @@ def make_trainer(
     end_by_signal_only_here(trainer)
     if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # none of the user's own
         trainer.strategy.checkpoint_io = WholeCheckpoints()
-    global launched
-    launched = Launched(trainer.strategy.launcher)
+    global children
+    children = ChildProcesses(trainer.strategy.launcher)
     return trainer
 
 

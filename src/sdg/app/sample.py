@@ -10,15 +10,13 @@ from pytorch_lightning import Trainer
 from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.app.fingerprint import fingerprint
 from sdg.app.finished import forget_finished, note_finished
-from sdg.app.making import made
+from sdg.app.making import instantiate_as
 from sdg.app.opening import group_choices
 from sdg.app.plain import plain
-from sdg.app.records import record
+from sdg.app.records import write_records
 from sdg.app.run import first_process, make_trainer, run
-from sdg.app.sampling_job import Job, prepared
-from sdg.app.similarities import negative_captions
+from sdg.app.sampling_job import Job, load_job
 from sdg.app.unguided import draw_unguided, pictures_of, unguided_store
-from sdg.data.datamodule import loaded
 from sdg.errors import UserError
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.measuring import Evaluation
@@ -31,6 +29,7 @@ from sdg.metrics.sample_metric import SampleMetric
 from sdg.models.clip import CLIP
 from sdg.pipeline import Pipeline
 from sdg.pipeline.deterministic import deterministic_arithmetic
+from sdg.pipeline.guided_run import GuidedRun
 from sdg.pipeline.memory import fitting_batch
 from sdg.report.pages import run_page
 from sdg.report.words import report
@@ -48,15 +47,15 @@ def sample(config: DictConfig) -> None:
         evaluate_encoder(config)
         return
     with run(config, kept) as folder, deterministic_arithmetic(config.deterministic):
-        job = prepared(config)
-        evaluation = measures(config, job)
+        job = load_job(config)
+        evaluation = build_evaluation(config, job)
         trainer = make_trainer(config, use_distributed_sampler=False)
         store, beside = stores(config, job, folder, trainer)
         unfinished = beside if beside and not beside.finished() else None
         options = measured_options(config)
         if first_process():
             store.begin(config.rerun)
-            record(config, folder)
+            write_records(config, folder)
             announce_earlier(store, bool(config.trajectory))
         # A process that is ahead of the first one must not see what that one will draw anew.
         if not (config.rerun or unfinished) and (metrics := store.figures(options)):
@@ -66,7 +65,7 @@ def sample(config: DictConfig) -> None:
             return
         if first_process():
             forget_finished(folder)
-        module = drawing(config, job, store)
+        module = build_sampling_module(config, job, store)
         try:
             if config.rerun or store.missing():
                 trainer.predict(module, return_predictions=False)
@@ -87,9 +86,12 @@ def sample(config: DictConfig) -> None:
             note_finished(config, folder)
 
 
-def measures(config: DictConfig, job: Job) -> Evaluation:
+def build_evaluation(config: DictConfig, job: Job) -> Evaluation:
     """What measures the samples, as `eval` says."""
-    own = {name: made(config.eval.metrics, name, SampleMetric) for name in config.eval.metrics}
+    own = {
+        name: instantiate_as(config.eval.metrics, name, SampleMetric)
+        for name in config.eval.metrics
+    }
     if not job.guided and lacks_own_clip(config):
         config.eval.clip = None
     return Evaluation(
@@ -126,8 +128,8 @@ def stores(
         )
     size = batch_of(config, job, folder, trainer.strategy.root_device)
     batch_size = 1 if config.deterministic else min(size, -(-count // processes))
-    negatives = negative_captions(config, job.similarity, loaded(job.data.held_out))
-    digest = fingerprint(config, job.requests, job.pictures, batch_size, job.guided, negatives)
+    terms = job.similarity.terms if job.similarity else {}
+    digest = fingerprint(config, job.requests, job.pictures, batch_size, terms)
     store = SampleStore(folder, count, batch_size, digest, config.images)
     if not job.guided:
         return store, None
@@ -145,22 +147,17 @@ def batch_of(config: DictConfig, job: Job, folder: Path, device: torch.device) -
     return fitting_batch(job.denoiser, encoder, (3, job.resolution, job.resolution), device)
 
 
-def drawing(config: DictConfig, job: Job, store: SampleStore) -> GuidedSampling:
+def build_sampling_module(config: DictConfig, job: Job, store: SampleStore) -> GuidedSampling:
     """The module that draws into a store."""
-    pipeline = Pipeline(job.denoiser, job.similarity.encoder if job.similarity else None)
+    parts = Pipeline(job.denoiser, job.similarity.encoder if job.similarity else None)
     if config.compile:
-        pipeline.compile()
-    return GuidedSampling(
-        pipeline,
-        job.sampler,
-        job.guidance,
-        job.similarity,
-        job.requests,
-        store,
-        job.start,
-        config.strength,
-        config.trajectory,
+        parts.compile()
+    run = GuidedRun(
+        *(parts, job.sampler, job.guidance, job.similarity),
+        start=job.start,
+        strength=config.strength,
     )
+    return GuidedSampling(run, job.requests, store, config.trajectory)
 
 
 def show(folder: Path, metrics: Mapping, beside: SampleStore | None) -> None:
@@ -196,8 +193,8 @@ def clip_guides(config: DictConfig, similarity: Similarity | None) -> bool:
     if similarity is None or not isinstance(similarity.encoder, CLIP) or not config.eval.clip:
         return False
     name, pretrained = config.encoder.get("name"), config.encoder.get("pretrained")
-    ours = config.encoder.clip if name is None else f"{name}:{pretrained}"
-    return content(ours) == content(config.eval.clip)
+    ours = config.encoder.get("clip") if name is None else f"{name}:{pretrained}"
+    return bool(ours) and content(ours) == content(config.eval.clip)
 
 
 def announce_earlier(store: SampleStore, trajectory: bool) -> None:

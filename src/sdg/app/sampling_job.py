@@ -6,17 +6,13 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from sdg.app.data import chosen_data
-from sdg.app.denoiser import chosen_denoiser
+from sdg.app.denoiser_choice import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
-from sdg.app.making import made
+from sdg.app.making import instantiate_as
+from sdg.app.requested import reference_images, requested_conditions
 from sdg.app.run import first_process
-from sdg.app.similarities import (
-    build_similarity,
-    chosen_terms,
-    reference_images,
-    requested_conditions,
-)
-from sdg.data.datamodule import ImageData, loaded
+from sdg.app.similarities import build_similarity, chosen_terms
+from sdg.data.datamodule import ImageData, require_setup
 from sdg.data.image import load_image
 from sdg.data.requests import Requests
 from sdg.diffusion.denoiser import Denoiser
@@ -26,7 +22,7 @@ from sdg.errors import UserError, integer
 from sdg.guidance.guidance import Guidance
 from sdg.similarity import Similarity
 
-__all__ = ["Job", "prepared"]
+__all__ = ["Job", "load_job"]
 
 
 @dataclass(frozen=True)
@@ -61,17 +57,20 @@ class Job:
         return self.references | ({} if self.start is None else {"": self.start})
 
 
-def prepared(config: DictConfig) -> Job:
+def load_job(config: DictConfig) -> Job:
     """Everything that a config asks for, loaded and checked against each other.
 
     Raises:
         UserError: something is missing, or does not go together.
     """
-    sampler, guidance = made(config, "sampler", Sampler), made(config, "guidance", Guidance)
+    sampler = instantiate_as(config, "sampler", Sampler)
+    guidance = instantiate_as(config, "guidance", Guidance)
     terms = chosen_terms(config)
     guidance.check(sampler)
-    denoiser, data = chosen_denoiser(config), chosen_data(config)
-    resolution = denoiser.resolution
+    denoiser = chosen_denoiser(config)
+    resolution, schedule = denoiser.resolution, denoiser.schedule
+    integer("sampler.steps", sampler.steps, 1, schedule.T)
+    data = chosen_data(config)
     if resolution != data.resolution:
         raise UserError(
             f"data.resolution={data.resolution}, but the denoiser draws {resolution} "
@@ -79,14 +78,12 @@ def prepared(config: DictConfig) -> Job:
             f"data.resolution={resolution}."
         )
     data.setup("predict")
-    held_out, guided = loaded(data.held_out), bool(guidance.gamma)
+    held_out, guided = require_setup(data.held_out), bool(guidance.gamma)
     conditions, each = requested_conditions(config, terms, held_out, guided)
     requests = Requests(conditions, each, config.seed)
     start = None
     if config.init_image is not None:
         start = load_image(config.init_image, resolution, setting="init_image")
-    schedule = denoiser.schedule
-    integer("sampler.steps", sampler.steps, 1, schedule.T)
     share = 1.0 if start is None else config.strength
     guidance.check_steps(steps_taken(schedule, sampler, share), schedule.T)
     references = reference_images(conditions, terms, held_out, resolution)
@@ -109,5 +106,6 @@ def announce_similarity(config: DictConfig, similarity: Similarity, gamma: float
         return
     parts = [f"{term.weight:.4g} · {name}" for name, term in similarity.terms.items()]
     names = map(config.encoder.get, ("weights", "name", "clip", "_target_"))
-    encoder = next(filter(None, names), "no encoder")
-    print(f"similarity = {' + '.join(parts)}, γ = {gamma:g}, encoder {encoder}")
+    file = next(filter(None, names), None)
+    encoder = "no encoder" if file is None else f"encoder {file}"
+    print(f"similarity = {' + '.join(parts)}, γ = {gamma:g}, {encoder}")

@@ -1,6 +1,6 @@
 """What every setting of both programs may be: the one place where types and ranges stand.
 
-`sdg.app.checks` holds each command's config against it, before anything heavy is imported;
+`sdg.app.setting_checks` holds each command's config against it, before anything heavy is imported;
 `--help` and docs/settings.md print it. The comments of conf/ say what a setting does.
 """
 
@@ -17,9 +17,13 @@ COUNT = Integer(1)
 WEIGHT = Number(0)
 SHARE = Number(0, 1)
 INTERVAL = ListOf(Number(0, 1), length=2, rising=True)
+SHARDS = Called(
+    "a path, a pattern or a URL of tar files, or a list of such", Text() | ListOf(Text())
+)
 WORD = Text() | Number()  # Hydra reads a sentence such as 7 as a number
 CONDITION = Called("a text that is not empty, a list of such, or null", WORD | ListOf(WORD) | NULL)
-STAGES = ListOf(Text("the name of a stage")) | NULL
+STAGE = Text("the name of a stage")
+STAGES = ListOf(STAGE) | STAGE | NULL
 STEPS = Choice((-1,)) | COUNT  # -1: no limit
 BATCHES = Integer(1) | Number(0, 1, above=True) | NULL  # so many, or a share of them
 DEVICES = (
@@ -166,9 +170,9 @@ SETTINGS: Mapping[str, Kind] = {
     "data.streaming": Flag,
     "data.options": Section(),
     "data.buffer": COUNT,
-    "data.urls": Text() | ListOf(Text()),
+    "data.urls": SHARDS,
     "data.allow_pipe": Flag,
-    "data.held_out_urls": Text() | ListOf(Text()) | NULL,
+    "data.held_out_urls": SHARDS | NULL,
     # The denoiser.
     "denoiser.weights": PATH,
     "denoiser.path": PATH | NULL,
@@ -265,7 +269,7 @@ SETTINGS: Mapping[str, Kind] = {
     "logger.save_dir": FOLDER,
     "logger.name": Text(empty=True) | NULL,
     "logger.version": Text(empty=True) | Integer(0) | NULL,
-    "logger.project": Text(),
+    "logger.project": Text("a text without / \\ # ? % :", pattern=r"[^/\\#?%:]{1,128}"),
     "trainer.accelerator": Choice(("auto", "cpu", "gpu", "cuda", "mps", "tpu")),
     "trainer.devices": Called("how many, auto, -1 for all, or a list of their numbers", DEVICES),
     "trainer.num_nodes": COUNT,
@@ -309,7 +313,11 @@ NAMED: Mapping[str, Kind] = {
 # Narrower ones, by the class whose option it is.
 FRACTION = Number(0.001, 0.5)
 BY_CLASS: Mapping[str, Mapping[str, Kind]] = {
-    "sdg.data.folder_data.FolderData": {"held_out": FRACTION, "resolution": Integer(8, 1024)},
+    "sdg.data.folder_data.FolderData": {
+        "root": Text("a folder of images"),
+        "held_out": FRACTION,
+        "resolution": Integer(8, 1024),
+    },
     "sdg.data.emoji_data.EmojiData": {"held_out": FRACTION, "resolution": Integer(8, 128)},
     "sdg.data.torchvision_data.TorchvisionData": {
         "name": Choice(("cifar10", "celeba", "lsun")),
@@ -321,7 +329,7 @@ BY_CLASS: Mapping[str, Mapping[str, Kind]] = {
         "resolution": Integer(16, 1024),
         "split": Choice(("held_out", "combinations")),
     },
-    "sdg.data.streamed.HubData": {"held_out": COUNT},
+    "sdg.data.streamed.HubData": {"name": Text("the name of a data set"), "held_out": COUNT},
     "sdg.data.streamed.TarData": {"held_out": COUNT},
 }
 

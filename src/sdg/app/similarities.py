@@ -1,7 +1,6 @@
-"""From the config's similarities to the terms of sim, and to what every sample shall be like."""
+"""From the config's similarities to the terms of sim."""
 
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from omegaconf import DictConfig
 from torch import Tensor
@@ -9,31 +8,15 @@ from torch import Tensor
 from sdg.app.choices import check_similarities
 from sdg.app.making import class_from_target, from_options, options_of
 from sdg.app.naming import chosen_similarities
-from sdg.data.conditions import read_conditions
-from sdg.data.image import image_files, load_image
 from sdg.data.image_set import ImageSet
-from sdg.data.prompts import escape_prompt, parse_weighted_prompt
 from sdg.diffusion.denoiser import Denoiser
-from sdg.errors import UserError, choice, integer
 from sdg.models.encoder import Encoders
-from sdg.pipeline.checks import check_parts
 from sdg.pipeline.deterministic import one_by_one
-from sdg.pipeline.terms import run_similarity
+from sdg.pipeline.part_checks import check_parts
+from sdg.pipeline.terms import assemble_similarity
 from sdg.similarity import RunContext, Similarity, Term
-from sdg.similarity.text import read_negative_captions
 
-__all__ = [
-    "build_similarity",
-    "chosen_terms",
-    "factors_to_name",
-    "negative_captions",
-    "reference_images",
-    "requested_conditions",
-]
-
-HELD_OUT_OFFERS = ("prompt", "reference", "name")
-TEXT = "sdg.similarity.Text"
-HELD_OUT = "held-out "  # with a number: a reference from the data's held-out part
+__all__ = ["build_similarity", "chosen_terms"]
 
 
 def chosen_terms(config: DictConfig) -> dict[str, type[Term]]:
@@ -47,178 +30,6 @@ def chosen_terms(config: DictConfig) -> dict[str, type[Term]]:
         kind: class_from_target(config.similarity[kind]._target_, f"similarity.{kind}", Term)
         for kind in chosen_similarities(config)
     }
-
-
-def requested_conditions(
-    config: DictConfig, terms: Mapping[str, type[Term]], held_out: ImageSet, guided: bool
-) -> tuple[list[dict[str, str]], int]:
-    """Every condition of the run, {similarity: as written}, and the number of samples of each.
-
-    Arguments:
-        config: of the run.
-        terms: the run's similarities; those without a `condition_option` have no condition.
-        held_out: the data's held-out part; shapes have captions and classes, a folder has images
-            only.
-        guided: whether anything must be asked for at all.
-    """
-    if not terms and guided:
-        raise UserError("similarity=[] is empty; name at least one, such as similarity=[text].")
-    asking = {kind: term for kind, term in terms.items() if term.condition_option}
-    if config.prompt is not None and not any(
-        term.condition_option == "prompt" for term in asking.values()
-    ):
-        raise UserError(
-            f"prompt: no similarity of this run reads a sentence; similarity=[{','.join(terms)}] "
-            "would have to name one that does, such as text."
-        )
-    offers = default_conditions(config, asking, held_out)
-    given = {
-        kind: command_line(kind, config.similarity[kind].get(term.condition_option), term)
-        for kind, term in asking.items()
-    }
-    for kind, value in given.items():
-        option = asking[kind].condition_option
-        if value is None and option not in HELD_OUT_OFFERS and config.prompts is None:
-            raise UserError(
-                f"similarity.{kind}.{option} must be given: what samples shall be like, one for "
-                "all or a list."
-            )
-    if not guided and config.prompts is None:
-        given = {
-            kind: value for kind, value in given.items() if value is not None or kind in offers
-        }
-    return read_conditions(
-        given, config.prompts, config.num_samples, config.samples_per_prompt, offers
-    )
-
-
-def command_line(kind: str, value, term: type[Term]) -> list[str] | None:
-    """The conditions that the command line gives for a similarity, one for all samples or one each.
-
-    It is None where the command line gives none.
-    """
-    if value is None:
-        return None
-    words = [str(word) for word in listed(value)]
-    if not term.by_reference or len(words) != 1 or not Path(words[0]).expanduser().is_dir():
-        return words
-    files = image_files(Path(words[0]).expanduser())
-    if not files:
-        raise UserError(
-            f"similarity.{kind}.{term.condition_option}: no image in the folder {words[0]}."
-        )
-    return [str(file) for file in files]
-
-
-def listed(value) -> list:
-    return [value] if isinstance(value, (str, int, float)) else list(value)
-
-
-def default_conditions(
-    config: DictConfig, terms: Mapping[str, type[Term]], held_out: ImageSet
-) -> dict[str, Callable[[int], str]]:
-    """{similarity: function of a sample's number}: the conditions that held-out data gives."""
-
-    def held_out_index(i: int) -> int:
-        i += integer("offset", config.offset, 0)
-        if i >= len(held_out):
-            raise UserError(
-                f"this run needs {i + 1} held-out images, but there are {len(held_out)}; lower "
-                "num_samples, or raise data.held_out or samples_per_prompt."
-            )
-        return i
-
-    def caption(i: int) -> str:
-        index = held_out_index(i)
-        return escape_prompt(
-            held_out.caption(index, 0, factors_to_name(config.named, held_out, index))
-        )
-
-    offers: dict[str, Callable[[int], str]] = {
-        "reference": lambda i: f"{HELD_OUT}{held_out_index(i)}"
-    }
-    if held_out.has_captions:
-        offers["prompt"] = caption
-    if held_out.classes:
-        offers["name"] = lambda i: escape_prompt(held_out.class_name(held_out_index(i)))
-    return {
-        kind: offers[term.condition_option]
-        for kind, term in terms.items()
-        if term.condition_option in offers
-    }
-
-
-def factors_to_name(named, held_out: ImageSet, index: int) -> list[str] | int | None:
-    """Which factors a held-out caption names: a list of them, how many, or None for any.
-
-    Arguments:
-        named: of the config: `auto` leaves them to the data, null to chance.
-
-    Raises:
-        UserError: the data has no such factor, or not so many.
-    """
-    if not held_out.attributes or named is None:
-        return None
-    if named == "auto":
-        return held_out.prompt_factors(index)
-    if named == "all":
-        return list(held_out.attributes)
-    if isinstance(named, int):
-        return integer("named", named, 1, len(held_out.attributes))
-    return [choice("named", name, list(held_out.attributes)) for name in listed(named)]
-
-
-def reference_images(
-    conditions: Sequence[Mapping[str, str]],
-    terms: Mapping[str, type[Term]],
-    held_out: ImageSet,
-    resolution: int,
-) -> dict[str, Tensor]:
-    """{name: image} of everything that the conditions refer to."""
-    names = {
-        name: f"similarity.{kind}.{term.condition_option}"
-        for condition in conditions
-        for kind, term in terms.items()
-        if term.by_reference and kind in condition
-        for name, _ in parse_weighted_prompt(condition[kind])
-    }
-    return {
-        name: held_out_image(name, held_out)
-        if name.startswith(HELD_OUT)
-        else load_image(name, resolution, setting=setting)
-        for name, setting in names.items()
-    }
-
-
-def held_out_image(name: str, held_out: ImageSet) -> Tensor:
-    number = name.removeprefix(HELD_OUT)
-    if not number.isdecimal() or int(number) >= len(held_out):
-        raise UserError(
-            f"there is no reference '{name}': held-out images are numbered from 0 to "
-            f"{len(held_out) - 1}."
-        )
-    return held_out[int(number)]["image"]
-
-
-def negative_captions(
-    config: DictConfig, similarity: Similarity | None, held_out: ImageSet
-) -> dict[str, list[str]]:
-    """{similarity: the sentences against which it weighs a prompt}, those that have any.
-
-    Arguments:
-        similarity: of the run; None where nothing is guided.
-    """
-    image = similarity.encoder if similarity else None
-    if image is None:
-        return {}
-    captions = {
-        kind: read_negative_captions(
-            config.similarity[kind].negative_captions, held_out, image.calibrated
-        )
-        for kind in chosen_similarities(config)
-        if config.similarity[kind]._target_ == TEXT
-    }
-    return {kind: sentences for kind, sentences in captions.items() if sentences}
 
 
 def build_similarity(
@@ -253,6 +64,6 @@ def build_similarity(
         run = RunContext(encoders, config.encoder_name, targets, held_out)
         options = options_of(config.similarity[kind], term.condition_option or "_target_")
         made[kind] = from_options(f"similarity.{kind}", term, run, options)
-    return run_similarity(
+    return assemble_similarity(
         made, image, denoiser.schedule, references, config.seed, at_clean=at_clean
     )

@@ -44,9 +44,12 @@ class StopPoints(pl.Callback):
             return
         self.steps = trainer.global_step
         stop = trainer.strategy.reduce_boolean_decision(STOP.asked is not None, all=False)
-        if stop or self.validation_follows(trainer) and not self.saved_anyway(trainer):
+        if self.validation_follows(trainer) and not self.saved_anyway(trainer):
             self.save(trainer)
         if stop:
+            for callback in trainer.checkpoint_callbacks:  # their turn would come after ours
+                callback.on_train_batch_end(trainer, *args)
+            self.save(trainer)
             STOP.ask()
             STOP.release()
 

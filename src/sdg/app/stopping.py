@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a scheduler's warning end a program where nothing is lost.
+"""Ctrl-C, SIGTERM, a closed terminal and a scheduler's warning end a program where nothing is lost.
 
 The first signal ends it at once; inside a step or a batch it ends when that is done. A second one
 ends it there too.
@@ -17,7 +17,7 @@ from sdg.errors import UserError
 
 __all__ = ["SIGNALS", "STOP", "Stop", "Stopped", "stoppable", "stoppable_job"]
 
-NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGUSR1": "SIGUSR1"}
+NAMES = {"SIGINT": "Ctrl-C"} | {name: name for name in ("SIGTERM", "SIGUSR1", "SIGHUP")}
 SIGNALS = {getattr(signal, name): text for name, text in NAMES.items() if hasattr(signal, name)}
 # `timeout` and schedulers signal a process and its group: two signals that mean one.
 TOGETHER = 1.0  # seconds
@@ -86,14 +86,14 @@ class Stop:
             leave_to_the_system(signum)
             return
         again = self.asked is not None
-        if again and (launched() or time.monotonic() - self.since < TOGETHER):
+        if again and (started_by_another() or time.monotonic() - self.since < TOGETHER):
             return
         if not again:
             self.asked, self.since = signum, time.monotonic()
         if again or self.unit is None:
             self.unit, self.between = None, False
             raise Stopped(self.asked or signum)
-        if not launched():  # `print` may be what the signal has interrupted
+        if not started_by_another():  # `print` may be what the signal has interrupted
             with suppress(OSError):
                 os.write(2, f"\n{waiting(signum, self.unit)}\n".encode())
 
@@ -126,7 +126,7 @@ def end_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
-def launched() -> bool:
+def started_by_another() -> bool:
     """Whether another process of the same run has started this one, and decides for it."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
@@ -145,7 +145,7 @@ def stoppable() -> Iterator[None]:
         try:
             yield
         except Stopped as stopped:
-            say("" if launched() else f"\nstopped by {stopped.name}: {STOP.report}\n")
+            say("" if started_by_another() else f"\nstopped by {stopped.name}: {STOP.report}\n")
             sys.exit(stopped.code)
 
 

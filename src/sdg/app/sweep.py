@@ -58,7 +58,7 @@ class SweepReport(Jobs):
                 for job in sampled
             ]
             rows = table_rows(sampled, metrics)
-            (folder / "sweep.csv").write_text(table_text(rows), newline="")
+            (folder / "sweep.csv").write_text(table_text(rows), encoding="utf-8", newline="")
             print_table(rows)
             print(f"table: {folder / 'sweep.csv'}, with each attribute by itself")
             print(f"picture: {gallery(folder, sampled)}")
@@ -186,7 +186,10 @@ def gallery(folder: Path, jobs: list[dict]) -> Path:
         for axis, picture in zip(line, cells, strict=True):
             axis.set(xticks=[], yticks=[])
             if picture:
-                axis.imshow(np.asarray(open_picture(picture[0])), interpolation="nearest")
+                file, text, sample = picture
+                axis.imshow(np.asarray(open_picture(file)), interpolation="nearest")
+                if sample is None:  # a reference
+                    axis.set_xlabel(textwrap.fill(text, 17), fontsize=6)
         words = [
             word if len(word) <= 20 else word.replace("=", " =\n", 1) for word in name.split(" ")
         ]

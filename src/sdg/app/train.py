@@ -13,17 +13,19 @@ from sdg.app.builders import build
 from sdg.app.data import chosen_data
 from sdg.app.next_command import sampling_command
 from sdg.app.plain import plain
-from sdg.app.records import command_of, record
+from sdg.app.records import command_of, write_records
 from sdg.app.resuming import checkpoint, lasting_settings, steps_of
 from sdg.app.run import make_trainer, run
 from sdg.app.stopping import STOP
+from sdg.data.datamodule import ImageData
 from sdg.io.plain import differences
 from sdg.io.shipped import program
 from sdg.io.tensors import load_tensors
-from sdg.io.weights import read
+from sdg.io.weights import read_weights
 from sdg.models.build import fill
 from sdg.report.card import processor, write_card
 from sdg.training.checkpoints import remove_superseded
+from sdg.training.module import TrainingModule
 
 __all__ = ["train"]
 
@@ -40,7 +42,7 @@ def train(config: DictConfig) -> None:
         resumed = checkpoint(config, lasting, folder)
         data = chosen_data(config)
         module = build(config, settings, data)
-        trainer = make_trainer(config, on_train_start=lambda: record(config, folder))
+        trainer = make_trainer(config, on_train_start=lambda: write_records(config, folder))
         module.settings = lasting
         if config.init:
             start_from(module.model, config.init, config.kind)
@@ -48,40 +50,76 @@ def train(config: DictConfig) -> None:
             module.model.compile()
         if trainer.logger:
             trainer.logger.log_hyperparams(settings)
-        began, trained = time.monotonic(), False
-        if resumed and 0 < config.trainer.max_steps <= steps_of(resumed):
-            # It was killed before it gave its weights. Lightning keeps the averaged ones where the
-            # model's are.
-            trained = True
-            record(config, folder)
-            module.load_state_dict(load_tensors(resumed)["state_dict"])
-        else:
-            trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+        seconds = fit(config, trainer, module, data, resumed, folder)
         remove_superseded(trainer)
         if trainer.is_global_zero:  # before anything else can fail
             weights = module.export(folder, half=config.half)
         STOP.release()
-        seconds = None if trained else time.monotonic() - began
-        if (
-            module.validated < trainer.global_step
-        ):  # the card's figures are those of the weights beside it
+        # The card's figures are those of the weights beside it.
+        if module.validated < trainer.global_step:
             trainer.validate(module, data, verbose=False)
         data.print_skipped()
         if trainer.is_global_zero:
-            command = " ".join([program("train"), *HydraConfig.get().overrides.task])
-            figures = {
-                name: float(value)
-                for name, value in trainer.callback_metrics.items()
-                if name.startswith("val/")
-            }
-            for name in [name for name, value in figures.items() if not math.isfinite(value)]:
-                print(f"{name} is {figures.pop(name)}, no finite number; the card leaves it out.")
-            write_card(
-                weights, config.kind, module.model, command, hardware(trainer), seconds, figures
-            )
-            print(f"weights: {weights}")
-            if config.kind == "denoiser":
-                print(f"sample it: {sampling_command(config, weights)}")
+            describe(config, trainer, module, weights, seconds)
+
+
+def fit(
+    config: DictConfig,
+    trainer: pl.Trainer,
+    module: TrainingModule,
+    data: ImageData,
+    resumed: str | None,
+    folder: Path,
+) -> float | None:
+    """Trains the module; how many seconds that took, None where its checkpoint had taken all steps.
+
+    Such a run was killed before it gave its weights.
+
+    Arguments:
+        resumed: the checkpoint that it goes on from.
+        folder: of the run.
+    """
+    if resumed and 0 < config.trainer.max_steps <= steps_of(resumed):
+        write_records(config, folder)
+        # Lightning keeps the averaged weights where the model's are.
+        module.load_state_dict(load_tensors(resumed)["state_dict"])
+        return None
+    began = time.monotonic()
+    trainer.fit(module, data, ckpt_path=resumed, weights_only=True)
+    return time.monotonic() - began
+
+
+def describe(
+    config: DictConfig,
+    trainer: pl.Trainer,
+    module: TrainingModule,
+    weights: Path,
+    seconds: float | None,
+) -> None:
+    """Writes the card of the exported weights, and says where they are and what to do next.
+
+    Arguments:
+        seconds: of the training; None where they are not known.
+    """
+    command = " ".join([program("train"), *HydraConfig.get().overrides.task])
+    figures = finite_figures(trainer)
+    write_card(weights, config.kind, module.model, command, hardware(trainer), seconds, figures)
+    print(f"weights: {weights}")
+    if config.kind == "denoiser":
+        print(f"sample it: {sampling_command(config, weights)}")
+
+
+def finite_figures(trainer: pl.Trainer) -> dict[str, float]:
+    """{name: figure} of the validation; says which are left out, as they are no finite numbers."""
+    figures = {}
+    for name, value in trainer.callback_metrics.items():
+        if not name.startswith("val/"):
+            continue
+        if math.isfinite(value):
+            figures[name] = float(value)
+        else:
+            print(f"{name} is {float(value)}, no finite number; the card leaves it out.")
+    return figures
 
 
 def kept(config: DictConfig, folder: Path, since: float) -> str:
@@ -103,7 +141,7 @@ def kept(config: DictConfig, folder: Path, since: float) -> str:
 
 def start_from(model, file: str, kind: str) -> None:
     """Fills the model with a file's weights, and says where the file's config is another."""
-    config, tensors = read(file, kind)
+    config, tensors = read_weights(file, kind)
     for key, theirs, ours in differences(config, model.config):
         print(f"init: {file} was trained with {key}={theirs}, this run has {ours}")
     if model.config.get("calibrated") and not config.get(

@@ -17,6 +17,7 @@ from sdg.errors import choice
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.store import SampleStore
 from sdg.pipeline import Pipeline
+from sdg.pipeline.guided_run import GuidedRun
 
 __all__ = ["draw_unguided", "pictures_of", "unguided_store"]
 
@@ -45,7 +46,7 @@ def unguided_store(
     if "gamma" not in config.guidance:
         return None
     other = unguided_config(config)
-    digest = fingerprint(other, requests, pictures, batch_size, guided=False)
+    digest = fingerprint(other, requests, pictures, batch_size, {})
     name = name_of(other, group_choices()["guidance"])
     places = [folder.parent / name, *([folder / FOLDER] if asked else [])]
     stores = [
@@ -77,7 +78,8 @@ def draw_unguided(
         print("the same seeds without guidance, unguided=true:", flush=True)
         store.begin(config.rerun)
     method = instantiate(unguided_config(config).guidance)
-    module = GuidedSampling(
-        Pipeline(denoiser, None), sampler, method, None, requests, store, start, config.strength
+    run = GuidedRun(
+        Pipeline(denoiser, None), sampler, method, start=start, strength=config.strength
     )
+    module = GuidedSampling(run, requests, store)
     trainer.predict(module, return_predictions=False)

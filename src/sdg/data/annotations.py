@@ -9,7 +9,7 @@ from sdg.data.csv_file import parse_table
 from sdg.errors import UserError, first_line
 from sdg.io.files import regular
 
-__all__ = ["LABELS", "TEXT", "captions_of", "labels_of", "sentences"]
+__all__ = ["LABELS", "TEXT", "as_caption_list", "captions_of", "labels_of"]
 
 METADATA = (
     "metadata.jsonl",
@@ -92,7 +92,7 @@ def metadata(file: Path) -> dict[Path, list[str]]:
                 f"{file}, row {number}: {str(name)[:60]!r} is no name of a file."
             ) from error
         own: Any = next((row[name] for name in TEXT if row.get(name)), [])
-        captions.setdefault(image, []).extend(sentences(own))
+        captions.setdefault(image, []).extend(as_caption_list(own))
     if rows and not any(name in row for row in rows for name in TEXT):
         raise UserError(
             f"{file}: none of its rows has a {' or '.join(TEXT)}; its columns are "
@@ -109,7 +109,7 @@ def parse_lines(text: str, file: Path) -> list[Any]:
         raise UserError(f"cannot read {file}: {first_line(error)}.") from error
 
 
-def sentences(value) -> list[str]:
+def as_caption_list(value) -> list[str]:
     """One caption or several, without those that say nothing."""
     return [
         words

@@ -7,10 +7,18 @@ Five factors (shape, colour, pattern, size, background); a caption names some of
 
 import numpy as np
 
-from sdg.data.sentences import FUNCTION_WORDS, article, unknown_word, words_of
+from sdg.data.sentences import FUNCTION_WORDS, article, unknown_word, words_in_caption
 from sdg.errors import UserError
 
-__all__ = ["FACTORS", "WORDS", "all_named", "describe", "named_factors", "zero_shot_caption"]
+__all__ = [
+    "FACTORS",
+    "WORDS",
+    "all_named",
+    "describe",
+    "named_factors",
+    "wording",
+    "zero_shot_caption",
+]
 
 FACTORS = {
     "shape": ("circle", "square", "triangle", "star", "heart", "ring"),
@@ -50,6 +58,12 @@ MEANING = {
 }
 MEANING |= {"stripes": ("pattern", 1), "dots": ("pattern", 2)}
 WORDS = tuple(sorted({*MEANING, *NOUNS, *GRAMMAR}))
+
+
+def wording(sentence: str, value: str) -> str:
+    """The sentence's own word for a value, such as "disc" for "circle"; else the value."""
+    said = words_in_caption(sentence)
+    return next((word for word in SYNONYMS.get(value, ()) if word in said), value)
 
 
 def describe(factors, rng: np.random.Generator, named=None) -> str:
@@ -104,7 +118,7 @@ def all_named(caption: str) -> dict[str, set[int]]:
         UserError: a word that the shapes' captions never use.
     """
     named: dict[str, set[int]] = {}
-    for word in words_of(caption):
+    for word in words_in_caption(caption):
         if word not in WORDS:
             raise unknown_word(caption, word, WORDS)
         if word in MEANING:

@@ -17,6 +17,7 @@ def read_conditions(
     num_samples: int | None = None,
     samples_per_prompt: int | None = None,
     held_out: Mapping[str, Callable[[int], str]] | None = None,
+    options: Mapping[str, str] | None = None,
 ) -> tuple[list[dict[str, str]], int]:
     """What the run's samples shall be like, and the number of samples of each.
 
@@ -30,6 +31,7 @@ def read_conditions(
             conditions 1. It goes before `num_samples`.
         held_out: {similarity: function of a number that gives held-out data's own condition}, for
             similarities that have none otherwise.
+        options: {similarity: the option that says its condition}, by default `reference`.
 
     Raises:
         UserError: a number is out of range, the table cannot be read, a condition is empty or given
@@ -60,7 +62,9 @@ def read_conditions(
         else:
             # Each similarity that is left to held-out data takes another part of it, so that a
             # sentence and a style do not come from one image.
-            from_held_out = held_out_condition(name, held_out or {})
+            from_held_out = held_out_condition(
+                name, held_out or {}, (options or {}).get(name, "reference")
+            )
             columns.append([from_held_out(i + k * count) for i in range(count)])
     rows = zip(*columns, strict=True)
     return [dict(zip(given, row, strict=True)) for row in rows], each
@@ -136,18 +140,16 @@ def condition_count(chosen: Mapping[str, Sequence[str]]) -> int | None:
     return 1 if chosen else None
 
 
-# What a data set has none of, and how to choose a condition instead.
+# What a data set has none of, and a word for one, by the option that would say it.
 NONE_HELD_OUT = {
-    "text": (
-        "captions",
-        'prompt="…" or prompts=FILE, or if its images have captions, data.captions=true',
-    ),
-    "class": ("classes", "similarity.class.name=CLASS"),
+    "prompt": ("captions", '"…"'),
+    "name": ("classes", "CLASS"),
+    "reference": ("images", "FILE"),
 }
 
 
 def held_out_condition(
-    name: str, held_out: Mapping[str, Callable[[int], str]]
+    name: str, held_out: Mapping[str, Callable[[int], str]], option: str
 ) -> Callable[[int], str]:
     """Held-out data's own conditions for a similarity, by number.
 
@@ -155,6 +157,11 @@ def held_out_condition(
         UserError: it has none.
     """
     if name not in held_out:
-        what, how = NONE_HELD_OUT.get(name, ("images", f"similarity.{name}.reference=FILE"))
+        what, word = NONE_HELD_OUT.get(option, ("conditions", "…"))
+        how = f"similarity.{name}.{option}={word}"
+        if name == "text":
+            how = (
+                f"prompt={word} or prompts=FILE, or if its images have captions, data.captions=true"
+            )
         raise UserError(f"this data has no held-out {what} to draw: say what with {how}.")
     return held_out[name]

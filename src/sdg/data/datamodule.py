@@ -13,7 +13,7 @@ from sdg.data.stream import Stream
 from sdg.data.workers import serve
 from sdg.errors import UserError, integer
 
-__all__ = ["Data", "ImageData", "NoData", "loaded"]
+__all__ = ["Data", "ImageData", "NoData", "require_setup"]
 
 Part = TypeVar("Part")
 NAMED = 8  # images of a batch that are named
@@ -24,7 +24,7 @@ def whole(batch):
     return batch
 
 
-def loaded(part: Part | None) -> Part:
+def require_setup(part: Part | None) -> Part:
     """A part of the data, which `setup` has loaded."""
     if part is None:
         raise RuntimeError("the data has not been set up: call its setup first")
@@ -100,12 +100,13 @@ class Data(ImageData):
         count = len(self.train or ())
         if count // world < self.batch_size:
             raise UserError(
-                f"data.batch_size={self.batch_size} is more than the {count} training "
-                f"images{f' that {world} processes share' if world > 1 else ''}; lower it."
+                f"batch_size={self.batch_size} is more than the {count} training "
+                f"images{f' that {world} processes share' if world > 1 else ''}; lower it, on the "
+                "command line by data.batch_size."
             )
 
     def train_dataloader(self) -> DataLoader:
-        images = loaded(self.train)
+        images = require_setup(self.train)
         world, rank = self.place()
         order = Order(
             images, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True
@@ -131,7 +132,7 @@ class Data(ImageData):
         return f"{words}, images {names}{more}"
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(loaded(self.held_out), self.batch_size, **self.loading())
+        return DataLoader(require_setup(self.held_out), self.batch_size, **self.loading())
 
     def loading(self) -> dict:
         return {

@@ -95,7 +95,7 @@ class Layer:
 
 
 def used(part: dict, components: dict) -> dict:
-    """Those of a style's components that a part of it draws, and those that these draw."""
+    """The components of a style that a part of it draws, and those that these draw."""
     names = set(
         re.findall(r'"name": "(\w+)", "type": "component"', json.dumps(part, sort_keys=True))
     )

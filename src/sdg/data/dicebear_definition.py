@@ -9,7 +9,7 @@ import numpy as np
 
 from sdg.data.colour_names import basic_colour, distances, skin_tone
 from sdg.data.dicebear import definition
-from sdg.data.dicebear_notes import HEADWEAR, notes_on, words_of
+from sdg.data.dicebear_notes import HEADWEAR, notes_on, option_words
 from sdg.data.portrait_style import Choice, Value
 
 __all__ = ["Definition"]
@@ -61,7 +61,7 @@ class Definition:
     def component(self, key: str, part: dict) -> Choice:
         """One choice among the variants of a component, and its absence."""
         variants = {
-            name: words_of(name)
+            name: option_words(name)
             for name, drawing in part["variants"].items()
             if drawing.get("weight", 1) > 0
             and "animation" not in drawing.get("tags", ())
@@ -83,7 +83,7 @@ class Definition:
         for name, words in named.items():
             options = {f"{key}Variant": name, f"{key}Probability": 100}
             weight = 1 / (list(named.values()).count(words) * len(distinct))
-            values.append(Value(options, self.shown(factor, words), weight))
+            values.append(Value(options, self.shown_factors(factor, words), weight))
         self.variant_of[key] = list(named)
         if chance < 1:
             least = 1 / (1 + len(distinct))
@@ -96,7 +96,7 @@ class Definition:
             self.fixed |= values[0].options
         return Choice(key, tuple(values))
 
-    def shown(self, factor: str, words: str) -> dict:
+    def shown_factors(self, factor: str, words: str) -> dict:
         """What a variant shows: hair, or the headwear that covers it."""
         if not words:
             return {}

@@ -3,7 +3,7 @@
 import re
 from typing import NamedTuple
 
-__all__ = ["HEADWEAR", "Notes", "notes_on", "words_of"]
+__all__ = ["HEADWEAR", "Notes", "notes_on", "option_words"]
 
 HEADWEAR = {"cap", "beanie", "turban", "hijab", "hat", "helmet"}
 SPELLINGS = {
@@ -92,7 +92,7 @@ NOTES = {
 
 
 def notes_on(name: str) -> Notes:
-    """Those on every style, and those on this one."""
+    """The notes on every style, and those on this one."""
     own = NOTES.get(name, Notes())
     return own._replace(
         parts=EVERY.parts | own.parts,
@@ -101,7 +101,7 @@ def notes_on(name: str) -> Notes:
     )
 
 
-def words_of(name: str) -> str:
+def option_words(name: str) -> str:
     """The words of an option's name without its number: "sideComed02" is "side combed".
 
     A number or a letter alone is no word.

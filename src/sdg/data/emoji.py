@@ -94,7 +94,7 @@ class Emoji(Dataset):
         )
         self.file = font_file(font)
         self.font_mark = hashlib.sha256(self.file.read_bytes()).hexdigest()[:12]
-        self.font = opened(self.file)
+        self.font = open_font(self.file)
         self.emoji = self.drawable(named_emoji(Path(cldr).expanduser()), cache)
         place = (
             Path(cache) / f"emoji-{self.font_mark}-{digest(self.emoji)}-{self.resolution}px.npy"
@@ -235,7 +235,7 @@ def font_file(chosen: str | None) -> Path:
     )
 
 
-def opened(file: Path) -> ImageFont.FreeTypeFont:
+def open_font(file: Path) -> ImageFont.FreeTypeFont:
     for size in SIZES:
         try:
             return ImageFont.truetype(str(file), size)

@@ -13,6 +13,7 @@ from sdg.data.sentences import photo_of
 from sdg.data.skipping import Skipping
 from sdg.data.stream import one_of
 from sdg.errors import UserError, choice, integer
+from sdg.io.files import existing_folder
 
 __all__ = ["ImageFolder"]
 
@@ -49,9 +50,7 @@ class ImageFolder(Skipping):
         flip: bool = False,
         max_broken: int = 0,
     ):
-        self.root = Path(str(root)).expanduser()
-        if not self.root.is_dir():
-            raise UserError(f"data.root: there is no folder {str(root)!r}; set data.root=PATH.")
+        self.root = existing_folder("data.root", root)
         self.resolution = integer("data.resolution", resolution, 8, 1024)
         self.files = image_files(self.root)
         if not self.files:
@@ -85,11 +84,11 @@ class ImageFolder(Skipping):
             batch["caption"] = [one_of(self.captions[i]) for i in places]
         return batch if self.factors is None else batch | {"factors": self.factors[places]}
 
-    def read(self, index: int) -> torch.Tensor:
+    def read_image(self, index: int) -> torch.Tensor:
         return load_image(self.files[index], self.resolution, self.crop, self.flip)
 
     def name(self, index: int) -> str:
-        return shown(self.root, self.files[index])
+        return printable_name(self.root, self.files[index])
 
     @property
     def knows_captions(self) -> bool:
@@ -110,7 +109,7 @@ class ImageFolder(Skipping):
         """What was skipped or left out, in a sentence each; None for nothing."""
         reports = [super().skipped_report()]
         if self.uncaptioned:
-            names = ", ".join(shown(self.root, file) for file in self.uncaptioned)
+            names = ", ".join(printable_name(self.root, file) for file in self.uncaptioned)
             count = len(self.uncaptioned)
             reports.append(
                 f"{count} of {len(self) + count} images have no caption and were left out: {names}."
@@ -118,7 +117,7 @@ class ImageFolder(Skipping):
         return " ".join(filter(None, reports)) or None
 
 
-def shown(root: Path, file: Path) -> str:
+def printable_name(root: Path, file: Path) -> str:
     """A file's name under the root; one that is no text, in escapes."""
     name = file.relative_to(root).as_posix()
     return name if name.isprintable() else ascii(name)[1:-1]

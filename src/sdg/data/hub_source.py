@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch.utils.data._utils import worker
 
-from sdg.data.annotations import TEXT, sentences
+from sdg.data.annotations import TEXT, as_caption_list
 from sdg.data.sources import Example, Source
 from sdg.errors import UserError, first_line
 
@@ -78,7 +78,7 @@ class Hub(Source):
             if place >= self.skipped.get(part, 0):
                 yield Example(
                     self.file(row[self.image]),
-                    sentences(row[self.text] if self.text else []),
+                    as_caption_list(row[self.text] if self.text else []),
                     f"{self.name}, shard {part}, row {place}",
                 )
 

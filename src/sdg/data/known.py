@@ -61,7 +61,9 @@ class TorchvisionDataset(Skipping):
     ):
         self.set = f"{choice('data.name', name, KNOWN)}, {'training' if train else 'held-out'} part"
         self.resolution = integer("data.resolution", resolution, 8, 1024)
-        self.source = opened(name, Path(str(root)).expanduser(), train, category, download)
+        self.source = open_torchvision_set(
+            name, Path(str(root)).expanduser(), train, category, download
+        )
         self.captions = captions_of(name, self.source) if captions else None
         names = self.source.classes if name == "cifar10" else []
         self.classes = {"class": {one: photo_of(one) for one in names}} if names else {}
@@ -78,7 +80,7 @@ class TorchvisionDataset(Skipping):
             batch["factors"] = torch.tensor([[self.source.targets[i]] for i in places])
         return batch
 
-    def read(self, index: int) -> torch.Tensor:
+    def read_image(self, index: int) -> torch.Tensor:
         try:
             return pixels(self.source[index][0], self.resolution, self.crop, self.flip)
         except Exception as error:  # pillow's, the file system's, lmdb's
@@ -144,7 +146,7 @@ class Lmdb:
         return {"folder": self.folder, "keys": self.keys, "process": None}
 
 
-def opened(name: str, root: Path, train: bool, category: str, download: bool):
+def open_torchvision_set(name: str, root: Path, train: bool, category: str, download: bool):
     """torchvision's data set.
 
     Raises:

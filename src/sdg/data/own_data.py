@@ -43,6 +43,7 @@ class DatasetData(Data):
             every = (part[i]["label"] for part in (train, apart) for i in range(len(part)))
             labels = sorted({str(label) for label in every})
         images = Items(train, labels)
+        images.print_range()
         super().__init__(images.resolution, batch_size, num_workers)
         self.train, self.held_out = images, Items(apart, labels)
 
@@ -68,7 +69,7 @@ def parts_of(dataset: Indexed, held_out: Indexed | float) -> tuple[Indexed, Inde
         held_out: the latter, or the share of `dataset` that they are.
 
     Raises:
-        UserError: one has no length, or the share is out of range.
+        UserError: one has no length or no image, or the share is out of range.
     """
     for part in (dataset, held_out):
         if isinstance(part, Dataset) and not isinstance(part, Sized):
@@ -77,11 +78,20 @@ def parts_of(dataset: Indexed, held_out: Indexed | float) -> tuple[Indexed, Inde
                 "of one's own needs here; images that only stream go into a LightningDataModule."
             )
     if isinstance(held_out, Dataset):
-        return dataset, held_out
-    share = number("data.held_out", held_out, 0.001, 0.5)
-    order = np.random.default_rng(0).permutation(len(dataset)).tolist()
-    count = max(1, round(share * len(dataset)))
-    return ItemSubset(dataset, sorted(order[count:])), ItemSubset(dataset, sorted(order[:count]))
+        parts: tuple[Indexed, Indexed] = dataset, held_out
+    else:
+        share = number("data.held_out", held_out, 0.001, 0.5)
+        order = np.random.default_rng(0).permutation(len(dataset)).tolist()
+        count = max(1, round(share * len(dataset)))
+        train, apart = sorted(order[count:]), sorted(order[:count])
+        parts = ItemSubset(dataset, train), ItemSubset(dataset, apart)
+    sizes = [len(part) for part in parts]
+    if not all(sizes):
+        raise UserError(
+            f"{type(dataset).__name__} gives {sizes[0]} images to train on and {sizes[1]} held-out "
+            "ones; at least one of each is needed."
+        )
+    return parts
 
 
 class LoaderData(ImageData):
@@ -127,7 +137,9 @@ class LoaderData(ImageData):
             items += [dict(zip(known, row, strict=True)) for row in columns]
         if not items:
             raise UserError("the data's validation loader gives no image.")
-        return Items(items)
+        images = Items(items)
+        images.print_range()
+        return images
 
     @property
     def captions(self) -> list[str]:
@@ -170,7 +182,7 @@ def as_data(data, **loading) -> ImageData:
 
 
 def digest_of(images) -> str:
-    """Of images' bytes, in order."""
+    """SHA-256 of images' bytes, in order, in hexadecimal."""
     digest = hashlib.sha256()
     for image in images:
         digest.update(image.contiguous().numpy().tobytes())

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from PIL import Image
+from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
 
 from sdg.data.image_set import ImageSet
@@ -11,6 +14,8 @@ from sdg.data.sentences import photo_of
 from sdg.errors import UserError
 
 __all__ = ["Indexed", "Items", "ItemSubset", "as_batch"]
+
+FIRST = 64  # images whose range is looked at, until one has a pixel below 0
 
 
 class Indexed(Protocol):
@@ -36,7 +41,8 @@ class Items(ImageSet):
     def __init__(self, items: Indexed, labels: Sequence[str] = ()):
         self.items, self.labels = items, list(labels)
         first = items[0]
-        self.resolution = side_of(first["image"] if "image" in as_batch(first) else None)
+        image = image_of(first)
+        self.resolution, self.signed = side_of(image), bool(image.min() < 0)
         self.has_captions = "caption" in first
         photos = {label: photo_of(label) for label in self.labels}
         self.classes = {"class": photos} if photos else {}
@@ -46,16 +52,24 @@ class Items(ImageSet):
 
     def __getitems__(self, indices: Sequence[int]) -> dict[str, Any]:
         items = [self.items[index] for index in indices]
-        batch: dict[str, Any] = {"image": torch.stack([item["image"] for item in items])}
+        images = [image_of(item) for item in items]
+        side = self.resolution
+        for index, image in zip(indices, images, strict=True):
+            if image.shape != (3, side, side):
+                raise UserError(
+                    f"image {self.name(index)} of the data has the shape {tuple(image.shape)}, the "
+                    f"first one (3, {side}, {side}); all must be of one size."
+                )
+        batch: dict[str, Any] = {"image": torch.stack(images)}
         if self.has_captions:
-            batch["caption"] = [any_caption(listed(item["caption"])) for item in items]
+            batch["caption"] = [any_caption(item_captions(item.get("caption"))) for item in items]
         if self.labels:
             places = [[self.labels.index(str(item["label"]))] for item in items]
             batch["factors"] = torch.tensor(places)
         return batch
 
     def captions_of(self, index: int) -> list[str]:
-        return listed(self.items[index]["caption"])
+        return item_captions(self.items[index].get("caption"))
 
     def caption(self, index: int, variant: int = 0, named=None) -> str:
         captions = self.captions_of(index)
@@ -63,6 +77,19 @@ class Items(ImageSet):
 
     def class_name(self, index: int) -> str:
         return str(self.items[index]["label"])
+
+    def name(self, index: int) -> str:
+        items = self.items
+        return str(items.indices[index] if isinstance(items, ItemSubset) else index)
+
+    def print_range(self) -> None:
+        """Says so where no pixel of the first images is below 0, as in [0, 1]."""
+        first = range(min(FIRST, len(self)))
+        if not self.signed and all(self[i]["image"].min() >= 0 for i in first):
+            rank_zero_only(print)(
+                "the data: no pixel of its first images is below 0. Images are taken to be in "
+                "[-1, 1]; if these are in [0, 1], give image * 2 - 1."
+            )
 
 
 class ItemSubset:
@@ -87,23 +114,75 @@ def as_batch(batch) -> dict:
     return batch
 
 
-def side_of(image) -> int:
-    """Side of an image of a data set, in pixels."""
-    if not (isinstance(image, Tensor) and image.is_floating_point() and image.ndim == 3):
-        raise UserError("the data must give `image`, a float tensor (3, H, W) in [-1, 1].")
+def image_of(item) -> Tensor:
+    """The image of an item in float32.
+
+    Raises:
+        UserError: it has none, or none that is a float tensor of three axes.
+    """
+    image = as_batch(item).get("image")
+    if isinstance(image, Tensor) and image.is_floating_point() and image.ndim == 3:
+        return image.float()
+    if image is None:
+        came = f"the keys {', '.join(map(str, item)) or 'none'} came"
+    elif isinstance(image, (Tensor, np.ndarray)):
+        came = f"{image.dtype} of shape {tuple(image.shape)} came"
+    else:
+        came = f"a {type(image).__module__}.{type(image).__name__} came"
+    raise UserError(
+        f"the data must give `image`, a float tensor (3, H, W) in [-1, 1]; {came}{remedy(image)}."
+    )
+
+
+def remedy(image) -> str:
+    """How to convert an image of another kind."""
+    if isinstance(image, Tensor) and image.dtype == torch.uint8:
+        return ": give image / 127.5 - 1"
+    if isinstance(image, np.ndarray) and image.dtype != np.uint8:
+        return ": give torch.from_numpy(image)"
+    if isinstance(image, (Image.Image, np.ndarray)):
+        return ": give torchvision.transforms.functional.to_tensor(image) * 2 - 1"
+    return ""
+
+
+def side_of(image: Tensor) -> int:
+    """Side of an image of a data set, in pixels.
+
+    Raises:
+        UserError: it is not square, not of three channels, or not in [-1, 1].
+    """
     channels, height, width = image.shape
-    if channels != 3 or height != width or image.abs().max() > 1.01:
+    limit = image.abs().max()
+    if channels == 3 and height == width and limit <= 1.01:
+        return width
+    advice = ""
+    if channels == 1:
+        advice = ": give image.expand(3, -1, -1)"
+    elif width == 3 and channels == height:
+        advice = ": give image.permute(2, 0, 1)"
+    elif 2 < limit <= 255:
+        advice = ": give image / 127.5 - 1"
+    raise UserError(
+        f"the data gives an `image` of shape {tuple(image.shape)} with values up to {limit:g}; it "
+        f"must be square, of three channels, in [-1, 1]{advice}."
+    )
+
+
+def item_captions(captions: Any) -> list[str]:
+    """The sentences of an item.
+
+    Raises:
+        UserError: they are none.
+    """
+    sentences = [captions] if isinstance(captions, str) else captions
+    several = isinstance(sentences, (list, tuple)) and len(sentences)
+    if not several or not all(isinstance(each, str) for each in sentences):
         raise UserError(
-            f"the data gives an `image` of shape {tuple(image.shape)} with values up to "
-            f"{image.abs().max():g}; it must be square, of three channels, in [-1, 1]."
+            f"the data must give `caption`, a sentence or a list of sentences, not {captions!r}."
         )
-    return width
-
-
-def listed(captions: str | Sequence[str]) -> list[str]:
-    return [captions] if isinstance(captions, str) else list(captions)
+    return list(sentences)
 
 
 def any_caption(captions: list[str]) -> str:
-    """One of them, at random where there are several."""
+    """One of an image's captions, drawn at random where there are several."""
     return captions[int(torch.randint(len(captions), ())) if len(captions) > 1 else 0]

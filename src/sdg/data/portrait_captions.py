@@ -30,7 +30,7 @@ from sdg.data.sentences import (
     article,
     pick,
     unknown_word,
-    words_of,
+    words_in_caption,
 )
 
 __all__ = ["WORDS", "all_named", "describe", "zero_shot_caption"]
@@ -143,7 +143,7 @@ def all_named(caption: str) -> dict[str, set[int]]:
 
     colours: list[str] = []
     absent = False
-    for given in words_of(caption):
+    for given in words_in_caption(caption):
         if given not in WORDS:
             raise unknown_word(caption, given, WORDS)
         word = SPELLINGS.get(given, given)

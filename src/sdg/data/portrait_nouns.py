@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from sdg.data.sentences import SPELLINGS, words_of
+from sdg.data.sentences import SPELLINGS, words_in_caption
 
 __all__ = ["MASS", "NOUNS", "THINGS", "Noun", "tokens"]
 
@@ -49,7 +49,7 @@ THINGS = {
 
 def tokens(caption: str) -> list[str]:
     """The words of a caption in small letters, with one spelling each."""
-    return [SPELLINGS.get(word, word) for word in words_of(caption)]
+    return [SPELLINGS.get(word, word) for word in words_in_caption(caption)]
 
 
 class Noun(NamedTuple):

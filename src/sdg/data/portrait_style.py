@@ -110,7 +110,7 @@ class PortraitStyle(ABC):
 
     @property
     def key(self) -> str:
-        """Of the cached images: another key where the same choices give other images."""
+        """The key of cached images; the same choices give other images only under another key."""
         return self.name
 
     def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from sdg.data import portrait_captions
-from sdg.data.datamodule import Data, loaded
+from sdg.data.datamodule import Data, require_setup
 from sdg.data.part_seed import part_seed
 from sdg.data.portraits import Portraits
 from sdg.errors import choice, integer
@@ -58,7 +58,7 @@ class PortraitsData(Data):
 
     @property
     def words(self) -> tuple[str, ...]:
-        """Those of the captions.
+        """The words that captions use.
 
         Of a style that was not chosen by hand, none are known beforehand.
         """
@@ -71,7 +71,7 @@ class PortraitsData(Data):
         They are of all that an image shows, and of parts of it.
         """
         self.setup("fit")
-        train = loaded(self.train)
+        train = require_setup(self.train)
         names, count = list(train.attributes), len(train)
         every: list[str] = []
         for captions in train.classes.values():
@@ -102,7 +102,7 @@ class PortraitsData(Data):
         return self.part(max(self.sizes[1] // 4, 1), seed, combinations=True)
 
     def identity(self) -> dict:
-        held_out = loaded(self.held_out)
+        held_out = require_setup(self.held_out)
         style = {} if held_out.style.name == "avataaars" else {"style": held_out.style.key}
         split = {"split": "combinations"} if held_out.combinations else {}
         return (
@@ -118,7 +118,7 @@ class PortraitsData(Data):
 
     def prepare_data(self) -> None:
         self.setup("fit")
-        for part in (loaded(self.train), loaded(self.held_out)):
+        for part in (require_setup(self.train), require_setup(self.held_out)):
             _ = part.images  # renders once, on one process of each machine
 
     def setup(self, stage: str) -> None:

@@ -81,7 +81,7 @@ def escape_prompt(sentence: str) -> str:
 
 
 def primary_prompt(condition: str) -> str:
-    """Its part of most weight."""
+    """The prompt of most weight in a condition."""
     return max(parse_weighted_prompt(condition), key=lambda part: part[1])[0]
 
 
@@ -102,6 +102,8 @@ def read_table(file: Path, key: str = "prompts") -> dict[str, list[str]]:
         raise UserError(f"{key}: cannot read {file}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{key}: {file} is not UTF-8 text.") from error
+    if "\0" in text:
+        raise UserError(f"{key}: {file} holds NUL bytes, so it is no UTF-8 text; save it as such.")
     if file.suffix.lower() == ".csv":
         rows = parse_table(text, f"{key}: {file}")
         names = list(rows[0]) if rows else []

@@ -18,7 +18,7 @@ __all__ = [
     "photo_of",
     "pick",
     "unknown_word",
-    "words_of",
+    "words_in_caption",
 ]
 
 FUNCTION_WORDS = ("a", "an", "the", "of", "on", "in", "with", "and", "against", "is")
@@ -58,7 +58,7 @@ def pick(options: Sequence[str], rng: np.random.Generator) -> str:
     return str(options[int(rng.integers(len(options)))])
 
 
-def words_of(caption: str) -> list[str]:
+def words_in_caption(caption: str) -> list[str]:
     """The words of a caption in small letters; "t-shirt" is one."""
     return re.findall(r"[^\W_]+(?:[’'-][^\W_]+)*", caption.lower())
 

@@ -66,7 +66,9 @@ def render(factors: np.ndarray, placement: Placement, resolution: int = 32) -> n
     dark = darkened(pattern, u, v)
 
     shade = np.where(dark, np.float32(SHADE), np.float32(1))[..., None] * paint[:, None, None, :]
-    fine = np.where(inside(factors, u, v, radius)[..., None], shade, ground[:, None, None, None])
+    fine = np.where(
+        object_mask(factors, u, v, radius)[..., None], shade, ground[:, None, None, None]
+    )
     return np.round(averaged(fine, resolution) * 255).astype(np.uint8)
 
 
@@ -75,7 +77,7 @@ def render_masks(factors: np.ndarray, placement: Placement, resolution: int = 32
 
     They are true where it covers at least half of a pixel.
     """
-    covered = inside(factors, *axes_of_objects(factors, placement, resolution))
+    covered = object_mask(factors, *axes_of_objects(factors, placement, resolution))
     return averaged(covered[..., None].astype(np.float32), resolution)[..., 0] >= 0.5
 
 
@@ -116,13 +118,15 @@ def coverage(
         g(1 − m) + p·f.
     """
     u, v, radius = axes_of_objects(factors, placement, resolution)
-    covered = inside(factors, u, v, radius)
+    covered = object_mask(factors, u, v, radius)
     bright = covered * np.where(darkened(factors[:, 2], u, v), np.float32(SHADE), np.float32(1))
     share = averaged(covered[..., None].astype(np.float32), resolution)
     return share[..., 0], averaged(bright[..., None], resolution)[..., 0]
 
 
-def inside(factors: np.ndarray, u: np.ndarray, v: np.ndarray, radius: np.ndarray) -> np.ndarray:
+def object_mask(
+    factors: np.ndarray, u: np.ndarray, v: np.ndarray, radius: np.ndarray
+) -> np.ndarray:
     """Which fine pixels belong to the object."""
     result = np.zeros(u.shape, bool)
     for index, name in enumerate(FACTORS["shape"]):

@@ -1,7 +1,7 @@
 """The embedded shapes as a DataModule."""
 
 from sdg.data import captions
-from sdg.data.datamodule import Data, loaded
+from sdg.data.datamodule import Data, require_setup
 from sdg.data.part_seed import part_seed
 from sdg.data.shapes import Shapes
 from sdg.errors import integer
@@ -45,8 +45,8 @@ class ShapesData(Data):
     def identity(self) -> dict:
         return {
             "data": "shapes-2",
-            "seed": loaded(self.held_out).seed,
-            "size": len(loaded(self.held_out)),
+            "seed": require_setup(self.held_out).seed,
+            "size": len(require_setup(self.held_out)),
             "resolution": self.resolution,
         }
 

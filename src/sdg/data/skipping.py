@@ -57,7 +57,7 @@ class Skipping(Dataset):
         return other
 
     @abstractmethod
-    def read(self, index: int) -> torch.Tensor:
+    def read_image(self, index: int) -> torch.Tensor:
         """One image; a `UserError` where it cannot be read."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class Skipping(Dataset):
             if self.broken[place]:
                 continue
             try:
-                return place, self.read(place)
+                return place, self.read_image(place)
             except UserError as error:
                 self.broken[place] = True
                 count = int(self.broken.sum())

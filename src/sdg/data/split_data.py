@@ -7,7 +7,7 @@ from typing import Any
 
 from pytorch_lightning.utilities import rank_zero_only
 
-from sdg.data.datamodule import Data, loaded
+from sdg.data.datamodule import Data, require_setup
 from sdg.data.image_set import ImageSet
 from sdg.errors import UserError, number
 
@@ -31,7 +31,7 @@ class CaptionedData(Data):
             UserError: they are not known.
         """
         self.setup("predict")
-        parts = (loaded(self.train), loaded(self.held_out))
+        parts = (require_setup(self.train), require_setup(self.held_out))
         if not all(part.has_captions for part in parts):
             raise UserError("training a CLIP needs captions: leave data.captions=true.")
         return [
@@ -91,7 +91,7 @@ class SplitData(CaptionedData):
 
     def is_readable(self, index: int) -> bool:
         try:
-            self.images.read(index)
+            self.images.read_image(index)
         except UserError:
             return False
         return True

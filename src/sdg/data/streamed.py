@@ -7,7 +7,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from sdg.data.datamodule import Data, loaded
+from sdg.data.datamodule import Data, require_setup
 from sdg.data.hub_source import Hub
 from sdg.data.image import CROPS
 from sdg.data.loader import Resumable
@@ -76,13 +76,13 @@ class Streamed(Data):
             self.held_out = InMemoryDataset(apart, self.train)
 
     def skipped_report(self) -> list[str]:
-        count = loaded(self.train).count
+        count = require_setup(self.train).count
         if not count:
             return []
         return [f"{count} files could not be used and were skipped; they are named above."]
 
     def identity(self) -> dict:
-        images = loaded(self.held_out).images
+        images = require_setup(self.held_out).images
         return {
             "data": "stream",
             "images": hashlib.sha256(images.numpy().tobytes()).hexdigest(),
@@ -90,7 +90,7 @@ class Streamed(Data):
         }
 
     def train_dataloader(self) -> DataLoader:
-        stream = loaded(self.train)
+        stream = require_setup(self.train)
         stream.world, stream.rank = self.place()
         return Resumable(stream, self.epoch, batch_size=None, **self.loading())
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import urlparse
 
-from sdg.data.annotations import TEXT, sentences
+from sdg.data.annotations import TEXT, as_caption_list
 from sdg.data.image import SUFFIXES
 from sdg.data.sources import Example, Source
 from sdg.errors import UserError, first_line
@@ -127,5 +127,5 @@ def captions_in(sample: dict) -> list[str]:
     if "json" in sample:
         notes = json.loads(sample["json"])
         if isinstance(notes, dict):
-            return sentences(next((notes[name] for name in TEXT if notes.get(name)), []))
+            return as_caption_list(next((notes[name] for name in TEXT if notes.get(name)), []))
     return []

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sdg.data.datamodule import loaded
+from sdg.data.datamodule import require_setup
 from sdg.data.known import TorchvisionDataset
 from sdg.data.split_data import CaptionedData, SplitSubset
 from sdg.errors import choice
@@ -60,13 +60,13 @@ class TorchvisionData(CaptionedData):
         super().setup(stage)
 
     def skipped_report(self) -> list[str]:
-        parts = (loaded(self.train), loaded(self.held_out))
+        parts = (require_setup(self.train), require_setup(self.held_out))
         return [report for part in parts if (report := part.dataset.skipped_report())]
 
     def identity(self) -> dict:
         return {
             "data": self.name,
             "category": self.category if self.name == "lsun" else None,
-            "size": len(loaded(self.held_out)),
+            "size": len(require_setup(self.held_out)),
             "resolution": self.resolution,
         }

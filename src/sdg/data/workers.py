@@ -37,6 +37,6 @@ def serve(worker: int) -> None:
         worker: its number.
     """
     end_with(os.getppid())
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+    for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

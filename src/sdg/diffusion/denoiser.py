@@ -70,9 +70,9 @@ class Denoiser(nn.Module):
         self.resolution, self.config = resolution, config
         self.network, self.schedule, self.clip = network, schedule, clip
         self.patch, self.time_scale, self.label = patch, time_scale, label
-        self.max_weight = number("denoiser.max_weight", max_weight, 1)
-        self.prediction = choice("denoiser.prediction", prediction, PREDICTIONS)
-        self.variance = choice("denoiser.variance", variance, VARIANCES)
+        self.max_weight = number("max_weight", max_weight, 1)
+        self.prediction = choice("prediction", prediction, PREDICTIONS)
+        self.variance = choice("variance", variance, VARIANCES)
 
     __call__: Callable[..., Prediction]
 
@@ -90,16 +90,16 @@ class Denoiser(nn.Module):
         labels = () if self.label is None else (torch.full((len(x),), self.label, device=x.device),)
         out = self.network(F.pixel_unshuffle(x, self.patch), levels, *labels)
         out = F.pixel_shuffle(getattr(out, "sample", out), self.patch).to(x.dtype)
-        weight = None
+        variance_weight = None
         if self.variance == "learned_range":
-            out, weight = out.chunk(2, 1)
+            out, variance_weight = out.chunk(2, 1)
         if self.prediction == "x0":
-            return Prediction(out, weight, out)
+            return Prediction(out, variance_weight, out)
         a = self.schedule.alpha_bar(t, x.device)
         signal, noise = a.sqrt().to(x.dtype), (1 - a).sqrt().to(x.dtype)
         epsilon = self.prediction == "epsilon"
         x0 = (x - noise * out) / signal if epsilon else signal * x - noise * out
-        return Prediction(x0, weight, out)
+        return Prediction(x0, variance_weight, out)
 
     def reverse(
         self,
@@ -113,7 +113,7 @@ class Denoiser(nn.Module):
 
         Σ is elementwise, as `variance` says:
 
-            Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (weight + 1)/2
+            Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (variance_weight + 1)/2
 
         At s = −1 the posterior's β̃ is 0 and has no logarithm. That of the step from level `before`
         to level 0 stands in, and for β of `fixed_large` too, as in the paper's code.
@@ -132,8 +132,8 @@ class Denoiser(nn.Module):
             fixed = torch.where(small > 0, large, next_small)
             return Reverse(mean, fixed.to(x.dtype).expand_as(mean))
         low = torch.where(small > 0, small, next_small).log()
-        assert prediction.weight is not None  # `forward` gives it with learned_range
-        v = (prediction.weight + 1) / 2
+        assert prediction.variance_weight is not None  # `forward` gives it with learned_range
+        v = (prediction.variance_weight + 1) / 2
         log_variance = v * large.log().to(x.dtype) + (1 - v) * low.to(x.dtype)
         return Reverse(mean, log_variance.exp())
 
@@ -152,7 +152,7 @@ class Denoiser(nn.Module):
             one loss per image, shape (B,).
         """
         x = self.schedule.q_sample(x0, t, noise)
-        predicted_x0, weight, out = self(x, t)
+        predicted_x0, variance_weight, out = self(x, t)
         assert out is not None  # `forward` gives it
         a = self.schedule.alpha_bar(t, x.device)
         target = {
@@ -163,9 +163,9 @@ class Denoiser(nn.Module):
         simple = (out - target).square().flatten(1).mean(1)
         if self.prediction == "x0":
             simple = simple * (1 / (1 - a)).clamp(max=self.max_weight).flatten().to(x.dtype)
-        if weight is None:
+        if variance_weight is None:
             return simple
-        p = self.reverse(Prediction(predicted_x0.detach(), weight), x, t, t - 1)
+        p = self.reverse(Prediction(predicted_x0.detach(), variance_weight), x, t, t - 1)
         return simple + 0.001 * self.schedule.T * self._bound(x0, x, t, p)
 
     def _bound(self, x0: Tensor, x: Tensor, t: Tensor, p: Reverse) -> Tensor:

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction
+from sdg.diffusion.guide import GuidanceOutput, Guide, Prediction, guide_of_step
 from sdg.diffusion.noise import GUIDANCE_STREAM, NoiseSource
-from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError, integer
+from sdg.diffusion.schedule import SPACINGS, Schedule
+from sdg.errors import UserError, choice, integer
 
 __all__ = ["PrevStep", "Sampler", "Step", "guided_prediction"]
 
@@ -35,8 +35,12 @@ class Sampler(ABC):
     """One way to run the reverse process.
 
     Arguments:
-        steps: of the grid, 1 … T.
-        spacing: `linspace`, `leading` or `trailing`: see `Schedule.steps`.
+        steps: how many steps a run takes, 1 … T of the denoiser's schedule.
+        spacing: where their levels lie: `linspace`, `leading`, `trailing` or `towards_noise`, see
+            `Schedule.steps`.
+
+    Raises:
+        UserError: `steps` is no positive integer, or there is no such spacing.
     """
 
     # Whether a step adds noise of a variance Σ. Guidance's `mean_gradient`, which is multiplied by
@@ -49,7 +53,7 @@ class Sampler(ABC):
     eta = 1.0
 
     def __init__(self, steps: int, spacing: str = "linspace"):
-        self.steps, self.spacing = integer("sampler.steps", steps, 1), spacing
+        self.steps, self.spacing = integer("steps", steps, 1), choice("spacing", spacing, SPACINGS)
 
     def grid(self, schedule: Schedule) -> list[tuple[int, int]]:
         """The steps (t, s) of a whole run, from t = T−1 or below down to s = −1, the image."""
@@ -102,7 +106,8 @@ def guided_prediction(
     Arguments:
         as of `Sampler.step`.
     """
-    if guide is None or (s < 0 and not guide.last_step):
+    guide = guide_of_step(guide, s)
+    if guide is None:
         output = GuidanceOutput(denoiser(x, t))
     else:
         own_noise = partial(noise, GUIDANCE_STREAM)
@@ -111,7 +116,7 @@ def guided_prediction(
             raise UserError(
                 f"guide_prediction gave {type(output).__name__}; it must give a GuidanceOutput."
             )
-    (x0, weight, _), score, shift = output
+    (x0, variance_weight, _), score, shift = output
     for name, move in ("score", score), ("shift", shift):
         if move is not None and move.shape != x.shape:
             raise UserError(
@@ -126,4 +131,4 @@ def guided_prediction(
         x0 = x0 + ((1 - a) / a.sqrt()).to(x.dtype) * score
     x0 = x0.clamp(-limit, limit)
     shifted = x0 if shift is None else (x0 + shift).clamp(-limit, limit)
-    return Prediction(x0, weight), shifted
+    return Prediction(x0, variance_weight), shifted

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import Guide
+from sdg.diffusion.guide import Guide, guide_of_step
 from sdg.diffusion.noise import NoiseSource
 from sdg.diffusion.sampler import PrevStep, Sampler, Step, guided_prediction
 from sdg.errors import number
@@ -21,10 +21,9 @@ def ddpm_step(
     guide: Guide | None = None,
     past: PrevStep | None = None,
 ) -> Step:
-    """The guided ancestral step.
+    """The guided ancestral step of Liu et al. 2022 (arXiv 2112.05744, alg. 1).
 
-    It is that of Liu et al. 2022 (arXiv 2112.05744, alg. 1), unguided that of Ho et al. 2020
-    (arXiv 2006.11239, alg. 2):
+    Unguided it is the step of Ho et al. 2020 (arXiv 2006.11239, alg. 2):
 
         x_s = μ_θ(x_t, t) + Σ γ∇sim + Σ^½ z
 
@@ -44,11 +43,11 @@ def ddpm_step(
     Returns:
         x_s, and the x̂_0 that it was made from, both shaped as `x`.
     """
-    z = noise()
+    z, guide = noise(), guide_of_step(guide, s)
     prediction, shifted = guided_prediction(denoiser, x, t, s, noise, guide)
     before = 1 if past is None else past.t
     mean, variance = denoiser.reverse(prediction, x, t, s, before)
-    if s < 0 and (guide is None or not guide.last_step):
+    if s < 0 and guide is None:
         return Step(mean, prediction.x0)
     signal = denoiser.schedule.alpha_bar(s, x.device).sqrt().to(x.dtype)
     moved = mean + signal * (shifted - prediction.x0)
@@ -144,8 +143,7 @@ class DDPM(Sampler):
     """Ancestral sampling on a respaced grid.
 
     Arguments:
-        steps: of the grid, at most T.
-        spacing: `linspace`, `leading` or `trailing`: see `Schedule.steps`.
+        steps, spacing: as of `Sampler`.
     """
 
     has_variance = True
@@ -160,7 +158,7 @@ class DDIM(Sampler):
     """DDIM on a respaced grid.
 
     Arguments:
-        steps, spacing: as of `DDPM`.
+        steps, spacing: as of `Sampler`.
         eta: η in [0, 1]; 0 is deterministic, 1 has DDPM's noise. With η > 0 there is a Σ = η² β̃,
             and guidance may take its gradient at the mean; unless it is told so, it is a score.
     """
@@ -169,7 +167,7 @@ class DDIM(Sampler):
 
     def __init__(self, steps: int = 50, spacing: str = "linspace", eta: float = 0.0):
         super().__init__(steps, spacing)
-        self.eta = number("sampler.eta", eta, 0, 1)
+        self.eta = number("eta", eta, 0, 1)
         self.has_variance = self.eta > 0
 
     def step(
@@ -189,7 +187,7 @@ class DPMSolver(Sampler):
     """DPM-Solver++(2M), deterministic; good from about 20 steps.
 
     Arguments:
-        steps, spacing: as of `DDPM`.
+        steps, spacing: as of `Sampler`.
     """
 
     def __init__(self, steps: int = 25, spacing: str = "trailing"):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import Guide
+from sdg.diffusion.guide import Guide, guide_of_step
 from sdg.diffusion.noise import NoiseSource
 from sdg.diffusion.sampler import PrevStep, Sampler, Step
 from sdg.diffusion.schedule import Schedule
@@ -97,14 +97,14 @@ def sample(
     if start is not None:
         x = denoiser.schedule.q_sample(start, steps[0][0], x)
     for done, (t, s) in enumerate(steps, 1):
-        times = 0 if guide is None else guide.recurrence_at(t)
-        if s < 0 and guide is not None:
-            times = min(times, 1) if guide.last_step else 0
-        acting = guide if times else None
-        step = sampler.step(denoiser, x, t, s, noise, acting, past)
+        acting = guide_of_step(guide, s)
+        times = 0 if acting is None else acting.guided_repeats(t)
+        times = times if s >= 0 else min(times, 1)
+        acting = acting if times else None
+        step = checked_step(sampler, denoiser, x, t, s, noise, acting, past)
         for _ in range(times - 1):
             x = denoiser.schedule.renoise(step.x, s, t, noise())
-            step = sampler.step(denoiser, x, t, s, noise, acting, past)
+            step = checked_step(sampler, denoiser, x, t, s, noise, acting, past)
         x, past = step.x, PrevStep(t, step.x0)
         looks = x.device.type == "cpu" or done % CHECK_EVERY == 0 or done == len(steps)
         if looks and not x.isfinite().all():
@@ -117,3 +117,33 @@ def sample(
         candidates = 1 if selection is None else selection.candidates
         on_step(done, Step(step.x[::candidates], step.x0[::candidates]))
     return x.clamp(-1, 1)
+
+
+def checked_step(
+    sampler: Sampler,
+    denoiser: Denoiser,
+    x: Tensor,
+    t: int,
+    s: int,
+    noise: NoiseSource,
+    guide: Guide | None,
+    past: PrevStep | None,
+) -> Step:
+    """`sampler.step`, of the same arguments.
+
+    Raises:
+        UserError: it gives no `Step`, or images of another shape.
+    """
+    step = sampler.step(denoiser, x, t, s, noise, guide, past)
+    name = type(sampler).__name__
+    if not isinstance(step, Step):
+        raise UserError(f"{name}.step gave {type(step).__name__}; it must give a Step(x, x0).")
+    for field, images in zip(("x", "x0"), step, strict=True):
+        shape = tuple(images.shape) if isinstance(images, Tensor) else None
+        if shape != x.shape:
+            given = f"of shape {shape}" if shape else f"as {type(images).__name__}"
+            raise UserError(
+                f"{name}.step gave {field} {given}; it must be a tensor of x_t's shape, "
+                f"{tuple(x.shape)}."
+            )
+    return step

@@ -33,7 +33,7 @@ class Schedule:
     """
 
     def __init__(self, kind: str = "cosine", T: int = 1000):
-        self.kind, self.T = choice("schedule.kind", kind, KINDS), integer("schedule.T", T, 1)
+        self.kind, self.T = choice("kind", kind, KINDS), integer("T", T, 1)
         if kind == "linear":
             beta = torch.linspace(1e-4, 0.02, T, dtype=torch.float64) * (1000 / T)
         else:
@@ -128,8 +128,8 @@ class Schedule:
 
             t_i = min((T−1)(1 − (i/(N−1))²), t_{i−1} − 1),   i = 0 … N−1
         """
-        integer("sampler.steps", count, 1, self.T)
-        choice("sampler.spacing", spacing, SPACINGS)
+        integer("steps", count, 1, self.T)
+        choice("spacing", spacing, SPACINGS)
         index = torch.arange(count, dtype=torch.float64)
         if spacing == "towards_noise":
             return self.pairs(self.towards_noise(count))

@@ -58,9 +58,14 @@ def condition_rows(
     for image, condition in zip(images, conditions, strict=False):
         if str(condition) not in rows:
             rows[str(condition)] = first + labelled_references(condition, references)
-        named = {kind: prompt for kind, prompt in condition.items() if kind in ("text", "class")}
+        named = {kind: text for kind, text in condition.items() if not refers(text, references)}
         rows[str(condition)].append((image, in_words(named)))
     return [row[:ROW] for row in rows.values()]
+
+
+def refers(prompt: str, references: Mapping[str, Tensor]) -> bool:
+    """Whether a condition of one kind names a reference."""
+    return any(name in references for name, _ in parse_weighted_prompt(prompt))
 
 
 def labelled_references(

@@ -11,15 +11,12 @@ from torch.utils.data import DataLoader, Dataset
 from sdg.data.image import to_uint8
 from sdg.data.requests import Request
 from sdg.diffusion.sampler import Step
-from sdg.diffusion.sampling import steps_taken
 from sdg.evaluation.store import SampleStore
-from sdg.guidance.guidance import Guidance
 from sdg.metrics.cost import Meter, Network, peak_memory, reset_peak_memory
-from sdg.pipeline import Pipeline
+from sdg.pipeline.guided_run import GuidedRun
 from sdg.pipeline.memory import MemoryParts
 from sdg.progress import Bar
 from sdg.report.trajectory import Trajectory
-from sdg.similarity.similarity import Similarity
 
 __all__ = ["GuidedSampling"]
 
@@ -52,39 +49,25 @@ class GuidedSampling(pl.LightningModule):
     Whole batches are shared among the ranks; those that are done already are left alone.
 
     Arguments:
-        pipeline: that draws them.
-        sampler: one of `sdg.diffusion.samplers`.
-        guidance: how the similarity steers.
-        similarity: of the whole run; None for an unguided one.
+        run: that draws them.
         requests: of the run.
         store: of the run's samples, which gets the images and knows those that are drawn.
-        start: an image (3, H, W) that every sample starts from; None is pure noise.
-        strength: how far from it.
         trajectory: how many samples of the first batch to follow from noise to image.
     """
 
     def __init__(
         self,
-        pipeline: Pipeline,
-        sampler,
-        guidance: Guidance,
-        similarity: Similarity | None,
+        run: GuidedRun,
         requests: Sequence[Request],
         store: SampleStore,
-        start: Tensor | None = None,
-        strength: float = 1.0,
         trajectory: int = 0,
     ):
         super().__init__()
-        self.pipeline, self.sampler = pipeline, sampler
-        self.guidance, self.similarity = guidance, similarity
+        self.run = run
         # Named here, they move to the device with this module.
-        self.denoiser, self.encoder = pipeline.denoiser, pipeline.encoder
-        self.requests, self.store = requests, store
-        self.start, self.strength, self.trajectory = start, strength, trajectory
-        self.steps = len(
-            steps_taken(self.denoiser.schedule, sampler, 1.0 if start is None else strength)
-        )
+        self.denoiser, self.encoder = run.parts.denoiser, run.parts.encoder
+        self.requests, self.store, self.trajectory = requests, store, trajectory
+        self.steps = len(run.steps)
         self.progress = Bar("sampling")
         self.parts = MemoryParts(store.batches.batch_size)
         self.allow_zero_length_dataloader_with_multiple_devices = True  # fewer batches than ranks
@@ -106,7 +89,7 @@ class GuidedSampling(pl.LightningModule):
         began = time.perf_counter()
         reset_peak_memory(self.device)
         meter = Meter(self.networks())
-        self.pipeline.to(self.device)
+        self.run.parts.to(self.device)
         done, drawn = self.done, 0
         followed: Trajectory | None = None
 
@@ -121,10 +104,7 @@ class GuidedSampling(pl.LightningModule):
                 if followed and part[0].index == 0:
                     followed.add(step.x[: self.trajectory], step.x0[: self.trajectory])
 
-            guide = self.pipeline.guide(self.guidance, self.similarity, (), part, self.sampler)
-            images = self.pipeline.draw(
-                part, guide, self.sampler, self.start, self.strength, on_step
-            )
+            images = self.run.draw(part, on_step)
             drawn += len(part)
             return images
 

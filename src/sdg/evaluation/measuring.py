@@ -21,7 +21,7 @@ from sdg.evaluation.figures import figures
 from sdg.evaluation.grid import draw_grid
 from sdg.evaluation.networks import PART, Networks
 from sdg.evaluation.prompt_images import PromptImages, unrenderable
-from sdg.evaluation.published import lpips
+from sdg.evaluation.published_networks import lpips
 from sdg.evaluation.references import ReferenceMetrics
 from sdg.evaluation.results import sample_table, write_figures, write_references
 from sdg.evaluation.sentence_cosine import SentenceCosine
@@ -30,6 +30,7 @@ from sdg.io.files import write_whole
 from sdg.metrics.perceptual import pairs_within
 from sdg.metrics.sample_metric import SampleMetric
 from sdg.report.pages import run_page
+from sdg.report.samples import strength
 from sdg.report.words import report
 
 __all__ = ["Evaluation"]
@@ -167,10 +168,12 @@ class Evaluation(pl.LightningModule):
     def measure(self, index: Tensor, pairs: bool) -> None:
         """Measures some samples, or some pairs of them."""
         if pairs and self.lpips:
-            first, second = (self.store.read(side.tolist()).to(self.device) for side in index.T)
+            first, second = (
+                self.store.read_images(side.tolist()).to(self.device) for side in index.T
+            )
             self.lpips.update(first, second)
             return
-        images = self.store.read(index.tolist()).to(self.device)
+        images = self.store.read_images(index.tolist()).to(self.device)
         group = self.group[index.cpu()].to(self.device)
         rows, features = [{"index": i} for i in index.tolist()], {}
         if self.attributes and self.references:
@@ -248,10 +251,10 @@ class Evaluation(pl.LightningModule):
         write_references(folder, self.reference_images, self.conditions)
         draw_grid(
             folder / "grid.png",
-            self.store.read(list(range(min(self.options.grid, len(table))))),
+            self.store.read_images(list(range(min(self.options.grid, len(table))))),
             self.conditions,
             self.reference_images,
-            f"γ = {self.gamma:g}",
+            strength(self.gamma),
             self.start,
         )
         report(metrics)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sdg.errors import UserError, choice
-from sdg.evaluation.published import inception_file, inception_of
+from sdg.evaluation.published_networks import inception_file, inception_of
 from sdg.io.shipped import program
 from sdg.metrics.features import enough
 from sdg.metrics.imagenet import ImageNet, weights_file

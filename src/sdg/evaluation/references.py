@@ -96,7 +96,9 @@ def reference_kinds(
     conditions: Sequence[Mapping[str, str]], images: Mapping[str, Tensor]
 ) -> list[str]:
     """The kinds of prompts that refer to an image in every condition."""
-    kinds = []
+    kinds: list[str] = []
+    if not images:
+        return kinds
     for kind in conditions[0]:
         prompts = (primary_prompt(condition[kind]) for condition in conditions)
         if all(prompt in images for prompt in prompts):

@@ -91,6 +91,8 @@ def write_references(
     That is `references/0.png` …, and `references.json`, {condition: the picture that it refers
     to most}.
     """
+    if not references:
+        return
     places = {name: f"references/{k}.png" for k, name in enumerate(references)}
     for name, place in places.items():
         (folder / place).parent.mkdir(exist_ok=True)

@@ -18,7 +18,9 @@ from sdg.io.csv_table import read_table
 from sdg.io.files import write_whole
 from sdg.report.pictures import Pictures
 
-__all__ = ["Batches", "SampleStore"]
+__all__ = ["CODE", "Batches", "SampleStore"]
+
+CODE = "+code:"  # begins the part of a fingerprint that code of the user's own has
 
 
 class SampleStore:
@@ -32,7 +34,8 @@ class SampleStore:
         size: number of samples.
         batch_size: of all batches but the last. A resumed run has the same batches, so that it
             draws the same bytes.
-        fingerprint: the run's; samples of a run with another are not these.
+        fingerprint: the run's; samples of a run with another are not these. What follows `CODE`
+            is the user's own code.
         kind: of `sdg.report.pictures`: how images are stored.
     """
 
@@ -53,13 +56,12 @@ class SampleStore:
             UserError: the folder holds pictures of another run, or of none.
         """
         rows, images = self.folder / "rows", self.pictures.place
-        if self.recorded.is_file():
-            if anew:
+        if self.recorded_file.is_file():
+            if anew or not (self.is_own() or any(self.row_files(self.folder))):
                 self.clear()
             elif not self.is_own():
                 raise UserError(
-                    f"{self.folder} holds the samples of another run, whose settings, prompts or "
-                    "weights were others; "
+                    f"{self.folder} holds {self.others()}; "
                     "rerun=true replaces them, hydra.run.dir=FOLDER puts these elsewhere."
                 )
         elif any(images.glob("*")):
@@ -72,9 +74,9 @@ class SampleStore:
         for torn in rows.glob("*.*.*"):  # what a killed run was writing
             torn.unlink()
         self.forget_lost()
-        if not self.recorded.is_file():
+        if not self.recorded_file.is_file():
             own = {"fingerprint": self.fingerprint, "batch_size": self.batches.batch_size}
-            write_whole(self.recorded, json.dumps(own))
+            write_whole(self.recorded_file, json.dumps(own))
 
     def forget_lost(self) -> None:
         """Forgets the batches of which a picture was removed, or the rows were changed."""
@@ -94,16 +96,16 @@ class SampleStore:
 
     def clear(self) -> None:
         """Removes what was drawn; whenever it is killed, the folder is still a run's."""
-        for file in self.recorded.parent.iterdir():
+        for file in self.recorded_file.parent.iterdir():
             if file.is_dir():
                 shutil.rmtree(file)
-            elif file != self.recorded:
+            elif file != self.recorded_file:
                 file.unlink()
         shutil.rmtree(self.pictures.place, ignore_errors=True)
-        self.recorded.unlink()
+        self.recorded_file.unlink()
 
     @property
-    def recorded(self) -> Path:
+    def recorded_file(self) -> Path:
         """The file that holds the fingerprint of the run whose samples these are."""
         return self.folder / "rows" / "run.json"
 
@@ -117,15 +119,27 @@ class SampleStore:
 
     def is_own(self) -> bool:
         """Whether the folder's samples, if there are any, are this run's."""
+        return self.recorded_fingerprint() == self.fingerprint
+
+    def recorded_fingerprint(self) -> str:
+        """The fingerprint of the run whose samples these are; empty where its file was changed."""
         try:
-            recorded = json.loads(self.recorded.read_text(encoding="utf-8"))
-            return recorded["fingerprint"] == self.fingerprint
-        except (ValueError, LookupError, TypeError):  # it was changed
-            return False
+            return str(json.loads(self.recorded_file.read_text(encoding="utf-8"))["fingerprint"])
+        except (ValueError, LookupError, TypeError):
+            return ""
+
+    def others(self) -> str:
+        """What the samples are that are not this run's, in words."""
+        theirs, ours = (
+            text.partition(CODE)[0] for text in (self.recorded_fingerprint(), self.fingerprint)
+        )
+        if theirs == ours:
+            return "samples that code of your own drew before it was changed"
+        return "the samples of another run, whose settings, prompts or weights were others"
 
     def finished(self) -> bool:
         """Whether the folder holds all samples of this run."""
-        return self.recorded.is_file() and self.is_own() and not self.missing()
+        return self.recorded_file.is_file() and self.is_own() and not self.missing()
 
     def missing(self) -> "Batches":
         """The batches that are still to be drawn."""
@@ -175,14 +189,25 @@ class SampleStore:
         files = SampleStore.row_files(folder)
         return sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files)
 
-    def read(self, indices: Sequence[int]) -> Tensor:
+    def read_images(self, indices: Sequence[int]) -> Tensor:
         """These samples as they were written, (N, 3, H, W) in [-1, 1]."""
-        return self.pictures.read([self.files[i] for i in indices])
+        return self.pictures.read_images([self.files[i] for i in indices])
 
     @cached_property
     def files(self) -> list[str]:
-        """Of every sample, once all are drawn."""
-        return [row["file"] for row in self.rows()]
+        """Of every sample, once all are drawn.
+
+        Raises:
+            UserError: some are gone.
+        """
+        files = [row["file"] for row in self.rows()]
+        if len(files) < self.batches.size:
+            raise UserError(
+                f"{self.folder} has lost {self.batches.size - len(files)} of its "
+                f"{self.batches.size} samples while the run was at work; the same command draws "
+                "them again."
+            )
+        return files
 
     def rank_results(self, rank: int) -> Path:
         """Where a process notes what it read off its part of the samples."""
@@ -196,7 +221,7 @@ class SampleStore:
         if self.missing() or not self.has_table():
             return None
         try:
-            if json.loads(self.measured.read_text(encoding="utf-8")) != dict(options):
+            if json.loads(self.measured_file.read_text(encoding="utf-8")) != dict(options):
                 return None
             return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
         except (ValueError, FileNotFoundError):
@@ -216,9 +241,9 @@ class SampleStore:
 
         It does so before these replace them.
         """
-        if not (self.folder / "metrics.json").is_file() or not self.measured.is_file():
+        if not (self.folder / "metrics.json").is_file() or not self.measured_file.is_file():
             return
-        earlier = self.measured.read_text(encoding="utf-8")
+        earlier = self.measured_file.read_text(encoding="utf-8")
         if earlier != json.dumps(dict(options)):
             place = self.folder / "measured" / hashlib.sha256(earlier.encode()).hexdigest()[:8]
             place.mkdir(parents=True, exist_ok=True)
@@ -230,10 +255,11 @@ class SampleStore:
 
     def record_options(self, options: Mapping) -> None:
         """Notes that `metrics.json` is written."""
-        write_whole(self.measured, json.dumps(dict(options)))
+        write_whole(self.measured_file, json.dumps(dict(options)))
 
     @property
-    def measured(self) -> Path:
+    def measured_file(self) -> Path:
+        """The file that holds the options of `eval` that `metrics.json` was measured with."""
         return self.folder / "rows" / "measured.json"
 
     def file(self, batch: Sequence[int]) -> Path:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,9 @@ __all__ = ["Guidance", "SimilarityFn", "gradient", "noise_fraction", "through_de
 SimilarityFn = Callable[[Tensor, int], Tensor]
 # a and b of γ_t/γ = a + b u over u = t/(T−1), from image to noise; each has mean 1
 GAMMA_SCHEDULES = {"constant": (1, 0), "towards_noise": (0, 2), "towards_image": (2, -2)}
+
+Own = TypeVar("Own", bound="Guidance")
+SELECT_AT = 0.6  # where candidates are chosen, unless a call says otherwise
 
 
 def gradient(similarity: Callable[..., Tensor], x: Tensor, *level: int) -> Tensor:
@@ -47,8 +51,9 @@ def through_denoiser(
         value = similarity(prediction.x0.float()).sum()
     with torch.autocast(x.device.type, enabled=False):
         g = torch.autograd.grad(value, x)[0]
-    weight = None if prediction.weight is None else prediction.weight.detach()
-    return prediction._replace(x0=prediction.x0.detach(), weight=weight), g
+    weight = prediction.variance_weight
+    weight = None if weight is None else weight.detach()
+    return prediction._replace(x0=prediction.x0.detach(), variance_weight=weight), g
 
 
 class Guidance:
@@ -70,10 +75,14 @@ class Guidance:
         recurrence_interval: the levels whose steps are repeated, as in `interval`.
         candidates: K for each sample, the likeliest of which goes on
             (`sdg.guidance.selection.Selection`); 1 chooses nothing.
-        select_at: the place in the noise range where it is chosen, in [0, 1].
+        select_at: the place in the noise range where it is chosen, in [0, 1]; only with several
+            candidates.
         last_step: also guide the step to the clean image, once, as the authors' code does.
         clip_first: clip x̂_0 before a score moves it, and not after, as guided-diffusion's DDIM
             does; otherwise x̂_0 stays within [-1, 1] whatever guidance does.
+
+    Raises:
+        UserError: a parameter is out of range, or has no effect.
 
     Attributes:
         at_clean: whether the similarity is asked about x̂_0, so that a clean encoder fits, or about
@@ -100,23 +109,27 @@ class Guidance:
         recurrence: int = 1,
         recurrence_interval: Sequence[float] = (0.0, 1.0),
         candidates: int = 1,
-        select_at: float = 0.6,
+        select_at: float = SELECT_AT,
         last_step: bool = False,
         clip_first: bool = False,
     ):
-        self.gamma = number("guidance.gamma", gamma)
-        self.gamma_schedule = choice("guidance.gamma_schedule", gamma_schedule, GAMMA_SCHEDULES)
-        self.interval = checked_interval("guidance.interval", interval)
-        self.normalize = choice("guidance.normalize", normalize, (False, True))
-        self.max_norm = None if max_norm is None else number("guidance.max_norm", max_norm, 0)
-        self.recurrence = integer("guidance.recurrence", recurrence, 1)
-        self.recurrence_interval = checked_interval(
-            "guidance.recurrence_interval", recurrence_interval
-        )
-        self.candidates = integer("guidance.candidates", candidates, 1)
-        self.select_at = number("guidance.select_at", select_at, 0, 1)
-        self.last_step = choice("guidance.last_step", last_step, (False, True))
-        self.clip_first = choice("guidance.clip_first", clip_first, (False, True))
+        self.gamma = number("gamma", gamma)
+        self.gamma_schedule = choice("gamma_schedule", gamma_schedule, GAMMA_SCHEDULES)
+        self.interval = checked_interval("interval", interval)
+        self.normalize = choice("normalize", normalize, (False, True))
+        self.max_norm = None if max_norm is None else number("max_norm", max_norm, 0)
+        self.recurrence = integer("recurrence", recurrence, 1)
+        self.recurrence_interval = checked_interval("recurrence_interval", recurrence_interval)
+        self.candidates = integer("candidates", candidates, 1)
+        self.select_at = number("select_at", select_at, 0, 1)
+        if self.candidates == 1 and self.select_at != SELECT_AT:
+            raise UserError(
+                "select_at has no effect with one candidate; take more candidates, or leave it "
+                "out.",
+                "select_at",
+            )
+        self.last_step = choice("last_step", last_step, (False, True))
+        self.clip_first = choice("clip_first", clip_first, (False, True))
 
     def check(self, sampler: Sampler) -> None:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
@@ -145,8 +158,8 @@ class Guidance:
             )
 
     def prepare(
-        self, similarity: SimilarityFn, schedule: Schedule, sampler: Sampler
-    ) -> "Guidance | None":
+        self: Own, similarity: SimilarityFn, schedule: Schedule, sampler: Sampler
+    ) -> Own | None:
         """This guidance with what it steers by, as a sampler calls it; None for γ = 0.
 
         Arguments:
@@ -186,7 +199,7 @@ class Guidance:
                 "variance Σ, and this sampler has none; use DDPM."
             )
 
-    def recurrence_at(self, t: int) -> int:
+    def guided_repeats(self, t: int) -> int:
         """How often the step from level t is taken guided; 0 outside of the interval."""
         u = noise_fraction(t, self.schedule.T)
         low, high = self.interval
@@ -220,8 +233,8 @@ def noise_fraction(t: int, T: int) -> float:
     return t / max(1, T - 1)
 
 
-def checked_interval(key: str, interval: Sequence[float]) -> tuple[float, float]:
-    """An interval of the noise range, from the setting `key`.
+def checked_interval(name: str, interval: Sequence[float]) -> tuple[float, float]:
+    """An interval of the noise range, the parameter `name`.
 
     Raises:
         UserError: it is none.
@@ -230,11 +243,14 @@ def checked_interval(key: str, interval: Sequence[float]) -> tuple[float, float]
         low, high = interval
     except (TypeError, ValueError):
         raise UserError(
-            f"{key} must be two fractions of the noise range, such as [0.2,0.9], not {interval!r}."
+            f"{name} must be two fractions of the noise range, such as [0.2,0.9], not "
+            f"{interval!r}.",
+            name,
         ) from None
-    low, high = number(key, low, 0, 1), number(key, high, 0, 1)
-    if low > high:
+    low, high = number(name, low, 0, 1), number(name, high, 0, 1)
+    if low >= high:
         raise UserError(
-            f"{key}=[{low:g},{high:g}] is empty: the first fraction must not be above the second."
+            f"{name}=[{low:g},{high:g}] is empty: the first fraction must be below the second.",
+            name,
         )
     return low, high

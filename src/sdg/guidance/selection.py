@@ -42,15 +42,16 @@ class Selection:
             has row K · sample + candidate.
         narrow: guidance of one candidate a sample.
         candidates: K.
-        level: u, the place in the noise range where the choice is made, in [0, 1).
+        select_at: u, the place in the noise range where the choice is made, in [0, 1].
     """
 
-    def __init__(self, wide: Guidance, narrow: Guidance, candidates: int, level: float):
-        self.wide, self.narrow, self.candidates, self.level = wide, narrow, candidates, level
+    def __init__(self, wide: Guidance, narrow: Guidance, candidates: int, select_at: float):
+        self.wide, self.narrow = wide, narrow
+        self.candidates, self.select_at = candidates, select_at
 
     def due(self, s: int) -> bool:
         """Whether the choice is made at level s, or has been made before."""
-        return noise_fraction(s, self.wide.schedule.T) <= self.level
+        return noise_fraction(s, self.wide.schedule.T) <= self.select_at
 
     @torch.no_grad()
     def __call__(self, step: Step, noise: Noise) -> Narrowed:

@@ -29,7 +29,7 @@ class SemanticGuidance(Guidance):
     at x_t.
 
     Arguments:
-        gamma: γ.
+        gamma: γ, how strongly guidance steers; 0 is the unguided sampler.
         gradient_at: where the similarity is asked, and at which noise level: `mean`, at μ_θ and
             level s; `mean_own_level`, at μ_θ and the level of μ_θ's own noise, which is less than
             that of s; `x_t`, at x_t and level t, as guided-diffusion does; `x0`, at a new draw of
@@ -53,7 +53,7 @@ class SemanticGuidance(Guidance):
     def __init__(self, gamma: float = 30.0, gradient_at: str | None = None, **options: Any):
         super().__init__(gamma, **options)
         self.gradient_at = (
-            None if gradient_at is None else choice("guidance.gradient_at", gradient_at, PLACES)
+            None if gradient_at is None else choice("gradient_at", gradient_at, PLACES)
         )
 
     def check(self, sampler: Sampler) -> None:
@@ -67,9 +67,9 @@ class SemanticGuidance(Guidance):
 
     def prepare(
         self, similarity: SimilarityFn, schedule: Schedule, sampler: Sampler
-    ) -> "Guidance | None":
+    ) -> "SemanticGuidance | None":
         prepared = super().prepare(similarity, schedule, sampler)
-        if isinstance(prepared, SemanticGuidance):
+        if prepared is not None:
             at_x_t = self.gradient_at in (None, "x_t")
             prepared.is_score = not sampler.has_variance or (sampler.prefers_score and at_x_t)
         return prepared

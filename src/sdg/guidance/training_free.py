@@ -18,7 +18,7 @@ __all__ = ["DPS", "FreeDoM", "LGD", "MPGD", "TFG", "Universal"]
 
 
 class TrainingFree(Guidance):
-    """What they share.
+    """The formula that every training-free method here is a case of, or changes in one line.
 
     Training-free guidance unites them so (Ye et al. 2024, arXiv 2409.15761, alg. 1):
 
@@ -32,10 +32,17 @@ class TrainingFree(Guidance):
     variance of x_0 given x_t for data of variance 1, so that γ μ = 1 is one step of Bayes' rule.
     sim is asked about x̂_0 as it is predicted, not clipped to [-1, 1]: a clipped pixel would have
     no gradient where it is most wrong.
+
+    Arguments:
+        gamma: γ, how strongly guidance steers; 0 is the unguided sampler.
+        options: `Guidance`'s.
     """
 
     at_clean = True
     rho, mu, iterations, smoothing, draws = 1.0, 0.0, 1, 0.0, 1
+
+    def __init__(self, gamma: float = 5.0, **options: Any):
+        super().__init__(gamma, **options)
 
     def set_knobs(self, **knobs: float) -> None:
         """Those of the five that a method leaves to its user.
@@ -45,7 +52,7 @@ class TrainingFree(Guidance):
         """
         for name, value in knobs.items():
             check, low = (integer, 1) if name in ("iterations", "draws") else (number, 0)
-            setattr(self, name, check(f"guidance.{name}", value, low))
+            setattr(self, name, check(f"{name}", value, low))
 
     def smoothed(self, t: int, noise: Callable[[], Tensor]) -> Callable[[Tensor], Tensor]:
         """F, with its δ drawn once."""
@@ -91,22 +98,22 @@ class TFG(TrainingFree):
     DPS, LGD and MPGD are special cases, FreeDoM and Universal change one line each.
 
     Arguments:
-        gamma: γ.
-        rho: ρ, of the gradient through the denoiser.
-        mu: μ, of the gradient at x̂_0.
-        iterations: m.
-        smoothing: σ; 0 is no smoothing.
-        draws: n, of δ.
+        gamma: γ, how strongly guidance steers; 0 is the unguided sampler.
+        rho: ρ, the weight of the gradient through the denoiser; 0 leaves it out.
+        mu: μ, the weight of the gradient at x̂_0; 0 leaves it out.
+        iterations: m, the number of steps of ascent at x̂_0.
+        smoothing: σ, the spread of the draws around x̂_0 in units of √(1−ᾱ_t); 0 draws none.
+        draws: n, the number of draws δ_i.
         options: `Guidance`'s.
     """
 
     def __init__(
         self,
-        gamma: float = 1.0,
+        gamma: float = 5.0,
         rho: float = 1.0,
-        mu: float = 0.0,
-        iterations: int = 1,
-        smoothing: float = 0.0,
+        mu: float = 0.2,
+        iterations: int = 2,
+        smoothing: float = 0.1,
         draws: int = 1,
         **options: Any,
     ):
@@ -131,9 +138,15 @@ class LGD(TrainingFree):
         score = γ_t ∇_{x_t} log 1/n Σ_i exp sim(x̂_0(x_t) + r_t δ_i, y),   r_t = σ √(1−ᾱ_t)
 
     With σ_VE² = (1−ᾱ)/ᾱ the paper's r_t = σ_VE/√(1+σ_VE²) is √(1−ᾱ_t), here for σ = 1.
+
+    Arguments:
+        gamma: γ, how strongly guidance steers; 0 is the unguided sampler.
+        draws: n, the number of draws δ_i.
+        smoothing: σ, their spread in units of √(1−ᾱ_t).
+        options: `Guidance`'s.
     """
 
-    def __init__(self, gamma: float = 1.0, draws: int = 4, smoothing: float = 1.0, **options: Any):
+    def __init__(self, gamma: float = 5.0, draws: int = 4, smoothing: float = 1.0, **options: Any):
         super().__init__(gamma, **options)
         self.set_knobs(draws=draws, smoothing=smoothing)
 
@@ -146,8 +159,11 @@ class FreeDoM(TrainingFree):
         ε̂ ← ε̂ − γ_t rms(ε̂) g/rms(g),   g = ∇_{x_t} sim(x̂_0(x_t), y),
         that is   score = γ_t rms(ε̂)/√(1−ᾱ_t) · g/rms(g)
 
-    γ is here the share of ε̂ that is replaced. It sizes its own step, so `normalize` and `max_norm`
-    have no place here.
+    It sizes its own step, so `normalize` and `max_norm` have no place here.
+
+    Arguments:
+        gamma: γ, the share of ε̂ that is replaced.
+        others: as of `Guidance`.
     """
 
     def __init__(
@@ -159,6 +175,8 @@ class FreeDoM(TrainingFree):
         recurrence_interval: Sequence[float] = (0.0, 1.0),
         candidates: int = 1,
         select_at: float = 0.6,
+        last_step: bool = False,
+        clip_first: bool = False,
     ):
         super().__init__(
             gamma,
@@ -168,6 +186,8 @@ class FreeDoM(TrainingFree):
             recurrence_interval=recurrence_interval,
             candidates=candidates,
             select_at=select_at,
+            last_step=last_step,
+            clip_first=clip_first,
         )
 
     def sized(self, g: Tensor, x_t: Tensor, x0: Tensor, t: int) -> Tensor:
@@ -177,7 +197,7 @@ class FreeDoM(TrainingFree):
 
 
 def rms(x: Tensor) -> Tensor:
-    """Of every sample, (B, 1, 1, 1)."""
+    """The root mean square of every sample, (B, 1, 1, 1)."""
     return x.square().flatten(1).mean(1).sqrt().view(-1, 1, 1, 1)
 
 
@@ -190,11 +210,18 @@ class Universal(TrainingFree):
 
     The second term is the paper's ε̂ ← ε̂ − √(ᾱ_t/(1−ᾱ_t)) Δ: here ε̂ moves with x̂_0, so that x_t
     stays explained.
+
+    Arguments:
+        gamma: γ, how strongly guidance steers; 0 is the unguided sampler.
+        mu: μ, the weight of the gradient at x̂_0; γ μ = 1 is a step of Bayes' rule.
+        iterations: m, the number of steps of ascent at x̂_0.
+        recurrence: R, how often a guided step is taken.
+        options: `Guidance`'s.
     """
 
     def __init__(
         self,
-        gamma: float = 1.0,
+        gamma: float = 5.0,
         mu: float = 1.0,
         iterations: int = 3,
         recurrence: int = 2,

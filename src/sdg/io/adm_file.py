@@ -124,9 +124,9 @@ def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
         raise UserError("give denoiser.heads or denoiser.head_width, not both.")
     if missing := settings.missing():
         raise MissingSettings(
-            f"{path} is an ADM U-Net that no published family has ({described(layout)}), and it "
+            f"{path} is an ADM U-Net that no published family has ({layout_text(layout)}), and it "
             f"cannot tell the rest: set {', '.join(missing)}, as in its training flags.",
-            f"an ADM U-Net, {described(layout)}",
+            f"an ADM U-Net, {layout_text(layout)}",
             missing,
         )
     heads, head_width = settings.attention()
@@ -162,12 +162,12 @@ def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
         path,
         {"denoiser": denoiser, "schedule": schedule.config, "resolution": resolution},
         {f"network.{name}": value for name, value in renamed.items()},
-        f"an ADM U-Net, {described(layout)}",
+        f"an ADM U-Net, {layout_text(layout)}",
         settings.sources,
     )
 
 
-def described(layout: Layout) -> str:
+def layout_text(layout: Layout) -> str:
     """A layout in words."""
     multipliers = ",".join(f"{width / layout.channels:g}" for width in layout.widths)
     parts = [

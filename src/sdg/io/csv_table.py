@@ -46,7 +46,7 @@ def line(values: Iterable[Any]) -> str:
 
 def read_table(file: Path) -> list[dict[str, str]]:
     """The rows of a .csv that `table_text` wrote."""
-    with open(file, newline="") as text:
+    with open(file, encoding="utf-8", newline="") as text:
         return [unquoted(row) for row in csv.DictReader(text)]
 
 

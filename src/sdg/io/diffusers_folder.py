@@ -31,9 +31,9 @@ def from_diffusers(folder: Path) -> DenoiserFile:
     """
     from diffusers import DDPMScheduler
 
-    model = inside(folder, "unet", "config.json")
+    model = part_file(folder, "unet", "config.json")
     config = json_config(model)
-    options = json_config(inside(folder, "scheduler", "scheduler_config.json"))
+    options = json_config(part_file(folder, "scheduler", "scheduler_config.json"))
     size = config.get("sample_size")
     if (
         config.get("_class_name") != "UNet2DModel"
@@ -153,7 +153,7 @@ def json_config(file: Path) -> dict:
     return config
 
 
-def inside(folder: Path, part: str, name: str) -> Path:
+def part_file(folder: Path, part: str, name: str) -> Path:
     """A pipeline's file, in the folder itself or in its part's."""
     for place in (folder / part / name, folder / name):
         if place.is_file():

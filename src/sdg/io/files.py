@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sdg.errors import UserError
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["part_of", "regular", "remove_dead_parts", "sha256_of", "write_whole"]
+__all__ = ["existing_folder", "part_of", "regular", "remove_dead_parts", "sha256_of", "write_whole"]
 
 
 def regular(file: str | Path) -> Path:
@@ -26,6 +28,18 @@ def regular(file: str | Path) -> Path:
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder is an error anyway
         raise OSError(errno.EINVAL, "it is a pipe or a device, no file", str(file))
     return Path(file)
+
+
+def existing_folder(setting: str, path: str | Path) -> Path:
+    """The folder that a setting names.
+
+    Raises:
+        UserError: it is not there.
+    """
+    folder = Path(str(path)).expanduser()
+    if not folder.is_dir():
+        raise UserError(f"{setting}: there is no folder {str(path)!r}; set {setting}=PATH.")
+    return folder
 
 
 @contextmanager

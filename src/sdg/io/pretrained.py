@@ -14,7 +14,7 @@ from sdg.io.denoiser_file import DenoiserFile, MissingSettings
 from sdg.io.diffusers_folder import PREDICTIONS, from_diffusers
 from sdg.io.hub import located
 from sdg.io.tensors import load_tensors
-from sdg.io.weights import header, read
+from sdg.io.weights import header, read_weights
 
 __all__ = [
     "ASKED",
@@ -54,7 +54,7 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFil
         raise UserError(f"{path} holds all settings; leave out {settings}.")
     if not ours:
         return from_diffusers(place)
-    config, tensors = read(place, "denoiser")
+    config, tensors = read_weights(place, "denoiser")
     kind = f"a {'folder' if place.is_dir() else 'file'} of this project"
     return DenoiserFile(str(path), config, tensors, kind, {})
 

@@ -10,6 +10,7 @@ from sdg.errors import UserError, near
 __all__ = [
     "CHECKOUT",
     "CONF",
+    "EARLIER",
     "INDEX",
     "PACKAGE",
     "on_this_machine",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 INDEX = "pipeline.json"
+EARLIER = ".old"  # of a folder that a killed export left half written: what was there before
 PACKAGE = Path(__file__).resolve().parents[1]
 # The folder of the checkout that this module belongs to; None where the package is installed.
 CHECKOUT = None if (PACKAGE / "conf").is_dir() else PACKAGE.parents[1]
@@ -55,11 +57,12 @@ def on_this_machine(path: str | Path) -> Path | None:
     """A file or folder that exists, None where there is none.
 
     A relative path is looked for from the current folder, and then, if it begins with `weights/`,
-    among the shipped weights.
+    among the shipped weights. A folder that a killed export left half written is its `.old`.
     """
     place = Path(path).expanduser()
     if place.exists():
-        return place
+        earlier = place / EARLIER
+        return earlier if (earlier / "config.json").is_file() else place
     if place.parts[:1] == ("weights",) and (HOME / place).exists():
         return HOME / place
     return None

@@ -17,7 +17,17 @@ from sdg.io.hub import located
 from sdg.io.metadata import metadata_of
 from sdg.io.tensors import load_tensors, not_finite
 
-__all__ = ["CONFIG", "KEY", "MODEL", "UNET", "header", "read", "safetensors_of", "save", "stored"]
+__all__ = [
+    "CONFIG",
+    "KEY",
+    "MODEL",
+    "UNET",
+    "header",
+    "read_weights",
+    "safetensors_of",
+    "save",
+    "stored",
+]
 
 KEY = "sdg"
 CONFIG, MODEL, UNET = (
@@ -100,7 +110,7 @@ def header(file: str | Path) -> dict | None:
     return content
 
 
-def read(path: str | Path, kind: str) -> tuple[dict, dict]:
+def read_weights(path: str | Path, kind: str) -> tuple[dict, dict]:
     """The config and the tensors of a weight file, of a folder, or of `owner/name` on the hub.
 
     Raises:

@@ -78,7 +78,7 @@ class Meter:
 
 
 def flops_of_one(call: Callable[[Tensor], Tensor], image: Tensor) -> tuple[int, int]:
-    """Of one image forward, and of the gradient with respect to it."""
+    """The FLOPs of one image forward, and of the gradient with respect to it."""
     with torch.enable_grad(), FlopCounterMode(display=False) as counter:
         x = image[None].detach().float().requires_grad_()
         output = call(x)

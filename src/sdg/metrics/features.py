@@ -79,8 +79,8 @@ class FeatureMetric(Metric):
 class Frechet(FeatureMetric):
     """Fréchet distance ‖m − m'‖² + tr(C + C' − 2 (C C')^½) between samples and real images.
 
-    It is that of Heusel et al. 2017 (arXiv 1706.08500, eq. 6), and FID where the features are
-    Inception's. Few samples bias it upwards: compare equal numbers. None for fewer than 100 of
+    Heusel et al. 2017 (arXiv 1706.08500, eq. 6) define it; where the features are Inception's it is
+    FID. Few samples bias it upwards: compare equal numbers. None for fewer than 100 of
     either.
     """
 
@@ -134,8 +134,8 @@ class SamePrompts(Metric):
 class Kernel(FeatureMetric):
     """Kernel distance and its deviation over subsets of 1000.
 
-    It is that of Bińkowski et al. 2018 (arXiv 1801.01401), MMD² with the kernel (x·y/d + 1)³, and
-    KID where the features are Inception's. Unbiased, so that few samples compare with many. None
+    Bińkowski et al. 2018 (arXiv 1801.01401) define it, MMD² with the kernel (x·y/d + 1)³; where the
+    features are Inception's it is KID. It is unbiased, so that few samples compare with many. None
     for fewer than 100 of either.
     """
 

@@ -11,9 +11,9 @@ __all__ = ["Perceptual", "pairs_within"]
 
 
 class Perceptual(Metric):
-    """Mean LPIPS of pairs of images; None without a pair.
+    """Mean LPIPS of pairs of images (Zhang et al. 2018, arXiv 1801.03924); None without a pair.
 
-    It is that of Zhang et al. 2018 (arXiv 1801.03924), by AlexNet.
+    AlexNet computes the features that LPIPS compares.
 
     Arguments:
         tensors: torchvision's weights of AlexNet.

@@ -20,7 +20,7 @@ class Paint(NamedTuple):
     error: np.ndarray
 
     def object_colours(self) -> np.ndarray:
-        """Of the objects, (N, 3)."""
+        """The colours of the objects, (N, 3)."""
         return np.clip(COLOURS[self.colour] * self.shade[:, None], 0, 1)
 
 

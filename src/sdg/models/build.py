@@ -107,7 +107,7 @@ def fill(model: Model, tensors: Mapping[str, Tensor], file: str | Path) -> Model
         name = min(wrong)
         raise UserError(
             f"the weights {file} do not fit this model: {len(wrong)} tensors differ, such as "
-            f"{name}, {described(shapes, name)} there and {described(own_shapes, name)} here."
+            f"{name}, {shape_text(shapes, name)} there and {shape_text(own_shapes, name)} here."
         )
     model.load_state_dict(tensors)
     check_finite(model, file)
@@ -132,7 +132,7 @@ def tensor_shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
 
-def described(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
+def shape_text(shapes: Mapping[str, tuple[int, ...]], name: str) -> str:
     return f"of shape {shapes[name]}" if name in shapes else "missing"
 
 

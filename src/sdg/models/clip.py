@@ -69,7 +69,7 @@ def tokens(words: Sequence[str]) -> int:
 class CLIP(ImageEncoder):
     """An image tower and a text tower whose embeddings agree for an image and its caption.
 
-    It is that of Radford et al. 2021 (arXiv 2103.00020).
+    Radford et al. 2021 (arXiv 2103.00020) introduced it.
 
     Arguments:
         model: what open_clip's CustomTextCLIP takes: `embed_dim`, `vision_cfg` (any timm tower, or

@@ -1,6 +1,6 @@
 """From a weight file, or a name, to a model."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,22 +10,21 @@ import timm
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.io.hub import located
-from sdg.io.plain import differences
 from sdg.io.pretrained import ASKED, DenoiserFile, open_denoiser, tensors_of
 from sdg.io.sdg_code import from_sdg_code, is_sdg_code
 from sdg.io.shipped import INDEX, on_this_machine, shipped_names
 from sdg.io.tensors import tensor_shapes
-from sdg.io.weights import header, read
+from sdg.io.weights import header, read_weights
 from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
-from sdg.models.encoder import Encoders, ImageEncoder, TextEncoder
+from sdg.models.encoder import Encoders
 from sdg.models.judge import Judge
+from sdg.models.kin import check_kin
 from sdg.models.noisy import NoisyEncoder
-from sdg.models.published import clip_by_name
+from sdg.models.published_clips import clip_by_name
 
 __all__ = [
-    "check_kin",
     "chosen_clip",
     "classifier_encoders",
     "clean_encoders",
@@ -68,10 +67,10 @@ def load_denoiser(
     denoiser = denoiser_from(file)
     network: Any = denoiser.network  # a UNet2DModel
     if classes := network.config.num_class_embeds:
-        denoiser.label = integer("denoiser.label", label, 0, classes - 1)
+        denoiser.label = integer("label", label, 0, classes - 1)
     elif label is not None:
         raise UserError(
-            f"denoiser.label={label}: {path} holds an unconditional denoiser, without classes."
+            f"label={label}: {path} holds an unconditional denoiser, without classes.", "label"
         )
     return denoiser
 
@@ -102,7 +101,7 @@ def load_clip(file: str | Path) -> CLIP:
     is_name = bool(colon) and (name in open_clip.list_models() or timm.is_model(name))
     if is_name and not Path(file).exists():
         return clip_by_name(name, pretrained)
-    config, tensors = read(file, "clip")
+    config, tensors = read_weights(file, "clip")
     return frozen(lambda: CLIP(**config), tensors, file)
 
 
@@ -110,51 +109,11 @@ def load_clip_noisy(file: str | Path) -> NoisyEncoder:
     """The noise-aware image encoder of a weight file, or of a noisy CLIP of SDG's authors' code."""
     place = located(file)
     config, tensors = (
-        from_sdg_code(tensors_of(place)) if is_noisy_clip(place) else read(place, "clip_noisy")
+        from_sdg_code(tensors_of(place))
+        if is_noisy_clip(place)
+        else read_weights(place, "clip_noisy")
     )
     return frozen(lambda: build_noisy_encoder(config), tensors, file)
-
-
-def check_kin(image: ImageEncoder, text: TextEncoder | None) -> None:
-    """Whether an image encoder and a text encoder embed in one space, as far as configs tell.
-
-    Raises:
-        UserError: they do not.
-    """
-    if not isinstance(text, CLIP):
-        return
-    theirs = tower_sizes(text.config["model"])
-    if isinstance(image, NoisyEncoder):
-        ours = tower_sizes(image.config["clip"]["model"])
-        if ours != theirs:
-            unlike = "; ".join(
-                f"{key} is {value} there and {other} here"
-                for key, value, other in differences(ours, theirs)
-            )
-            raise UserError(
-                "the noise-aware encoder was made from another CLIP than the clean one beside it "
-                f"({unlike}); give its own, on the command line by encoder.clip, or by "
-                "encoder.name and encoder.pretrained."
-            )
-    elif isinstance(image, CLIP) and image.config["model"]["embed_dim"] != theirs["embed_dim"]:
-        raise UserError(
-            f"the image encoder embeds in {image.config['model']['embed_dim']} dimensions, the "
-            f"text encoder in {theirs['embed_dim']}; give both towers of one CLIP."
-        )
-
-
-def tower_sizes(model: Mapping[str, Any]) -> dict[str, Any]:
-    """What must agree between an encoder's CLIP and the one beside it."""
-    text, vision = model["text_cfg"], model["vision_cfg"]
-    return {
-        "embed_dim": model["embed_dim"],
-        "text": text and picked(text, ("width", "layers", "vocab_size")),
-        "vision": picked(vision, ("layers", "width", "patch_size", "timm_model_name")),
-    }
-
-
-def picked(config: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key in keys}
 
 
 def noise_aware_encoders(
@@ -200,13 +159,13 @@ def is_noisy_clip(path: Path) -> bool:
 
 def load_classifier(file: str | Path) -> NoisyClassifier:
     """The noise-aware classifier of a weight file."""
-    config, tensors = read(file, "classifier_noisy")
+    config, tensors = read_weights(file, "classifier_noisy")
     return frozen(lambda: NoisyClassifier(**config), tensors, file)
 
 
 def load_judge(file: str | Path) -> Judge:
     """The judge of a weight file."""
-    config, tensors = read(file, "judge")
+    config, tensors = read_weights(file, "judge")
     return frozen(lambda: Judge(**config), tensors, file)
 
 

@@ -27,6 +27,6 @@ class WordTokenizer(Words):
         start, end = len(self.index) + 1, len(self.index) + 2
         rows = []
         for sentence in sentences:
-            ids = [start, *self.read(sentence), end]
+            ids = [start, *self.word_numbers(sentence), end]
             rows.append(ids + [0] * (self.context_length - len(ids)))
         return torch.tensor(rows, dtype=torch.long).view(-1, self.context_length)

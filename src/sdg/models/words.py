@@ -11,13 +11,17 @@ SHOWN = 100  # words that a message lists
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 
 
-def words_of(sentence: str) -> list[str]:
+def words_in_sentence(sentence: str) -> list[str]:
     return WORD.findall(sentence.lower())
 
 
 def vocabulary(sentences: Iterable[str]) -> list[str]:
     """All their words."""
-    return sorted({word for sentence in sentences for word in words_of(sentence)})
+    return sorted({word for sentence in sentences for word in words_in_sentence(sentence)})
+
+
+class UnknownWord(UserError):
+    """A sentence has a word that its encoder does not know."""
 
 
 class Words:
@@ -43,21 +47,21 @@ class Words:
             "weights lists them."
         )
 
-    def read(self, sentence: str) -> list[int]:
+    def word_numbers(self, sentence: str) -> list[int]:
         """The numbers of a sentence's words.
 
         Raises:
             UserError: it is empty, has an unknown word, or too many words.
         """
-        words = words_of(sentence)
+        words = words_in_sentence(sentence)
         if not words:
             raise UserError("a prompt is empty, or has no word; write what the image shall show.")
         for word in words:
             if word not in self.index:
-                raise UserError(
+                raise UnknownWord(
                     f"the encoder does not know the word '{word}' of "
                     f"{sentence!r}{near(word, self.index) or '.'} {self.known()} Another CLIP "
-                    "knows others: encoder.clip=FOLDER."
+                    "knows others."
                 )
         if len(words) > self.context_length - 2:
             raise UserError(

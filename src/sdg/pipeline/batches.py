@@ -29,7 +29,9 @@ def draw_batches(
 
     Arguments:
         draw: draws a batch, (B, 3, H, W), and calls a function after each step.
-        steps: of a batch.
+        requests: what each sample shall be like, and its seed.
+        batch_size: how many samples are drawn at once, at most.
+        steps: how many steps a batch takes.
         trajectory, callback, progress: as of `Pipeline.__call__`.
     """
     bar, done = Bar("sampling"), 0

@@ -12,13 +12,14 @@ from sdg.data.image import load_image, pixels
 from sdg.data.prompts import escape_prompt
 from sdg.errors import UserError
 from sdg.guidance.guidance import SimilarityFn
-from sdg.pipeline.checks import checked_function
+from sdg.pipeline.part_checks import checked_function
 from sdg.similarity import Term
 
 __all__ = ["CallConditions", "Picture", "Pictures", "SimilarityArgument", "as_tensor", "as_tensors"]
 
 Picture = str | Path | Image.Image | Tensor
 Pictures = Picture | Sequence[Picture]  # one for all samples, or one for each condition
+ROUNDING = 1e-3  # that a tensor may go beyond [-1, 1]
 TermOrFunction = Term | SimilarityFn
 SimilarityArgument = TermOrFunction | Sequence[TermOrFunction] | Mapping[Term, Pictures | None]
 
@@ -55,7 +56,7 @@ class CallConditions:
         """
         conditions = cls()
         if prompt is not None:
-            conditions.columns["text"] = sentences(prompt)
+            conditions.columns["text"] = as_prompt_list(prompt)
         for name, given in pictures.items():
             if given is not None:
                 conditions.add_pictures(name, given)
@@ -123,7 +124,7 @@ class CallConditions:
         return bool(self.columns or self.terms or self.functions)
 
 
-def sentences(prompt: str | Sequence[str]) -> list[str]:
+def as_prompt_list(prompt: str | Sequence[str]) -> list[str]:
     """One prompt or several.
 
     Raises:
@@ -149,15 +150,25 @@ def with_conditions(similarity: SimilarityArgument) -> list[tuple[TermOrFunction
 def as_tensor(picture: Picture, shape: tuple[int, int, int]) -> Tensor:
     """A picture of any kind in [-1, 1], with this shape (3, H, W).
 
+    Arguments:
+        picture: a file, an image of pillow, or a tensor of this shape in [-1, 1].
+
     Raises:
-        UserError: a tensor of another shape, or a file that cannot be read.
+        UserError: a tensor of another shape or range, or a file that cannot be read.
     """
     if isinstance(picture, Tensor):
         if tuple(picture.shape) != shape:
             raise UserError(
                 f"a picture as a tensor must have the shape {shape}, not {tuple(picture.shape)}."
             )
-        return picture.float().cpu()
+        values = picture.float().cpu()
+        if not (values.abs() <= 1 + ROUNDING).all():
+            low, high = values.min().item(), values.max().item()
+            raise UserError(
+                f"a picture as a tensor must have values in [-1, 1], not from {low:g} to {high:g}; "
+                "of 8-bit pixels, pixels / 127.5 - 1."
+            )
+        return values
     if isinstance(picture, Image.Image):
         return pixels(picture, shape[-1])
     if not isinstance(picture, (str, Path)):

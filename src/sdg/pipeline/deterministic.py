@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sdg.models.encoder import Encoders, TextEncoder
+from sdg.models.encoding import encode_sentences
 
 __all__ = ["OneByOne", "deterministic_arithmetic", "one_by_one"]
 
@@ -53,7 +54,7 @@ class OneByOne:
 
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Unit embeddings (N, D) of N sentences."""
-        return torch.cat([self.text_encoder.encode_text([sentence]) for sentence in sentences])
+        return torch.cat([encode_sentences(self.text_encoder, [each]) for each in sentences])
 
     def to(self, device: torch.device, /) -> "OneByOne":
         """Moves its weights."""

@@ -16,7 +16,7 @@ from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import from_pretrained, load_denoiser
-from sdg.pipeline.checks import checked_path
+from sdg.pipeline.part_checks import checked_path
 
 if TYPE_CHECKING:
     from sdg.pipeline.pipeline import Pipeline
@@ -67,7 +67,7 @@ def load_parts(folder: Path) -> dict[str, Any]:
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         parts: dict[str, Any] = {
-            "denoiser": load_denoiser(inside(folder, index["denoiser"]), index.get("label")),
+            "denoiser": load_denoiser(file_in(folder, index["denoiser"]), index.get("label")),
             "gamma": index["gamma"],
             "interval": index.get("interval", (0.0, 1.0)),
             "resolution": index.get("resolution"),
@@ -77,11 +77,11 @@ def load_parts(folder: Path) -> dict[str, Any]:
         parts["sampler"] = cls(**options)
         # A clean CLIP may be both.
         models = {name: None for name in (index.get("encoder"), index.get("clip")) if name}
-        loaded: dict[str, Any] = {name: from_pretrained(inside(folder, name)) for name in models}
+        loaded: dict[str, Any] = {name: from_pretrained(file_in(folder, name)) for name in models}
         for role in ("encoder", "clip"):
             parts[role] = loaded.get(index.get(role))
         if name := index.get("negative_captions"):
-            captions = regular(inside(folder, name)).read_text(encoding="utf-8")
+            captions = regular(file_in(folder, name)).read_text(encoding="utf-8")
             parts["negative_captions"] = captions.splitlines()
     except UserError:
         raise
@@ -93,7 +93,7 @@ def load_parts(folder: Path) -> dict[str, Any]:
     return parts
 
 
-def inside(folder: Path, name: str) -> Path:
+def file_in(folder: Path, name: str) -> Path:
     """A file of the folder.
 
     Raises:
@@ -120,7 +120,7 @@ def save_parts(pipe: "Pipeline", folder: Path) -> Path:
     parts: dict[str, Any] = {"denoiser": ("denoiser", pipe.denoiser)}
     for role, part in (("encoder", pipe.encoder), ("clip", pipe.clip)):
         if part is not None:
-            parts[role] = (kind_of(part), part)
+            parts[role] = (stored_kind(part), part)
     if pipe.denoiser.label is not None:
         index["label"] = pipe.denoiser.label
     if pipe.resolution != pipe.denoiser.resolution:
@@ -164,7 +164,7 @@ def sampler_options(sampler: Sampler) -> dict[str, Any]:
     )
 
 
-def kind_of(part: object) -> str:
+def stored_kind(part: object) -> str:
     """The kind of weights that a part is stored as.
 
     Raises:

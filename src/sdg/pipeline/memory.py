@@ -11,6 +11,7 @@ from sdg.data.requests import Request
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
 from sdg.models.encoder import ImageEncoder
+from sdg.models.encoding import encode_images
 
 __all__ = ["MemoryParts", "fitting_batch", "is_out_of_memory"]
 
@@ -104,7 +105,7 @@ def fitting_batch(
     bytes_of_one = graph_bytes(lambda x: denoiser(x, 0).x0, x)
     if encoder is not None:
         bytes_of_one += graph_bytes(
-            lambda x: encoder.encode(x, torch.zeros(len(x), dtype=torch.long)).z, x
+            lambda x: encode_images(encoder, x, torch.zeros(len(x), dtype=torch.long)).z, x
         )
     return max(1, min(ON_CPU, int(SHARE * free / max(bytes_of_one, 1))))
 

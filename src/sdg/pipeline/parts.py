@@ -9,7 +9,7 @@ from torch import nn
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.pipeline.checks import check_parts, checked_device, checked_kind
+from sdg.pipeline.part_checks import check_parts, checked_device, checked_kind
 
 __all__ = ["Parts"]
 
@@ -63,7 +63,7 @@ class Parts:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of a sample, (C, H, W)."""
+        """The shape of a sample, (C, H, W)."""
         if self.resolution is None:
             raise UserError(
                 "how large are the samples? Neither the denoiser nor an encoder says: "
@@ -72,7 +72,7 @@ class Parts:
         return 3, self.resolution, self.resolution
 
     def compile(self: Own, **options: Any) -> Own:
-        """Compiles the denoiser's network and the encoder's tower, forward and backward.
+        """Compiles the denoiser's network and the encoders' towers, forward and backward.
 
         The first batch of each size then takes from seconds to minutes; it pays in long runs on a
         GPU. `torch.compile` keeps what it made, so that a later process compiles quicker.
@@ -81,8 +81,9 @@ class Parts:
             options: of `torch.compile`.
         """
         self.denoiser.network.compile(**options)
-        if self.encoder is not None:
-            self.encoder.tower.compile(**options)
+        for part in self.parts:
+            if isinstance(part, ImageEncoder):
+                part.tower.compile(**options)
         return self
 
     def to(
@@ -100,9 +101,11 @@ class Parts:
             dtype: torch.float32, torch.bfloat16 or torch.float16; None leaves it as it is.
 
         Raises:
-            UserError: there is no such device, or another dtype.
+            UserError: there is no such device, another dtype, or there are two dtypes.
         """
         if isinstance(device, torch.dtype):
+            if dtype is not None:
+                raise UserError(f"device must be a device, not {device}, beside dtype {dtype}.")
             device, dtype = None, device
         if device is not None:
             self.place = checked_device(device)

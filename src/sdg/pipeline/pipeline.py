@@ -1,36 +1,18 @@
 """Guided sampling in one object: what is drawn, what it shall be like, and how it is steered."""
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-import torch
-from torch import Tensor
-
-from sdg.data.requests import Request, Requests
+from sdg.data.requests import Requests
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guide import Guide
-from sdg.diffusion.noise import Noise
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.samplers import DDPM
-from sdg.diffusion.sampling import sample, steps_taken
+from sdg.diffusion.sampling import steps_taken
 from sdg.errors import choice, integer, number
-from sdg.guidance.guidance import Guidance, SimilarityFn, checked_interval
-from sdg.guidance.selection import Selection, candidate_seeds
+from sdg.guidance.guidance import Guidance, checked_interval
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.batches import OnStep, draw_batches
-from sdg.pipeline.checks import (
-    check_devices,
-    checked_captions,
-    checked_function,
-    checked_kind,
-    checked_path,
-    checked_weights,
-    chosen_guidance,
-    chosen_sampler,
-    chosen_strength,
-)
 from sdg.pipeline.conditions import (
     CallConditions,
     Picture,
@@ -41,11 +23,23 @@ from sdg.pipeline.conditions import (
 )
 from sdg.pipeline.deterministic import OneByOne, deterministic_arithmetic
 from sdg.pipeline.files import load_parts, pipeline_folder, save_parts
+from sdg.pipeline.guided_run import GuidedRun
 from sdg.pipeline.memory import fitting_batch
 from sdg.pipeline.output import SampleOutput
+from sdg.pipeline.part_checks import (
+    check_devices,
+    checked_captions,
+    checked_function,
+    checked_kind,
+    checked_path,
+    checked_weights,
+    chosen_encoder,
+    chosen_guidance,
+    chosen_sampler,
+    chosen_strength,
+)
 from sdg.pipeline.parts import Parts
-from sdg.pipeline.terms import build_terms, run_similarity, total_similarity
-from sdg.similarity import Similarity
+from sdg.pipeline.terms import assemble_similarity, build_terms
 
 __all__ = ["Pipeline"]
 
@@ -60,14 +54,15 @@ class Pipeline(Parts):
 
     Arguments:
         denoiser: the diffusion model.
-        encoder: E(x_t, t), a noise-aware encoder, or a clean CLIP for guidance that reads x̂_0;
-            None for a pipeline that knows no sentence and no reference.
-        clip: reads sentences, into the space of `encoder`: the CLIP that it was made from.
+        encoder: E(x_t, t), a noise-aware encoder, or a clean CLIP; None for a pipeline that knows
+            no sentence and no reference.
+        clip: reads sentences, into the space of `encoder`: the CLIP that it was made from. Guidance
+            that reads x̂_0, such as `DPS`, reads it with this CLIP where `encoder` is noise-aware.
         gamma: γ, where a call names none.
         interval: the part of the noise range that is guided, where a call names no guidance.
         sampler: where a call names none; None is DDPM with 100 steps.
         negative_captions: beside which a sentence is weighed: captions of other images. A
-            calibrated encoder needs some.
+            calibrated encoder needs some; where it does not guide, a clean CLIP does without them.
         resolution: side of a sample in pixels; None takes the denoiser's own, else the encoder's.
 
     Raises:
@@ -146,9 +141,9 @@ class Pipeline(Parts):
         Arguments:
             prompt: a sentence, or several; "a red heart | a ring:-0.5" has two parts, one with the
                 weight −0.5. None leaves the sentence out.
-            content, structure, style: a picture that samples shall be like in this respect; or a
-                list, one for each prompt, or for samples of its own where there is one prompt or
-                none.
+            content, structure, style: a picture that samples shall be like in this respect: a file,
+                an image of pillow, or a tensor (3, H, W) in [-1, 1]; or a list, one for each
+                prompt, or for samples of its own where there is one prompt or none.
             similarity: further ones, whose values are added: functions sim(x, level) and terms; or
                 {term: what samples shall be like}, a picture for a term by reference, a word for
                 another, or a list as above. A function is asked the same of every sample; what
@@ -160,7 +155,8 @@ class Pipeline(Parts):
                 device, and the same pixels but for rounding.
             guidance: another method than `SemanticGuidance(gamma)`, or that with other options. It
                 brings its own γ and interval, by default its class's; the pipeline's are for calls
-                that name none.
+                that name none. A method that reads x̂_0 (`DPS`, `LGD`, `FreeDoM`, `Universal`,
+                `MPGD`, `TFG`) reads it with the clean CLIP, as the command does.
             sampler: another than the pipeline's.
             steps: of the pipeline's sampler, instead of its own number.
             init_image, strength: a picture to start from, and how far from it samples may go, in
@@ -179,7 +175,8 @@ class Pipeline(Parts):
             samples in the order of the prompts or pictures, `num_samples` of each.
 
         Raises:
-            UserError: a parameter is out of range, or the pipeline lacks what a condition needs.
+            UserError: a parameter is out of range, or the pipeline lacks what a condition or the
+                guidance needs.
         """
         pictures = {"content": content, "structure": structure, "style": style}
         conditions = CallConditions.from_arguments(prompt, pictures, similarity)
@@ -194,74 +191,40 @@ class Pipeline(Parts):
         taken = steps_taken(schedule, sampler, share)
         each, seed = integer("num_samples", num_samples, 1), integer("seed", seed, 0)
         requests = Requests(conditions.rows, each, seed)
+        guided = guidance.gamma and conditions.any
+        reads = guided and (conditions.columns or conditions.terms)
+        encoder = chosen_encoder(self.encoder, self.clip, guidance) if reads else self.encoder
         if batch_size == "auto":
-            batch_size = fitting_batch(self.denoiser, self.encoder, self.shape, self.device)
+            batch_size = fitting_batch(self.denoiser, encoder, self.shape, self.device)
         size = integer("batch_size", batch_size, 1)
         size = 1 if choice("deterministic", deterministic, (False, True)) else size
         for name, flag in (("trajectory", trajectory), ("progress", progress)):
             choice(name, flag, (False, True))
         if callback is not None:
             checked_function("callback", callback, "done", "step")
-        guided = guidance.gamma and conditions.any
         if guided:
             guidance.check_steps(taken, schedule.T)
         with deterministic_arithmetic(deterministic):
-            of_run = None
+            whole = None
             if guided:
                 clip = OneByOne(self.clip) if deterministic and self.clip else self.clip
-                terms = build_terms(conditions, checked, self.encoder, clip, self.negative_captions)
+                negatives = self.captions_beside(encoder)
+                terms = build_terms(conditions, checked, encoder, clip, negatives)
                 images = as_tensors(conditions.pictures, self.shape)
                 if terms:
-                    of_run = run_similarity(
-                        terms, self.encoder, schedule, images, seed, guidance.at_clean
+                    whole = assemble_similarity(
+                        terms, encoder, schedule, images, seed, guidance.at_clean
                     )
+            functions = conditions.functions
+            run = GuidedRun(self, sampler, guidance, whole, functions, start, share)
+            return draw_batches(
+                run.draw, requests, size, len(taken), trajectory, callback, progress
+            )
 
-            def draw(batch: Sequence[Request], on_step: OnStep) -> Tensor:
-                guide = self.guide(guidance, of_run, conditions.functions, batch, sampler)
-                return self.draw(batch, guide, sampler, start, share, on_step)
+    def captions_beside(self, encoder: ImageEncoder | None) -> Sequence[str]:
+        """The negative captions of a sentence that this encoder reads.
 
-            return draw_batches(draw, requests, size, len(taken), trajectory, callback, progress)
-
-    def guide(
-        self,
-        guidance: Guidance,
-        similarity: Similarity | None,
-        functions: Sequence[SimilarityFn],
-        batch: Sequence[Request],
-        sampler: Sampler,
-    ) -> Guidance | Selection | None:
-        """Guidance of one batch, with several candidates for each sample their selection."""
-
-        def prepare(requests: Sequence[Request]) -> Guidance | None:
-            total = total_similarity(similarity, functions, requests, self.device)
-            return guidance.prepare(total, self.denoiser.schedule, sampler)
-
-        if not guidance.gamma or (similarity is None and not functions):
-            return None
-        if guidance.candidates == 1:
-            return prepare(batch)
-        candidates = [request for request in batch for _ in range(guidance.candidates)]
-        wide, narrow = prepare(candidates), prepare(batch)
-        assert wide is not None and narrow is not None  # γ is not 0
-        return Selection(wide, narrow, guidance.candidates, guidance.select_at)
-
-    def draw(
-        self,
-        batch: Sequence[Request],
-        guide: Guide | Selection | None,
-        sampler: Sampler,
-        start: Tensor | None = None,
-        strength: float = 1.0,
-        on_step: OnStep = lambda done, step: None,
-    ) -> Tensor:
-        """One batch: (B, 3, H, W) in [-1, 1]."""
-        seeds = [request.seed for request in batch]
-        selection: Selection | None = None
-        if isinstance(guide, Selection):
-            selection, guide = guide, guide.wide
-            seeds = candidate_seeds(seeds, selection.candidates)
-        noise = Noise(seeds, self.shape, self.device)
-        begin = None if start is None else start.to(self.device).expand(len(seeds), *self.shape)
-        mixed = self.dtype != torch.float32
-        with torch.autocast(self.device.type, self.dtype) if mixed else contextlib.nullcontext():
-            return sample(self.denoiser, sampler, noise, guide, begin, strength, on_step, selection)
+        Those of a calibrated encoder are its bank, and none where a clean CLIP takes its place.
+        """
+        bank = self.encoder is not None and self.encoder.calibrated
+        return () if bank and encoder is not self.encoder else self.negative_captions

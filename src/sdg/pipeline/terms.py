@@ -3,19 +3,22 @@
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from operator import add
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sdg.data.image_set import NoImages
 from sdg.data.prompts import parse_weighted_prompt
 from sdg.data.requests import Request
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.guidance import SimilarityFn
-from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.models.encoder import Encoders, ImageEncoder, TextEncoder
 from sdg.pipeline.conditions import CallConditions
 from sdg.similarity import (
     Content,
+    RunContext,
     Similarity,
     Structure,
     Style,
@@ -23,10 +26,18 @@ from sdg.similarity import (
     Text,
     matched_levels,
 )
-from sdg.similarity.checks import checked_values
 from sdg.similarity.references import References
+from sdg.similarity.value_checks import checked_values
 
-__all__ = ["build_terms", "run_similarity", "total_similarity"]
+__all__ = ["assemble_similarity", "build_terms", "total_similarity"]
+
+# The pipeline's own terms, by the name of the argument that says what samples shall be like.
+TERMS: dict[str, type[Term]] = {
+    "text": Text,
+    "content": Content,
+    "structure": Structure,
+    "style": Style,
+}
 
 
 def build_terms(
@@ -45,31 +56,23 @@ def build_terms(
     Raises:
         UserError: the pipeline lacks what a term needs.
     """
-    sentences = []
-    for prompt in conditions.columns.get("text", ()):
-        sentences += [text for text, _ in parse_weighted_prompt(prompt)]
+    sentences = [parse_weighted_prompt(prompt) for prompt in conditions.columns.get("text", ())]
     terms: dict[str, Term] = {}
     for kind in conditions.kinds:
-        terms[kind] = build_term(
-            kind, encoder, text_encoder, sentences, negative_captions, weights.get(kind)
-        )
+        check_encoders(kind, encoder, text_encoder)
+        assert encoder is not None  # checked
+        run = RunContext(Encoders(encoder, text_encoder), "", sentences, NoImages())
+        options: dict[str, Any] = {"weight": weights[kind]} if kind in weights else {}
+        if kind == "text":
+            options["negative_captions"] = negative_captions
+        terms[kind] = TERMS[kind].from_config(run, **options)
     return terms | conditions.terms
 
 
-def build_term(
-    kind: str,
-    encoder: ImageEncoder | None,
-    text_encoder: TextEncoder | None,
-    sentences: Sequence[str],
-    negative_captions: Sequence[str],
-    weight: float | None,
-) -> Term:
-    """The term `text`, `content`, `structure` or `style`.
-
-    Arguments:
-        encoder, text_encoder: of the pipeline.
-        sentences, negative_captions: as of `Text`.
-        weight: None for the term's own.
+def check_encoders(
+    kind: str, encoder: ImageEncoder | None, text_encoder: TextEncoder | None
+) -> None:
+    """Refuses encoders that one of `TERMS` cannot use.
 
     Raises:
         UserError: the pipeline lacks what the term needs.
@@ -84,21 +87,14 @@ def build_term(
             f"this pipeline's encoder knows classes only, which {kind} cannot use; guide by "
             "similarity={Class(encoder, None, captions, 'classifier'): name}."
         )
-    if kind == "content":
-        return Content(encoder, weight)
-    if kind == "structure":
-        return Structure.from_encoder(encoder, weight)
-    if kind == "style":
-        return Style.from_encoder(encoder, weight)
-    if text_encoder is None:
+    if kind == "text" and text_encoder is None:
         raise UserError(
             "this pipeline has no text tower, which a sentence needs; give one to "
             "Pipeline(…, clip=…)."
         )
-    return Text(encoder, text_encoder, sentences, weight, negative_captions)
 
 
-def run_similarity(
+def assemble_similarity(
     terms: Mapping[str, Term],
     encoder: ImageEncoder | None,
     schedule: Schedule,

@@ -151,7 +151,8 @@ def write_card(
             )
     took = "" if seconds is None else f"{seconds / 60:.0f} minutes, "
     model_config: Any = model.config  # every model that can be trained has one
-    card.write_text(f"""{heading(folder, kind, model_config)}
+    card.write_text(
+        f"""{heading(folder, kind, model_config)}
 - command: `{command}`
 - parameters: {sum(p.numel() for p in model.parameters()) / 1e6:.2f} M
 - hardware: {device}, {took}{time.strftime("%Y-%m-%d")}
@@ -173,7 +174,9 @@ Figures at the end of training, on held-out data:
 ```json
 {(run / "versions.json").read_text(encoding="utf-8").strip()}
 ```
-""")
+""",
+        encoding="utf-8",
+    )
     return card
 
 

@@ -7,15 +7,14 @@ from pathlib import Path
 
 from sdg.report.page import Picture
 from sdg.report.pictures import open_picture
+from sdg.report.rows import Sample, samples
 from sdg.report.samples import (
-    REFERENCES,
     attributes,
     caption,
     condition,
+    label_of_reference,
     miss,
-    referred,
-    samples,
-    shown,
+    shows_prompt,
 )
 
 __all__ = ["GAMMA", "compared", "picture_of"]
@@ -24,7 +23,7 @@ GAMMA = "guidance.gamma"
 COLUMN_COUNT = 12  # of a sweep's table of pictures
 
 # A picture's file, its caption, and its sample if it is one.
-Cell = tuple[Path, str, Mapping | None]
+Cell = tuple[Path, str, Sample | None]
 
 
 def compared(jobs: Sequence[Mapping]) -> tuple[list[str], list[tuple[str, list[Cell | None]]]]:
@@ -41,7 +40,7 @@ def compared(jobs: Sequence[Mapping]) -> tuple[list[str], list[tuple[str, list[C
     for job, own in zip(jobs, every, strict=True):
         row = [own.get(sample["index"]) for sample in chosen]
         references = [sample and reference_names(sample) for sample in row]
-        pictures = [reference_cell(job, sample) for sample in row]
+        pictures = [reference_cell(sample) for sample in row]
         if references != above and any(pictures):
             rows.append(("reference", pictures))
         above = references
@@ -51,12 +50,12 @@ def compared(jobs: Sequence[Mapping]) -> tuple[list[str], list[tuple[str, list[C
     return column_titles(chosen, every), rows
 
 
-def by_index(rows: Sequence[dict]) -> dict[str, dict]:
+def by_index(rows: Sequence[Sample]) -> dict[str, Sample]:
     """{index: sample}."""
     return {sample["index"]: sample for sample in rows}
 
 
-def column_titles(chosen: Sequence[Mapping], every: Sequence[Mapping[str, Mapping]]) -> list[str]:
+def column_titles(chosen: Sequence[Sample], every: Sequence[Mapping[str, Sample]]) -> list[str]:
     """A sample's condition, or its number where the jobs' conditions differ or are all the same.
 
     Arguments:
@@ -74,7 +73,7 @@ def column_titles(chosen: Sequence[Mapping], every: Sequence[Mapping[str, Mappin
     ]
 
 
-def sample_cell(job: Mapping, sample: Mapping | None, names: Sequence[str]) -> Cell | None:
+def sample_cell(job: Mapping, sample: Sample | None, names: Sequence[str]) -> Cell | None:
     """A sample of a job.
 
     Arguments:
@@ -85,14 +84,17 @@ def sample_cell(job: Mapping, sample: Mapping | None, names: Sequence[str]) -> C
     return job["path"] / sample["file"], f"{job['name']}: {caption(sample, names)}", sample
 
 
-def reference_names(sample: Mapping) -> list[str | None]:
-    return [sample.get(kind) for kind in REFERENCES]
+def reference_names(sample: Sample) -> list[str]:
+    return [sample.conditions[kind] for kind in sample.references]
 
 
-def reference_cell(job: Mapping, sample: Mapping | None) -> Cell | None:
+def reference_cell(sample: Sample | None) -> Cell | None:
     """The first picture that a sample refers to."""
-    files = [] if sample is None else list(referred(job["path"], sample).values())
-    return (files[0], files[0].name, None) if files else None
+    if sample is None:
+        return None
+    for kind, file in sample.references.items():
+        return file, label_of_reference(sample, kind), None
+    return None
 
 
 def picture_of(cell: Cell | None) -> Picture | None:
@@ -100,5 +102,5 @@ def picture_of(cell: Cell | None) -> Picture | None:
         return None
     file, text, sample = cell
     if sample is None:
-        return Picture(open_picture(file), text)
-    return Picture(open_picture(file), text, shown=shown(sample), wrong=miss(sample))
+        return Picture(open_picture(file), f"reference | {text}", text)
+    return Picture(open_picture(file), text, shown=shows_prompt(sample), wrong=miss(sample))

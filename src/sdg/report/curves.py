@@ -39,7 +39,8 @@ def curves(names: Sequence[str], results: Sequence[Mapping]):
         points.sort(key=lambda point: point[0])
 
     panels: list[Callable] = []
-    if any(metrics.get("alignment") for metrics in results):
+    shares = [share for each in results for share in each.get("alignment", {}).values()]
+    if any(share is not None for share in shares):
         panels.append(draw_alignment)
     fidelity, diversity = first_of(FIDELITY, results), first_of(DIVERSITY, results)
     if fidelity:

@@ -9,20 +9,20 @@ from sdg.io.plain import flat
 from sdg.report.compared import GAMMA, compared, picture_of
 from sdg.report.page import Group, Page, Picture
 from sdg.report.pictures import open_picture
+from sdg.report.rows import Sample, samples
 from sdg.report.samples import (
     COMMAND,
-    CONDITIONS,
     attributes,
     caption,
     condition,
     condition_title,
     identity,
+    label_of_reference,
     miss,
-    referred,
-    samples,
-    shown,
+    shows_prompt,
+    strength,
 )
-from sdg.report.words import COLUMNS, sentences
+from sdg.report.words import COLUMNS, figures_in_words
 
 __all__ = [
     "COMMAND",
@@ -48,12 +48,13 @@ def run_page(folder: Path, unguided: Mapping[int, Path] | None = None) -> Path:
         json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
         samples(folder),
     )
-    rows: dict[tuple, list[dict]] = {}
+    rows: dict[tuple, list[Sample]] = {}
     for sample in every:
-        rows.setdefault(condition_key(sample), []).append(sample)
+        # By whole paths: two files of one name are two conditions.
+        rows.setdefault(tuple(sample.conditions.items()), []).append(sample)
     prompts = counted(len(rows), "prompt" if "prompt" in every[0] else "condition")
     number = counted(len(every), "sample")
-    settings = f"γ = {metrics['gamma']:g}"
+    settings = strength(metrics["gamma"])
     if len(rows) == 1 and condition(every[0]):
         page = heading_of(
             folder, condition_title(every[0]), f"{number}, {settings} · {folder.name}"
@@ -66,7 +67,7 @@ def run_page(folder: Path, unguided: Mapping[int, Path] | None = None) -> Path:
         page.note(f"{count} of {number} are on this page; samples.csv lists all.")
     page.grid(groups)
     page.heading("Figures")
-    page.figures(list(sentences(metrics)))
+    page.figures(list(figures_in_words(metrics)))
     with page.folded("All figures, by their keys in metrics.json"):
         page.table([{"key": key, "value": value} for key, value in raw(metrics).items()])
     trajectory(page, folder)
@@ -101,7 +102,7 @@ def sweep_page(
         page.drawing(figure)
     page.heading("Figures")
     single = single_attributes(rows[0])
-    page.table([in_words(row, single) for row in rows])
+    page.table([with_titles(row, single) for row in rows])
     with page.folded("All figures, by their columns in sweep.csv, with each attribute by itself"):
         page.table(rows)
     for job in reversed(jobs):  # the last is mostly the strongest
@@ -112,11 +113,6 @@ def sweep_page(
         page, jobs[0]["path"], f" of the first run, {jobs[0]['name']}" if len(jobs) > 1 else ""
     )
     return page.write(folder / "report.html")
-
-
-def condition_key(sample: Mapping) -> tuple:
-    """What samples of one condition share; two files of one name are two conditions."""
-    return tuple(sample.get(kind) for kind in CONDITIONS)
 
 
 def swept(jobs: Sequence[Mapping]) -> str:
@@ -144,7 +140,7 @@ def date_of(run: Path) -> str:
 
 def grouped(
     folder: Path,
-    rows: Mapping[tuple, Sequence[dict]],
+    rows: Mapping[tuple, Sequence[Sample]],
     names: Sequence[str],
     unguided: Mapping[int, Path],
 ) -> list[Group]:
@@ -153,7 +149,7 @@ def grouped(
     singles = many and all(len(row) == 1 for row in rows.values())
     each = EACH if many else MOST // (2 if unguided else 1)
 
-    def picture(sample: Mapping) -> Picture:
+    def picture(sample: Sample) -> Picture:
         file = unguided.get(int(sample["index"]))
         without = f"without guidance | {identity(sample)}"
         beside = None if file is None else Picture(open_picture(file), without)
@@ -161,17 +157,17 @@ def grouped(
             open_picture(folder / sample["file"]),
             caption(sample, names),
             condition(sample) if singles else f"sample {sample['index']}",
-            shown(sample),
+            shows_prompt(sample),
             miss(sample),
             beside,
         )
 
     groups = []
     for row in list(rows.values())[: EACH * GROUPS if singles else GROUPS]:
-        references = [
-            Picture(open_picture(file), f"{kind} reference", f"{kind} reference")
-            for kind, file in referred(folder, row[0]).items()
-        ]
+        references = []
+        for kind, file in row[0].references.items():
+            name = label_of_reference(row[0], kind)
+            references.append(Picture(open_picture(file), f"reference | {name}", name))
         label = condition(row[0]) if many else ""
         groups.append(Group(label, [picture(sample) for sample in row[:each]], references))
     if singles and not any(group.references for group in groups):
@@ -186,7 +182,7 @@ def single_attributes(row: Mapping) -> list[str]:
     return [*names[1 : names.index("all")], *same]
 
 
-def in_words(row: Mapping, left_out: Sequence[str]) -> dict:
+def with_titles(row: Mapping, left_out: Sequence[str]) -> dict:
     """A row of a sweep's table, with its columns' titles in words."""
     return {COLUMNS.get(key, key): value for key, value in row.items() if key not in left_out}
 

@@ -67,7 +67,7 @@ class Pictures:
         place = self.folder / file
         return (place if self.kind == "folder" else place.parent).is_file()
 
-    def read(self, files: Sequence[str]) -> Tensor:
+    def read_images(self, files: Sequence[str]) -> Tensor:
         """Samples as they were written, (N, 3, H, W) in [-1, 1]."""
         images = np.stack([np.asarray(open_picture(self.folder / file)) for file in files])
         return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1

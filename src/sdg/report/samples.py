@@ -1,11 +1,11 @@
-"""A run's table of samples, and what a page says of each."""
+"""What a page says of a sample."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from sdg.data.prompts import parse_weighted_prompt
-from sdg.io.csv_table import read_table
+from sdg.data.captions import wording
+from sdg.data.prompts import parse_weighted_prompt, primary_prompt
+from sdg.report.rows import Sample
 
 __all__ = [
     "COMMAND",
@@ -15,21 +15,14 @@ __all__ = [
     "condition_title",
     "identity",
     "in_words",
+    "label_of_reference",
     "miss",
     "reference_in_words",
-    "referred",
-    "samples",
-    "shown",
+    "shows_prompt",
+    "strength",
 ]
 
 COMMAND = "command.txt"  # in a run's folder: what draws its samples
-REFERENCES = ("content", "structure", "style")
-CONDITIONS = ("prompt", "class", *REFERENCES)
-
-
-def samples(run: Path) -> list[dict]:
-    """The rows of a run's `samples.csv`."""
-    return read_table(run / "samples.csv")
 
 
 def attributes(metrics: Mapping) -> list[str]:
@@ -37,12 +30,17 @@ def attributes(metrics: Mapping) -> list[str]:
     return [name for name in metrics.get("alignment", {}) if name != "all"]
 
 
-def condition(sample: Mapping) -> str:
+def strength(gamma: float) -> str:
+    """γ as a title has it; that of an unguided run says that nothing asked for was used."""
+    return f"γ = {gamma:g}" if gamma else "γ = 0: unguided, whatever was asked for"
+
+
+def condition(sample: Sample) -> str:
     """What a sample was asked to be like, in few words."""
-    return in_words({kind: sample[kind] for kind in CONDITIONS if sample.get(kind)})
+    return in_words(sample.conditions, sample.references)
 
 
-def condition_title(sample: Mapping) -> str:
+def condition_title(sample: Sample) -> str:
     """The same as a title: a sentence in quotes, anything else with a capital letter."""
     words = condition(sample)
     if words == sample.get("prompt"):
@@ -50,11 +48,15 @@ def condition_title(sample: Mapping) -> str:
     return words[:1].upper() + words[1:]
 
 
-def in_words(condition: Mapping[str, str]) -> str:
-    """A condition {kind: prompt} in few words: "a smiling person + style of 3.png"."""
+def in_words(condition: Mapping[str, str], by_reference: Collection[str] = ()) -> str:
+    """A condition {kind: prompt} in few words: "a smiling person + style of 3.png".
+
+    Arguments:
+        by_reference: the kinds that refer to pictures.
+    """
     parts = []
     for kind, prompt in condition.items():
-        if kind in REFERENCES:
+        if kind in by_reference:
             parts += [reference_in_words(kind, *part) for part in parse_weighted_prompt(prompt)]
         else:
             parts.append(prompt)
@@ -66,7 +68,7 @@ def reference_in_words(kind: str, name: str, weight: float = 1.0) -> str:
     return f"{kind} of {Path(name).name}" + ("" if weight == 1 else f" × {weight:g}")
 
 
-def shown(sample: Mapping) -> bool | None:
+def shows_prompt(sample: Mapping) -> bool | None:
     """Whether a sample shows its prompt; None where that was not read.
 
     It does when it has all named attributes and, where that is measured, no visible flaw.
@@ -77,7 +79,7 @@ def shown(sample: Mapping) -> bool | None:
 
 def miss(sample: Mapping) -> str:
     """What a sample misses, in few words: "hair: bob wanted, read as curly", or a flaw."""
-    if shown(sample) is not False:
+    if shows_prompt(sample) is not False:
         return ""
     names = sample.get("missed", "").split()
     wanted = sample.get("missed_values", "").split(", ")
@@ -89,14 +91,19 @@ def miss(sample: Mapping) -> str:
 
 def lacks(sample: Mapping, name: str, wanted: str) -> str:
     """Of an attribute, what was read beside what was wanted."""
-    words, read = name.replace("_", " "), sample.get(name)
+    words, read = name.replace("_", " "), value_of(sample, name)
     if not wanted:
         return words
     found = f"read as {read}" if read else "none read"
-    return f"{words}: {wanted} wanted, {found}"
+    return f"{words}: {wording(sample.get('prompt', ''), wanted)} wanted, {found}"
 
 
-def caption(sample: Mapping, names: Sequence[str]) -> str:
+def value_of(sample: Mapping, name: str) -> str:
+    """What was read of an attribute, in the prompt's own word where it has one; "" for nothing."""
+    return wording(sample.get("prompt", ""), sample.get(name, ""))
+
+
+def caption(sample: Sample, names: Sequence[str]) -> str:
     """What a sample was asked for, what it misses, and what was read off it.
 
     Arguments:
@@ -105,7 +112,9 @@ def caption(sample: Mapping, names: Sequence[str]) -> str:
     parts = [condition(sample)]
     if lacking := miss(sample):
         parts.append(f"✗ misses: {lacking}")
-    values = [f"{name.replace('_', ' ')} {sample[name]}" for name in names if sample.get(name)]
+    values = [
+        f"{name.replace('_', ' ')} {value_of(sample, name)}" for name in names if sample.get(name)
+    ]
     if values:
         parts.append(f"read off the picture: {', '.join(values)}")
     return " | ".join([*parts, identity(sample)])
@@ -116,8 +125,6 @@ def identity(sample: Mapping) -> str:
     return f"sample {sample['index']}, seed {sample['seed']}"
 
 
-def referred(run: Path, sample: Mapping) -> dict[str, Path]:
-    """{similarity: picture of what a sample refers to}, as its run kept them."""
-    file = run / "references.json"
-    kept = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return {kind: run / kept[sample[kind]] for kind in REFERENCES if sample.get(kind) in kept}
+def label_of_reference(sample: Sample, kind: str) -> str:
+    """What the picture that a sample refers to is: "style of 3.png"."""
+    return reference_in_words(kind, primary_prompt(sample.conditions[kind]))

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-__all__ = ["COLUMNS", "Sentence", "report", "sentences"]
+__all__ = ["COLUMNS", "Sentence", "figures_in_words", "report"]
 
 # {} stands for the figure.
 SHARES = {
@@ -71,7 +71,7 @@ class Sentence(NamedTuple):
         return f"{self.before}{self.value}{self.after}{beside}"
 
 
-def sentences(metrics: Mapping) -> Iterator[Sentence]:
+def figures_in_words(metrics: Mapping) -> Iterator[Sentence]:
     """The figures of a run, the most telling first; what has no words here is left out."""
     several = metrics["num_prompts"] > 1  # an interval is over prompts: of one there is none
     for name, words in SHARES.items():
@@ -80,7 +80,7 @@ def sentences(metrics: Mapping) -> Iterator[Sentence]:
             yield sentence(words, values["all"], several and metrics.get(f"{name}_all_interval"))
         parts = {key: v for key, v in values.items() if key != "all" and v is not None}
         if parts and name != "judge_ceiling":
-            yield Sentence(f"each attribute, where a prompt names it: {listed(parts)}")
+            yield Sentence(f"each attribute, where a prompt names it: {named_values(parts)}")
     retrieval = metrics.get("retrieval_judge")
     if retrieval and retrieval["among"] > 1:
         among = retrieval["among"]
@@ -88,7 +88,7 @@ def sentences(metrics: Mapping) -> Iterator[Sentence]:
         yield sentence(words, retrieval["top1"])
     yield from by_reference(metrics)
     for name in sorted(metrics, key=place):
-        value, template = metrics[name], words_of(name)
+        value, template = metrics[name], figure_template(name)
         if name == "similarity" and metrics.get("clip_guided"):
             template = GUIDED_COSINE
         if template and value is not None:
@@ -103,7 +103,7 @@ def place(name: str) -> int:
     return first.index(name) if name in first else len(first)
 
 
-def words_of(name: str) -> str | None:
+def figure_template(name: str) -> str | None:
     return SINGLE.get(name) or SPECIAL.get(name) or feature_words(name)
 
 
@@ -112,7 +112,7 @@ def by_reference(metrics: Mapping) -> Iterator[Sentence]:
     for kind, values in (metrics.get("agreement") or {}).items():
         if values:
             yield Sentence(
-                f"share of samples that agree with the {kind} reference: {listed(values)}"
+                f"share of samples that agree with the {kind} reference: {named_values(values)}"
             )
     for kind, value in (metrics.get("mask_iou") or {}).items():
         words = f"outline's overlap (IoU) with that of the {kind} reference: {{}}"
@@ -145,13 +145,13 @@ def number(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
 
 
-def listed(values: Mapping[str, float]) -> str:
+def named_values(values: Mapping[str, float]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in values.items())
 
 
 def report(metrics: Mapping) -> None:
     """Prints the figures in words, a line each."""
-    for sentence in sentences(metrics):
+    for sentence in figures_in_words(metrics):
         print(sentence)
     for name, value in metrics.get("metrics", {}).items():
         if value is not None:

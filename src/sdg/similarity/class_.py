@@ -7,6 +7,7 @@ from torch import Tensor
 
 from sdg.errors import UserError, choice, near, number
 from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.models.encoding import check_spaces, encode_sentences, name_of
 from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.run_context import RunContext
 from sdg.similarity.term import Pairs, Targets, Term
@@ -28,7 +29,7 @@ class Class(Term):
         encoder: E; for `classifier`, one that gives the logits of `encoder.classes`.
         text_encoder: E_text; not for `classifier`.
         classes: {factor: {class: caption}}.
-        form: of the three.
+        form: `cosine`, `contrastive` or `classifier`.
         weight: w; None takes the logit scale for `cosine`, else 1, since these are
             log-probabilities already.
     """
@@ -44,27 +45,26 @@ class Class(Term):
         weight: float | None = None,
     ):
         self.calibrated = encoder.calibrated
-        self.form = choice("similarity.class.form", form, FORMS)
+        self.form = choice("form", form, FORMS)
         self.scale = 1.0 if form == "classifier" else encoder.cosine_scale
         own_weight = self.scale if form == "cosine" else 1.0
-        super().__init__(
-            own_weight if weight is None else number("similarity.class.weight", weight)
-        )
+        super().__init__(own_weight if weight is None else number("weight", weight))
         self.order = [name for names in classes.values() for name in names]
         sizes = [len(names) for names in classes.values()]
         # Which factor each class belongs to: a class competes with those of its own factor only.
         self.factor = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
         if form != "classifier":
             assert text_encoder is not None  # only a classifier does without
+            self.names = name_of(encoder), name_of(text_encoder)
             captions = [caption for names in classes.values() for caption in names.values()]
             with torch.no_grad():
-                self.embeddings = text_encoder.encode_text(captions)
+                self.embeddings = encode_sentences(text_encoder, captions)
 
     @classmethod
     def from_config(  # type: ignore[override]  # a term's own options
         cls, run: RunContext, form: str = "contrastive", weight: float | None = None
     ) -> "Class":
-        choice("similarity.class.form", form, FORMS)
+        choice("form", form, FORMS)
         if form == "classifier":
             encoder = run.any_encoder
             if not encoder.classes:
@@ -100,6 +100,7 @@ class Class(Term):
 
     def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
         if self.form == "cosine":
+            check_spaces(self.names, x.z, self.embeddings)
             return (x.z[pairs.samples] * self.embeddings.to(x.z)[pairs.targets]).sum(-1)
         logits = self.logits(x)
         factor = self.factor.to(logits.device)
@@ -115,7 +116,7 @@ class Class(Term):
         """
         if self.form != "classifier":
             z = x.scaled if self.calibrated else self.scale * x.z
-            assert z is not None  # a calibrated encoder gives it
+            check_spaces(self.names, z, self.embeddings)
             return z @ self.embeddings.to(z).T
         if x.logits is None:
             raise UserError("form=classifier needs a classifier, whose `encode` gives logits.")

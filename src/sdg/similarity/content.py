@@ -23,16 +23,15 @@ class Content(Term):
     Arguments:
         encoder: E; gives the default weight.
         weight: w; None takes the encoder's logit scale.
-        noised: the first, else the second.
+        noised: whether the reference is noised to the level of x; the first of the two, else the
+            second.
     """
 
     condition_option, by_reference = "reference", True
 
     def __init__(self, encoder: ImageEncoder, weight: float | None = None, noised: bool = True):
-        super().__init__(
-            encoder.cosine_scale if weight is None else number("similarity.content.weight", weight)
-        )
-        self.noised = choice("similarity.content.noised", noised, (True, False))
+        super().__init__(encoder.cosine_scale if weight is None else number("weight", weight))
+        self.noised = choice("noised", noised, (True, False))
 
     @classmethod
     def from_config(  # type: ignore[override]  # a term's own options

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from sdg.errors import UserError, choice, number
-from sdg.models.encoder import ImageEncoder
 from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.run_context import RunContext
 from sdg.similarity.term import Pairs, Term
@@ -29,24 +28,19 @@ class Maps(Term):
     gradient is large near the reference, not far from it, where steps are long.
 
     Arguments:
-        weight: w.
-        stages: names.
-        form: of the two.
+        weight: w, by which the values are multiplied.
+        stages: the names of the encoder's stages whose maps are compared, at least one.
+        form: `squared` or `log`.
+
+    Raises:
+        UserError: no stage is named, or a parameter is out of range.
     """
 
     condition_option, by_reference, name = "reference", True, ""
-    own_weight, own_form = 1.0, "log"
 
     def __init__(self, weight: float, stages: Sequence[str], form: str):
-        key = f"similarity.{self.name}"
-        super().__init__(number(f"{key}.weight", weight), checked_stages(f"{key}.stages", stages))
-        self.form = choice(f"{key}.form", form, ("squared", "log"))
-
-    @classmethod
-    def from_encoder(cls, encoder: ImageEncoder, weight: float | None = None) -> "Maps":
-        """The term with its own weight and form, of one stage of this encoder."""
-        weight = cls.own_weight if weight is None else weight
-        return cls(weight, [cls.own_stage(encoder.stage_names)], cls.own_form)
+        super().__init__(number("weight", weight), checked_stages(stages))
+        self.form = choice("form", form, ("squared", "log"))
 
     @classmethod
     def from_config(
@@ -55,7 +49,7 @@ class Maps(Term):
         available = run.image_encoder.stage_names
         term = cls(stages=cls.own_stage(available) if stages is None else stages, **options)
         for stage in term.stages:
-            choice(f"similarity.{cls.name}.stages", stage, available)
+            choice("stages", stage, available)
         return term
 
     @classmethod
@@ -94,13 +88,19 @@ class Maps(Term):
         return -d.sum(0)
 
 
-def checked_stages(key: str, stages: str | Sequence[str] | None) -> tuple[str, ...]:
+def checked_stages(stages: str | Sequence[str] | None) -> tuple[str, ...]:
     """One stage or several.
 
     Raises:
         UserError: there is none.
     """
-    names = (stages,) if isinstance(stages, str) else tuple(stages or ())
-    if not names:
-        raise UserError(f"{key} is empty; name at least one stage of the encoder.")
-    return names
+    names = [stages] if isinstance(stages, str) else stages
+    if not isinstance(names, Sequence) or not all(is_name(name) for name in names) or not names:
+        raise UserError(
+            f"stages must be one or more names of the encoder's stages, not {stages!r}.", "stages"
+        )
+    return tuple(names)
+
+
+def is_name(name: object) -> bool:
+    return isinstance(name, str) and bool(name.strip())

@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from sdg.errors import UserError
 from sdg.models.stages import Encoded
 
 __all__ = ["NoisyImages"]
@@ -43,8 +44,17 @@ class NoisyImages:
         return self.encoded.z
 
     @property
-    def scaled(self) -> Tensor | None:
-        """A calibrated encoder's embeddings at their own length, (B, D); None of others."""
+    def scaled(self) -> Tensor:
+        """A calibrated encoder's embeddings at their own length, (B, D).
+
+        Raises:
+            UserError: the encoder is another one.
+        """
+        if self.encoded.scaled is None:
+            raise UserError(
+                "a term was made with a calibrated encoder, and another one reads the images; make "
+                "it with the one that reads them: of a method that reads x̂_0, the clean CLIP."
+            )
         return self.encoded.scaled
 
     @property

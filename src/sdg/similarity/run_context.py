@@ -36,8 +36,9 @@ class RunContext:
         """
         if self.encoders is None:
             raise UserError(
-                f"encoder={self.encoder_name} cannot guide; use encoder=clip_noisy, clip or "
-                "classifier_noisy, or guidance.gamma=0 to sample unguided."
+                f"encoder={self.encoder_name} reads no images, which a similarity of this run "
+                "needs; use encoder=clip_noisy, clip or classifier_noisy, a similarity that "
+                "compares pixels alone, or guidance.gamma=0 to sample unguided."
             )
         return self.encoders.image
 

@@ -16,11 +16,12 @@ from torch import Tensor
 from sdg.diffusion.schedule import CLEAN, Schedule
 from sdg.errors import UserError
 from sdg.models.encoder import ImageEncoder
+from sdg.models.encoding import check_unit, encode_images, name_of
 from sdg.models.stages import Encoded
-from sdg.similarity.checks import checked_values
 from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.references import References
 from sdg.similarity.term import Pairs, Targets, Term
+from sdg.similarity.value_checks import checked_values
 
 __all__ = ["Similarity", "matched_levels"]
 
@@ -49,6 +50,7 @@ class Similarity:
         self.levels, self.references = levels, references
         stages = [stage for term in self.terms.values() for stage in term.stages]
         self.stages = tuple(dict.fromkeys(stages))
+        self.lengths_seen = False  # of the encoder's embeddings
 
     def condition(
         self,
@@ -67,7 +69,6 @@ class Similarity:
         images = list(dict.fromkeys(itertools.chain(*(targets[name] for name in with_references))))
         targets |= dict.fromkeys(with_references, images)
         pairs = {name: Pairs(conditions[name], targets[name]).to(device) for name in self.terms}
-        encode = no_encoder if self.encoder is None else self.encoder.encode
         levels = self.levels.to(device)
         encoded: dict[int, NoisyImages] = {}
 
@@ -80,7 +81,7 @@ class Similarity:
             assert self.references is not None  # a term by reference has its images there
             pixels = self.references.at(images, level).to(device)
             own = levels[max(level, 0)].expand(len(pixels))
-            once = partial(torch.no_grad()(encode), pixels, own, self.stages)
+            once = partial(torch.no_grad()(self.encode), pixels, own)
             encoded[level] = NoisyImages(pixels, level, once, precision)
             return encoded[level]
 
@@ -90,7 +91,7 @@ class Similarity:
             # A gradient through float16 would underflow: nothing scales it.
             mixed = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == half
             precision = torch.autocast(kind, half, enabled=mixed)
-            samples = NoisyImages(x, level, partial(encode, x, own, self.stages), precision)
+            samples = NoisyImages(x, level, partial(self.encode, x, own), precision)
             values = []
             with torch.autocast(kind, enabled=False):
                 for name, term in self.terms.items():
@@ -107,13 +108,26 @@ class Similarity:
 
         return similarity
 
+    def encode(self, x: Tensor, t: Tensor) -> Encoded:
+        """What the encoder says of images, whose lengths are looked at once.
 
-def no_encoder(*images: object) -> Encoded:
-    """Stands for an encoder where a run has none."""
-    raise UserError(
-        "a similarity of this run reads an embedding or a stage, and there is no encoder; "
-        "choose one, such as encoder=clip_noisy."
-    )
+        Arguments:
+            x: images, (B, 3, H, W).
+            t: their levels in the encoder's schedule, (B,).
+
+        Raises:
+            UserError: there is no encoder, or it does not give what it must.
+        """
+        if self.encoder is None:
+            raise UserError(
+                "a similarity of this run reads an embedding or a stage, and there is no encoder; "
+                "choose one, such as encoder=clip_noisy."
+            )
+        encoded = encode_images(self.encoder, x, t, self.stages)
+        if not self.lengths_seen:
+            check_unit(name_of(self.encoder), "encode", encoded.z)
+            self.lengths_seen = True
+        return encoded
 
 
 def matched_levels(denoiser: Schedule, encoder: Mapping[str, Any] | None) -> Tensor:

@@ -13,10 +13,15 @@ class Structure(Maps):
     """Keeps layout and pose: f = the maps themselves, mean over C, H, W.
 
     It is eq. 10 of Liu et al., WACV 2023 (arXiv 2112.05744).
+
+    Arguments:
+        weight, stages, form: as of `Maps`.
     """
 
     name = "structure"
-    own_weight, own_form = 100.0, "squared"
+
+    def __init__(self, weight: float = 100.0, stages: Sequence[str] = (), form: str = "squared"):
+        super().__init__(weight, stages, form)
 
     @staticmethod
     def default_stage(available: Sequence[str]) -> str:

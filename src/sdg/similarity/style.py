@@ -23,15 +23,21 @@ class Style(Maps):
     counts alike.
 
     Arguments:
-        statistics: of the two.
+        weight, stages, form: as of `Maps`.
+        statistics: `gram` or `energies`.
     """
 
     name = "style"
-    own_weight, own_form = 1.5, "log"
 
-    def __init__(self, weight: float, stages: Sequence[str], form: str, statistics: str = "gram"):
+    def __init__(
+        self,
+        weight: float = 1.5,
+        stages: Sequence[str] = (),
+        form: str = "log",
+        statistics: str = "gram",
+    ):
         super().__init__(weight, stages, form)
-        self.statistics = choice("similarity.style.statistics", statistics, ("gram", "energies"))
+        self.statistics = choice("statistics", statistics, ("gram", "energies"))
 
     @staticmethod
     def default_stage(available: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sdg.data.prompts import parse_weighted_prompt
-from sdg.errors import UserError, near
+from sdg.errors import UserError, near, number
 from sdg.similarity.noisy_images import NoisyImages
 
 if TYPE_CHECKING:
@@ -67,7 +67,10 @@ class Term(ABC):
 
     Arguments:
         weight: w, by which its values are multiplied.
-        stages: names of the encoder's stages whose maps the term reads.
+        stages: the names of the encoder's stages whose maps the term reads.
+
+    Raises:
+        UserError: the weight is no finite number.
 
     Attributes:
         condition_option: the option of its config that says what samples shall be like, a word or
@@ -83,7 +86,7 @@ class Term(ABC):
     noised = True
 
     def __init__(self, weight: float, stages: Sequence[str] = ()):
-        self.weight, self.stages = weight, tuple(stages)
+        self.weight, self.stages = number("weight", weight), tuple(stages)
 
     @classmethod
     def from_config(cls, run: RunContext, **options: Any) -> Term:
@@ -119,6 +122,13 @@ class Term(ABC):
         if cls.condition_option or cls.by_reference:
             raise UserError(f"{cls.__name__}: nothing says what samples shall be like.")
         return UNCONDITIONAL
+
+    def fingerprint(self) -> Any:
+        """What else its values follow from, as plain values: a run with another draws anew.
+
+        Its options, its conditions, its source file and the files that options name count anyway.
+        """
+        return None
 
     def targets(self, conditions: Sequence[Targets]) -> list[str]:
         """The batch's distinct targets, in the order that `Pairs` numbers them."""

@@ -12,6 +12,7 @@ from sdg.data.prompts import read_table
 from sdg.errors import UserError, number
 from sdg.io.shipped import on_this_machine
 from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.models.encoding import check_spaces, encode_sentences, name_of
 from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.run_context import RunContext
 from sdg.similarity.term import Pairs, Targets, Term
@@ -67,10 +68,12 @@ class Text(Term):
                 "negative_captions, captions of other images."
             )
         self.scale = 1.0 if self.calibrated else encoder.cosine_scale
-        super().__init__(self.scale if weight is None else number("similarity.text.weight", weight))
+        super().__init__(self.scale if weight is None else number("weight", weight))
+        self.names = name_of(encoder), name_of(text_encoder)
         self.text_encoder, self.order = text_encoder, list(dict.fromkeys(sentences))
         self.embeddings = self.encoded(self.order)
-        self.negatives = self.encoded(list(negative_captions))
+        self.negative_captions = list(negative_captions)
+        self.negatives = self.encoded(self.negative_captions)
 
     @classmethod
     def from_config(  # type: ignore[override]  # a term's own options
@@ -84,10 +87,13 @@ class Text(Term):
         captions = read_negative_captions(negative_captions, run.held_out, encoder.calibrated)
         return cls(encoder, text_encoder, sentences, weight, captions)
 
+    def fingerprint(self) -> list[str]:
+        return self.negative_captions
+
     @torch.no_grad()
     def encoded(self, sentences: Sequence[str]) -> Tensor | None:
         """E_text of sentences, (N, D); None of none."""
-        return self.text_encoder.encode_text(sentences) if sentences else None
+        return encode_sentences(self.text_encoder, sentences) if sentences else None
 
     def targets(self, conditions: Sequence[Targets]) -> list[str]:
         asked = super().targets(conditions)
@@ -100,8 +106,9 @@ class Text(Term):
         return self.order
 
     def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:
-        z = x.encoded.scaled if self.calibrated else x.encoded.z
-        assert z is not None and self.embeddings is not None  # a calibrated encoder; `targets`
+        z = x.scaled if self.calibrated else x.z
+        assert self.embeddings is not None  # `targets`
+        check_spaces(self.names, z, self.embeddings)
         value = (z[pairs.samples] * self.embeddings.to(z)[pairs.targets]).sum(-1)
         if self.negatives is None:
             return value

@@ -1,5 +1,6 @@
 """Checkpoints that are there in full or not at all, and the newest of them."""
 
+import math
 import re
 import zipfile
 from contextlib import suppress
@@ -37,11 +38,22 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 def checkpoints_in(folder: str | Path | None) -> list[Path]:
-    """The checkpoints of a folder, the newest first; `last.ckpt` before others of its time."""
+    """The checkpoints of a folder, that of most steps first; `last.ckpt` before others of its step.
+
+    Not by their times: a clock may be set back. One that does not tell its step comes first.
+    """
     if folder is None:
         return []
     files = Path(folder).glob("*.ckpt")
-    return sorted(files, key=lambda file: (file.stat().st_mtime, file.stem == "last"), reverse=True)
+    return sorted(files, key=lambda file: (step_of(file), file.stem == "last"), reverse=True)
+
+
+def step_of(file: Path) -> float:
+    """How many steps a checkpoint has taken; infinity for one that cannot be read."""
+    try:
+        return int(load_tensors(file)["global_step"])
+    except (UserError, RuntimeError, KeyError, TypeError, ValueError):
+        return math.inf
 
 
 def is_whole(file: str | Path) -> bool:
@@ -69,7 +81,7 @@ def remove_superseded(trainer: pl.Trainer) -> None:
             continue
         files = {
             int(named[1]): file
-            for file in checkpoints_in(callback.dirpath)
+            for file in Path(callback.dirpath or "").glob("*.ckpt")
             if (named := STEP.match(file.name))
         }
         for step in sorted(files)[:-1]:

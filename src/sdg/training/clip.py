@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sdg.data.datamodule import loaded
+from sdg.data.datamodule import require_setup
 from sdg.errors import UserError, number
 from sdg.metrics.retrieval import retrieval_top1
 from sdg.models.clip import CLIP
@@ -42,9 +42,9 @@ class CLIPTraining(TrainingModule):
         clip: the two towers.
         instance_weight: w; 0 is plain CLIP.
         class_weight: v; 0 leaves labels unused.
-        negative_weight: u.
+        negative_weight: u; 0 leaves wrong captions unused.
         instance_noise: σ, in units of [-1, 1].
-        instance_scale: c'.
+        instance_scale: c', what the cosines of the second term are multiplied by.
     """
 
     model: CLIP
@@ -76,9 +76,9 @@ class CLIPTraining(TrainingModule):
             self.log("train/class_loss", classified, prog_bar=True)
             loss = loss + self.class_weight * classified
         if self.negative_weight:
-            told_apart = self.telling_apart(image, text, batch)
-            self.log("train/negative_loss", told_apart, prog_bar=True)
-            loss = loss + self.negative_weight * told_apart
+            contrast = self.telling_apart(image, text, batch)
+            self.log("train/negative_loss", contrast, prog_bar=True)
+            loss = loss + self.negative_weight * contrast
         if self.weight:
             view = self.model.encode_image(
                 batch["image"] + self.noise * torch.randn_like(batch["image"])
@@ -94,7 +94,7 @@ class CLIPTraining(TrainingModule):
         Raises:
             UserError: the images have no labels.
         """
-        classes = loaded(self.datamodule.held_out).classes
+        classes = require_setup(self.datamodule.held_out).classes
         if batch.get("factors") is None or not classes:
             raise UserError(
                 "module.class_weight needs labels, which this data has not: set "
@@ -129,7 +129,7 @@ class CLIPTraining(TrainingModule):
 
     def validation_step(self, batch: dict, index: int) -> None:
         image = self.model.encode_image(batch["image"])
-        classes = loaded(self.datamodule.held_out).classes
+        classes = require_setup(self.datamodule.held_out).classes
         if batch.get("factors") is None or not classes:
             top1 = retrieval_top1(image, self.model.encode_text(batch["caption"]))
             self.log("val/top1", top1, prog_bar=True, sync_dist=True, batch_size=len(image))

@@ -18,11 +18,11 @@ def contrastive_loss(
 ) -> Tensor:
     """½ [CE(c·a Bᵀ) + CE(c·b Aᵀ)] with the matched pairs on the diagonal.
 
-    It is that of Radford et al. 2021, fig. 3.
+    This is the loss of CLIP (Radford et al. 2021, arXiv 2103.00020, fig. 3).
 
     Arguments:
         a, b: unit embeddings of this rank's pairs, (N, D).
-        scale: c.
+        scale: c, what cosines are multiplied by before the softmax.
         gather: from (N, D) to every rank's, (ranks, N, D), with gradient; A and B are what it
             returns.
         rank: this process's place among them.

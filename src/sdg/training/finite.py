@@ -35,9 +35,9 @@ class FirstNonFinite:
         self.places.append(place)
         if loss.device.type != "cpu" and len(self.losses) < EVERY:
             return None
-        return self.read()
+        return self.first_wrong()
 
-    def read(self) -> Place | None:
+    def first_wrong(self) -> Place | None:
         """The first wrong place since the last reading, None for none."""
         if not self.losses:
             return None

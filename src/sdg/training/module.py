@@ -19,9 +19,9 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from sdg.data.datamodule import ImageData
 from sdg.errors import UserError
-from sdg.io.folder import save_folder
 from sdg.io.plain import differences
 from sdg.io.tensors import not_finite
+from sdg.io.weights_folder import save_folder
 from sdg.training.checkpoints import checkpoints_in
 from sdg.training.finite import FirstNonFinite, Place
 
@@ -207,7 +207,7 @@ class TrainingModule(pl.LightningModule):
         self.validated = self.global_step
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
-        self.stop_at(self.non_finite.read())
+        self.stop_at(self.non_finite.first_wrong())
         for part in ("state_dict", "current_model_state"):
             if wrong := not_finite(checkpoint.get(part, {})):
                 raise UserError(

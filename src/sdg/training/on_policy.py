@@ -38,7 +38,7 @@ class OnPolicy:
         denoiser: frozen.
         schedule: of the encoder's T levels.
         levels: the denoiser's level for each of them, integers, (T,).
-        steps: n.
+        steps: n, of the guided part, and of DDIM after it.
         gamma: γ is drawn log-uniformly from 1 to this.
     """
 
@@ -67,7 +67,7 @@ class OnPolicy:
         return x_t, self.finished(x_t, t)
 
     def guided(self, x: Tensor, s: Tensor, t: Tensor, log_belief: LogBelief) -> Tensor:
-        """From levels s to levels t, guided."""
+        """Takes images from levels s to levels t, guided."""
         share = torch.rand(len(x), 1, 1, 1).to(x)
         gamma = (share * math.log(self.gamma)).exp()
         path = between(s, t, self.steps)

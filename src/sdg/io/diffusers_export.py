@@ -12,10 +12,10 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.io.pretrained import PREDICTIONS
 from sdg.io.weights import UNET, stored
 
-__all__ = ["save_pipeline", "unlike"]
+__all__ = ["save_pipeline", "why_not_exportable"]
 
 
-def unlike(denoiser: Denoiser) -> str | None:
+def why_not_exportable(denoiser: Denoiser) -> str | None:
     """Why a `DDPMPipeline` would not draw what this denoiser draws.
 
     It is None where it would, patches as channels.
@@ -58,7 +58,7 @@ def unet_of(denoiser: Denoiser) -> Any:
 def save_pipeline(denoiser: Denoiser, folder: str | Path, half: bool = False) -> Path:
     """Writes `model_index.json`, `unet/` with safetensors, and `scheduler/`.
 
-    The denoiser is one of which `unlike` says nothing.
+    The denoiser is one of which `why_not_exportable` says nothing.
 
     A denoiser of patches is one of 3 · patch² channels to diffusers: q(x_t|x_0) is the same for
     every pixel, so the order of pixels is nothing to it, and what the pipeline draws is the image

@@ -3,6 +3,7 @@
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
+from sdg.app.making import section
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
 from sdg.io.pretrained import ASKED
@@ -37,6 +38,6 @@ def chosen_denoiser(config: DictConfig) -> Denoiser:
     What a foreign file could not tell is printed, with the source of each value.
     """
     asked = {name: config.denoiser[name] for name in ASKED if name in config.denoiser}
-    return load_denoiser(
-        denoiser_path(config), config.denoiser.get("label"), asked, rank_zero_only(print)
-    )
+    label, tell = config.denoiser.get("label"), rank_zero_only(print)
+    with section("denoiser"):
+        return load_denoiser(denoiser_path(config), label, asked, tell)

@@ -4,24 +4,27 @@ What goes in comes out, diffusers opens a denoiser's, and the card's own lines r
 """
 
 import json
-import os
 import re
 import shutil
+import signal
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from adm import Net, random_weights
+from attack.fresh import watch
 from diffusers import DDPMPipeline, DDPMScheduler
 from diffusers.utils.torch_utils import randn_tensor
+from killing import ended, fork
 
 from sdg import from_pretrained
 from sdg.app.checkpoints import main
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import ddpm_step
 from sdg.errors import UserError
-from sdg.io.folder import save_folder
 from sdg.io.weights import save
+from sdg.io.weights_folder import save_folder, swap
 from sdg.models.build import build_denoiser
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
@@ -206,7 +209,7 @@ def test_a_class_conditional_denoiser_and_what_an_adm_file_cannot_tell_can_be_sa
     assert not torch.equal(
         *(from_pretrained(tmp_path / "part", label=label)(x, 2)[0] for label in (0, 2))
     )
-    with pytest.raises(UserError, match="denoiser.label must be an integer from 0 to 2"):
+    with pytest.raises(UserError, match="label must be an integer from 0 to 2"):
         from_pretrained(tmp_path / "part")
     torch.save(random_weights(Net(32, (1, 2), 1, (1,), head_width=16)), tmp_path / "adm.pt")
     said = {
@@ -261,40 +264,29 @@ def test_the_weights_that_the_config_names_are_read_whatever_else_lies_there(tmp
     )
 
 
-def test_an_export_that_is_killed_loses_no_earlier_one(tmp_path, weights, monkeypatch):
+def test_an_export_that_is_killed_leaves_the_earlier_one_or_its_own(tmp_path, weights):
     model = from_pretrained(weights / "denoiser.safetensors")
-    made = save_folder(tmp_path / "made", "denoiser", model)
-    earlier = {file.read_bytes() for file in made.rglob("*.*") if file.is_file()}
-    replace, moves = os.replace, []
-
-    def count(source, place):
-        moves.append(place)
-        replace(source, place)
-
-    monkeypatch.setattr(os, "replace", count)
-    save_folder(tmp_path / "made", "denoiser", model)
-    assert len(moves) >= 4
-    for last in range(len(moves)):
-        folder, left = tmp_path / str(last), [last]
-
-        def stop(source, place, left=left):
-            left[0] -= 1
-            if left[0] < 0:
-                raise KeyboardInterrupt
-            replace(source, place)
-
-        monkeypatch.setattr(os, "replace", replace)
-        save_folder(folder, "denoiser", model)
-        monkeypatch.setattr(os, "replace", stop)
-        with pytest.raises(KeyboardInterrupt):
-            save_folder(folder, "denoiser", model)
-        assert earlier <= {file.read_bytes() for file in folder.rglob("*.*") if file.is_file()}
-        monkeypatch.setattr(os, "replace", replace)
+    earlier = save_folder(tmp_path / "earlier", "denoiser", model)
+    torch.nn.init.zeros_(model.network.conv_in.weight)
+    own = save_folder(tmp_path / "own", "denoiser", model)
+    codes, left, mid = [], [], 0
+    while not codes or codes[-1]:
+        folder = tmp_path / str(len(codes) + 1)
+        shutil.copytree(earlier, folder)
+        shutil.copytree(own, folder / ".part")
+        codes.append(ended(fork(partial(killed, folder, len(codes) + 1)), 60))
+        left.append(bool(from_pretrained(folder).network.conv_in.weight.any()))
+        mid += (folder / ".old").exists()
         again = from_pretrained(save_folder(folder, "denoiser", model))
-        assert torch.equal(
-            again.state_dict()["network.conv_in.weight"], model.network.conv_in.weight
-        )
-        assert not (folder / ".old").exists()
+        assert not again.network.conv_in.weight.any()
+        assert {file.name for file in folder.iterdir()} == {file.name for file in own.iterdir()}
+    assert set(codes[:-1]) == {-signal.SIGKILL} and mid >= 4
+    assert left == sorted(left, reverse=True) and left[0] and not left[-1]
+
+
+def killed(folder, change):
+    watch(folder, change, signal.SIGKILL, folder)
+    swap(folder / ".part", folder)
 
 
 def test_a_card_survives_every_conversion(tmp_path, weights):

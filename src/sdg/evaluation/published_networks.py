@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sdg.errors import UserError, first_line
 from sdg.io.pretrained import tensors_of
-from sdg.io.published import ALEXNET, INCEPTION, published_file
+from sdg.io.published_files import ALEXNET, INCEPTION, published_file
 from sdg.metrics.inception import Inception
 from sdg.metrics.perceptual import Perceptual
 

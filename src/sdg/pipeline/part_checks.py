@@ -10,11 +10,11 @@ from torch import nn
 
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.sampling import checked_strength
-from sdg.errors import UserError, choice, first_line, number
+from sdg.errors import UserError, first_line, near, number
 from sdg.guidance.guidance import Guidance
 from sdg.guidance.semantic import SemanticGuidance
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.models.registry import check_kin
+from sdg.models.kin import check_kin
 
 __all__ = [
     "check_devices",
@@ -25,6 +25,7 @@ __all__ = [
     "checked_kind",
     "checked_path",
     "checked_weights",
+    "chosen_encoder",
     "chosen_guidance",
     "chosen_sampler",
     "chosen_strength",
@@ -157,8 +158,38 @@ def checked_weights(weights: Mapping[str, float] | None, kinds: Sequence[str]) -
     for name, weight in (weights or {}).items():
         if not kinds:
             raise UserError(f"weights: {name!r} has a weight, and no similarity is asked for.")
-        checked[choice("weights", name, kinds)] = number(f"weights[{name!r}]", weight)
+        if name not in kinds:
+            raise UserError(
+                f"weights: this call asks for no {name!r}{near(name, kinds) or '.'} It asks for "
+                f"{', '.join(kinds)}."
+            )
+        checked[name] = number(f"weights[{name!r}]", weight)
     return checked
+
+
+def chosen_encoder(
+    encoder: ImageEncoder | None, clip: TextEncoder | None, guidance: Guidance
+) -> ImageEncoder | None:
+    """The encoder that this guidance reads: of x̂_0 a clean one, or a classifier, which has none.
+
+    Arguments:
+        encoder, clip: of the pipeline.
+
+    Raises:
+        UserError: the guidance reads x̂_0, and both know noisy images or sentences alone.
+    """
+    if not guidance.at_clean or (encoder is not None and encoder.classes):
+        return encoder
+    for part in (encoder, clip):
+        if isinstance(part, ImageEncoder) and part.schedule is None:
+            return part
+    if encoder is None:
+        return None
+    raise UserError(
+        f"guidance {type(guidance).__name__} reads the predicted clean image, and this pipeline's "
+        "encoder was trained on noisy ones; give the clean CLIP that it was made from, "
+        "Pipeline(…, clip=…)."
+    )
 
 
 def chosen_guidance(
@@ -175,9 +206,10 @@ def chosen_guidance(
     """
     if guidance is None:
         return SemanticGuidance(own if gamma is None else gamma, interval=interval)
+    checked_kind("guidance", guidance, Guidance)
     if gamma is not None:
         raise UserError("gamma belongs to a guidance of one's own: give it there, not here.")
-    return checked_kind("guidance", guidance, Guidance)
+    return guidance
 
 
 def chosen_sampler(sampler: Sampler | None, steps: int | None, own: Sampler) -> Sampler:
@@ -188,9 +220,10 @@ def chosen_sampler(sampler: Sampler | None, steps: int | None, own: Sampler) -> 
     """
     if sampler is None:
         return checked_kind("sampler", own if steps is None else own.with_steps(steps), Sampler)
+    checked_kind("sampler", sampler, Sampler)
     if steps is not None:
         raise UserError("steps belongs to a sampler of one's own: give it there, not here.")
-    return checked_kind("sampler", sampler, Sampler)
+    return sampler
 
 
 def chosen_strength(strength: float | None, from_image: bool) -> float:

@@ -13,7 +13,8 @@ from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
-from sdg.io.pipeline import save_pipeline, unlike
+from sdg.io.diffusers_export import save_pipeline, why_not_exportable
+from sdg.io.shipped import EARLIER
 from sdg.io.weights import CONFIG, KEY, MODEL, UNET, save
 
 __all__ = ["save_folder"]
@@ -29,8 +30,8 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
         kind: "denoiser", "clip", …
         half: as of `save`.
 
-    What an earlier export has left there is replaced when this one is whole. A process that is
-    killed while it replaces it leaves the earlier files in `.old`.
+    An earlier export there is replaced when this one is whole. A process that is killed while it
+    replaces it leaves the earlier one in `.old`, which is then read in place of the folder.
 
     Raises:
         UserError: the model has no config, or weights that are no finite numbers.
@@ -46,13 +47,13 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
     shutil.rmtree(part, ignore_errors=True)  # of a killed process
     file = MODEL
     try:
-        if isinstance(model, Denoiser) and unlike(model) is None:
+        if isinstance(model, Denoiser) and why_not_exportable(model) is None:
             file = UNET
             save_pipeline(model, part, half)
         else:
             save(part / MODEL, kind, model, config, half)
         content = {KEY: {"kind": kind, "config": config, "file": file}}
-        (part / CONFIG).write_text(json.dumps(content, indent=2) + "\n")
+        (part / CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         swap(part, folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
@@ -60,17 +61,34 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
 
 
 def swap(part: Path, folder: Path) -> None:
-    """Moves the files of an export to their places, and then removes those of an earlier one.
+    """Puts the files of an export in the places of an earlier one's.
+
+    Meanwhile `.old` holds the earlier export, whole, and `on_this_machine` reads that. It appears
+    in one move and goes in one move, so a killed process leaves one export or the other.
 
     Arguments:
         part: a folder within `folder`.
     """
-    old = folder / ".old"
-    shutil.rmtree(old, ignore_errors=True)
-    old.mkdir()
-    for name in ("model_index.json", "unet", "scheduler", MODEL):  # of either format
-        if (folder / name).exists():
-            os.replace(folder / name, old / name)
+    old, aside = folder / EARLIER, folder / ".aside"
+    shutil.rmtree(aside, ignore_errors=True)  # of a killed process
+    if (folder / CONFIG).is_file() and not (old / CONFIG).is_file():
+        hidden = shutil.ignore_patterns(".*")
+        shutil.copytree(folder, aside, symlinks=True, ignore=hidden, copy_function=link)
+        os.replace(aside, old)
+    for name in ("unet", "scheduler"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("model_index.json", MODEL):
+        (folder / name).unlink(missing_ok=True)
     for file in sorted(part.iterdir(), key=lambda each: each.name == CONFIG):  # it names the others
         os.replace(file, folder / file.name)
-    shutil.rmtree(old)
+    if old.is_dir():
+        os.replace(old, aside)
+        shutil.rmtree(aside)
+
+
+def link(source: str, place: str) -> None:
+    """A second name for a file, or a copy where the file system has no such names."""
+    try:
+        os.link(source, place)
+    except OSError:
+        shutil.copy2(source, place)

@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 
 from sdg.app.absent import where_to_find
 from sdg.app.cost import check_cost, cost_note
-from sdg.app.inputs import check_inputs
-from sdg.app.kinds import Kind, shown
+from sdg.app.inputs import check_inputs, check_root
+from sdg.app.kinds import Kind, as_command_line_value
 from sdg.app.plain import plain
 from sdg.app.rules import check_rules
 from sdg.app.schema import BY_CLASS, NAMED, PROGRAMS, SETTINGS
@@ -19,7 +19,7 @@ from sdg.errors import UserError, near
 from sdg.io.hub import Absent
 from sdg.io.shipped import CONF
 
-__all__ = ["check_settings", "check_sweep", "check_value", "kind_of", "notes"]
+__all__ = ["check_settings", "check_sweep", "check_value", "notes", "setting_kind"]
 
 OURS = ("sdg.", "pytorch_lightning.", "torch.optim.")  # whose options the schema knows
 MISSING = "???"
@@ -37,6 +37,7 @@ def check_settings(program: str, config: DictConfig) -> None:
     values = plain(config)
     check_section(program, values)
     check_rules(program, values, HydraConfig.get().overrides.task)
+    check_root(values["data"])
     if program == "sample" and config.eval.get("measures") != "encoder":
         check_cost(config)
         try:
@@ -63,7 +64,7 @@ def check_sweep(program: str, words: Sequence[str]) -> None:
         return
     for override in overrides:
         key = override.key_or_group
-        kind = None if (CONF / key).is_dir() else kind_of(program, key)
+        kind = None if (CONF / key).is_dir() else setting_kind(program, key)
         if kind is None or not override.is_choice_sweep():
             continue
         for text in override.sweep_string_iterator():
@@ -77,18 +78,19 @@ def check_section(program: str, section: Mapping[str, Any], above: str = "") -> 
     target = section.get("_target_", OURS[0])
     if not isinstance(target, str) or not target:
         raise UserError(
-            f"{above}_target_ must be the dotted name of a class, not {shown(target)!r}."
+            f"{above}_target_ must be the dotted name of a class, "
+            f"not {as_command_line_value(target)!r}."
         )
     ours = target.startswith(OURS)
     for name, value in section.items():
-        kind = kind_of(program, f"{above}{name}", target)
-        if ours and kind is not None and value != MISSING:
+        kind = setting_kind(program, f"{above}{name}", target)
+        if ours and kind is not None:
             check_value(f"{above}{name}", kind, value)
         if isinstance(value, Mapping):
             check_section(program, value, f"{above}{name}.")
 
 
-def kind_of(program: str, key: str, target: str = "") -> Kind | None:
+def setting_kind(program: str, key: str, target: str = "") -> Kind | None:
     """What a setting may be; None where the schema does not know it.
 
     Arguments:
@@ -105,14 +107,16 @@ def check_value(key: str, kind: Kind, value: Any) -> None:
     """Refuses a plain value that is not of a kind.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not, or it must be given and was not.
     """
+    if value == MISSING:
+        raise UserError(f"{key} must be given: {key}=…, {kind.words}.")
     if kind.takes(value):
         return
     hint = near(value, kind.options) if isinstance(value, str) else ""
-    if isinstance(value, (int, float)) and kind.takes(shown(value)):
-        hint = f"; quote such a text twice, {key}=\"'{shown(value)}'\""
-    given = repr(value) if isinstance(value, str) else shown(value)
+    if isinstance(value, (int, float)) and kind.takes(as_command_line_value(value)):
+        hint = f"; quote such a text twice, {key}=\"'{as_command_line_value(value)}'\""
+    given = repr(value) if isinstance(value, str) else as_command_line_value(value)
     raise UserError(f"{key} must be {kind.words}, not {given}{hint or '.'}")
 
 
