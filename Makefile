@@ -27,7 +27,7 @@ demo: setup      ## guided samples from the shipped weights
 	$(RUN) sample.py
 
 test: dev        ## the tests, without the slow ones, a file to a core
-	OMP_NUM_THREADS=1 $(RUN) -m pytest -m "not slow and not attack" -n auto --maxprocesses 4 --dist loadfile
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) -m pytest -m "not slow and not attack" -n auto --maxprocesses 4 --dist loadfile
 
 lint: dev        ## formatting, lint and types, as CI checks them
 	$(RUN) -m ruff format --check .

@@ -1,27 +1,28 @@
-"""Shared by the tests: tiny untrained weights, and the two commands run inside this process."""
+"""Shared by the tests: tiny untrained weights, and the two commands run inside this process.
+
+torch and the networks are imported where they are used: the process that only hands the tests out
+starts without them.
+"""
 
 import importlib.util
 import multiprocessing
+import os
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 
 import pytest
-import torch
+import yaml
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
 
 from sdg.app import explaining
-from sdg.data.captions import FACTORS, WORDS
 from sdg.io.files import sha256_of
-from sdg.io.published_files import ALEXNET, Published
-from sdg.io.weights import save
-from sdg.models.build import build_denoiser
-from sdg.models.classifier import NoisyClassifier
-from sdg.models.clip import CLIP
-from sdg.models.judge import Judge
-from sdg.models.noise_aware import NoiseAwareEncoder
 
 # A shell ignores it for what it runs in the background, and so would the programs under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -29,51 +30,32 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # The keys of the default configs are the same for each message that names the nearest.
 explaining.config_keys = cache(explaining.config_keys)
 
-ROOT = Path(__file__).resolve().parent.parent
 
-NETWORK = {
-    "block_out_channels": [16, 16],
-    "layers_per_block": 1,
-    "down_block_types": ["DownBlock2D"] * 2,
-    "up_block_types": ["UpBlock2D"] * 2,
-    "norm_num_groups": 4,
-    "attention_head_dim": 8,
-}
-CLIP_MODEL = {
-    "embed_dim": 16,
-    "vision_cfg": {
-        "timm_model_name": "resnet_tiny",
-        "timm_pool": "avg",
-        "timm_proj": "linear",
-        "image_size": 32,
-    },
-    "text_cfg": {"context_length": 20, "vocab_size": 64, "width": 16, "heads": 2, "layers": 1},
-}
+@cache
+def parsed(text: str):
+    """What a YAML file holds; hundreds of runs read the same ones."""
+    return yaml.load(text, Loader=get_yaml_loader())
+
+
+def load_config(file):
+    """OmegaConf.load, which parses a text once."""
+    text = file.read() if hasattr(file, "read") else Path(file).read_text(encoding="utf-8")
+    return OmegaConf.create(parsed(text) or {})
+
+
+OmegaConf.load = load_config
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(tempfile.gettempdir(), f"sdg-tests-{os.getpid()}")  # of rendered images
 
 
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory) -> Path:
     """A folder of untrained weight files, as small as they get."""
+    from untrained import save_parts
+
     folder = tmp_path_factory.mktemp("weights")
-    torch.manual_seed(0)
-    denoiser = build_denoiser(
-        {"prediction": "v", "patch": 2, "network": NETWORK}, {"kind": "cosine", "T": 1000}, 32
-    )
-    clip = CLIP(CLIP_MODEL, WORDS)
-    noisy = NoiseAwareEncoder(
-        clip.towers.visual, clip.config, {"kind": "cosine", "T": 1000}, 32, 32
-    )
-    noisy.logit_scale.copy_(clip.logit_scale.detach())
-    judge = Judge("resnet_tiny", {name: len(values) for name, values in FACTORS.items()})
-    classifier = NoisyClassifier(clip.config, {"kind": "cosine", "T": 1000}, FACTORS, 32, 32)
-    for kind, model in (
-        ("denoiser", denoiser),
-        ("clip", clip),
-        ("clip_noisy", noisy),
-        ("judge", judge),
-        ("classifier_noisy", classifier),
-    ):
-        save(folder / f"{kind}.safetensors", kind, model, model.config)
+    save_parts(folder)
     return folder
 
 
@@ -83,29 +65,22 @@ def inception(tmp_path_factory):
 
     Beside it, the network that it was made from.
     """
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    from untrained import save_inception
 
-    torch.manual_seed(0)
-    made, load = object.__new__(FeatureExtractorInceptionV3), torch.load
-    try:  # its constructor wants weights: those that it starts with are as good as any
-        torch.load = lambda *_, **__: made.state_dict()
-        made.__init__("made", ["2048"], feature_extractor_weights_path=__file__)
-    finally:
-        torch.load = load
     file = tmp_path_factory.mktemp("inception") / "inception.pth"
-    torch.save(made.state_dict(), file)
-    return file, made
+    return file, save_inception(file)
 
 
 @pytest.fixture
 def alexnet(tmp_path, monkeypatch) -> Path:
     """The file of untrained weights of AlexNet in a hub cache, published for the time of a test."""
-    import torchvision
+    from untrained import save_alexnet
+
+    from sdg.io.published_files import ALEXNET, Published
 
     file = tmp_path / "hub" / "checkpoints" / ALEXNET.name
     file.parent.mkdir(parents=True)
-    torch.manual_seed(0)
-    torch.save(torchvision.models.alexnet(weights=None).state_dict(), file)
+    save_alexnet(file)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     own = Published(ALEXNET.address, sha256_of(file))
     monkeypatch.setattr("sdg.evaluation.published_networks.ALEXNET", own)
@@ -132,7 +107,7 @@ def quick(weights) -> list[str]:
         "sampler.steps=3",
         "num_samples=4",
         "data.held_out=32",
-        "data.cache=null",
+        f"data.cache={CACHE}",
     ]
 
 
@@ -161,24 +136,22 @@ def command(script: str, *arguments: str) -> None:
 
     What would end the process raises SystemExit.
     """
+    import torch
+
     spec = importlib.util.spec_from_file_location(
         script.removesuffix(".py") + "_script", ROOT / script
     )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    argv, sys.argv, threads = (
-        sys.argv,
-        [str(ROOT / script), *with_defaults(arguments)],
-        torch.get_num_threads(),
-    )
+    argv, threads = sys.argv, torch.get_num_threads()
+    sys.argv = [str(ROOT / script), *with_defaults(arguments)]
     try:
         GlobalHydra.instance().clear()
         module.main()
     finally:
         sys.argv = argv
-        torch.set_num_threads(
-            threads
-        )  # a run of several processes leaves this one with its share of them
+        # A run of several processes leaves this one with its share of the threads.
+        torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")
@@ -202,6 +175,10 @@ def refusal(capsys):
 
 
 def pytest_sessionfinish() -> None:
-    """Ends readers of data that a failed training has left, for which Python would wait."""
+    """Removes rendered images, and ends readers of data that a failed training has left.
+
+    Python would wait for those.
+    """
     for reader in multiprocessing.active_children():
         reader.kill()
+    shutil.rmtree(CACHE, ignore_errors=True)

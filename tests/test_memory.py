@@ -116,6 +116,7 @@ def test_the_bytes_of_a_graph_are_those_of_what_it_keeps():
     assert graph_bytes(network, torch.zeros(1, 10)) == 4 * (10 + 20)
 
 
+@pytest.mark.slow
 def test_a_run_of_auto_goes_on_with_its_number(run, quick, tmp_path, monkeypatch, capsys):
     words = [*quick, f"hydra.run.dir={tmp_path}/run", "batch_size=auto"]
     monkeypatch.setattr("sdg.app.sample.fitting_batch", lambda *_: 2)

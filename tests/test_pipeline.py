@@ -209,6 +209,7 @@ def test_import_waits_for_nothing():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_notebooks_plots_keep_their_backend():
     code = (
         "import sys, matplotlib; matplotlib.use('svg'); from sdg import Pipeline; "
@@ -360,6 +361,7 @@ def test_to_takes_a_dtype_alone_as_torch_does(pipe):
         pipe.to(torch.int8)
 
 
+@pytest.mark.slow
 def test_compile_takes_both_networks_and_leaves_the_samples(pipe):
     shapes = set()
 

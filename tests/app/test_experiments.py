@@ -98,8 +98,12 @@ def test_the_papers_experiments_differ_in_their_files_alone():
 @pytest.mark.parametrize(
     "name, similarity",
     [
-        *(("ffhq", similarity) for similarity in CONDITIONS),
-        *zip(PAPER[1:], CONDITIONS, strict=True),
+        ("ffhq", "text"),
+        pytest.param("ffhq", "content", marks=pytest.mark.slow),
+        pytest.param("ffhq", "style", marks=pytest.mark.slow),
+        pytest.param("lsun_bedroom", "text", marks=pytest.mark.slow),
+        pytest.param("lsun_cat", "content", marks=pytest.mark.slow),
+        pytest.param("lsun_horse", "style", marks=pytest.mark.slow),
     ],
 )
 def test_the_papers_experiments_sample(run, theirs, tmp_path, capsys, name, similarity):
@@ -192,6 +196,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("emoji")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     not any(Path(font).is_file() for font in FONTS) or not Path(CLDR).is_dir(),
     reason="no colour-emoji font or no CLDR",

@@ -158,6 +158,7 @@ def test_a_sweep_ends_in_one_table_and_two_pictures_and_each_job_has_a_wandb_run
     assert pictures == [2, 1, 1]  # sweep.png and curves.png; a grid each
 
 
+@pytest.mark.slow
 def test_a_sweep_by_reference_names_the_references(run, tiny, tmp_path):
     run(
         "sample.py",

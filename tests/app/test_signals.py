@@ -60,7 +60,7 @@ def undisturbed(run, tmp_path_factory):
     "at, count, signum, step",
     [
         ("on_before_zero_grad", 3, signal.SIGTERM, 3),
-        ("on_before_zero_grad", 3, signal.SIGHUP, 3),
+        pytest.param("on_before_zero_grad", 3, signal.SIGHUP, 3, marks=pytest.mark.slow),
         ("on_validation_batch_start", 1, signal.SIGINT, 2),
         pytest.param("on_train_batch_start", 1, signal.SIGINT, 1, marks=pytest.mark.slow),
         pytest.param("on_train_batch_end", 1, signal.SIGUSR1, 1, marks=pytest.mark.slow),

@@ -160,7 +160,7 @@ def test_a_killed_run_goes_on_and_keeps_what_it_had(device, tmp_path):
 
 def drawn(run: Path) -> dict[str, bytes]:
     """{name: content} of the PNGs of single samples."""
-    return {file.name: file.read_bytes() for file in (run / "samples").glob("*.png")}
+    return {file.name: file.read_bytes() for file in (run / "images").glob("*.png")}
 
 
 def test_two_processes_share_one_card(device, free_port, tmp_path):

@@ -162,7 +162,7 @@ def test_the_lines_on_a_card_run(weights, tmp_path, kind):
 
 
 @pytest.mark.parametrize("patch", [1, 2])
-@pytest.mark.parametrize("T", [4, 1100])
+@pytest.mark.parametrize("T", [4, pytest.param(1100, marks=pytest.mark.slow)])
 def test_the_lines_on_a_denoisers_card_run_and_draw_at_all_its_levels(
     tmp_path, patch, T, monkeypatch
 ):

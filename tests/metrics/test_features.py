@@ -164,6 +164,7 @@ def test_retrieval_by_hand():
 # --- ranks --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives_and_what_torchmetrics_gives(free_port):
     features, real = normal(250) * 1.2 + 0.1, normal(400, 1)
     group = torch.arange(250) // 5

@@ -116,7 +116,9 @@ def test_every_pair_moves_a_step_and_none_depends_on_its_batch(parts, name, kind
         )
 
 
-@pytest.mark.parametrize("sampler, gamma", [(DDPM(20), 30.0), (DDIM(20), 10.0)])
+@pytest.mark.parametrize(
+    "sampler, gamma", [(DDPM(20), 30.0), pytest.param(DDIM(20), 10.0, marks=pytest.mark.slow)]
+)
 def test_images_do_not_depend_on_the_batch(parts, sampler, gamma):
     # Methods that go back through the denoiser amplify rounding on so coarse a grid: 3e-3 was seen
     # in single pixels.

@@ -93,3 +93,12 @@ def test_a_finished_run_keeps_the_checkpoint_of_its_last_step_only(tmp_path, opt
     trainer = pl.Trainer(logger=False, accelerator="cpu", callbacks=[callback])
     remove_superseded(trainer)
     assert sorted(file.name for file in tmp_path.iterdir()) == left
+
+
+def test_checkpoints_of_no_folder_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("step=10.ckpt", "step=4.ckpt"):
+        (tmp_path / name).touch()
+    callback = ModelCheckpoint(filename="{step}", save_top_k=1)
+    remove_superseded(pl.Trainer(logger=False, accelerator="cpu", callbacks=[callback]))
+    assert len(list(tmp_path.iterdir())) == 2

@@ -17,6 +17,7 @@ import numpy as np
 import open_clip
 import pytest
 import torch
+from conftest import CACHE
 from PIL import Image
 
 from sdg.diffusion.noise import Noise
@@ -32,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     "data.size=96",
     "data.held_out=32",
-    "data.cache=null",
+    f"data.cache={CACHE}",
     "data.batch_size=32",
     "trainer.val_check_interval=2",
     "trainer.log_every_n_steps=1",
@@ -235,18 +236,21 @@ def test_the_last_step_is_kept_whatever_the_interval(run, tmp_path):
 @pytest.mark.parametrize(
     "data",
     [
-        [],
-        ["data.num_workers=2"],
-        [
-            "data=webdataset",
-            "data.resolution=32",
-            "data.size=96",
-            "data.held_out=8",
-            "data.num_workers=2",
-            "data.buffer=20",
-        ],
+        pytest.param([], id="shapes"),
+        pytest.param(["data.num_workers=2"], id="workers", marks=pytest.mark.slow),
+        pytest.param(
+            [
+                "data=webdataset",
+                "data.resolution=32",
+                "data.size=96",
+                "data.held_out=8",
+                "data.num_workers=2",
+                "data.buffer=20",
+            ],
+            id="tar files",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["shapes", "workers", "tar files"],
 )
 def test_resume_continues_as_if_it_had_not_stopped(run, tmp_path, data):
     """Steps 5 and 6 after a resume equal those of a run that did not stop.
@@ -413,6 +417,7 @@ def test_the_papers_objective_is_an_experiment(run, weights, tmp_path):
     assert not load_clip_noisy(tmp_path / "run" / "clip_noisy").calibrated
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimate", [False, True])
 def test_an_encoder_that_starts_as_the_denoisers_half_learns_and_guides(
     run, weights, tiny, tmp_path, estimate
@@ -486,6 +491,7 @@ def test_an_objective_that_lacks_something_says_what(run, weights, tmp_path, ove
         )
 
 
+@pytest.mark.slow
 def test_a_clip_learns_from_captions_that_are_wrong_in_one_value(run, tmp_path):
     folder = tmp_path / "run"
     run(
@@ -667,7 +673,11 @@ def test_captions_of_a_folder_train_a_clip_that_guides(run, tiny, tmp_path, caps
 
 
 @pytest.mark.parametrize(
-    "logger, left", [("tensorboard", "tensorboard/events.out*"), ("wandb", "wandb/offline-run-*")]
+    "logger, left",
+    [
+        ("tensorboard", "tensorboard/events.out*"),
+        pytest.param("wandb", "wandb/offline-run-*", marks=pytest.mark.slow),
+    ],
 )
 def test_loggers_need_no_login_and_no_prompt(run, tmp_path, monkeypatch, logger, left):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
@@ -725,6 +735,7 @@ def test_two_processes_train(weights, tmp_path, overrides):
     assert len(list((tmp_path / "run").glob("*/README.md"))) == 1
 
 
+@pytest.mark.slow
 def test_a_clip_of_open_clips_becomes_noise_aware_at_the_denoisers_resolution_and_guides(
     run, tiny, tmp_path, monkeypatch
 ):

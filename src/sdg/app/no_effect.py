@@ -63,16 +63,16 @@ def check_twice(override: Override) -> None:
     Raises:
         UserError: it does.
     """
-    if override.is_sweep_override() or not loader().get_group_options(override.key_or_group):
+    if override.is_sweep_override():
         return
     chosen = override.value()
     names = [str(name) for name in chosen] if isinstance(chosen, list) else []
-    for name in names:
-        if names.count(name) > 1:
-            raise UserError(
-                f"{override.key_or_group}=[{','.join(names)}] names {name} twice, and the second "
-                "time has no effect; leave it out."
-            )
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None and loader().get_group_options(override.key_or_group):
+        raise UserError(
+            f"{override.key_or_group}=[{','.join(names)}] names {twice} twice, and the second "
+            "time has no effect; leave it out."
+        )
 
 
 def check_read(config: DictConfig, key: str) -> None:

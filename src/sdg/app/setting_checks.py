@@ -36,6 +36,7 @@ def check_settings(program: str, config: DictConfig) -> None:
     """
     values = plain(config)
     check_section(program, values)
+    check_given(program, values)
     check_rules(program, values, HydraConfig.get().overrides.task)
     check_root(values["data"])
     if program == "sample" and config.eval.get("measures") != "encoder":
@@ -90,6 +91,21 @@ def check_section(program: str, section: Mapping[str, Any], above: str = "") -> 
             check_section(program, value, f"{above}{name}.")
 
 
+def check_given(program: str, section: Mapping[str, Any], above: str = "") -> None:
+    """Refuses a section in which a setting must be given and was not.
+
+    Raises:
+        UserError: it was not.
+    """
+    target = section.get("_target_", OURS[0])
+    for name, value in section.items():
+        kind = setting_kind(program, f"{above}{name}", target)
+        if value == MISSING and kind is not None and target.startswith(OURS):
+            raise UserError(f"{above}{name} must be given: {above}{name}=…, {kind.words}.")
+        if isinstance(value, Mapping):
+            check_given(program, value, f"{above}{name}.")
+
+
 def setting_kind(program: str, key: str, target: str = "") -> Kind | None:
     """What a setting may be; None where the schema does not know it.
 
@@ -107,11 +123,9 @@ def check_value(key: str, kind: Kind, value: Any) -> None:
     """Refuses a plain value that is not of a kind.
 
     Raises:
-        UserError: it is not, or it must be given and was not.
+        UserError: it is not.
     """
-    if value == MISSING:
-        raise UserError(f"{key} must be given: {key}=…, {kind.words}.")
-    if kind.takes(value):
+    if value == MISSING or kind.takes(value):  # `check_given` is asked about those last
         return
     hint = near(value, kind.options) if isinstance(value, str) else ""
     if isinstance(value, (int, float)) and kind.takes(as_command_line_value(value)):

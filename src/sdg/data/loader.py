@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from sdg.data.stream import Stream
+from sdg.errors import UserError
 
 __all__ = ["Order", "Resumable"]
 
@@ -55,9 +56,13 @@ class Resumable(DataLoader):
             self.dataset.done.fill_(self.given)
         else:
             self.order.passed = self.given * (self.batch_size or 1)
-        for batch in super().__iter__():
-            self.given += 1
-            yield batch
+        try:
+            for batch in super().__iter__():
+                self.given += 1
+                yield batch
+        except UserError as error:
+            # Its traceback would keep the readers, and then each takes 5 seconds to end.
+            raise error.with_traceback(None) from None
 
     @property
     def images(self) -> int:

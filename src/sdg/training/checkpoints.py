@@ -77,11 +77,11 @@ def remove_superseded(trainer: pl.Trainer) -> None:
     for callback in trainer.checkpoint_callbacks:
         if not isinstance(callback, ModelCheckpoint) or callback.filename != "{step}":
             continue
-        if callback.save_top_k != 1 or callback.monitor is not None:
+        if callback.save_top_k != 1 or callback.monitor is not None or callback.dirpath is None:
             continue
         files = {
             int(named[1]): file
-            for file in Path(callback.dirpath or "").glob("*.ckpt")
+            for file in Path(callback.dirpath).glob("*.ckpt")
             if (named := STEP.match(file.name))
         }
         for step in sorted(files)[:-1]:
