@@ -4,6 +4,7 @@ torch and the networks are imported where they are used: the process that only h
 starts without them.
 """
 
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -168,6 +169,12 @@ def refusal(capsys):
         return message
 
     return refused
+
+
+def pytest_collection_finish() -> None:
+    """Sets what is imported aside: each collection of garbage would look through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:
