@@ -25,8 +25,9 @@ from omegaconf._utils import get_yaml_loader
 from sdg.app import explaining
 from sdg.io.files import sha256_of
 
-# A shell ignores it for what it runs in the background, and so would the programs under test.
+# A shell and nohup ignore these for what they start, and so would the programs under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The keys of the default configs are the same for each message that names the nearest.
 explaining.config_keys = cache(explaining.config_keys)

@@ -172,6 +172,7 @@ def pushed(folder, *options: str) -> None:
     main(["push", *options, str(folder), NAME])
 
 
+@pytest.mark.slow
 def test_what_is_pushed_is_what_is_fetched(hub, process, weights, tmp_path):
     denoiser = load_denoiser(weights / "denoiser.safetensors")
     folder = save_folder(tmp_path / "folder", "denoiser", denoiser)
