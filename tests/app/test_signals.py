@@ -109,7 +109,6 @@ def test_a_training_whose_checkpoints_lie_elsewhere_names_them(run, capsys, tmp_
     assert line.endswith(f"ckpt_path={tmp_path}/elsewhere/last.ckpt")
 
 
-@pytest.mark.slow
 def test_a_training_saves_where_nobody_reads_what_it_prints(run, tmp_path):
     def piped() -> None:  # as into `tee`, which Ctrl-C ends too
         reader, writer = os.pipe()
