@@ -4,6 +4,7 @@ torch and the networks are imported where they are used: the process that only h
 starts without them.
 """
 
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -24,8 +25,9 @@ from omegaconf._utils import get_yaml_loader
 from sdg.app import explaining
 from sdg.io.files import sha256_of
 
-# A shell ignores it for what it runs in the background, and so would the programs under test.
+# A shell and nohup ignore these for what they start, and so would the programs under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The keys of the default configs are the same for each message that names the nearest.
 explaining.config_keys = cache(explaining.config_keys)
@@ -172,6 +174,12 @@ def refusal(capsys):
         return message
 
     return refused
+
+
+def pytest_collection_finish() -> None:
+    """Sets what is imported aside: each collection of garbage would look through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:

@@ -38,7 +38,7 @@ def pipe(weights) -> Pipeline:
     return Pipeline(denoiser, noisy, clip, sampler=DDPM(3))
 
 
-@pytest.mark.parametrize("method", GUIDANCE)
+@pytest.mark.parametrize("method", ["sdg", pytest.param("dps", marks=pytest.mark.slow)])
 def test_batch_size_prefix_and_threads_change_no_bit(pipe, method):
     before = torch.get_num_threads()
 

@@ -237,7 +237,16 @@ def test_a_metric(sampled, folder, capsys):
     assert "contrast: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("value", ["images.mean((1, 2, 3))", "'bright'", "None"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "None",
+        *(
+            pytest.param(code, marks=pytest.mark.slow)
+            for code in ("images.mean((1, 2, 3))", "'bright'")
+        ),
+    ],
+)
 def test_a_metric_that_gives_no_number_is_named(folder, refusal, tiny, value):
     (command,) = commands("A metric")
     code = (folder / "contrast.py").read_text().splitlines()
@@ -301,6 +310,7 @@ def test_code_that_failed_before_a_sample_is_simply_run_once_it_is_mended(sample
     assert sampled(command)["num_samples"] == 4
 
 
+@pytest.mark.slow
 def test_an_edited_file_that_an_own_similarity_reads_is_another_run(sampled, folder):
     (folder / "plain.py").write_text(
         "from sdg.similarity import Term, Text\n"

@@ -118,6 +118,7 @@ def test_the_checkpoint_of_most_steps_is_taken_whatever_the_clock_says(run, tmp_
     assert f"resuming from {checkpoints / 'last.ckpt'}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_older_checkpoint_is_known_by_the_config_beside_it(
     first, continued, refusal, tmp_path, run, capsys
 ):
@@ -151,6 +152,7 @@ def test_settings_that_last():
     }
 
 
+@pytest.mark.slow
 def test_an_edited_file_of_negative_captions_makes_other_samples(run, refusal, tiny, tmp_path):
     captions = tmp_path / "captions.txt"
     words = [*tiny, f"similarity.text.negative_captions={captions}", "prompt=a ring"]

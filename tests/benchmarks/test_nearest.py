@@ -42,6 +42,7 @@ def test_samples_are_spread_over_the_run(benchmark):
     assert benchmark("nearest").spread(128, 20).tolist() == list(range(0, 120, 6))
 
 
+@pytest.mark.slow
 def test_script_finds_what_is_memorised(benchmark, tmp_path, monkeypatch, capsys):
     module = benchmark("nearest")
     train, held_out = random_images(60, 0), random_images(30, 1)

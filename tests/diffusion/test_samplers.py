@@ -574,7 +574,7 @@ def test_recurrence_of_a_perfect_model_preserves_the_marginal(recurrence, guided
 def test_overflow_is_refused_with_the_step_at_which_it_happened(bad):
     denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "v")
     guide = Constant(push=lambda x, s: torch.full_like(x, bad if s < 40 else 0.0))
-    with pytest.raises(UserError, match=r"overflowed by step 3 of 5.*guidance\.gamma"):
+    with pytest.raises(UserError, match=r"overflowed by step 3 of 5.*lower gamma"):
         sample(denoiser, DDPM(5), Noise([0], SHAPE), guide)
 
 

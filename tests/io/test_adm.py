@@ -154,8 +154,8 @@ def test_a_layout_of_no_family_asks_for_what_it_cannot_tell():
         UserError,
         match=r"x\.pt is an ADM U-Net that no published family has \(32 channels × 1,2, "
         r"1 blocks a level, attention at levels 1, .*"
-        r"set denoiser\.resolution, denoiser\.schedule, denoiser\.T, denoiser\.qkv, "
-        r"denoiser\.heads or denoiser\.head_width",
+        r"set resolution, schedule, T, qkv, "
+        r"heads or head_width",
     ):
         from_adm(p, {}, "x.pt")
 
@@ -210,7 +210,7 @@ def test_weights_of_another_structure_are_refused(change, message):
 def test_a_variance_that_the_file_has_not_is_refused():
     p = random_weights(Net(32, (1, 2), 1, (1,), head_width=16), dtype=torch.float32)
     learned = p["out.2.weight"].shape[0] == 6
-    with pytest.raises(UserError, match="denoiser.variance=.* learned"):
+    with pytest.raises(UserError, match="^variance=.* learned"):
         from_adm(
             p,
             {
@@ -263,5 +263,5 @@ def test_the_number_of_heads_on_the_way_up_says_where_it_comes_from():
     found = from_adm(p, asked | {"heads_upsample": 4}, "x.pt")
     assert found.sources["heads_upsample"] == (4, "you")
     del asked["heads"]
-    with pytest.raises(UserError, match="heads_upsample goes with denoiser.heads"):
+    with pytest.raises(UserError, match="heads_upsample goes with heads"):
         from_adm(p, asked | {"head_width": 16, "heads_upsample": 4}, "x.pt")

@@ -136,6 +136,7 @@ class Coarse(nn.Module):
         return F.adaptive_avg_pool2d(x, 2).flatten(1)
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_beside_real_images_of_its_prompts(run, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(networks, "ImageNet", Coarse)
     kept = [o for o in tiny if not o.startswith(("num_samples", "data.held_out", "sampler"))]

@@ -30,6 +30,7 @@ METHODS = {
     "mpgd": MPGD,
     "tfg": TFG,
 }
+SEVERAL = ("lgd", "universal", "tfg")  # passes a step
 CONDITIONS = {
     "text": ["a red ring", "a blue star | a ring:-0.5"],
     "class": ["ring", "red"],
@@ -83,7 +84,10 @@ def parts():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in SEVERAL else name for name in METHODS],
+)
 def test_every_pair_moves_a_step_and_none_depends_on_its_batch(parts, name, kind):
     denoiser, clip, noisy, similarity = parts
     encoder, method = (

@@ -194,6 +194,7 @@ def test_a_search_says_that_its_bound_is_never_measured(tmp_path):
         search.tell(None, None, job)
 
 
+@pytest.mark.slow
 def test_the_same_command_finds_its_own_folder_whatever_else_changes(
     run, tiny, tmp_path, monkeypatch, capsys
 ):

@@ -110,6 +110,7 @@ def test_export_takes_the_averaged_weights(denoiser_run):
         assert torch.equal(value, averaged[f"model.{name}"]), name
 
 
+@pytest.mark.slow
 def test_the_card_has_the_figures_of_its_weights(run, tmp_path):
     """Whatever the interval, the last validation follows the last step, unless it did already."""
     for interval, when in ((2, [2, 3]), (3, [3]), (50, [3])):
@@ -355,6 +356,7 @@ def moved(guided: Path, unguided: Path) -> bool:
     return len(ours) == len(theirs) == 4 and all(map(bytes.__ne__, ours, theirs))
 
 
+@pytest.mark.slow
 def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(
     run, weights, tiny, tmp_path
 ):
@@ -402,6 +404,7 @@ def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(
     assert moved(tmp_path / "sampled", tmp_path / "unguided")
 
 
+@pytest.mark.slow
 def test_the_papers_objective_is_an_experiment(run, weights, tmp_path):
     run(
         "train.py",
@@ -593,6 +596,7 @@ def test_a_folder_of_images_trains_the_denoiser_and_the_noise_aware_encoder(run,
         run("train.py", "encoder=clip", *data, f"hydra.run.dir={tmp_path}/clip")
 
 
+@pytest.mark.slow
 def test_captions_of_a_folder_train_a_clip_that_guides(run, tiny, tmp_path, capsys, refusal):
     generator, words = np.random.default_rng(0), ("dawn", "dusk", "rain")
     (tmp_path / "images").mkdir()

@@ -115,10 +115,9 @@ def inspect(path: str, asked: dict) -> None:
             raise UserError(f"{path} holds all settings; leave out {', '.join(asked)}.")
         rows = ours(place) or noisy_clip(place) or foreign(open_denoiser(place, asked))
     except MissingSettings as error:
-        rows = [
-            ("file", error.kind, "no published family"),
-            *((name, "?", "give it, as in the training flags") for name in error.missing),
-        ]
+        rows = [("file", error.kind, "no published family")]
+        for names in error.missing:
+            rows.append((" or ".join(names), "?", "give it, as in the training flags"))
     width = max(len(name) for name, _, _ in rows)
     for name, value, source in rows:
         print(f"{name:<{width}}  {value}" + (f"   [{source}]" if source else ""))

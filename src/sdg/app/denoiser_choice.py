@@ -6,7 +6,7 @@ from pytorch_lightning.utilities import rank_zero_only
 from sdg.app.making import section
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
-from sdg.io.pretrained import ASKED
+from sdg.io.pretrained import ASKED, MissingSettings
 from sdg.models.registry import load_denoiser
 
 __all__ = ["chosen_denoiser", "denoiser_path"]
@@ -39,5 +39,8 @@ def chosen_denoiser(config: DictConfig) -> Denoiser:
     """
     asked = {name: config.denoiser[name] for name in ASKED if name in config.denoiser}
     label, tell = config.denoiser.get("label"), rank_zero_only(print)
-    with section("denoiser"):
-        return load_denoiser(denoiser_path(config), label, asked, tell)
+    try:
+        with section("denoiser"):
+            return load_denoiser(denoiser_path(config), label, asked, tell)
+    except MissingSettings as error:
+        raise MissingSettings(error.problem, error.kind, error.missing, "denoiser.") from error

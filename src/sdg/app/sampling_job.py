@@ -8,7 +8,7 @@ from torch import Tensor
 from sdg.app.data import chosen_data
 from sdg.app.denoiser_choice import chosen_denoiser
 from sdg.app.encoders import chosen_encoders
-from sdg.app.making import instantiate_as
+from sdg.app.making import instantiate_as, section
 from sdg.app.requested import reference_images, requested_conditions
 from sdg.app.run import first_process
 from sdg.app.similarities import build_similarity, chosen_terms
@@ -66,7 +66,8 @@ def load_job(config: DictConfig) -> Job:
     sampler = instantiate_as(config, "sampler", Sampler)
     guidance = instantiate_as(config, "guidance", Guidance)
     terms = chosen_terms(config)
-    guidance.check(sampler)
+    with section("guidance"):
+        guidance.check(sampler)
     denoiser = chosen_denoiser(config)
     resolution, schedule = denoiser.resolution, denoiser.schedule
     integer("sampler.steps", sampler.steps, 1, schedule.T)
@@ -85,7 +86,8 @@ def load_job(config: DictConfig) -> Job:
     if config.init_image is not None:
         start = load_image(config.init_image, resolution, setting="init_image")
     share = 1.0 if start is None else config.strength
-    guidance.check_steps(steps_taken(schedule, sampler, share), schedule.T)
+    with section("guidance"):
+        guidance.check_steps(steps_taken(schedule, sampler, share), schedule.T)
     references = reference_images(conditions, terms, held_out, resolution)
     similarity = None
     if guided:

@@ -108,7 +108,7 @@ def sample(
         x, past = step.x, PrevStep(t, step.x0)
         looks = x.device.type == "cpu" or done % CHECK_EVERY == 0 or done == len(steps)
         if looks and not x.isfinite().all():
-            advice = "lower guidance.gamma." if guide else "are these the denoiser's weights?"
+            advice = "lower gamma." if guide else "are these the denoiser's weights?"
             raise UserError(f"the samples overflowed by step {done} of {len(steps)}; {advice}")
         if selection is not None and s >= 0 and selection.due(s):
             rows, noise, guide = selection(step, noise)

@@ -145,16 +145,17 @@ class Guidance:
         if self.gamma and not guided:
             unguided = "" if last else "the last one is not, and "
             raise UserError(
-                f"none of the {len(steps)} steps would be guided: {unguided}"
-                f"guidance.interval=[{low:g},{high:g}] holds no other. "
-                "Take more sampler.steps, a larger strength or a wider interval, or "
-                "guidance.gamma=0."
+                f"interval=[{low:g},{high:g}]: none of the {len(steps)} steps would be guided: "
+                f"{unguided}it holds no other. Take more steps, a larger strength or a wider "
+                "interval, or gamma=0.",
+                "interval",
             )
         choosing = [s for _, s in steps if s >= 0 and noise_fraction(s, T) <= self.select_at]
         if self.candidates > 1 and not choosing:
             raise UserError(
-                f"guidance.select_at={self.select_at:g}: no step reaches so little noise before "
-                "the last, so no candidate would be chosen; raise it, or take more sampler.steps."
+                f"select_at={self.select_at:g}: no step reaches so little noise before the last, "
+                "so no candidate would be chosen; raise it, or take more steps.",
+                "select_at",
             )
 
     def prepare(

@@ -59,10 +59,11 @@ class SemanticGuidance(Guidance):
     def check(self, sampler: Sampler) -> None:
         if self.gamma and self.gradient_at not in (None, "x_t", "x0") and not sampler.has_variance:
             raise UserError(
-                f"guidance.gradient_at={self.gradient_at} multiplies the gradient by the step's "
-                "variance Σ, which this sampler does not have; use "
-                "guidance.gradient_at=x_t (the score form: the same γ then steers somewhat "
-                "differently), sampler=ddpm, or sampler.eta above 0 of sampler=ddim."
+                f"gradient_at={self.gradient_at} multiplies the gradient by the step's variance "
+                "Σ, which this sampler does not have; use gradient_at=x_t (the score form: the "
+                "same γ then steers somewhat differently), the sampler ddpm, or ddim with eta "
+                "above 0.",
+                "gradient_at",
             )
 
     def prepare(

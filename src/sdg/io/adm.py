@@ -168,8 +168,7 @@ def split_qkv(
     count = heads or width // (head_width or width)
     if count == 0 or width % count:
         raise UserError(
-            f"{count} attention heads do not divide {width} channels; set denoiser.heads or "
-            "denoiser.head_width."
+            f"{count} attention heads do not divide {width} channels; set heads or head_width."
         )
     if order == "heads_first":
         rows = qkv.unflatten(0, (count, 3, width // count)).transpose(0, 1)

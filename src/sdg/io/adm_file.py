@@ -37,13 +37,13 @@ class Settings:
         self.given, self.family = given, family
         self.sources: dict[str, tuple[object, str]] = {}
 
-    def missing(self) -> list[str]:
-        """What neither the user nor a family says."""
+    def missing(self) -> list[list[str]]:
+        """What neither the user nor a family says, each under all its names."""
         if self.family:
             return []
-        names = [f"denoiser.{name}" for name in NEEDED if name not in self.given]
+        names = [[name] for name in NEEDED if name not in self.given]
         if not {"heads", "head_width"} & self.given.keys():
-            names.append("denoiser.heads or denoiser.head_width")
+            names.append(["heads", "head_width"])
         return names
 
     def settle(self, name: str):
@@ -64,8 +64,8 @@ class Settings:
         if self.family and not {"heads", "head_width"} & self.given.keys():
             by_number = bool(self.family.heads)
         if by_number:
-            return integer("denoiser.heads", self.settle("heads"), 1), None
-        return None, integer("denoiser.head_width", self.settle("head_width"), 1)
+            return integer("heads", self.settle("heads"), 1), None
+        return None, integer("head_width", self.settle("head_width"), 1)
 
     def attention_on_way_up(self, heads: int | None) -> int | None:
         """The number of heads on the way up, guided-diffusion's num_heads_upsample.
@@ -79,15 +79,13 @@ class Settings:
         if heads is None:
             if "heads_upsample" in self.given:
                 raise UserError(
-                    "denoiser.heads_upsample goes with denoiser.heads; heads of one width have it "
-                    "on the way up too."
+                    "heads_upsample goes with heads; heads of one width have it on the way up too.",
+                    "heads_upsample",
                 )
             return None
         by_family = self.family and self.sources["heads"][1] != "you"
         source = self.family.name if self.family and by_family else "assumed: as many as heads"
-        return integer(
-            "denoiser.heads_upsample", self.settle_as("heads_upsample", heads, source), 1
-        )
+        return integer("heads_upsample", self.settle_as("heads_upsample", heads, source), 1)
 
     def variance(self, learned: bool, path: str) -> str:
         """Which Σ, one that agrees with what the file holds.
@@ -102,7 +100,7 @@ class Settings:
             variance = self.settle_as("variance", "fixed_large", "default")
             holds, advice = "learned none", "set fixed_large or fixed_small"
         if (variance == "learned_range") != learned:
-            raise UserError(f"denoiser.variance={variance}, but {path} {holds}; {advice}.")
+            raise UserError(f"variance={variance}, but {path} {holds}; {advice}.", "variance")
         return variance
 
 
@@ -121,23 +119,23 @@ def from_adm(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
     layout = layout_of(tensors)
     settings = Settings(given, family_of(layout))
     if "heads" in given and "head_width" in given:
-        raise UserError("give denoiser.heads or denoiser.head_width, not both.")
+        raise UserError("give heads or head_width, not both.")
     if missing := settings.missing():
         raise MissingSettings(
             f"{path} is an ADM U-Net that no published family has ({layout_text(layout)}), and it "
-            f"cannot tell the rest: set {', '.join(missing)}, as in its training flags.",
+            "cannot tell the rest",
             f"an ADM U-Net, {layout_text(layout)}",
             missing,
         )
     heads, head_width = settings.attention()
     heads_upsample = settings.attention_on_way_up(heads)
-    qkv = choice("denoiser.qkv", settings.settle("qkv"), ("heads_first", "qkv_first"))
+    qkv = choice("qkv", settings.settle("qkv"), ("heads_first", "qkv_first"))
     schedule = Schedule(
-        choice("denoiser.schedule", settings.settle("schedule"), KINDS),
-        integer("denoiser.T", settings.settle("T"), 1),
+        choice("schedule", settings.settle("schedule"), KINDS),
+        integer("T", settings.settle("T"), 1),
     )
-    resolution = integer("denoiser.resolution", settings.settle("resolution"), 1)
-    time_scale = number("denoiser.time_scale", settings.settle("time_scale"), 1e-6)
+    resolution = integer("resolution", settings.settle("resolution"), 1)
+    time_scale = number("time_scale", settings.settle("time_scale"), 1e-6)
     variance = settings.variance(layout.learned, path)
     renamed = converted(tensors, layout, heads, head_width, qkv, heads_upsample)
     widths = {layout.widths[level] for level in layout.attention} | {layout.widths[-1]}

@@ -31,10 +31,13 @@ class MissingSettings(UserError):
     """A file cannot tell all that it takes to use it.
 
     Arguments:
+        problem: what the file is; the message goes on with what to set.
         kind: of file.
-        missing: the settings that somebody must say.
+        missing: the settings that somebody must say, each under all its names.
+        section: of the config where they stand, with its dot.
     """
 
-    def __init__(self, message: str, kind: str, missing: list[str]):
-        super().__init__(message)
-        self.kind, self.missing = kind, missing
+    def __init__(self, problem: str, kind: str, missing: list[list[str]], section: str = ""):
+        self.problem, self.kind, self.missing = problem, kind, missing
+        names = [" or ".join(f"{section}{name}" for name in either) for either in missing]
+        super().__init__(f"{problem}: set {', '.join(names)}, as in its training flags.")
