@@ -188,6 +188,7 @@ def quieten() -> None:
         ".*dirpath has changed.*",
         ".*Using `DistributedSampler` with the dataloaders.*",
         ".*`IterableDataset` has `__len__` defined.*",
+        ".*Kernel Inception Distance.* will save all extracted features.*",
     ):
         warnings.filterwarnings("ignore", message=message)
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning", "lightning_fabric"):
