@@ -119,6 +119,7 @@ def test_trainings_that_begin_in_one_second_have_folders_of_their_own(held, monk
     with own_folder(training=True) as folder:  # the second is done already
         assert folder == tmp_path / "2026-01-01_00-00-00-3"
 
+
 def test_only_the_first_node_claims_the_folder(monkeypatch, tmp_path):
     """Where a cluster gives each node its NODE_RANK alone, the second starts beside the first."""
     assert first_process()
