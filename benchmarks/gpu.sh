@@ -5,7 +5,7 @@
 #   benchmarks/gpu.sh wheels [FOLDER]   with a network: fetches what such a machine may lack
 #   benchmarks/gpu.sh train             renders, trains denoiser, CLIP and noise-aware encoder
 #   benchmarks/gpu.sh processes         renders, trains the denoiser as DDPM, EDM and flow at once
-#   benchmarks/gpu.sh speed             a table of images a second
+#   benchmarks/gpu.sh speed             the tests of a GPU, and a table of images a second
 #
 # The machine has Python 3.12 with torch 2.11, timm, pytorch-lightning, torchmetrics and
 # safetensors. Settings, by environment:
@@ -54,7 +54,8 @@ from packaging.requirements import Requirement
 
 there, found = set(sys.argv[1:]), {}
 todo = ["hydra-core", "diffusers", "open_clip_torch", "torch-fidelity", "lightning-utilities",
-        "rich", "safetensors", "dicebear-core", "dicebear-styles", "dicebear-schema", "resvg-py"]
+        "rich", "safetensors", "pytest", "dicebear-core", "dicebear-styles", "dicebear-schema",
+        "resvg-py"]
 while todo:
     name = todo.pop().lower().replace("_", "-")
     if name in there or name in found:
@@ -220,14 +221,18 @@ finish() {  # the logs, and a list of what there is
   ls -l "$OUT"
 }
 
-speed() {
+speed() {  # the tests that want a GPU, then the table; together at most 9 minutes
   install
-  # shellcheck disable=SC2086
-  if [ -n "$TINY" ]; then
-    "$PYTHON" benchmarks/gpu_speed.py 4 0.1 $SMALL_NETWORK
-  else
-    "$PYTHON" benchmarks/gpu_speed.py $BATCH 3 $NETWORK ${DENOISER:-}
-  fi
+  mkdir -p "$OUT"
+  local began=$SECONDS limit=200 options=(--seconds 300)
+  [ -z "$TINY" ] || options=(--tiny) limit=900
+  say "tests of the GPU"
+  timeout "$limit" "$PYTHON" -m pytest -m gpu tests/gpu > "$OUT/gpu_tests.log" 2>&1 \
+    || say "not all passed: $OUT/gpu_tests.log"
+  tail -n 5 "$OUT/gpu_tests.log"
+  say "speed"
+  "$PYTHON" benchmarks/gpu_speed.py "$OUT" "${options[@]}"
+  say "done"
 }
 
 case ${1:-} in

@@ -4,6 +4,7 @@ torch and the networks are imported where they are used: the process that only h
 starts without them.
 """
 
+import gc
 import importlib.util
 import multiprocessing
 import os
@@ -24,8 +25,9 @@ from omegaconf._utils import get_yaml_loader
 from sdg.app import explaining
 from sdg.io.files import sha256_of
 
-# A shell ignores it for what it runs in the background, and so would the programs under test.
+# A shell and nohup ignore these for what they start, and so would the programs under test.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # The keys of the default configs are the same for each message that names the nearest.
 explaining.config_keys = cache(explaining.config_keys)
@@ -117,14 +119,18 @@ def tiny(quick, tmp_path) -> list[str]:
     return [*quick, f"hydra.run.dir={tmp_path}/run"]
 
 
-def on_shapes(arguments) -> list[str]:
-    """The arguments, with the shapes as data unless they choose their own.
+def with_defaults(arguments) -> list[str]:
+    """The arguments, with the shapes as data and float32 unless they choose their own.
 
-    An experiment may choose for them.
+    An experiment may choose the data for them. float32 is the same on every machine.
     """
+    words = [*map(str, arguments)]
     own = ("data=", "experiment=paper", "experiment=ddpm", "experiment=emoji", "--help")
-    chosen = any(str(word).startswith(own) for word in arguments)
-    return [*map(str, arguments), *([] if chosen else ["data=shapes"])]
+    if not any(word.startswith(own) for word in words):
+        words.append("data=shapes")
+    if not any(word.startswith(("trainer.precision=", "trainer=", "--help")) for word in words):
+        words.append("trainer.precision=32-true")
+    return words
 
 
 def command(script: str, *arguments: str) -> None:
@@ -140,7 +146,7 @@ def command(script: str, *arguments: str) -> None:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     argv, threads = sys.argv, torch.get_num_threads()
-    sys.argv = [str(ROOT / script), *on_shapes(arguments)]
+    sys.argv = [str(ROOT / script), *with_defaults(arguments)]
     try:
         GlobalHydra.instance().clear()
         module.main()
@@ -168,6 +174,12 @@ def refusal(capsys):
         return message
 
     return refused
+
+
+def pytest_collection_finish() -> None:
+    """Sets what is imported aside: each collection of garbage would look through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_sessionfinish() -> None:

@@ -49,8 +49,11 @@ from sdg.models.judge import Judge
         (["gudance=sdg"], "did you mean 'guidance'"),
         (["sampler=ddmp"], "did you mean 'ddpm'"),
         (["prompt=a red heart, striped"], "Quote a sentence twice"),
-        (["trainer.precision=16-true"], "trainer.precision must be one of 32-true, bf16-mixed"),
-        (["trainer.precision=7"], "trainer.precision must be one of 32-true"),
+        (
+            ["trainer.precision=16-true"],
+            "trainer.precision must be one of auto, 32-true, bf16-mixed",
+        ),
+        (["trainer.precision=7"], "trainer.precision must be one of auto, 32-true"),
         (["similarity=[txt]"], "did you mean 'text'"),
         (["similarity=text,style"], "one run with all of them is similarity=[text,style], a run"),
         (["guidance.gamma=1,2"], "several values: a run for each is a sweep, -m guidance.gamma"),

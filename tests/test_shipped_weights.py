@@ -55,6 +55,7 @@ def test_noise_aware_encoder_finds_the_image_behind_the_noise():
     assert top1(clip, 600) < 0.3 and top1(clip, 800) < 0.05
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_judge_sees_where_the_object_is():
     data = Shapes(500, seed=1, masks=True)

@@ -144,6 +144,7 @@ def test_the_papers_experiments_sample(run, theirs, tmp_path, capsys, name, simi
 
 
 @pytest.mark.parametrize("name", ["brief", "score", "evaluate"])
+@pytest.mark.slow
 def test_settings_of_our_own_sample(run, tiny, tmp_path, name):
     run("sample.py", f"experiment={name}", *tiny, "num_samples=8")
     assert len(list((tmp_path / "run" / "images").iterdir())) == 8

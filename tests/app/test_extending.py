@@ -237,7 +237,16 @@ def test_a_metric(sampled, folder, capsys):
     assert "contrast: " in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("value", ["images.mean((1, 2, 3))", "'bright'", "None"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        "None",
+        *(
+            pytest.param(code, marks=pytest.mark.slow)
+            for code in ("images.mean((1, 2, 3))", "'bright'")
+        ),
+    ],
+)
 def test_a_metric_that_gives_no_number_is_named(folder, refusal, tiny, value):
     (command,) = commands("A metric")
     code = (folder / "contrast.py").read_text().splitlines()

@@ -118,6 +118,7 @@ def test_the_checkpoint_of_most_steps_is_taken_whatever_the_clock_says(run, tmp_
     assert f"resuming from {checkpoints / 'last.ckpt'}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_older_checkpoint_is_known_by_the_config_beside_it(
     first, continued, refusal, tmp_path, run, capsys
 ):

@@ -70,6 +70,7 @@ def test_a_run_leaves_images_table_figures_and_config(run, tiny, tmp_path, capsy
     assert pixels(folder).shape == (4, 32, 32, 3)
 
 
+@pytest.mark.slow
 def test_batch_size_changes_no_sample(run, tiny, tmp_path):
     for size in (1, 3):
         run("sample.py", *tiny[:-1], f"batch_size={size}", f"hydra.run.dir={tmp_path}/{size}")

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from tiny_training import words
 
 from sdg.app.claim import CLAIM, claim, claimed
-from sdg.app.run_folder import own_folder
+from sdg.app.run_folder import first_process, own_folder
 
 
 def contents(folder) -> dict[str, bytes]:
@@ -118,3 +118,10 @@ def test_trainings_that_begin_in_one_second_have_folders_of_their_own(held, monk
     monkeypatch.setattr(HydraConfig.instance(), "cfg", job(first))
     with own_folder(training=True) as folder:  # the second is done already
         assert folder == tmp_path / "2026-01-01_00-00-00-3"
+
+
+def test_only_the_first_node_claims_the_folder(monkeypatch, tmp_path):
+    """Where a cluster gives each node its NODE_RANK alone, the second starts beside the first."""
+    assert first_process()
+    monkeypatch.setenv("NODE_RANK", "1")
+    assert not first_process()

@@ -87,7 +87,7 @@ def test_each_epoch_has_an_order_of_its_own_and_the_same_again():
     assert order(seed=1) != first
 
 
-@pytest.mark.parametrize("workers", [0, 2, 3])
+@pytest.mark.parametrize("workers", [0, 2, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("done", [1, 4, 5])
 def test_a_resumed_epoch_goes_on_at_the_next_batch(workers, done):
     source = Numbers(48, 6)

@@ -141,6 +141,7 @@ def test_inception_and_lpips_measure_a_run_when_their_weights_are_there(
     assert found["fid"] == pytest.approx(float(distance.compute()), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_shards_hold_what_a_folder_holds(run, tiny, tmp_path):
     for kind in ("folder", "shards"):
         run(
@@ -171,6 +172,7 @@ def test_shards_hold_what_a_folder_holds(run, tiny, tmp_path):
     assert (tmp_path / "shards" / "report.html").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_images_of_a_folder_are_compared_in_the_clips_features(run, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "FEW", 2)
     (tmp_path / "data").mkdir()

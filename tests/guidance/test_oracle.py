@@ -71,6 +71,7 @@ def test_guided_sampling_is_the_posterior():
     assert of_mean < 0.02 and of_variance < 0.02
 
 
+@pytest.mark.slow
 def test_four_times_the_steps_are_at_least_three_times_closer():
     (coarse_mean, coarse_variance), (fine_mean, fine_variance) = errors(1000), errors(4000)
     assert fine_mean < coarse_mean / 3 and fine_variance < coarse_variance / 3

@@ -172,7 +172,8 @@ def pushed(folder, *options: str) -> None:
     main(["push", *options, str(folder), NAME])
 
 
-def test_what_is_pushed_is_what_is_fetched(hub, process, weights, tmp_path):
+@pytest.mark.slow
+def test_what_is_pushed_is_what_is_fetched(process, weights, tmp_path):
     denoiser = load_denoiser(weights / "denoiser.safetensors")
     folder = save_folder(tmp_path / "folder", "denoiser", denoiser)
     (folder / "notes.txt").write_text("not for others")
@@ -186,7 +187,14 @@ def test_what_is_pushed_is_what_is_fetched(hub, process, weights, tmp_path):
         "scheduler/scheduler_config.json",
     }
     x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(from_pretrained(NAME)(x, 3).output, denoiser(x, 3).output)
+    torch.save(x, tmp_path / "x.pt")
+    code, said = process(
+        "-c",
+        f"import torch; from sdg import from_pretrained; x = torch.load('{tmp_path}/x.pt'); "
+        f"torch.save(from_pretrained('{NAME}')(x, 3).output, '{tmp_path}/y.pt')",
+    )
+    assert code == 0, said
+    assert torch.equal(torch.load(tmp_path / "y.pt"), denoiser(x, 3).output)
 
 
 def test_a_name_on_the_hub_serves_wherever_a_file_does(hub, weights, tmp_path, tiny, run, capsys):

@@ -70,7 +70,15 @@ def test_every_part_comes_back_from_its_folder(weights, tmp_path, kind):
     "patch, variance",
     [(1, "fixed_small"), (2, "fixed_small"), (2, "fixed_large"), (2, "learned_range")],
 )
-@pytest.mark.parametrize("kind, T", [("cosine", 50), ("cosine", 4), ("linear", 50), ("linear", 21)])
+@pytest.mark.parametrize(
+    "kind, T",
+    [
+        pytest.param("cosine", 50, marks=pytest.mark.slow),
+        ("cosine", 4),
+        pytest.param("linear", 50, marks=pytest.mark.slow),
+        ("linear", 21),
+    ],
+)
 def test_diffusers_draws_from_the_folder_what_is_drawn_here(
     tmp_path, prediction, patch, variance, kind, T
 ):
@@ -264,6 +272,7 @@ def test_the_weights_that_the_config_names_are_read_whatever_else_lies_there(tmp
     )
 
 
+@pytest.mark.slow
 def test_an_export_that_is_killed_leaves_the_earlier_one_or_its_own(tmp_path, weights):
     model = from_pretrained(weights / "denoiser.safetensors")
     earlier = save_folder(tmp_path / "earlier", "denoiser", model)

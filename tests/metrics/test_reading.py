@@ -56,6 +56,7 @@ def smooth_errors(n: int, side: int, generator: torch.Generator) -> torch.Tensor
 # --- portraits -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_layers_compose_to_what_the_renderer_draws(portraits, portrait_reader):
     reading = portrait_reader.infer(images_of(portraits))
     composed = (portrait_reader.rendered(reading.choices) + 1).mul(127.5).round()
@@ -171,6 +172,7 @@ def test_place_of_a_rendered_shape_is_read(drawn, shapes_read):
     assert np.median(off) < 0.02  # a seventh of a pixel
 
 
+@pytest.mark.slow
 def test_threshold_of_shapes(drawn):
     residual = visible_residual(ShapeReader(), images_of(drawn))
     assert residual == pytest.approx(ShapeReader.threshold, abs=0.01)

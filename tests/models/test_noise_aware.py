@@ -92,6 +92,17 @@ def test_embeddings_depend_on_the_level_once_the_last_layer_has_learned(clip):
     torch.testing.assert_close(z.norm(dim=1), torch.ones(3))
 
 
+def test_one_level_of_all_images_is_embedded_once(clip):
+    encoder, x = perturbed(aware_of(clip)), images(3, clip.resolution).requires_grad_()
+    level, rows = torch.tensor([400]), []
+    encoder.time[1].register_forward_hook(lambda _, inputs, output: rows.append(len(output)))
+    values = [encoder.encode_image(x, t) for t in (level.expand(3), level.repeat(3))]
+    assert rows == [1, 3]
+    torch.testing.assert_close(*values, rtol=0, atol=1e-5)
+    one, each = (torch.autograd.grad(value.sum(), x)[0] for value in values)
+    torch.testing.assert_close(one, each, rtol=1e-3, atol=1e-5)
+
+
 @torch.no_grad()
 def test_each_image_is_modulated_by_its_own_level(clip):
     encoder, x, t = (

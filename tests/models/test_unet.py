@@ -178,3 +178,15 @@ def test_a_forward_pass_leaves_the_denoiser_where_it_is():
     with pytest.raises(Exception):  # noqa: B017  (torch's own, of two devices)
         encoder.embed(images(1).double(), torch.tensor([3]))
     assert {parameter.device.type for parameter in denoiser.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize("options", [{"calibrated": True}, {"estimate": True, "calibrated": True}])
+def test_one_level_of_all_images_is_embedded_once(options):
+    encoder, level, rows = encoder_of(**options), torch.tensor([400]), []
+    if encoder.reads_estimate:
+        encoder.attach(denoiser_of().eval())
+    embedding = encoder.tower.time_embedding
+    embedding.register_forward_hook(lambda _, inputs, output: rows.append(len(output)))
+    one, each = (encoder.embed(images(3), t) for t in (level.expand(3), level.repeat(3)))
+    assert rows == [1, 3]
+    torch.testing.assert_close(one, each)

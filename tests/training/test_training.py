@@ -110,6 +110,7 @@ def test_export_takes_the_averaged_weights(denoiser_run):
         assert torch.equal(value, averaged[f"model.{name}"]), name
 
 
+@pytest.mark.slow
 def test_the_card_has_the_figures_of_its_weights(run, tmp_path):
     """Whatever the interval, the last validation follows the last step, unless it did already."""
     for interval, when in ((2, [2, 3]), (3, [3]), (50, [3])):
@@ -403,6 +404,7 @@ def test_a_calibrated_encoder_learns_by_distillation_and_score_matching(
     assert moved(tmp_path / "sampled", tmp_path / "unguided")
 
 
+@pytest.mark.slow
 def test_the_papers_objective_is_an_experiment(run, weights, tmp_path):
     run(
         "train.py",

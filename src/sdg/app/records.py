@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
 from sdg.app.opening import shell_command
+from sdg.app.precision import chosen_precision
 from sdg.io.files import write_whole
 from sdg.report.samples import COMMAND
 
@@ -39,7 +40,9 @@ def write_records(config: DictConfig, folder: Path) -> None:
     write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     write_whole(folder / COMMAND, command_of(HydraConfig.get()) + "\n")
     versions = {name: version(name) for name in RECORDED} | {"python": platform.python_version()}
-    text = json.dumps({"seed": config.seed, "versions": versions}, indent=2)
+    precision = str(chosen_precision(config.trainer))
+    records = {"seed": config.seed, "precision": precision, "versions": versions}
+    text = json.dumps(records, indent=2)
     write_whole(folder / "versions.json", text + "\n")
 
 

@@ -26,6 +26,7 @@ from sdg.app.claim import CLAIM
 from sdg.app.empty_run import remove_empty_run
 from sdg.app.loggers import end_wandb_run
 from sdg.app.making import check_options
+from sdg.app.precision import chosen_precision
 from sdg.app.processes import ChildProcesses
 from sdg.app.records import RECORDS
 from sdg.app.run_folder import first_process, own_folder
@@ -130,6 +131,7 @@ def make_trainer(
     begin = pl.callbacks.LambdaCallback(on_train_start=lambda *_: on_train_start())
     # Bars come last: where nobody reads what they print, the checkpoint is written already.
     callbacks = sorted([*callbacks, begin, StopPoints()], key=is_bar)
+    options |= {"precision": chosen_precision(config.trainer)}
     trainer = instantiate(config.trainer, logger=logger, callbacks=callbacks, **options)
     if isinstance(
         trainer.accelerator, pl.accelerators.CPUAccelerator
@@ -186,6 +188,7 @@ def quieten() -> None:
         ".*dirpath has changed.*",
         ".*Using `DistributedSampler` with the dataloaders.*",
         ".*`IterableDataset` has `__len__` defined.*",
+        ".*Kernel Inception Distance.* will save all extracted features.*",
     ):
         warnings.filterwarnings("ignore", message=message)
     for name in ("pytorch_lightning.utilities.rank_zero", "pytorch_lightning", "lightning_fabric"):

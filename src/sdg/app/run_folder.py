@@ -1,5 +1,6 @@
 """The folder of a run, and whose it is."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -59,4 +60,5 @@ def move(folder: Path) -> None:
 
 def first_process() -> bool:
     """Whether this is the one process that writes and prints."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+    # Lightning learns a node's number, where only NODE_RANK tells it, with its first trainer.
+    return getattr(rank_zero_only, "rank", 0) == 0 and os.environ.get("NODE_RANK", "0") == "0"

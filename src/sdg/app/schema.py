@@ -33,7 +33,7 @@ VARIANCES = ("fixed_small", "fixed_large", "learned_range")
 SCHEDULES = ("linear", "scaled_linear", "cosine", "flow", "edm")
 SPACINGS = ("linspace", "leading", "trailing", "towards_noise", "karras", "log_snr")
 # Not the "true" ones of 16 and 64 bits: guidance's gradient, and the averaged weights, have 32.
-PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16)
+PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16)
 
 # Settings at the top of a config, by program.
 PROGRAMS: Mapping[str, Mapping[str, Kind]] = {

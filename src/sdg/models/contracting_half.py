@@ -79,6 +79,7 @@ class ContractingHalf(nn.Module):
         for level in self.levels:
             h = level(h, time)
         h = F.silu(self.norm(self.middle(h, time)))
+        time = time.expand(len(h), -1)
         seen = torch.cat([self.squeeze(h).flatten(1), h.mean((2, 3)), time], 1)
         embeddings: Tensor = self.head(seen)
         return embeddings

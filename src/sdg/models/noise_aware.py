@@ -31,13 +31,13 @@ class TimeConditionedNorm(Modulated):
             norm.act = nn.Identity()
         self.channels = norm.get_parameter("weight").numel()
         self.trailing = isinstance(norm, NORMS_OF_MAPS)  # the axes of space follow the channels
-        self.modulation: Tensor | None = None  # (B, 2 · channels), there during a forward pass only
+        self.modulation: Tensor | None = None  # (B or 1, 2 · channels), during a forward pass only
 
     def forward(self, h: Tensor) -> Tensor:
         h, space = self.norm(h), [1] * (h.ndim - 2)
         shape = (self.channels, *space) if self.trailing else (*space, self.channels)
         assert self.modulation is not None  # `NoiseAwareEncoder.run_tower` sets it
-        scale, shift = self.modulation.view(len(h), 2, *shape).unbind(1)
+        scale, shift = self.modulation.view(-1, 2, *shape).unbind(1)
         activated: Tensor = self.act(h * (1 + scale) + shift)
         return activated
 

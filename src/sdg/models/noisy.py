@@ -62,11 +62,11 @@ class NoisyEncoder(ImageEncoder):
 
     @abstractmethod
     def level_features(self, t: Tensor) -> Tensor:
-        """What is known of levels t (B,), (B, F)."""
+        """What is known of levels t (B,), (B, F); or of one level for all, (1,), (1, F)."""
 
     @abstractmethod
     def run_tower(self, x: Tensor, features: Tensor) -> Tensor:
-        """The tower's output for normalised noisy images, (B, D)."""
+        """The tower's output for normalised noisy images, (B, D), from (B, F) or (1, F)."""
 
     @property
     def schedule(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class NoisyEncoder(ImageEncoder):
         with f the features of t. ℓ = 0 at first: z starts as long as the clean CLIP's logits are
         sharp, z · E_text(y) = c · cos(u, E_text(y)).
         """
-        features = self.level_features(t)
+        features = self.level_features(one_row(t))
         saved = self.checkpointing and torch.is_grad_enabled()
         with recomputed(self.tower, self.modulated) if saved else nullcontext():
             r = self.run_tower(self.normalise(x), features)
@@ -127,7 +127,8 @@ class NoisyEncoder(ImageEncoder):
         with torch.autocast(r.device.type, enabled=False):
             r, features = r.to(self.length.weight.dtype), features.to(self.length.weight.dtype)
             norm = r.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(r.dtype).tiny)
-            seen = F.normalize(r, dim=-1), F.normalize(features, dim=-1), norm.log()
+            direction = F.normalize(features, dim=-1).expand(len(r), -1)
+            seen = F.normalize(r, dim=-1), direction, norm.log()
             length: Tensor = self.length(torch.cat(seen, -1))
             return length
 
@@ -144,3 +145,8 @@ class NoisyEncoder(ImageEncoder):
         """
         for parameter in stage_parameters(self.tower, stages):
             parameter.requires_grad_(False)
+
+
+def one_row(t: Tensor) -> Tensor:
+    """Levels (B,); (1,) of one level that was expanded to all images, as in sampling."""
+    return t[:1] if t.stride(0) == 0 else t

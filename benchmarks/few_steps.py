@@ -1,0 +1,169 @@
+"""How few calls of the networks keep what 100 steps of DDPM give?
+
+Every recipe draws the same prompts, captions of held-out portraits, from the same seeds. Its γ is
+the best of several on prompts that no figure is reported on: the least residual of those whose
+share of samples that show their prompt is within 5 points of the highest. A recipe is enough
+where the 95 % intervals of its differences to 100 steps of DDPM in float32, prompt by prompt,
+reach 0: in the share that shows the prompt, and in the residual.
+
+    python benchmarks/few_steps.py FOLDER [prompts=64] [each=4] [tune=32] [only=NAME,NAME]
+
+A run that lies in FOLDER already is not drawn again; the table is printed and written to
+FOLDER/few_steps.md.
+"""
+
+import csv
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from runs import ROOT, TUNING, sample, within
+
+sys.path.insert(0, str(ROOT / "src"))
+
+from sdg.metrics.alignment import bootstrap_interval  # noqa: E402
+
+BASE = "DDPM, 100 steps, float32"
+FLOAT32 = {"trainer__precision": "32-true"}
+BF16 = {"trainer__precision": "bf16-mixed"}
+DENSE = {"sampler__spacing": "towards_noise"}
+DDPM_GAMMAS = (7, 10, 14, 20)
+# {recipe: (its settings, the γ to choose from)}
+RECIPES: Mapping[str, tuple[Mapping[str, object], Sequence[float]]] = {
+    BASE: ({"sampler__steps": 100, **DENSE, **FLOAT32}, DDPM_GAMMAS),
+    "DDPM, 100 steps": ({"sampler__steps": 100, **DENSE, **BF16}, DDPM_GAMMAS),
+    "DDPM, 40 steps": ({"sampler__steps": 40, **DENSE, **BF16}, DDPM_GAMMAS),
+    "DDPM, 20 steps": ({"sampler__steps": 20, **DENSE, **BF16}, DDPM_GAMMAS),
+    "DDPM, 15 steps": ({"sampler__steps": 15, **DENSE, **BF16}, DDPM_GAMMAS),
+    "DDIM, η = 0, 15 steps": (
+        {"sampler": "ddim", "sampler__steps": 15, **DENSE, **BF16},
+        (2, 4, 7, 10),
+    ),
+    "DDIM, η = 1, 15 steps": (
+        {"sampler": "ddim", "sampler__eta": 1, "sampler__steps": 15, **DENSE, **BF16},
+        (4, 7, 10, 14),
+    ),
+    "DPM-Solver++, 15 steps": (
+        {"sampler": "dpm_solver", "sampler__steps": 15, **DENSE, **BF16},
+        (2, 4, 7, 10),
+    ),
+}
+WITHIN = 0.05
+MEASURED = ("shows", "residual")
+COLUMNS = (
+    "recipe",
+    "γ",
+    "denoiser calls",
+    "encoder calls",
+    "shown",
+    "difference, 95 %",
+    "residual",
+    "difference, 95 %",
+    "s a sample",
+    "of the base's",
+    "enough",
+)
+
+
+def main(folder: Path, prompts: int = 64, each: int = 4, tune: int = 32, only: str = "") -> None:
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    names = only.split(",") if only else list(RECIPES)
+    if unknown := set(names) - set(RECIPES):
+        sys.exit(f"error: only={only}: {', '.join(unknown)} is none of {', '.join(RECIPES)}.")
+    names = [BASE, *(name for name in names if name != BASE)]
+    base: dict[str, dict[str, float]] = {}
+    base_seconds = 0.0
+    for name in names:
+        settings, gammas = RECIPES[name]
+        gamma = chosen_gamma(folder, name, settings, gammas, tune)
+        place = within(folder, name)
+        size = {"num_samples": prompts * each, "samples_per_prompt": each}
+        figures = drawn(place, settings, gamma, size)
+        found = by_prompt(place)
+        if name == BASE:
+            base, base_seconds = found, figures["seconds_per_sample"]
+        lines.append(row(name, gamma, figures, found, base, base_seconds))
+        print(lines[-1], flush=True)
+    (folder / "few_steps.md").write_text("\n".join(lines) + "\n")
+    print(f"results: {folder / 'few_steps.md'}")
+
+
+def drawn(place: Path, settings: Mapping, gamma: float, size: Mapping) -> dict:
+    """The figures of a run."""
+    own = {"guidance__gamma": gamma, "eval__imagenet": False, "eval__clip": "null"}
+    return sample(place, "portraits", **settings, **own, **size)
+
+
+def chosen_gamma(
+    folder: Path, name: str, settings: Mapping, gammas: Sequence[float], tune: int
+) -> float:
+    """γ with the least residual among those that show prompts nearly as often as the best."""
+    size = {"num_samples": tune, "samples_per_prompt": 1, **TUNING}
+    runs = {
+        gamma: drawn(within(folder, f"{name}-tune-{gamma}"), settings, gamma, size)
+        for gamma in gammas
+    }
+    best = max(figures["shows"] for figures in runs.values())
+    near = {gamma: run for gamma, run in runs.items() if run["shows"] >= best - WITHIN}
+    return min(near, key=lambda gamma: near[gamma]["residual"])
+
+
+def by_prompt(folder: Path) -> dict[str, dict[str, float]]:
+    """{figure: {prompt: its mean over the prompt's samples}}."""
+    values: dict[str, dict[str, list[float]]] = {figure: {} for figure in MEASURED}
+    with open(folder / "samples.csv", newline="", encoding="utf-8") as file:
+        for line in csv.DictReader(file):
+            for figure in MEASURED:
+                values[figure].setdefault(line["prompt"], []).append(float(line[figure]))
+    return {figure: means(each) for figure, each in values.items()}
+
+
+def means(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    return {key: sum(each) / len(each) for key, each in values.items()}
+
+
+def row(
+    name: str,
+    gamma: float,
+    figures: Mapping,
+    found: Mapping[str, Mapping[str, float]],
+    base: Mapping[str, Mapping[str, float]],
+    base_seconds: float,
+) -> str:
+    shown, residual = (difference(found[figure], base[figure]) for figure in MEASURED)
+    cost = figures["cost_per_sample"]
+    enough = shown[1] >= 0 and residual[0] <= 0
+    cells = [
+        name,
+        f"{gamma:g}",
+        f"{cost['denoiser_forwards']:g}",
+        f"{cost['encoder_forwards']:g}",
+        f"{figures['shows']:.2f}",
+        "" if name == BASE else f"{shown[0]:+.2f} … {shown[1]:+.2f}",
+        f"{figures['residual']:.4f}",
+        "" if name == BASE else f"{residual[0]:+.4f} … {residual[1]:+.4f}",
+        f"{figures['seconds_per_sample']:.2f}",
+        f"{figures['seconds_per_sample'] / base_seconds:.3f}",
+        "" if name == BASE else ("yes" if enough else "no"),
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[float, float]:
+    """The 95 % interval of the mean difference over prompts."""
+    values = torch.tensor([ours[prompt] - theirs[prompt] for prompt in theirs])
+    return bootstrap_interval(values, list(theirs))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2 or not all("=" in word for word in sys.argv[2:]):
+        sys.exit(__doc__)
+    words = dict(word.split("=", 1) for word in sys.argv[2:])
+    main(
+        Path(sys.argv[1]).resolve(),
+        int(words.get("prompts", 64)),
+        int(words.get("each", 4)),
+        int(words.get("tune", 32)),
+        words.get("only", ""),
+    )

@@ -1,0 +1,206 @@
+"""The ratios of speed on a CPU: medians of interleaved rounds, with their ranges.
+
+    python benchmarks/speed.py [--rounds 5] [--only step,precision,recipe,training,start,neighbours]
+
+    step        a guided step, over the same calls of the bare networks (target 1.03)
+    precision   float32 over bfloat16, same steps (target 1.5)
+    recipe      100 steps of DDPM in float32, over what the shipped portraits take (target 8);
+                `benchmarks/few_steps.py` says whether both show as many prompts
+    training    a step of train.py, over the same step written out (target 1.02)
+    start       `benchmarks/start.py`
+    neighbours  `benchmarks/neighbours.py`
+
+Sampling and training are measured in CPU time, so that other work on the machine matters less.
+"""
+
+import argparse
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
+sys.path.insert(0, str(ROOT / "src"))
+
+import torch  # noqa: E402
+
+from sdg import DDPM, Pipeline  # noqa: E402
+
+PROMPT = "a smiling person with red hair"
+Measure = Callable[[], object]
+
+
+def compared(what: str, first: Measure, second: Measure, rounds: int, target: str) -> None:
+    """Prints the CPU time of the first over that of the second."""
+    for warm in (first, second):
+        warm()
+    ratios = []
+    for _ in range(rounds):
+        spent = [cpu_seconds(measure) for measure in (first, second)]
+        ratios.append(spent[0] / spent[1])
+    middle = statistics.median(ratios)
+    print(
+        f"{what:58}{middle:7.3f}  ({min(ratios):.3f}–{max(ratios):.3f})  target {target}",
+        flush=True,
+    )
+
+
+def cpu_seconds(measure: Measure) -> float:
+    begun = time.process_time()
+    measure()
+    return time.process_time() - begun
+
+
+def step(rounds: int) -> None:
+    """A guided step over the bare networks, by batch and precision."""
+    for dtype in (torch.float32, torch.bfloat16):
+        for batch in (4, 16):
+            pipe = Pipeline.from_pretrained("portraits").to(dtype)
+            sampler = DDPM(5, "towards_noise")
+            grid = sampler.grid(pipe.denoiser.schedule)
+            guided = guided_levels(pipe, grid)
+            x = torch.randn(batch, *pipe.shape)
+
+            def ours(pipe=pipe, sampler=sampler, batch=batch) -> object:
+                return pipe(PROMPT, num_samples=batch, sampler=sampler, progress=False)
+
+            def bare(pipe=pipe, grid=grid, guided=guided, x=x) -> None:
+                for t, s in grid:
+                    networks(pipe, x, t, s if s in guided else None)
+
+            name = f"guided step over its networks, batch {batch}, {str(dtype)[6:]}"
+            compared(name, ours, bare, rounds, "≤ 1.03")
+
+
+def guided_levels(pipe: Pipeline, grid: list[tuple[int, int]]) -> set[int]:
+    """The levels s at which a guided step asks the encoder."""
+    low, high = pipe.interval
+    last = pipe.denoiser.schedule.T - 1
+    return {s for t, s in grid if s >= 0 and low <= t / last <= high}
+
+
+def networks(pipe: Pipeline, x: torch.Tensor, t: int, s: int | None) -> None:
+    """One call of the denoiser, and, at a level s, the encoder's gradient."""
+    mixed = pipe.dtype != torch.float32
+    with torch.autocast("cpu", pipe.dtype) if mixed else nullcontext():
+        with torch.no_grad():
+            pipe.denoiser.network(
+                torch.nn.functional.pixel_unshuffle(x, pipe.denoiser.patch),
+                torch.full((len(x),), t),
+            )
+        if s is not None:
+            leaf = x.clone().requires_grad_()
+            value = pipe.encoder.encode(leaf, torch.full((len(x),), s)).z.float().sum()
+    if s is not None:
+        torch.autograd.grad(value, leaf)
+
+
+def precision(rounds: int) -> None:
+    """float32 over bfloat16, the same steps."""
+    full, mixed = (Pipeline.from_pretrained("portraits") for _ in range(2))
+    mixed.to(torch.bfloat16)
+    for batch in (1, 4, 16, 64):
+        runs = [
+            lambda pipe=pipe, batch=batch: pipe(PROMPT, num_samples=batch, steps=4, progress=False)
+            for pipe in (full, mixed)
+        ]
+        compared(f"float32 over bfloat16, batch {batch}", *runs, rounds, "≥ 1.5")
+
+
+def recipe(rounds: int) -> None:
+    """100 steps of DDPM in float32 over the shipped recipe."""
+    full, mixed = (Pipeline.from_pretrained("portraits") for _ in range(2))
+    mixed.to(torch.bfloat16)
+    compared(
+        "100 steps of DDPM in float32, over the default, batch 16",
+        lambda: full(PROMPT, num_samples=16, steps=100, progress=False),
+        lambda: mixed(PROMPT, num_samples=16, progress=False),
+        min(rounds, 3),
+        "≥ 8",
+    )
+
+
+def training(rounds: int) -> None:
+    """A step of `train.py` over the same step written out, both in float32."""
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(min(rounds, 3)):
+            spent = [train_seconds(f"{folder}/{number}-{steps}", steps) for steps in (FEW, MANY)]
+            ratios.append((spent[1] - spent[0]) / bare_training(MANY - FEW))
+    middle, low, high = statistics.median(ratios), min(ratios), max(ratios)
+    print(f"{'step of train.py over a bare one':58}{middle:7.3f}  ({low:.3f}–{high:.3f})  ≤ 1.02")
+
+
+FEW, MANY = 2, 14
+TRAINING = ("data=portraits", "data.size=256", "data.held_out=32", "trainer.precision=32-true")
+
+
+def train_seconds(folder: str, steps: int) -> float:
+    """CPU seconds of a training of so many steps."""
+    words = (*TRAINING, f"trainer.max_steps={steps}", "logger=none", f"hydra.run.dir={folder}")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "train.py", *words], cwd=ROOT, check=True, capture_output=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def bare_training(steps: int) -> float:
+    """CPU seconds of so many steps: loss, gradient cut to 1, AdamW, averaged weights."""
+    denoiser = Pipeline.from_pretrained("portraits").denoiser.train()
+    weights = list(denoiser.parameters())
+    averaged = [weight.detach().clone() for weight in weights]
+    optimizer = torch.optim.AdamW(weights, 1e-4)
+
+    def one_step() -> None:
+        x0 = torch.rand(32, 3, 64, 64) * 2 - 1
+        t = torch.randint(denoiser.schedule.T, (32,))
+        denoiser.loss(x0, t, torch.randn_like(x0)).mean().backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        torch._foreach_lerp_(averaged, weights, 0.001)
+
+    one_step()
+    return cpu_seconds(lambda: [one_step() for _ in range(steps)])
+
+
+def script(name: str) -> Callable[[int], None]:
+    def run(rounds: int) -> None:
+        words = [sys.executable, f"benchmarks/{name}.py"]
+        print(subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+
+    return run
+
+
+PARTS = {
+    "step": step,
+    "precision": precision,
+    "recipe": recipe,
+    "training": training,
+    "start": script("start"),
+    "neighbours": script("neighbours"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default=",".join(PARTS))
+    options = parser.parse_args()
+    for name in options.only.split(","):
+        if name not in PARTS:
+            parser.error(f"--only: {name} is none of {', '.join(PARTS)}")
+        PARTS[name](options.rounds)
+
+
+if __name__ == "__main__":
+    main()
