@@ -320,7 +320,7 @@ def test_a_network_is_told_its_own_familys_time_and_sees_its_own_image():
 
 
 def test_noise_of_another_strength_is_of_flows_that_give_images():
-    with pytest.raises(UserError, match="denoiser.prediction=flow_x0 alone"):
+    with pytest.raises(UserError, match="prediction=flow_x0 alone"):
         Denoiser(nn.Identity(), SCHEDULE, "velocity", noise_scale=2.0)
 
 

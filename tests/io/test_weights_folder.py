@@ -399,7 +399,7 @@ def test_damaged_folders_are_refused_in_a_sentence(weights, tmp_path):
     (folder / "config.json").write_bytes(config[:100])
     assert "damaged" in said(folder)
     (folder / "config.json").write_text(json.dumps({"sdg": {"kind": "clap", "config": {}}}))
-    assert "must be one of denoiser, clip" in said(folder)
+    assert "must be one of denoiser, autoencoder, clip" in said(folder)
     (folder / "config.json").write_text(
         json.dumps({"sdg": {"kind": "clip", "config": {"words": ["a"]}}})
     )
