@@ -488,6 +488,7 @@ def test_two_processes_draw_the_same_samples_in_a_sweep_too(run, tiny, tmp_path)
         *tiny[:-1],
         "data=shapes",
         "trainer=ddp_cpu",
+        "trainer.precision=32-true",
         "seed=0,1",
         f"hydra.sweep.dir={tmp_path}/two",
     ]
