@@ -38,7 +38,7 @@ docs: dev        ## the documentation, into site/; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict --quiet
 
 slow: dev        ## the slow tests: the figures of the shipped weights, the notebook
-	$(RUN) -m pytest -m slow
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(RUN) -m pytest -m slow -n auto --maxprocesses 2 --dist loadfile
 
 attack: dev      ## wrong input, kills, full disks, hostile files; ATTACK=some takes a few minutes
 	ATTACK=$(or $(ATTACK),whole) OMP_NUM_THREADS=1 $(RUN) -m pytest tests/attack -n 2 --dist loadfile

@@ -15,6 +15,7 @@ import pytest
 import wandb
 from attack.settings import GROUPS, composed
 from PIL import Image
+from torch import nn
 
 from sdg.app.jobs import Jobs
 from sdg.io.weights import save
@@ -516,3 +517,13 @@ def test_every_option_composes(program):
             whose = file.read_text().splitlines()[1]  # of an experiment
             if group != "experiment" or f"python {program}.py" in whose:
                 assert composed(program, (f"{group}={file.stem}",)) is not None
+
+
+@pytest.mark.parametrize("setting, mode", [("true", None), ("reduce-overhead", "reduce-overhead")])
+def test_networks_are_compiled_in_the_mode_that_is_asked_for(
+    run, tiny, tmp_path, monkeypatch, setting, mode
+):
+    asked = []
+    monkeypatch.setattr(nn.Module, "compile", lambda self, **options: asked.append(options))
+    run("sample.py", *tiny, f"compile={setting}", f"hydra.run.dir={tmp_path}/run")
+    assert asked == [{"mode": mode}] * 2  # denoiser and encoder

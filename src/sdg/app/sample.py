@@ -7,6 +7,7 @@ import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
+from sdg.app.compiling import compile_mode
 from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.app.fingerprint import fingerprint
 from sdg.app.finished import forget_finished, note_finished
@@ -149,7 +150,7 @@ def build_sampling_module(config: DictConfig, job: Job, store: SampleStore) -> G
     """The module that draws into a store."""
     parts = job.parts()
     if config.compile:
-        parts.compile()
+        parts.compile(mode=compile_mode(config.compile))
     run = GuidedRun(
         *(parts, job.sampler, job.guidance, job.similarity),
         start=job.start,

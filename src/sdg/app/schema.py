@@ -78,7 +78,7 @@ PROGRAMS: Mapping[str, Mapping[str, Kind]] = {
 SETTINGS: Mapping[str, Kind] = {
     "name": Text(),
     "seed": Integer(0, 2**32 - 1),
-    "compile": Flag,
+    "compile": Flag | Choice(("reduce-overhead", "max-autotune")),
     "cache": FOLDER | NULL,
     "data": Section(),
     "denoiser": Section(),

@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sdg.app.builders import build
+from sdg.app.compiling import compile_mode
 from sdg.app.data import chosen_data
 from sdg.app.next_command import sampling_command
 from sdg.app.plain import plain
@@ -47,7 +48,7 @@ def train(config: DictConfig) -> None:
         if config.init:
             start_from(module.model, config.init, config.kind)
         if config.compile:
-            module.model.compile()
+            module.model.compile(mode=compile_mode(config.compile))
         if trainer.logger:
             trainer.logger.log_hyperparams(settings)
         seconds = fit(config, trainer, module, data, resumed, folder)
