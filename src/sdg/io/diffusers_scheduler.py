@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError
+from sdg.errors import UserError, first_line
 
 __all__ = ["PREDICTIONS", "Process", "process_of"]
 
@@ -46,8 +46,20 @@ def process_of(options: Mapping, folder: Path) -> Process:
         folder: of the scheduler, for messages.
 
     Raises:
-        UserError: a setting of it is not known here.
+        UserError: a setting of it is not known here, or is none.
     """
+    try:
+        return known_process(options, folder)
+    except UserError:
+        raise
+    except (AttributeError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder}: its scheduler's config is damaged, or not known here: {first_line(error)}"
+        ) from error
+
+
+def known_process(options: Mapping, folder: Path) -> Process:
+    """`process_of`, for a config of the kinds of values that diffusers writes."""
     kind = options.get("_class_name")
     if kind == "EDMEulerScheduler":
         return edm(options, folder)
