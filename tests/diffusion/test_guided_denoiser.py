@@ -178,6 +178,7 @@ def test_weights_move_with_the_guided_denoiser():
     [
         ({"resolution": 32}, "differ in resolution: 16 of the guided one, 32 of the other"),
         ({"resolution": 16, "channels": 4}, "differ in channels: 3 of the guided one, 4"),
+        ({"resolution": 16, "latents": True}, "differ in latents: False of the guided one, True"),
         ({"kind": "edm"}, "different processes, linear with T=100 and edm with T=100"),
     ],
 )

@@ -11,7 +11,15 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.guide import GuidanceOutput
 from sdg.diffusion.noise import Noise
 from sdg.diffusion.sampler import PrevStep
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, ddim_step, ddpm_step, dpm_solver_step
+from sdg.diffusion.samplers import (
+    DDIM,
+    DDPM,
+    DPMSolver,
+    ddim_step,
+    ddpm_step,
+    dpm_solver_step,
+    heun_step,
+)
 from sdg.diffusion.sampling import sample
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
@@ -605,3 +613,19 @@ def test_a_sampler_of_ones_own_that_gives_no_step_is_named(gives, says):
     denoiser = Denoiser(Mix(dtype=torch.float32), Schedule("cosine", 100), "x0")
     with pytest.raises(UserError, match=says):
         sample(denoiser, Own(3), Noise([0, 1], SHAPE))
+
+
+def test_heun_adds_a_shift_as_ddim_does():
+    """Of a network that always gives one image the flow is straight, and both steps are exact."""
+    schedule = Schedule("edm")
+    same = nn.Module()
+    same.forward = lambda x, t: torch.zeros_like(x)
+    denoiser = Denoiser(same, schedule, "x0", clip=False)
+    x, noise = normal(2, *SHAPE), Noise([0, 1], SHAPE)
+    guide = Constant(shift=lambda x, t: torch.full_like(x, 0.5))
+    steps = [step(denoiser, x, 600, 300, noise, guide) for step in (ddim_step, heun_step)]
+    torch.testing.assert_close(steps[1].x, steps[0].x)
+    torch.testing.assert_close(steps[1].x0, steps[0].x0)
+    plain = heun_step(denoiser, x, 600, 300, noise)
+    moved = schedule.alpha_bar(300).sqrt() * 0.5
+    torch.testing.assert_close(steps[1].x - plain.x, moved.expand_as(x))

@@ -113,6 +113,7 @@ def check_alike(denoiser: Denoiser, other: Denoiser) -> None:
     for what, ours, theirs in (
         ("resolution", denoiser.resolution, other.resolution),
         ("channels", denoiser.channels, other.channels),
+        ("latents", denoiser.latents, other.latents),
     ):
         if ours != theirs and None not in (ours, theirs):
             raise UserError(

@@ -164,22 +164,26 @@ def heun_step(
 
         x_s = x'_s + √ᾱ_s (σ_s − σ_t) (ε̂'_s − ε̂_t)/2
 
-    The step to the image, and the one from noise alone, where σ_t is infinite, are DDIM's.
+    The step to the image, and the one from noise alone, where σ_t is infinite, are DDIM's. A shift
+    of x̂_0 takes no part in either ε̂: it is added to the result, √ᾱ_s times, as in the others.
 
     Arguments:
         noise: not drawn from, but for guidance's own use.
         past: not used.
         others, and what is returned: as of `ddpm_step`.
     """
-    first = ddim_step(denoiser, x, t, s, noise, guide)
+    (x0, *_), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
     schedule = denoiser.schedule
     a_t, a_s = schedule.alpha_bar(t, x.device), schedule.alpha_bar(s, x.device)
+    signal, epsilon = a_s.sqrt().to(x.dtype), schedule.noise(x0, x, t)
+    x_s = signal * x0 + (1 - a_s).sqrt().to(x.dtype) * epsilon
+    moved = signal * (shifted - x0)
     if s < 0 or a_t == 0:
-        return first
-    (x0, *_), _ = guided_prediction(denoiser, first.x, s, s, noise, guide)
+        return Step(x_s + moved, shifted)
+    (ahead, *_), _ = guided_prediction(denoiser, x_s, s, s, noise, guide)
     between = (((1 - a_s) / a_s).sqrt() - ((1 - a_t) / a_t).sqrt()) * a_s.sqrt() / 2
-    turn = schedule.noise(x0, first.x, s) - schedule.noise(first.x0, x, t)
-    return Step(first.x + between.to(x.dtype) * turn, first.x0)
+    turn = schedule.noise(ahead, x_s, s) - epsilon
+    return Step(x_s + between.to(x.dtype) * turn + moved, shifted)
 
 
 class DDPM(Sampler):
