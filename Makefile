@@ -4,6 +4,10 @@ RUN = $(VENV)/bin/python
 DATA ?= portraits
 PARTS = denoiser clip clip_noisy $(if $(filter shapes,$(DATA)),judge)
 
+# A slow or broken connection resumes a download instead of failing.
+export PIP_RESUME_RETRIES ?= 50
+export PIP_RETRIES ?= 10
+
 .PHONY: help setup dev demo test lint docs slow attack study weights clean
 
 help:            ## list these commands
