@@ -38,7 +38,11 @@ LIBRARIES = {
     "omegaconf": {"app"},
     "pytorch_lightning": {"app", "data", "evaluation", "training"},
 }
-NUMBERS = {"cpus.py", "ram.py"}  # read the system's files, which hold numbers alone
+NUMBERS = {
+    "cpu_sharing.py",
+    "cpus.py",
+    "ram.py",
+}  # read the system's files, which hold numbers alone
 # What opens files of weights, or runs the code of a file that it reads.
 DOOR = SOURCE / "io" / "tensors.py"
 HEADERS = SOURCE / "io" / "metadata.py"  # opens them without torch, for their metadata alone

@@ -10,9 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sdg.data.cpu_sharing import share_cpus
     from sdg.diffusion.denoiser import Denoiser
     from sdg.diffusion.sampler import Sampler
-    from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
+    from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Heun
     from sdg.diffusion.schedule import Schedule
     from sdg.errors import UserError
     from sdg.guidance import DPS, LGD, MPGD, TFG, FreeDoM, Guidance, SemanticGuidance, Universal
@@ -34,6 +35,7 @@ __all__ = [
     "Denoiser",
     "FreeDoM",
     "Guidance",
+    "Heun",
     "Pipeline",
     "SampleOutput",
     "Sampler",
@@ -47,12 +49,14 @@ __all__ = [
     "UserError",
     "from_pretrained",
     "guided_denoiser",
+    "share_cpus",
 ]
 
 MODULES = {
+    "sdg.data.cpu_sharing": ("share_cpus",),
     "sdg.diffusion.denoiser": ("Denoiser",),
     "sdg.diffusion.sampler": ("Sampler",),
-    "sdg.diffusion.samplers": ("DDIM", "DDPM", "DPMSolver"),
+    "sdg.diffusion.samplers": ("DDIM", "DDPM", "DPMSolver", "Heun"),
     "sdg.diffusion.schedule": ("Schedule",),
     "sdg.errors": ("UserError",),
     "sdg.guidance": ("DPS", "LGD", "MPGD", "TFG", "FreeDoM", "Universal"),

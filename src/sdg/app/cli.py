@@ -31,6 +31,7 @@ from sdg.app.quick_hydra import quick_hydra
 from sdg.app.setting_checks import check_settings, check_sweep, notes
 from sdg.app.stopping import end_output, stoppable_job
 from sdg.app.threads import limit_threads
+from sdg.data.cpu_sharing import share_cpus
 from sdg.io.shipped import CONF
 
 __all__ = ["entry_point"]
@@ -88,10 +89,8 @@ def entry_point(config_name: str) -> Callable:
 
 def prepare_process() -> None:
     """Sets what must be set before torch is imported or Hydra begins."""
-    # Threads that spin while they wait make a sample 50 times slower beside one busy process.
-    # OpenMP reads this when torch is imported, and only then.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     limit_threads()
+    share_cpus()
     print_any_text()
     follow_parent()
     # Hydra would print its own report and exit; this makes it raise, so that one place explains.
