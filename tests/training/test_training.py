@@ -23,6 +23,7 @@ from PIL import Image
 from sdg.diffusion.noise import Noise
 from sdg.diffusion.samplers import DDIM
 from sdg.diffusion.sampling import sample
+from sdg.errors import UserError
 from sdg.io.weights import read_weights
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser, load_judge
 from sdg.models.unet import UNetEncoder
@@ -152,6 +153,25 @@ def test_every_rank_and_step_draws_noise_of_its_own_and_draws_it_again():
     places = [(rank, step, seed) for rank in (0, 1) for step in (0, 1) for seed in (0, 1)]
     first = [draw(*place) for place in places]
     assert len(set(first)) == len(places) and [draw(*place) for place in places] == first
+
+
+@pytest.mark.parametrize(
+    "precision, clip, fused, refused",
+    [
+        ("16-mixed", 1.0, True, True),
+        ("16-mixed", 1.0, False, False),
+        ("16-mixed", None, True, False),
+        ("bf16-mixed", 1.0, True, False),
+    ],
+)
+def test_a_fused_optimizer_that_cannot_cut_gradients_says_so(precision, clip, fused, refused):
+    module = SimpleNamespace(trainer=SimpleNamespace(precision=precision, gradient_clip_val=clip))
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=fused)
+    if refused:
+        with pytest.raises(UserError, match="optimizer.fused=false"):
+            TrainingModule.check_clipping(module, optimizer)
+    else:
+        TrainingModule.check_clipping(module, optimizer)
 
 
 def test_a_finished_run_is_not_resumed(denoiser_run, run, tmp_path):

@@ -90,7 +90,8 @@ def entry_point(config_name: str) -> Callable:
 def prepare_process() -> None:
     """Sets what must be set before torch is imported or Hydra begins."""
     limit_threads()
-    share_cpus()
+    if "torch" not in sys.modules:
+        share_cpus()
     print_any_text()
     follow_parent()
     # Hydra would print its own report and exit; this makes it raise, so that one place explains.

@@ -265,6 +265,7 @@ SETTINGS: Mapping[str, Kind] = {
     "optimizer.betas": ListOf(Number(0, 1, below=True), length=2),
     "optimizer.momentum": WEIGHT,
     "optimizer.amsgrad": Flag,
+    "optimizer.fused": Flag,
     "lr_schedule.warmup": Number(0, 1, below=True),
     "lr_schedule.seconds": Number(0, above=True),
     # Lightning's own.
