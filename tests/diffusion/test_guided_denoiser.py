@@ -63,8 +63,21 @@ def score(schedule, x, t, c):
         return torch.autograd.grad(log_p.log_prob(x).sum(), x)[0]
 
 
-@pytest.mark.parametrize("kind", ["linear", "cosine", "flow", "edm"])
-@pytest.mark.parametrize("prediction", PREDICTIONS)
+# A flow ends in noise alone, where ε tells no image.
+PAIRS = [
+    (kind, prediction)
+    for kind in ("linear", "cosine", "flow", "edm")
+    for prediction in PREDICTIONS
+    if (kind, prediction) != ("flow", "epsilon")
+]
+
+
+def test_latents_stay_latents_where_they_are_guided():
+    plain = exact(latents=True)
+    assert GuidedDenoiser(plain, [Negative(exact(c=1, latents=True), 2.0)]).latents
+
+
+@pytest.mark.parametrize("kind, prediction", PAIRS)
 def test_the_score_is_that_of_the_product_of_powers_in_every_process(kind, prediction):
     denoiser = guided(3.0, kind=kind, prediction=prediction)
     schedule = denoiser.schedule

@@ -64,6 +64,10 @@ class Denoiser(nn.Module):
         config: plain JSON from which `sdg.models.build.build_denoiser` makes this denoiser, and
             which is stored beside its weights; None for one put together by hand, which samples
             and trains but cannot be stored.
+
+    Raises:
+        UserError: an argument is none of these, or they do not go together, such as ε of a process
+            that ends in noise alone.
     """
 
     def __init__(
@@ -98,6 +102,7 @@ class Denoiser(nn.Module):
                 f"noise_scale={noise_scale} is of prediction=flow_x0 alone.", "noise_scale"
             )
         self.variance = choice("variance", variance, VARIANCES)
+        check_last_level(schedule, prediction, time)
 
     __call__: Callable[..., Prediction]
 
@@ -220,6 +225,31 @@ class Denoiser(nn.Module):
             (t == 0).view(-1, 1, 1, 1), -log_likelihood_8bit(x0, p.mean, p.variance.sqrt()), kl
         )
         return bits.flatten(1).mean(1) / math.log(2)
+
+
+def check_last_level(schedule: Schedule, prediction: str, time: str) -> None:
+    """Whether the formula of this prediction holds at every level of the process.
+
+    Of noise alone, α = 0, ε tells no image: x̂_0 = (x − σ ε̂)/α; and log σ/α is infinite.
+
+    Raises:
+        UserError: it does not.
+    """
+    if schedule.table("cpu")[-1].sqrt().float() > 0:
+        return
+    alone = f"the noisiest level of schedule {schedule.kind} is noise alone, where"
+    if prediction == "epsilon":
+        raise UserError(
+            f"prediction=epsilon: {alone} x̂_0 = (x − σε)/α divides by zero; take velocity, x0, "
+            "flow_x0 or v, or another schedule.",
+            "prediction",
+        )
+    if time == "log_sigma":
+        raise UserError(
+            f"time=log_sigma: {alone} the log of σ/α is infinite; take level, signal or tau, or "
+            "another schedule.",
+            "time",
+        )
 
 
 def log_likelihood_8bit(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -67,6 +67,7 @@ class GuidedDenoiser(Denoiser):
             label=denoiser.label,
             resolution=denoiser.resolution,
             channels=denoiser.channels,
+            latents=denoiser.latents,
         )
         self.guided = denoiser
         self.negatives = nn.ModuleList(negative.denoiser for negative in negatives)

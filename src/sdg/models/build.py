@@ -186,8 +186,8 @@ def frozen(build: Callable[[], Model], tensors: Mapping[str, Tensor], file: str 
     """
     try:
         model = build()
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
     except Exception as error:  # of the libraries' constructors, which take much for granted
         raise UserError(
             f"the config of {file} builds no model ({type(error).__name__}: {error}); it is "
