@@ -19,7 +19,17 @@ from latent import (
 )
 from untrained import CLIP_MODEL, NETWORK, save_parts
 
-from sdg import DDIM, DPS, MPGD, Denoiser, Pipeline, Schedule, UserError, from_pretrained
+from sdg import (
+    DDIM,
+    DPS,
+    MPGD,
+    Denoiser,
+    Pipeline,
+    Schedule,
+    UserError,
+    from_pretrained,
+    guided_denoiser,
+)
 from sdg.diffusion.noise import Noise
 from sdg.diffusion.sampling import sample
 from sdg.models.autoencoder import Autoencoder
@@ -273,6 +283,31 @@ def test_parts_that_do_not_belong_together_are_refused_in_a_line(pipe, tmp_path)
     both = Pipeline(latent, noisy, clip(), autoencoder=vae)
     with pytest.raises(UserError, match="encoder reads images: take a guidance"):
         both("a red circle", progress=False)
+
+
+def test_denoisers_of_the_latents_of_two_autoencoders_are_kept_apart(folder, pipe, tmp_path):
+    """Their digests are of what encodes: in half precision it is the same, decoders may differ."""
+    vae = autoencoder_kl(shift_factor=0.1)
+    own = Autoencoder(vae).latents_digest
+    assert pipe.denoiser.autoencoder_digest == own == pipe.autoencoder.latents_digest
+    assert Autoencoder(autoencoder_kl(shift_factor=0.1).half()).latents_digest == own
+    assert Autoencoder(autoencoder_kl()).latents_digest != own
+    assert Autoencoder(autoencoder_tiny()).latents_digest is None
+    with torch.no_grad():
+        vae.decoder.conv_in.weight.mul_(2)
+        assert Autoencoder(vae).latents_digest == own
+        vae.encoder.conv_in.weight.mul_(2)
+    ldm(vae).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"^autoguidance: .* latents of different autoencoders"):
+        guided_denoiser(pipe.denoiser, autoguidance=load_denoiser(tmp_path), autoguidance_scale=2.0)
+    same = guided_denoiser(
+        pipe.denoiser, autoguidance=load_denoiser(folder), autoguidance_scale=2.0
+    )
+    assert same.autoencoder_digest == own
+    with pytest.raises(UserError, match="draws latents of another autoencoder") as caught:
+        Pipeline(same, autoencoder=Autoencoder(vae))
+    assert "\n" not in str(caught.value)
+    Pipeline(same, autoencoder=Autoencoder(autoencoder_tiny()))  # an imitation
 
 
 def test_autoencoders_that_are_not_known_are_refused():

@@ -61,6 +61,8 @@ class Denoiser(nn.Module):
         channels: of its images.
         latents: whether these are the latents of an autoencoder; any of other than 3 channels are.
             Their resolution is the side of the latents.
+        autoencoder_digest: of latents, `latents_digest` of the autoencoder that they are of; None
+            where nobody says.
         config: plain JSON from which `sdg.models.build.build_denoiser` makes this denoiser, and
             which is stored beside its weights; None for one put together by hand, which samples
             and trains but cannot be stored.
@@ -86,11 +88,13 @@ class Denoiser(nn.Module):
         resolution: int | None = None,
         channels: int = 3,
         latents: bool = False,
+        autoencoder_digest: str | None = None,
         config: dict[str, Any] | None = None,
     ):
         super().__init__()
         self.resolution, self.channels, self.config = resolution, channels, config
         self.latents = latents or channels != 3
+        self.autoencoder_digest = autoencoder_digest
         self.network, self.schedule, self.clip = network, schedule, clip
         self.patch, self.time_scale, self.label = patch, time_scale, label
         self.time = choice("time", time, TIMES)

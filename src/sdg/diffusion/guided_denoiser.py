@@ -68,6 +68,7 @@ class GuidedDenoiser(Denoiser):
             resolution=denoiser.resolution,
             channels=denoiser.channels,
             latents=denoiser.latents,
+            autoencoder_digest=denoiser.autoencoder_digest,
         )
         self.guided = denoiser
         self.negatives = nn.ModuleList(negative.denoiser for negative in negatives)
@@ -121,6 +122,12 @@ def check_alike(denoiser: Denoiser, other: Denoiser) -> None:
                 f"the two denoisers differ in {what}: {ours} of the guided one, {theirs} of the "
                 "other; take two of the same images."
             )
+    digests = denoiser.autoencoder_digest, other.autoencoder_digest
+    if None not in digests and digests[0] != digests[1]:
+        raise UserError(
+            "the two denoisers draw latents of different autoencoders; take two of the same "
+            "latents."
+        )
     process, others = denoiser.schedule.config, other.schedule.config
     if process != others:
         raise UserError(

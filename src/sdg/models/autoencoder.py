@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from sdg.errors import UserError, choice
-from sdg.io.diffusers_folder import AUTOENCODER_NETWORKS, network_options
+from sdg.io.diffusers_autoencoder import AUTOENCODER_NETWORKS, digest_of_latents
+from sdg.io.diffusers_network import network_options
 
 __all__ = ["Autoencoder", "build_autoencoder"]
 
@@ -59,6 +60,12 @@ class Autoencoder(nn.Module):
             "network": type(self.network).__name__,
             "options": network_options(self.network),
         }
+
+    @property
+    def latents_digest(self) -> str | None:
+        """What tells its latents from those of another; None where nothing does."""
+        options: Any = self.network.config
+        return digest_of_latents(type(self.network).__name__, options, self.network.state_dict())
 
     @property
     def decoder(self) -> nn.Module:
