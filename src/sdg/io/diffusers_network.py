@@ -35,7 +35,7 @@ def loaded_network(model: Path, kind: str) -> Any:
         network, report = getattr(diffusers, kind).from_pretrained(
             model.parent, local_files_only=True, output_loading_info=True, low_cpu_mem_usage=False
         )
-    except (OSError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+    except Exception as error:  # of constructors that take a config for granted, and of readers
         raise UserError(
             f"the weights beside {model} cannot be read ({first_line(error)})."
         ) from error
