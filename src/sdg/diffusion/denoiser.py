@@ -1,7 +1,7 @@
 """A network and a schedule: what p_θ says about x_0, ε and the next, less noisy level."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -63,6 +63,8 @@ class Denoiser(nn.Module):
             Their resolution is the side of the latents.
         autoencoder_digest: of latents, `latents_digest` of the autoencoder that they are of; None
             where nobody says.
+        latent_affine: (shift, scale) of each channel of the latents z = (E(x) − shift) · scale;
+            None where they are those of the autoencoder's own config.
         config: plain JSON from which `sdg.models.build.build_denoiser` makes this denoiser, and
             which is stored beside its weights; None for one put together by hand, which samples
             and trains but cannot be stored.
@@ -89,12 +91,13 @@ class Denoiser(nn.Module):
         channels: int = 3,
         latents: bool = False,
         autoencoder_digest: str | None = None,
+        latent_affine: Sequence[Sequence[float]] | None = None,
         config: dict[str, Any] | None = None,
     ):
         super().__init__()
         self.resolution, self.channels, self.config = resolution, channels, config
         self.latents = latents or channels != 3
-        self.autoencoder_digest = autoencoder_digest
+        self.autoencoder_digest, self.latent_affine = autoencoder_digest, latent_affine
         self.network, self.schedule, self.clip = network, schedule, clip
         self.patch, self.time_scale, self.label = patch, time_scale, label
         self.time = choice("time", time, TIMES)
@@ -239,7 +242,7 @@ def check_last_level(schedule: Schedule, prediction: str, time: str) -> None:
     Raises:
         UserError: it does not.
     """
-    if schedule.table("cpu")[-1].sqrt().float() > 0:
+    if not schedule.clock.ends_in_noise:
         return
     alone = f"the noisiest level of schedule {schedule.kind} is noise alone, where"
     if prediction == "epsilon":

@@ -69,6 +69,7 @@ class GuidedDenoiser(Denoiser):
             channels=denoiser.channels,
             latents=denoiser.latents,
             autoencoder_digest=denoiser.autoencoder_digest,
+            latent_affine=denoiser.latent_affine,
         )
         self.guided = denoiser
         self.negatives = nn.ModuleList(negative.denoiser for negative in negatives)
@@ -116,6 +117,7 @@ def check_alike(denoiser: Denoiser, other: Denoiser) -> None:
         ("resolution", denoiser.resolution, other.resolution),
         ("channels", denoiser.channels, other.channels),
         ("latents", denoiser.latents, other.latents),
+        ("latent_affine", denoiser.latent_affine or "none", other.latent_affine or "none"),
     ):
         if ours != theirs and None not in (ours, theirs):
             raise UserError(
