@@ -183,8 +183,8 @@ class Denoiser(nn.Module):
     def time_at(self, x: Tensor, t: float | Tensor) -> Tensor:
         """What a network that is told no level is told of the noise, (B,), before it is scaled."""
         a = self.schedule.alpha_bar(t, x.device)
-        told = time_of(self.time, a.sqrt(), (1 - a).sqrt() / self.noise_scale)
-        return told.to(x.dtype).flatten().expand(len(x))
+        time = time_of(self.time, a.sqrt(), (1 - a).sqrt() / self.noise_scale)
+        return time.to(x.dtype).flatten().expand(len(x))
 
     def signal_and_noise(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
         """√ᾱ_t and √(1−ᾱ_t)/noise_scale, of the type of x."""

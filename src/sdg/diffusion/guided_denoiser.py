@@ -75,7 +75,7 @@ class GuidedDenoiser(Denoiser):
         self.negatives = nn.ModuleList(negative.denoiser for negative in negatives)
         self.scales, self.intervals = [], []
         for negative in negatives:
-            check_alike(denoiser, negative.denoiser)
+            check_compatible(denoiser, negative.denoiser)
             self.scales.append(number("scale", negative.scale, 0))
             self.intervals.append(checked_interval("interval", negative.interval))
 
@@ -111,7 +111,7 @@ class GuidedDenoiser(Denoiser):
         return ((scale - 1) * inside.to(x)).view(-1, 1, 1, 1)
 
 
-def check_alike(denoiser: Denoiser, other: Denoiser) -> None:
+def check_compatible(denoiser: Denoiser, other: Denoiser) -> None:
     """Raises a `UserError` where two denoisers are of other images, or of other processes."""
     for what, ours, theirs in (
         ("resolution", denoiser.resolution, other.resolution),

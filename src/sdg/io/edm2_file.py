@@ -96,7 +96,7 @@ def with_gains(file: StateDict) -> dict[str, Tensor]:
 
     g is a gain where there is one. An embedding of classes is √classes times its column.
     """
-    found = {}
+    normalised = {}
     for name, value in file.tensors.items():
         if name.endswith("_gain"):
             continue
@@ -111,8 +111,8 @@ def with_gains(file: StateDict) -> dict[str, Tensor]:
             value = value * file.tensors[gain].to(value.dtype)
         if name == "emb_label.weight":
             value = value.T.contiguous() * math.sqrt(value.shape[1])
-        found[name] = value
-    return found
+        normalised[name] = value
+    return normalised
 
 
 def gain_of(name: str) -> str | None:
