@@ -555,7 +555,7 @@ def test_every_guidance_method_and_sampler_is_exported():
     from sdg.diffusion import samplers
 
     methods = {name for name in guidance.__all__ if name[0].isupper()} - {"GuidanceOutput"}
-    assert methods | {"DDIM", "DDPM", "DPMSolver"} <= set(sdg.__all__)
+    assert methods | {"DDIM", "DDPM", "DPMSolver", "Heun"} <= set(sdg.__all__)
     assert {"DDIM", "DDPM", "DPMSolver"} <= set(samplers.__all__)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sdg.diffusion.denoiser import Denoiser
     from sdg.diffusion.sampler import Sampler
-    from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
+    from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Heun
     from sdg.diffusion.schedule import Schedule
     from sdg.errors import UserError
     from sdg.guidance import DPS, LGD, MPGD, TFG, FreeDoM, Guidance, SemanticGuidance, Universal
@@ -34,6 +34,7 @@ __all__ = [
     "Denoiser",
     "FreeDoM",
     "Guidance",
+    "Heun",
     "Pipeline",
     "SampleOutput",
     "Sampler",
@@ -52,7 +53,7 @@ __all__ = [
 MODULES = {
     "sdg.diffusion.denoiser": ("Denoiser",),
     "sdg.diffusion.sampler": ("Sampler",),
-    "sdg.diffusion.samplers": ("DDIM", "DDPM", "DPMSolver"),
+    "sdg.diffusion.samplers": ("DDIM", "DDPM", "DPMSolver", "Heun"),
     "sdg.diffusion.schedule": ("Schedule",),
     "sdg.errors": ("UserError",),
     "sdg.guidance": ("DPS", "LGD", "MPGD", "TFG", "FreeDoM", "Universal"),
