@@ -51,6 +51,19 @@ def log_normal(y, mean, variance):
     return -0.5 * ((y - mean) ** 2 / variance + torch.as_tensor(2 * torch.pi * variance).log())
 
 
+def noise_aware(schedule):
+    """log p(y | x_s)."""
+
+    def similarity(x, s):
+        a, x = schedule.alpha_bar(s), x.double()
+        v = a * V + 1 - a
+        return log_normal(
+            Y, M + a.sqrt() * V * (x - a.sqrt() * M) / v, V * (1 - a) / v + R2
+        ).flatten()
+
+    return similarity
+
+
 def moments(schedule, step, guide, steps=None, prediction="x0"):
     """Mean and variance of the guided sampler's result, from x_T ~ N(0, 1), without Monte Carlo."""
     network = PerfectOutput(schedule, prediction)
