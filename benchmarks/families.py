@@ -51,6 +51,8 @@ COLUMNS = {
     "seconds": ("ms a guided step", "over its networks"),
 }
 GAMMA, BATCH, ORACLE_STEPS = 2000.0, 2, 400
+# What a random network of x_0 gives hardly follows x_t, and guidance moves that.
+GAMMAS = {"x0": 20_000.0, "flow_x0": 200_000.0}
 SPAN = 0.2  # CPU seconds that a round takes at least, of small networks
 Similarity = Callable[[Tensor, float], Tensor]
 
@@ -118,8 +120,7 @@ def random_similarity(denoiser: Denoiser) -> Similarity:
 
 def rise(denoiser: Denoiser, sampler: Sampler, similarity: Similarity) -> list[str]:
     """How the similarity of guided samples is over that of unguided ones of the same draws."""
-    # What a random network of x_0 gives hardly follows x_t, and guidance moves that.
-    gamma = GAMMA * (10 if denoiser.prediction in ("x0", "flow_x0") else 1)
+    gamma = GAMMAS.get(denoiser.prediction, GAMMA)
     guide = SemanticGuidance(gamma).prepare(similarity, denoiser.schedule, sampler)
     values = []
     for acting in (None, guide):
