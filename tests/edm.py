@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import karras
 import torch
 import torch.nn.functional as F
 
@@ -21,34 +22,17 @@ class Net(NamedTuple):
 
 def plan(net: Net) -> tuple[list, list]:
     """(encoder, decoder), each [(name, inside, outside, attention)] in order."""
-    sides = [net.side // 2**i for i in range(len(net.multipliers))]
     widths = [net.channels * m for m in net.multipliers]
-    width = net.channels if net.song else widths[0]
-    encoder, kept, image = [(f"{net.side}x{net.side}_conv", 3, width, False)], [width], 3
-    for side, wide in zip(sides, widths, strict=True):
-        if side < net.side:
-            encoder.append((f"{side}x{side}_down", width, width, False))
-            kept.append(width)
-            if net.ncsn:
-                encoder.append((f"{side}x{side}_aux_residual", image, width, False))
-                image = width
-        for j in range(net.blocks):
-            encoder.append((f"{side}x{side}_block{j}", width, wide, side in net.attention))
-            width = wide
-            kept.append(width)
-    decoder = []
-    for side, wide in reversed(list(zip(sides, widths, strict=True))):
-        if side == sides[-1]:
-            decoder.append((f"{side}x{side}_in0", width, width, True))
-            decoder.append((f"{side}x{side}_in1", width, width, False))
-        else:
-            decoder.append((f"{side}x{side}_up", width, width, False))
-        for j in range(net.blocks + 1):
-            last = not net.song or j == net.blocks
-            attention = side in net.attention and last
-            decoder.append((f"{side}x{side}_block{j}", width + kept.pop(), wide, attention))
-            width = wide
-    return encoder, decoder
+    first = net.channels if net.song else widths[0]
+
+    def attends_up(side, j):
+        return side in net.attention and (not net.song or j == net.blocks)
+
+    encoder, decoder = karras.plan(
+        *(net.side, first, widths, net.blocks, net.attention.__contains__, attends_up),
+        residual=net.ncsn,
+    )
+    return [(f"{net.side}x{net.side}_conv", 3, first, False), *encoder], decoder
 
 
 def shapes(net: Net) -> dict[str, tuple]:

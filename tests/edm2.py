@@ -6,6 +6,7 @@ Every layer normalises its weights each time, as the paper does in training.
 import math
 from typing import NamedTuple
 
+import karras
 import torch
 import torch.nn.functional as F
 
@@ -22,29 +23,15 @@ class Net(NamedTuple):
 
 def plan(net: Net) -> tuple[list, list]:
     """(encoder, decoder), each [(name, inside, outside, attention)] in order."""
-    sides = [net.side // 2**i for i in range(len(net.multipliers))]
-    width = net.channels * net.multipliers[0]
-    encoder, kept = [], [width]
-    for side, times in zip(sides, net.multipliers, strict=True):
-        if side < net.side:
-            encoder.append((f"enc.{side}x{side}_down", width, width, False))
-            kept.append(width)
-        for j in range(net.blocks):
-            wide = net.channels * times
-            encoder.append((f"enc.{side}x{side}_block{j}", width, wide, side in net.attention))
-            width = wide
-            kept.append(width)
-    decoder = []
-    for side, times in reversed(list(zip(sides, net.multipliers, strict=True))):
-        if side == sides[-1]:
-            decoder.append((f"dec.{side}x{side}_in0", width, width, True))
-            decoder.append((f"dec.{side}x{side}_in1", width, width, False))
-        else:
-            decoder.append((f"dec.{side}x{side}_up", width, width, False))
-        for j in range(net.blocks + 1):
-            inside, wide = width + kept.pop(), net.channels * times
-            decoder.append((f"dec.{side}x{side}_block{j}", inside, wide, side in net.attention))
-            width = wide
+    widths = [net.channels * times for times in net.multipliers]
+    halves = karras.plan(
+        *(net.side, widths[0], widths, net.blocks, net.attention.__contains__),
+        lambda side, j: side in net.attention,
+    )
+    encoder, decoder = (
+        [(f"{half}.{name}", *rest) for name, *rest in modules]
+        for half, modules in zip(("enc", "dec"), halves, strict=True)
+    )
     return encoder, decoder
 
 

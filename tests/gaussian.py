@@ -6,6 +6,7 @@ x_0 ~ N(M, V), y = x_0 + n with n ~ N(0, R2). Everything is Gaussian, every guid
 import torch
 
 from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.parametrisation import target
 
 M, V, R2, Y = 0.3, 0.25, 0.25, -0.5
 VARIANCE = 1 / (1 / V + 1 / R2)  # of the posterior
@@ -26,13 +27,47 @@ class Perfect(torch.nn.Module):
         )
 
 
+class PerfectOutput(Perfect):
+    """The same as a network that predicts in any way, and is given its own family's image."""
+
+    def __init__(self, schedule, prediction, mean=M, variance=V):
+        super().__init__(schedule, mean, variance)
+        self.prediction = prediction
+
+    def forward(self, seen, t):
+        a = self.schedule.alpha_bar(t)
+        signal, noise = a.sqrt().to(seen), (1 - a).sqrt().to(seen)
+        divisor = {
+            "velocity": signal + noise,
+            "flow_x0": signal + noise,
+            "edm": (noise**2 + (signal / 2) ** 2).sqrt(),
+        }.get(self.prediction, 1.0)
+        x = seen * divisor
+        x0 = super().forward(x, t)
+        return target(self.prediction, x0, (x - signal * x0) / noise, signal, noise)
+
+
 def log_normal(y, mean, variance):
     return -0.5 * ((y - mean) ** 2 / variance + torch.as_tensor(2 * torch.pi * variance).log())
 
 
-def moments(schedule, step, guide, steps=None):
+def noise_aware(schedule):
+    """log p(y | x_s)."""
+
+    def similarity(x, s):
+        a, x = schedule.alpha_bar(s), x.double()
+        v = a * V + 1 - a
+        return log_normal(
+            Y, M + a.sqrt() * V * (x - a.sqrt() * M) / v, V * (1 - a) / v + R2
+        ).flatten()
+
+    return similarity
+
+
+def moments(schedule, step, guide, steps=None, prediction="x0"):
     """Mean and variance of the guided sampler's result, from x_T ~ N(0, 1), without Monte Carlo."""
-    denoiser = Denoiser(Perfect(schedule), schedule, prediction="x0", clip=False)
+    network = PerfectOutput(schedule, prediction)
+    denoiser = Denoiser(network, schedule, prediction=prediction, clip=False)
     # One call gives an affine map whole: f(0, 0) is its offset; ±8 lie far apart, so that the
     # gradient's fp32 rounding counts for nothing.
     x = torch.tensor([8.0, -8.0, 0.0, 0.0], dtype=torch.float64).view(4, 1, 1, 1)

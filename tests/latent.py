@@ -38,9 +38,9 @@ def autoencoder_tiny(channels=4):
     ).eval()
 
 
-def vq_model(channels=3):
+def vq_model(channels=3, **options):
     torch.manual_seed(1)
-    return VQModel(latent_channels=channels, num_vq_embeddings=32, **BLOCKS).eval()
+    return VQModel(latent_channels=channels, num_vq_embeddings=32, **BLOCKS, **options).eval()
 
 
 def unet(channels=4, side=SIDE, **options):

@@ -1,5 +1,7 @@
 """Latent models: their folders, their samples, and guidance on both sides of the decoder."""
 
+import edm2
+import foreign
 import pytest
 import torch
 from diffusers import DiTPipeline
@@ -19,7 +21,17 @@ from latent import (
 )
 from untrained import CLIP_MODEL, NETWORK, save_parts
 
-from sdg import DDIM, DPS, MPGD, Denoiser, Pipeline, Schedule, UserError, from_pretrained
+from sdg import (
+    DDIM,
+    DPS,
+    MPGD,
+    Denoiser,
+    Pipeline,
+    Schedule,
+    UserError,
+    from_pretrained,
+    guided_denoiser,
+)
 from sdg.diffusion.noise import Noise
 from sdg.diffusion.sampling import sample
 from sdg.models.autoencoder import Autoencoder
@@ -71,6 +83,42 @@ def test_an_autoencoder_is_scaled_and_shifted_as_its_config_says(network, channe
     assert (ours.channels, ours.factor) == (channels, 2) and z.shape == (2, channels, 16, 16)
     assert torch.allclose(z, (raw - shift) * scale, atol=1e-6)
     assert torch.allclose(ours.decode(z), network.decode(raw).sample, atol=1e-5)
+
+
+def test_a_vq_model_has_the_channels_of_its_codebook():
+    network = vq_model(channels=3, vq_embed_dim=5)
+    ours, x = Autoencoder(network), torch.rand(1, 3, 32, 32)
+    z = ours.encode(x)
+    assert ours.channels == 5 and z.shape == (1, 5, 16, 16)
+    denoiser = Denoiser(unet(5), Schedule(**PROCESS), resolution=SIDE, channels=5)
+    drawn = Pipeline(denoiser, autoencoder=ours)(steps=2, progress=False)
+    assert drawn.tensors.shape == (1, 3, 32, 32)
+    with pytest.raises(UserError, match="of 3 channels, the autoencoder has 5"):
+        of_three = Denoiser(unet(3), Schedule(**PROCESS), resolution=SIDE, latents=True)
+        Pipeline(of_three, autoencoder=ours)
+
+
+def test_latents_that_a_denoiser_has_normalised_by_channel_are_so_beside_its_autoencoder(tmp_path):
+    """EDM2's at 512 pixels: (E(x) − mean) · 0.5/std of each channel, and back before D."""
+    net = edm2.Net(16, 64, (1, 2), 1, (8,), image=4, classes=0)
+    tensors = foreign.random_tensors(edm2.shapes(net), dtype=torch.float32)
+    denoiser, vae = foreign.denoiser_of(tensors).float(), Autoencoder(autoencoder_kl())
+    pipe = Pipeline(denoiser, autoencoder=vae)
+    x = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    raw = vae.network.encode(x[None]).latent_dist.mean
+    mean = torch.tensor([5.81, 3.25, 0.12, -2.15]).view(1, 4, 1, 1)
+    std = torch.tensor([4.17, 4.62, 3.71, 3.28]).view(1, 4, 1, 1)
+    z = pipe.latents(x)[None]
+    assert torch.allclose(z, (raw - mean) / std * 0.5, atol=1e-6)
+    assert torch.allclose(pipe.pictures(z), vae.network.decode(raw).sample.clamp(-1, 1), atol=1e-5)
+    pipe.save_pretrained(tmp_path / "stored")
+    again = Pipeline.from_pretrained(tmp_path / "stored")
+    assert torch.allclose(again.latents(x)[None], z, atol=1e-6)
+    plain = Denoiser(denoiser.network, denoiser.schedule, "edm", resolution=16, channels=4)
+    with pytest.raises(UserError, match="differ in latent_affine"):
+        guided_denoiser(denoiser, autoguidance=plain, autoguidance_scale=2.0)
+    with pytest.raises(UserError, match="latents of 2 channels, the autoencoder has 4"):
+        vae.with_affine([[0.0] * 2, [1.0] * 2])
 
 
 @pytest.mark.parametrize(("vae", "channels"), [(autoencoder_kl(), 4), (vq_model(), 3)])
@@ -273,6 +321,31 @@ def test_parts_that_do_not_belong_together_are_refused_in_a_line(pipe, tmp_path)
     both = Pipeline(latent, noisy, clip(), autoencoder=vae)
     with pytest.raises(UserError, match="encoder reads images: take a guidance"):
         both("a red circle", progress=False)
+
+
+def test_denoisers_of_the_latents_of_two_autoencoders_are_kept_apart(folder, pipe, tmp_path):
+    """Their digests are of what encodes: in half precision it is the same, decoders may differ."""
+    vae = autoencoder_kl(shift_factor=0.1)
+    own = Autoencoder(vae).latents_digest
+    assert pipe.denoiser.autoencoder_digest == own == pipe.autoencoder.latents_digest
+    assert Autoencoder(autoencoder_kl(shift_factor=0.1).half()).latents_digest == own
+    assert Autoencoder(autoencoder_kl()).latents_digest != own
+    assert Autoencoder(autoencoder_tiny()).latents_digest is None
+    with torch.no_grad():
+        vae.decoder.conv_in.weight.mul_(2)
+        assert Autoencoder(vae).latents_digest == own
+        vae.encoder.conv_in.weight.mul_(2)
+    ldm(vae).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"^autoguidance: .* latents of different autoencoders"):
+        guided_denoiser(pipe.denoiser, autoguidance=load_denoiser(tmp_path), autoguidance_scale=2.0)
+    same = guided_denoiser(
+        pipe.denoiser, autoguidance=load_denoiser(folder), autoguidance_scale=2.0
+    )
+    assert same.autoencoder_digest == own
+    with pytest.raises(UserError, match="draws latents of another autoencoder") as caught:
+        Pipeline(same, autoencoder=Autoencoder(vae))
+    assert "\n" not in str(caught.value)
+    Pipeline(same, autoencoder=Autoencoder(autoencoder_tiny()))  # an imitation
 
 
 def test_autoencoders_that_are_not_known_are_refused():

@@ -15,7 +15,7 @@ import sdg
 from sdg import Pipeline
 from sdg.data.captions import WORDS
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Heun
 from sdg.errors import UserError, choice
 from sdg.guidance import Guidance, GuidanceOutput
 from sdg.guidance.semantic import SemanticGuidance
@@ -465,7 +465,9 @@ def test_a_text_term_encodes_what_it_was_not_made_with(pipe):
 # --- folders and exports ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", [DDPM(4, "towards_noise"), DDIM(3, eta=0.5), DPMSolver(3)])
+@pytest.mark.parametrize(
+    "sampler", [DDPM(4, "towards_noise"), DDIM(3, eta=0.5), DPMSolver(3), Heun(4, "log_snr")]
+)
 def test_a_saved_pipeline_draws_the_same(pipe, tmp_path, sampler):
     captions = ["a ring", "a blue star"]
     whole = Pipeline(
@@ -553,7 +555,7 @@ def test_every_guidance_method_and_sampler_is_exported():
     from sdg.diffusion import samplers
 
     methods = {name for name in guidance.__all__ if name[0].isupper()} - {"GuidanceOutput"}
-    assert methods | {"DDIM", "DDPM", "DPMSolver"} <= set(sdg.__all__)
+    assert methods | {"DDIM", "DDPM", "DPMSolver", "Heun"} <= set(sdg.__all__)
     assert {"DDIM", "DDPM", "DPMSolver"} <= set(samplers.__all__)
 
 

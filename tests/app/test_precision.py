@@ -40,6 +40,21 @@ def test_what_is_named_is_taken(monkeypatch):
     assert chosen_precision({"precision": "32-true", "accelerator": "auto"}) == "32-true"
 
 
+def test_a_run_that_goes_on_where_auto_is_another_precision_is_refused(
+    run, refusal, quick, tmp_path, monkeypatch
+):
+    words = [*quick, "sampler.steps=2", "num_samples=2", "batch_size=1", "trainer.precision=auto"]
+    words.append(f"hydra.run.dir={tmp_path}")
+    device(monkeypatch, gpu=None, cpu=False)
+    run("sample.py", *words)
+    (tmp_path / "rows" / "00001.jsonl").unlink()  # as if it had been killed
+    device(monkeypatch, gpu=None, cpu=True)
+    assert "settings, prompts, weights or precision were others" in refusal("sample.py", *words)
+    device(monkeypatch, gpu=None, cpu=False)
+    run("sample.py", *words)  # with auto, on the device that it began on
+    assert (tmp_path / "rows" / "00001.jsonl").is_file()
+
+
 @pytest.mark.parametrize("has, encoder_dtype", [(True, torch.bfloat16), (False, torch.float32)])
 def test_a_run_computes_so(run, quick, tmp_path, monkeypatch, has, encoder_dtype):
     device(monkeypatch, gpu=None, cpu=has)

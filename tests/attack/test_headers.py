@@ -1,5 +1,6 @@
 """Headers of images and weights, damaged by chance: refused in one line, or read."""
 
+import copy
 import io
 import json
 import struct
@@ -14,7 +15,7 @@ from safetensors.torch import save
 
 from sdg.data.image import load_image
 from sdg.errors import UserError
-from sdg.io.weights import KEY, read_weights
+from sdg.io.weights import KEY, header, read_weights
 from sdg.models.registry import from_pretrained
 
 bounded = settings(
@@ -125,6 +126,40 @@ def test_headers_of_weights(tally, tmp_path, header, data, off):
 KINDS = st.sampled_from(["denoiser", "clip", "clip_noisy", "classifier_noisy", "judge"]) | JSON
 OPTIONS = st.sampled_from(["prediction", "schedule", "network", "patch", "resolution", "model"])
 OWN = st.fixed_dictionaries({"kind": KINDS, "config": st.dictionaries(OPTIONS, JSON, max_size=4)})
+
+
+def key_paths(config, above=()):
+    """The path of every key of a config, and of every key in those."""
+    for key, value in config.items() if isinstance(config, dict) else ():
+        yield (*above, key)
+        yield from key_paths(value, (*above, key))
+
+
+def without(config, path):
+    """A copy of the config that lacks one key."""
+    lacking = copy.deepcopy(config)
+    section = lacking
+    for key in path[:-1]:
+        section = section[key]
+    del section[path[-1]]
+    return lacking
+
+
+@pytest.mark.parametrize("kind", ["denoiser", "clip", "clip_noisy", "classifier_noisy", "judge"])
+def test_every_key_that_a_config_lacks_is_named_or_has_a_default(tally, weights, tmp_path, kind):
+    """What stands at the top is named; what a library reads ends in one line, or is no need."""
+    whole = header(weights / f"{kind}.safetensors")["config"]
+    for path in [(), *key_paths(whole)]:
+        config = without(whole, path) if path else {}
+        text = json.dumps({"kind": kind, "config": config})
+        (tmp_path / "it.safetensors").write_bytes(save({"a": torch.zeros(1)}, {KEY: text}))
+        with pytest.raises(UserError) as refused:
+            from_pretrained(tmp_path / "it.safetensors")
+        said = str(refused.value)
+        assert one_line(refused.value), said
+        assert "KeyError" not in said and "TypeError" not in said
+        assert "it lacks" in said or len(path) > 0, said
+        tally.add("clear line")
 
 
 @bounded

@@ -332,3 +332,13 @@ def test_unknown_parameterisation_is_refused(options):
         UserError, match="did you mean" if "prediction" in options else "must be one of"
     ):
         Denoiser(nn.Identity(), SCHEDULE, **options)
+
+
+def test_epsilon_of_a_process_that_ends_in_noise_alone_is_refused():
+    with pytest.raises(UserError, match=r"^prediction=epsilon: .* flow .* divides by zero"):
+        Denoiser(nn.Identity(), Schedule("flow"), "epsilon")
+    with pytest.raises(UserError, match=r"^time=log_sigma: .* is infinite"):
+        Denoiser(nn.Identity(), Schedule("flow"), "edm", time="log_sigma")
+    for prediction in ("x0", "v", "velocity", "flow_x0"):
+        denoiser = Denoiser(Says(normal(2, 3, 4, 4)), Schedule("flow"), prediction)
+        assert denoiser(normal(2, 3, 4, 4), 999).x0.isfinite().all()

@@ -7,26 +7,13 @@ from functools import cache, partial
 
 import pytest
 import torch
-from gaussian import MEAN, R2, VARIANCE, M, Perfect, V, Y, log_normal, moments
+from gaussian import MEAN, R2, VARIANCE, M, Perfect, V, Y, log_normal, moments, noise_aware
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.sampler import PrevStep
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, ddim_step, ddpm_step, heun_step
 from sdg.diffusion.schedule import Schedule
 from sdg.guidance.semantic import SemanticGuidance
-
-
-def noise_aware(schedule):
-    """log p(y | x_s)."""
-
-    def similarity(x, s):
-        a, x = schedule.alpha_bar(s), x.double()
-        v = a * V + 1 - a
-        return log_normal(
-            Y, M + a.sqrt() * V * (x - a.sqrt() * M) / v, V * (1 - a) / v + R2
-        ).flatten()
-
-    return similarity
 
 
 def clean(x, s):

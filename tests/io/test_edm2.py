@@ -1,9 +1,12 @@
 """EDM2's networks, of pixels and of latents."""
 
+from functools import partial
+
 import pytest
 import torch
 from edm2 import Net, forward, shapes
-from foreign import denoiser_of, on_meta, random_tensors, relative, same_tensors
+from foreign import denoiser_of, random_tensors, relative
+from karras import check_full_size, check_preconditioning
 
 from sdg.errors import UserError
 from sdg.io.pretrained import from_state_dict
@@ -32,34 +35,13 @@ def weights(net, dtype=torch.float64):
 
 @pytest.mark.parametrize("net", SMALL.values(), ids=SMALL)
 def test_the_image_is_the_one_of_the_papers_preconditioning(net):
-    p, label = weights(net), 2 if net.classes else None
-    denoiser = denoiser_of(p)
-    denoiser.label = label
-    x = torch.randn(2, net.image, 16, 16, generator=torch.Generator().manual_seed(1)).double()
-    y = torch.tensor([2, 2]) if net.classes else None
-    first, last = 0.002 ** (1 / 7), 80 ** (1 / 7)
-    for level in (0, 300.5, 999):
-        sigma = (first + level / 999 * (last - first)) ** 7
-        root = (sigma**2 + 0.25) ** 0.5
-        told = torch.full((2,), sigma, dtype=torch.float64).log() / 4
-        own = (1 + sigma**2) ** 0.5 * x  # x_0 + σ ε, where ours is that over √(1 + σ²)
-        of_network = forward(net, p, own / root, told, y)
-        expected = 0.25 / root**2 * own + 0.5 * sigma / root * of_network
-        assert relative(denoiser(x, level).x0, expected) < 1e-8
-        assert relative(denoiser(x, level).output, of_network) < 1e-8
+    p = weights(net)
+    check_preconditioning(p, partial(forward, net, p), net.image, net.classes)
 
 
 @pytest.mark.parametrize("net", PUBLISHED.values(), ids=PUBLISHED)
 def test_full_size_has_a_place_for_every_tensor(net):
-    file, model = on_meta(shapes(net))
-    assert same_tensors(file, model)
-    assert (file.config["resolution"], model.channels, model.network.classes) == (
-        64,
-        net.image,
-        net.classes,
-    )
-    known = {name: value for name, (value, _) in file.sources.items()}
-    assert (known["sigma_data"], known["time"], known["time_scale"]) == (0.5, "log_sigma", 0.25)
+    check_full_size(shapes(net), net.side, net.image, net.classes)
 
 
 def test_the_half_precision_of_published_files_is_read_into_single():

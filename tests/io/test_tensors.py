@@ -56,10 +56,13 @@ def test_a_file_that_needs_code_is_refused(tmp_path, monkeypatch, zipped):
     assert not (tmp_path / "sprung").exists()
 
 
-@pytest.mark.parametrize("name", ["net.pkl", "net.pt", "script.pt"])
+ODD = "-a $HOME `ls` 'one' \"two\" \\!1;&*.pkl"  # each of it means something to a shell
+
+
+@pytest.mark.parametrize("name", ["net.pkl", "net.pt", "script.pt", ODD])
 def test_the_recipe_for_a_file_that_needs_code_makes_safetensors_of_it(tmp_path, name):
     network = torch.nn.Linear(2, 3)
-    if name == "net.pkl":
+    if name.endswith(".pkl"):
         (tmp_path / name).write_bytes(pickle.dumps({"ema": network}))
     elif name == "script.pt":
         torch.jit.trace(network, torch.zeros(1, 2)).save(tmp_path / name)
@@ -68,8 +71,11 @@ def test_the_recipe_for_a_file_that_needs_code_makes_safetensors_of_it(tmp_path,
         torch.save(content, tmp_path / name)
     with pytest.raises(UserError, match="If you trust it, run this beside it") as caught:
         load_tensors(tmp_path / name)
-    command = str(caught.value).split(": python -c ")[1]
-    subprocess.run([sys.executable, "-c", *shlex.split(command)], cwd=tmp_path, check=True)
+    command = str(caught.value).split(": python ")[1]
+    python = shlex.quote(sys.executable)
+    shell = "bash" if name == ODD else "sh"
+    subprocess.run([shell, "-c", f"{python} {command}"], cwd=tmp_path, check=True)
+    assert len(list(tmp_path.iterdir())) == 2
     made = (tmp_path / name).with_suffix(".safetensors")
     assert torch.equal(load_tensors(made)["weight"], network.weight)
 

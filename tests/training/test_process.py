@@ -5,7 +5,11 @@ import json
 import pytest
 import tiny_training
 import torch
+from untrained import NETWORK
 
+from sdg.errors import UserError
+from sdg.io.weights import save
+from sdg.models.build import build_denoiser
 from sdg.models.registry import load_denoiser
 
 
@@ -44,6 +48,21 @@ def test_a_flow_and_an_edm_are_trained_and_steered_by_an_encoder_of_a_table(
 def test_a_setting_of_the_process_is_refused_where_no_noise_is_read(refusal):
     said = refusal("train.py", "encoder=clip", "process=flow")
     assert "has no effect" in said
+
+
+def test_epsilon_of_a_flow_is_refused(refusal, tmp_path):
+    words = tiny_training.words(tmp_path, data="shapes", process="flow")
+    said = refusal(*words, "denoiser.prediction=epsilon")
+    assert said.startswith("error: denoiser.prediction=epsilon: ") and "divides by zero" in said
+
+
+def test_a_file_of_epsilon_of_a_flow_is_refused(tmp_path):
+    flow = {"kind": "flow", "T": 10}
+    denoiser = build_denoiser({"prediction": "velocity", "network": NETWORK}, flow, 32)
+    config = denoiser.config | {"denoiser": {"prediction": "epsilon", "network": NETWORK}}
+    file = save(tmp_path / "it.safetensors", "denoiser", denoiser, config)
+    with pytest.raises(UserError, match=r"it.safetensors: prediction=epsilon: .*divides by zero"):
+        load_denoiser(file)
 
 
 def test_a_flow_learns_its_own_levels(run, tmp_path, monkeypatch):

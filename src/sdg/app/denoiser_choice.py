@@ -10,7 +10,7 @@ from sdg.app.making import section
 from sdg.app.plain import plain
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
-from sdg.io.diffusers_folder import autoencoder_folder
+from sdg.io.diffusers_autoencoder import autoencoder_folder
 from sdg.io.hub import located
 from sdg.io.pretrained import ASKED, MissingSettings
 from sdg.models.autoencoder import Autoencoder

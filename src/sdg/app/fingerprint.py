@@ -14,6 +14,7 @@ from sdg.app.denoiser_choice import denoiser_path
 from sdg.app.finished import WEIGHTS, place_of, texts
 from sdg.app.imported import imported
 from sdg.app.naming import sample_settings
+from sdg.app.precision import chosen_precision
 from sdg.data.requests import Requests
 from sdg.evaluation.store import CODE
 from sdg.io.digest import content
@@ -31,8 +32,8 @@ def fingerprint(
 ) -> str:
     """A digest of everything that a run's samples follow from.
 
-    That is settings, conditions and seeds, what the terms say, weights, pictures, code and files
-    of the user's own, and what shares a batch.
+    That is settings and the precision that they mean on this device, conditions and seeds, what the
+    terms say, weights, pictures, code and files of the user's own, and what shares a batch.
 
     Arguments:
         config: of the run.
@@ -49,8 +50,11 @@ def fingerprint(
         config.denoiser.get("autoencoder"),
         *(config.encoder.get(key) for key in encoder),
     ]
+    settings = sample_settings(config)
+    # `auto` is another one on another device, and a run is drawn in one.
+    settings["trainer"]["precision"] = str(chosen_precision(config.trainer))
     inputs: dict[str, Any] = {
-        "settings": sample_settings(config),
+        "settings": settings,
         "batch_size": batch_size,
         "conditions": [dict(condition) for condition in requests.conditions],
         "each": requests.each,

@@ -95,8 +95,10 @@ def load_job(config: DictConfig) -> Job:
     if config.init_image is not None:
         start = load_image(config.init_image, resolution, setting="init_image")
     share = 1.0 if start is None else config.strength
+    with section("sampler"):
+        taken = steps_taken(schedule, sampler, share)
     with section("guidance"):
-        guidance.check_steps(steps_taken(schedule, sampler, share), schedule.T)
+        guidance.check_steps(taken, schedule.T)
     references = reference_images(conditions, terms, held_out, resolution)
     similarity = None
     if guided:

@@ -23,6 +23,8 @@ class Clock(ABC):
         T: how many whole levels there are.
     """
 
+    ends_in_noise = False  # whether the last level is noise alone, ᾱ = 0
+
     def __init__(self, T: int):
         self.T = T
 
@@ -115,6 +117,8 @@ class FlowClock(Clock):
 
     The last level, τ = 1, is noise alone.
     """
+
+    ends_in_noise = True
 
     def alpha_bar(self, t: Tensor) -> Tensor:
         tau = (t.double() + 1) / self.T

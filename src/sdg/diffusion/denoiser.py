@@ -1,7 +1,7 @@
 """A network and a schedule: what p_θ says about x_0, ε and the next, less noisy level."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -61,9 +61,17 @@ class Denoiser(nn.Module):
         channels: of its images.
         latents: whether these are the latents of an autoencoder; any of other than 3 channels are.
             Their resolution is the side of the latents.
+        autoencoder_digest: of latents, `latents_digest` of the autoencoder that they are of; None
+            where nobody says.
+        latent_affine: (shift, scale) of each channel of the latents z = (E(x) − shift) · scale;
+            None where they are those of the autoencoder's own config.
         config: plain JSON from which `sdg.models.build.build_denoiser` makes this denoiser, and
             which is stored beside its weights; None for one put together by hand, which samples
             and trains but cannot be stored.
+
+    Raises:
+        UserError: an argument is none of these, or they do not go together, such as ε of a process
+            that ends in noise alone.
     """
 
     def __init__(
@@ -82,11 +90,14 @@ class Denoiser(nn.Module):
         resolution: int | None = None,
         channels: int = 3,
         latents: bool = False,
+        autoencoder_digest: str | None = None,
+        latent_affine: Sequence[Sequence[float]] | None = None,
         config: dict[str, Any] | None = None,
     ):
         super().__init__()
         self.resolution, self.channels, self.config = resolution, channels, config
         self.latents = latents or channels != 3
+        self.autoencoder_digest, self.latent_affine = autoencoder_digest, latent_affine
         self.network, self.schedule, self.clip = network, schedule, clip
         self.patch, self.time_scale, self.label = patch, time_scale, label
         self.time = choice("time", time, TIMES)
@@ -98,6 +109,7 @@ class Denoiser(nn.Module):
                 f"noise_scale={noise_scale} is of prediction=flow_x0 alone.", "noise_scale"
             )
         self.variance = choice("variance", variance, VARIANCES)
+        check_last_level(schedule, prediction, time)
 
     __call__: Callable[..., Prediction]
 
@@ -171,8 +183,8 @@ class Denoiser(nn.Module):
     def time_at(self, x: Tensor, t: float | Tensor) -> Tensor:
         """What a network that is told no level is told of the noise, (B,), before it is scaled."""
         a = self.schedule.alpha_bar(t, x.device)
-        told = time_of(self.time, a.sqrt(), (1 - a).sqrt() / self.noise_scale)
-        return told.to(x.dtype).flatten().expand(len(x))
+        time = time_of(self.time, a.sqrt(), (1 - a).sqrt() / self.noise_scale)
+        return time.to(x.dtype).flatten().expand(len(x))
 
     def signal_and_noise(self, x: Tensor, t: float | Tensor) -> tuple[Tensor, Tensor]:
         """√ᾱ_t and √(1−ᾱ_t)/noise_scale, of the type of x."""
@@ -220,6 +232,31 @@ class Denoiser(nn.Module):
             (t == 0).view(-1, 1, 1, 1), -log_likelihood_8bit(x0, p.mean, p.variance.sqrt()), kl
         )
         return bits.flatten(1).mean(1) / math.log(2)
+
+
+def check_last_level(schedule: Schedule, prediction: str, time: str) -> None:
+    """Whether the formula of this prediction holds at every level of the process.
+
+    Of noise alone, α = 0, ε tells no image: x̂_0 = (x − σ ε̂)/α; and log σ/α is infinite.
+
+    Raises:
+        UserError: it does not.
+    """
+    if not schedule.clock.ends_in_noise:
+        return
+    alone = f"the noisiest level of schedule {schedule.kind} is noise alone, where"
+    if prediction == "epsilon":
+        raise UserError(
+            f"prediction=epsilon: {alone} x̂_0 = (x − σε)/α divides by zero; take velocity, x0, "
+            "flow_x0 or v, or another schedule.",
+            "prediction",
+        )
+    if time == "log_sigma":
+        raise UserError(
+            f"time=log_sigma: {alone} the log of σ/α is infinite; take level, signal or tau, or "
+            "another schedule.",
+            "time",
+        )
 
 
 def log_likelihood_8bit(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -67,12 +67,15 @@ class GuidedDenoiser(Denoiser):
             label=denoiser.label,
             resolution=denoiser.resolution,
             channels=denoiser.channels,
+            latents=denoiser.latents,
+            autoencoder_digest=denoiser.autoencoder_digest,
+            latent_affine=denoiser.latent_affine,
         )
         self.guided = denoiser
         self.negatives = nn.ModuleList(negative.denoiser for negative in negatives)
         self.scales, self.intervals = [], []
         for negative in negatives:
-            check_alike(denoiser, negative.denoiser)
+            check_compatible(denoiser, negative.denoiser)
             self.scales.append(number("scale", negative.scale, 0))
             self.intervals.append(checked_interval("interval", negative.interval))
 
@@ -108,18 +111,25 @@ class GuidedDenoiser(Denoiser):
         return ((scale - 1) * inside.to(x)).view(-1, 1, 1, 1)
 
 
-def check_alike(denoiser: Denoiser, other: Denoiser) -> None:
+def check_compatible(denoiser: Denoiser, other: Denoiser) -> None:
     """Raises a `UserError` where two denoisers are of other images, or of other processes."""
     for what, ours, theirs in (
         ("resolution", denoiser.resolution, other.resolution),
         ("channels", denoiser.channels, other.channels),
         ("latents", denoiser.latents, other.latents),
+        ("latent_affine", denoiser.latent_affine or "none", other.latent_affine or "none"),
     ):
         if ours != theirs and None not in (ours, theirs):
             raise UserError(
                 f"the two denoisers differ in {what}: {ours} of the guided one, {theirs} of the "
                 "other; take two of the same images."
             )
+    digests = denoiser.autoencoder_digest, other.autoencoder_digest
+    if None not in digests and digests[0] != digests[1]:
+        raise UserError(
+            "the two denoisers draw latents of different autoencoders; take two of the same "
+            "latents."
+        )
     process, others = denoiser.schedule.config, other.schedule.config
     if process != others:
         raise UserError(

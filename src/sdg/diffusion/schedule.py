@@ -4,6 +4,7 @@ Noise levels are indexed t = 0 … T−1 with ᾱ_0 > ᾱ_1 > …; t = 0 is alre
 clean image is t = −1, ᾱ_{−1} = 1.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -152,6 +153,9 @@ class Schedule:
         Two have real levels, both ends among them. `log_snr` is even in λ (Lu et al. 2022, arXiv
         2206.00927). `karras` is even in σ^⅐, σ = √(1−ᾱ)/√ᾱ (Karras et al. 2022, arXiv 2206.00364,
         eq. 5).
+
+        Raises:
+            UserError: there is no such spacing, or the schedule has no `count` levels for it.
         """
         choice("spacing", spacing, SPACINGS)
         if spacing in REAL:
@@ -183,6 +187,9 @@ class Schedule:
 
         Where the last level is noise alone, whose λ is infinite, the first step starts there and
         the rest are even from the level before.
+
+        Raises:
+            UserError: there are no `count` different ones, as the two ends are one level.
         """
         alpha_bar = self.table("cpu")
         ends = alpha_bar[-1], alpha_bar[1]
@@ -198,7 +205,14 @@ class Schedule:
         if spacing == "karras":
             points = points.log() / power
         levels: list[float] = self.clock.level(torch.sigmoid(points)).clamp(0, self.T - 1).tolist()
-        return alone + levels
+        levels = alone + levels
+        if not all(later < level for level, later in itertools.pairwise(levels)):
+            raise UserError(
+                f"steps={count}: a {self.kind} schedule with T={self.T} has no {count} different "
+                f"levels of spacing {spacing}; take fewer steps, or a schedule of more levels.",
+                "steps",
+            )
+        return levels
 
     @staticmethod
     def pairs(levels: Sequence[float]) -> list[tuple[float, float]]:

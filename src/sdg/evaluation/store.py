@@ -135,7 +135,9 @@ class SampleStore:
         )
         if theirs == ours:
             return "samples that code of your own drew before it was changed"
-        return "the samples of another run, whose settings, prompts or weights were others"
+        return (
+            "the samples of another run, whose settings, prompts, weights or precision were others"
+        )
 
     def finished(self) -> bool:
         """Whether the folder holds all samples of this run."""

@@ -1,31 +1,21 @@
 """A denoiser's folder as diffusers writes it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from sdg.errors import UserError, first_line
+from sdg.errors import UserError
 from sdg.io.denoiser_file import DenoiserFile
-from sdg.io.diffusers_scheduler import process_of
+from sdg.io.diffusers_autoencoder import autoencoder_folder, latents_digest
+from sdg.io.diffusers_network import json_config, loaded_network, network_options
+from sdg.io.diffusers_scheduler import Process, process_of
 from sdg.io.weights import header
 
-__all__ = [
-    "AUTOENCODER_NETWORKS",
-    "MODEL_INDEX",
-    "autoencoder_folder",
-    "from_diffusers",
-    "is_autoencoder",
-    "network_file",
-    "network_options",
-]
+__all__ = ["MODEL_INDEX", "from_diffusers"]
 
 MODEL_INDEX = "model_index.json"  # of a whole pipeline of diffusers
-NETWORKS = ("UNet2DModel", "DiTTransformer2DModel")
-AUTOENCODER_NETWORKS = ("AutoencoderKL", "AutoencoderTiny", "VQModel")
-AUTOENCODERS = ("vae", "vqvae")  # the folders that diffusers' pipelines keep them in
+TRANSFORMER = "DiTTransformer2DModel"
+NETWORKS = ("UNet2DModel", TRANSFORMER)
 
 
 def from_diffusers(folder: Path) -> DenoiserFile:
@@ -37,52 +27,88 @@ def from_diffusers(folder: Path) -> DenoiserFile:
     transformer = (folder / "transformer" / "config.json").is_file()
     model = part_file(folder, "transformer" if transformer else "unet", "config.json")
     config = json_config(model)
-    options = json_config(part_file(folder, "scheduler", "scheduler_config.json"))
-    latents = autoencoder_folder(folder) is not None
-    size, channels = config.get("sample_size"), config.get("in_channels", 3)
-    kind = str(config.get("_class_name"))
-    if kind not in NETWORKS or not (latents or channels == 3) or not isinstance(size, int):
+    scheduler = json_config(part_file(folder, "scheduler", "scheduler_config.json"))
+    beside = autoencoder_folder(folder)
+    kind, size, channels = network_sizes(config, model, beside is not None)
+    process = process_of(scheduler, folder)
+    settings = dict(process.options)
+    by_config: dict[str, object] = {"resolution": size}
+    if kind == TRANSFORMER:
+        settings["variance"] = transformer_variance(config, channels, model)
+        by_config["variance"] = settings["variance"]
+    else:
+        check_network(config, channels, settings["variance"], scheduler, model)
+    if beside is not None:
+        by_config |= {"channels": channels, "latents": True}
+    network = loaded_network(model, kind)
+    denoiser = {**settings, **network_settings(network, kind, channels, beside)}
+    prefix = "network.network." if kind == TRANSFORMER else "network."
+    return DenoiserFile(
+        str(folder),
+        {"denoiser": denoiser, "schedule": process.schedule.config, "resolution": size},
+        {f"{prefix}{name}": value for name, value in network.state_dict().items()},
+        f"a diffusers {kind}",
+        sources_of(by_config, process),
+    )
+
+
+def network_sizes(config: Mapping, model: Path, latents: bool) -> tuple[str, int, int]:
+    """(class, side, channels) of the network that a config describes.
+
+    Arguments:
+        latents: whether an autoencoder lies beside it.
+
+    Raises:
+        UserError: it is of another class, or of other images.
+    """
+    kind, size = str(config.get("_class_name")), config.get("sample_size")
+    channels = config.get("in_channels", 3)
+    known = kind in NETWORKS and (latents or channels == 3)
+    if not known or not isinstance(size, int) or not isinstance(channels, int):
         raise UserError(
             f"{model} describes a {config.get('_class_name')} for {config.get('in_channels')} "
             f"channels and the size {size}; a UNet2DModel or a DiTTransformer2DModel of square RGB "
             "images is needed, or of latents with their autoencoder beside it."
         )
-    process = process_of(options, folder)
-    denoiser, by_config = dict(process.options), {"resolution": size}
-    if kind == "DiTTransformer2DModel":
-        denoiser["variance"] = transformer_variance(config, channels, model)
-        by_config["variance"] = denoiser["variance"]
-    else:
-        check_network(config, channels, denoiser["variance"], options, model)
-    if latents:
-        denoiser["latents"] = True
-        by_config |= {"channels": channels, "latents": True}
-    network = loaded_network(model, kind)
+    return kind, size, channels
+
+
+def network_settings(
+    network: Any, kind: str, channels: int, autoencoder: Path | None
+) -> dict[str, Any]:
+    """What of a denoiser's config rebuilds this network of diffusers.
+
+    Arguments:
+        kind: its class.
+        autoencoder: the folder of that whose latents it draws; None where it draws images.
+    """
     arguments = network_options(network)
     del arguments["sample_size"], arguments["in_channels"]
-    prefix = "network."
-    if kind == "DiTTransformer2DModel":
-        denoiser |= {"architecture": "dit_diffusers", "network": arguments | {"channels": channels}}
-        prefix = "network.network."
+    settings: dict[str, Any] = {}
+    if kind == TRANSFORMER:
+        settings |= {"architecture": "dit_diffusers", "network": arguments | {"channels": channels}}
     else:
         del arguments["out_channels"]
-        denoiser["network"] = arguments
-        if latents:
-            denoiser["channels"] = channels
-    sources: dict[str, tuple[object, str]] = {}
-    for name, value in by_config.items():
-        sources[name] = (value, "config.json")
+        settings["network"] = arguments
+    if autoencoder is not None:
+        settings |= {"latents": True, "autoencoder_digest": latents_digest(autoencoder)}
+        if kind != TRANSFORMER:
+            settings["channels"] = channels
+    return settings
+
+
+def sources_of(by_config: Mapping[str, object], process: Process) -> dict[str, tuple[object, str]]:
+    """{setting: (value, the file that says so)}.
+
+    Arguments:
+        by_config: what the network's config says; the scheduler's says the rest.
+    """
     schedule = process.schedule
-    settings = {"clip": denoiser["clip"], "schedule": schedule.kind, "T": schedule.T}
+    settings = {"clip": process.options["clip"], "schedule": schedule.kind, "T": schedule.T}
+    sources = {name: (value, "config.json") for name, value in by_config.items()}
     for name, value in (settings | process.options).items():
         sources.setdefault(name, (value, "scheduler_config.json"))
-    return DenoiserFile(
-        str(folder),
-        {"denoiser": denoiser, "schedule": schedule.config, "resolution": size},
-        {f"{prefix}{name}": value for name, value in network.state_dict().items()},
-        f"a diffusers {kind}",
-        sources,
-    )
+    return sources
 
 
 def transformer_variance(config: Mapping, channels: int, model: Path) -> str:
@@ -120,90 +146,6 @@ def check_network(
                 f"{model}: a network with {key}={config[key]} and a scheduler with "
                 f"variance_type={options.get('variance_type', 'fixed_small')} is not known here."
             )
-
-
-def network_options(network: Any) -> dict[str, Any]:
-    """The arguments that rebuild a network of diffusers, as plain JSON."""
-    arguments = {}
-    for key, value in network.config.items():
-        if not key.startswith("_"):
-            arguments[key] = list(value) if isinstance(value, tuple) else value
-    return arguments
-
-
-def loaded_network(model: Path, kind: str) -> Any:
-    """The network whose config this is, with the weights beside it.
-
-    Arguments:
-        kind: its class in diffusers, one that is known here.
-
-    Raises:
-        UserError: the weights cannot be read, or are not those of the network.
-    """
-    import diffusers
-
-    try:
-        network, report = getattr(diffusers, kind).from_pretrained(
-            model.parent, local_files_only=True, output_loading_info=True, low_cpu_mem_usage=False
-        )
-    except (OSError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-        raise UserError(
-            f"the weights beside {model} cannot be read ({first_line(error)})."
-        ) from error
-    wrong = [*report["missing_keys"], *report["unexpected_keys"]]
-    wrong += [str(name) for name in report["mismatched_keys"]]
-    if wrong:
-        raise UserError(
-            f"the weights beside {model} are not those of its network: {len(wrong)} tensors are "
-            f"missing, left over or of another shape, such as {wrong[0]}."
-        )
-    return network
-
-
-def autoencoder_folder(folder: Path) -> Path | None:
-    """Where a pipeline's folder keeps the autoencoder; None where it has none."""
-    for name in AUTOENCODERS:
-        if (folder / name / "config.json").is_file():
-            return folder / name
-    return None
-
-
-def is_autoencoder(folder: Path) -> bool:
-    """Whether a folder holds an autoencoder alone, as diffusers writes it."""
-    model = folder / "config.json"
-    return model.is_file() and json_config(model).get("_class_name") in AUTOENCODER_NETWORKS
-
-
-def network_file(folder: Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """(config, tensors) of a folder with one network of diffusers.
-
-    Arguments:
-        kinds: the classes that it may be of.
-
-    Returns:
-        {"network": its class, "options": its arguments}, and the tensors under `network.`.
-
-    Raises:
-        UserError: it is of another class, or cannot be read.
-    """
-    model = folder / "config.json"
-    kind = json_config(model).get("_class_name")
-    if kind not in kinds:
-        raise UserError(f"{model} describes a {kind}; one of {', '.join(kinds)} is needed.")
-    network = loaded_network(model, kind)
-    tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
-    return {"network": kind, "options": network_options(network)}, tensors
-
-
-def json_config(file: Path) -> dict:
-    """A config as diffusers writes it."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is no JSON ({error}).") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{file} holds no settings, but a {type(config).__name__}.")
-    return config
 
 
 def part_file(folder: Path, part: str, name: str) -> Path:

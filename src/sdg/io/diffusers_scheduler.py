@@ -1,5 +1,6 @@
 """What a scheduler's config of diffusers says of the process and of the network."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,14 @@ VARIANCES = {
     "fixed_large": "fixed_large",
     "fixed_large_log": "fixed_large",
     "learned_range": "learned_range",
+}
+# Settings of some classes that change ᾱ, or what the network is told or gives, and their values of
+# a plain process: of CogVideoX, of Stable Video Diffusion, of flows, of consistency models.
+PLAIN = {
+    "snr_shift_scale": 1.0,
+    "timestep_type": "discrete",
+    "use_flow_sigmas": False,
+    "timestep_scaling": None,
 }
 # What `sdg.diffusion` fixes of Karras et al. 2022, which EDMEulerScheduler leaves open.
 EDM = {"sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5, "prediction_type": "epsilon"}
@@ -39,7 +48,8 @@ def process_of(options: Mapping, folder: Path) -> Process:
     """The process of a scheduler's config.
 
     Of discrete diffusion, of `EDMEulerScheduler` (Karras et al. 2022, arXiv 2206.00364) and of
-    `FlowMatchEulerDiscreteScheduler` (rectified flow). A grid of σ, or a shift of it, is the
+    `FlowMatchEulerDiscreteScheduler` (rectified flow). A grid of σ or a shift of it, such as
+    `use_karras_sigmas`, `shift` and `use_dynamic_shifting`, and the order of a solver are the
     sampler's and not the process's.
 
     Arguments:
@@ -60,28 +70,72 @@ def process_of(options: Mapping, folder: Path) -> Process:
 
 def known_process(options: Mapping, folder: Path) -> Process:
     """`process_of`, for a config of the kinds of values that diffusers writes."""
-    kind = options.get("_class_name")
+    kind = str(options.get("_class_name"))
+    settings = class_settings(options, kind, folder)
     if kind == "EDMEulerScheduler":
-        return edm(options, folder)
+        return edm(settings, folder)
     if kind == "FlowMatchEulerDiscreteScheduler":
-        network = {"time": "tau", "time_scale": float(options.get("num_train_timesteps", 1000))}
-        told = {"prediction": "velocity", "variance": "fixed_small", "clip": False}
-        return Process(Schedule("flow"), told | network)
-    prediction, variance, clip = scheduler_settings(options, folder)
-    told = {"prediction": prediction, "variance": variance, "clip": clip}
-    return Process(same_schedule(options, folder), told)
+        return flow(settings, folder)
+    prediction, variance, clip = scheduler_settings(settings, folder)
+    network = {"prediction": prediction, "variance": variance, "clip": clip}
+    return Process(same_schedule(settings, folder), network)
+
+
+def class_settings(options: Mapping, kind: str, folder: Path) -> dict[str, Any]:
+    """What a scheduler of this class goes by: its own arguments, and their defaults.
+
+    A config that was made from that of another class keeps what only that one reads.
+
+    Raises:
+        UserError: diffusers has no such scheduler.
+    """
+    import diffusers
+
+    cls = getattr(diffusers, kind, None) if kind.endswith("Scheduler") else None
+    if not (isinstance(cls, type) and issubclass(cls, diffusers.SchedulerMixin)):
+        raise UserError(f"{folder}: a scheduler of the class {kind} is not known here.")
+    arguments = inspect.signature(cls.__init__).parameters.values()
+    return {
+        each.name: options.get(each.name, each.default)
+        for each in arguments
+        if each.default is not inspect.Parameter.empty
+    }
 
 
 def edm(options: Mapping, folder: Path) -> Process:
     """The process of an `EDMEulerScheduler`, whose network is told ¼ log σ."""
-    for name, known in EDM.items():
-        if options.get(name, known) != known:
+    refuse_others(EDM, options, "an EDMEulerScheduler", folder)
+    network = {"prediction": "edm", "variance": "fixed_small", "clip": False}
+    return Process(Schedule("edm"), network | {"time": "log_sigma", "time_scale": 0.25})
+
+
+def flow(options: Mapping, folder: Path) -> Process:
+    """The process of a `FlowMatchEulerDiscreteScheduler`, whose network is told T τ.
+
+    With `invert_sigmas` its velocity would point to the image, and its time would run to it.
+    """
+    known = {"invert_sigmas": False}
+    refuse_others(known, options, "a FlowMatchEulerDiscreteScheduler", folder)
+    network = {"prediction": "velocity", "variance": "fixed_small", "clip": False}
+    time = {"time": "tau", "time_scale": float(options["num_train_timesteps"])}
+    return Process(Schedule("flow"), network | time)
+
+
+def refuse_others(known: Mapping, options: Mapping, scheduler: str, folder: Path) -> None:
+    """Refuses other values of some settings than those that are known.
+
+    Arguments:
+        scheduler: what the message calls it.
+
+    Raises:
+        UserError: there is one.
+    """
+    for name, value in known.items():
+        if options.get(name, value) != value:
+            only = f", only {name}={value}" if value is not None else ""
             raise UserError(
-                f"{folder}: an EDMEulerScheduler with {name}={options[name]} is not known here, "
-                f"only {name}={known}."
+                f"{folder}: {scheduler} with {name}={options[name]} is not known here{only}."
             )
-    told = {"prediction": "edm", "variance": "fixed_small", "clip": False}
-    return Process(Schedule("edm"), told | {"time": "log_sigma", "time_scale": 0.25})
 
 
 def scheduler_settings(options: Mapping, folder: Path) -> tuple[str, str, bool]:
@@ -90,7 +144,8 @@ def scheduler_settings(options: Mapping, folder: Path) -> tuple[str, str, bool]:
     Raises:
         UserError: a setting of it is not known here.
     """
-    variance = VARIANCES.get(options.get("variance_type", "fixed_small"))
+    refuse_others(PLAIN, options, "a scheduler", folder)
+    variance = VARIANCES.get(options.get("variance_type") or "fixed_small")
     prediction = PREDICTIONS.get(options.get("prediction_type", "epsilon"))
     if options.get("thresholding") or options.get("clip_sample_range", 1) != 1:
         raise UserError(
@@ -104,9 +159,8 @@ def scheduler_settings(options: Mapping, folder: Path) -> tuple[str, str, bool]:
             f"prediction_type={options.get('prediction_type')} and "
             f"variance_type={options.get('variance_type')} is not known here."
         )
-    # DDPM and DDIM clip by default; others never clip.
-    clips = options.get("_class_name", "DDPM").startswith(("DDPM", "DDIM"))
-    return prediction, variance, bool(options.get("clip_sample", clips))
+    # Schedulers that have no such setting never clip.
+    return prediction, variance, bool(options.get("clip_sample"))
 
 
 def same_schedule(options: Mapping, folder: Path) -> Schedule:

@@ -41,19 +41,47 @@ def from_dit(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
         UserError: a tensor is missing, or the sizes do not fit together.
     """
     file = StateDict(tensors, given, path, KIND, ("family", "heads"))
+    network, family, doubled = network_of(file)
+    channels, patch, classes = network["channels"], network["patch"], network["classes"]
+    resolution = math.isqrt(file.shape("pos_embed", 3)[1]) * patch
+    file.settle("classes", f"{classes}; {classes} is no class", LABELS)
+    file.settle("resolution", resolution, "the file")
+    file.settle("channels", channels, "the file")
+    if family == "dit":
+        denoiser, kind = dit_settings(file), "linear"
+    else:
+        denoiser, kind = sit_settings(file), "flow"
+        tensors = negated(tensors, patch, channels, doubled)
+    schedule = {"kind": file.settle("schedule", kind, DIT if family == "dit" else SIT), "T": 1000}
+    return DenoiserFile(
+        path,
+        {
+            "denoiser": {**denoiser, "clip": False, "architecture": "dit", "network": network},
+            "schedule": schedule,
+            "resolution": resolution,
+        },
+        {f"network.{name}": value for name, value in tensors.items()},
+        f"a {'DiT' if family == 'dit' else 'SiT'}, {network['depth']} blocks of "
+        f"{network['width']} channels, patches of {patch}",
+        file.sources,
+    )
+
+
+def network_of(file: StateDict) -> tuple[dict, str, bool]:
+    """(the arguments of `DiT`, dit or sit, whether it gives twice the channels that it reads)."""
     width, channels, patch, _ = file.shape("x_embedder.proj.weight", 4)
     tokens = file.shape("pos_embed", 3)[1]
-    side, numbers = math.isqrt(tokens), file.shape("final_layer.linear.weight", 2)[0]
-    if side**2 != tokens or numbers not in (patch**2 * channels, 2 * patch**2 * channels):
+    outputs = file.shape("final_layer.linear.weight", 2)[0]
+    square = math.isqrt(tokens) ** 2 == tokens
+    if not square or outputs not in (patch**2 * channels, 2 * patch**2 * channels):
         raise file.refuse(
-            f"{tokens} tokens of {numbers} numbers are no square image of {channels} channels, nor "
+            f"{tokens} tokens of {outputs} numbers are no square image of {channels} channels, nor "
             f"of {2 * channels}"
         )
-    if file.shape("final_layer.linear.bias", 1)[0] != numbers:
+    if file.shape("final_layer.linear.bias", 1)[0] != outputs:
         raise file.refuse("its last layer's weight and bias have different lengths")
-    doubled = numbers == 2 * patch**2 * channels
-    family, heads = told(file, doubled, width)
-    rows = file.shape("y_embedder.embedding_table.weight", 2)[0]
+    doubled = outputs == 2 * patch**2 * channels
+    family, heads = family_and_heads(file, doubled, width)
     network = {
         "channels": channels,
         "outputs": 2 * channels if family == "dit" else channels,
@@ -62,32 +90,12 @@ def from_dit(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
         "depth": file.count("blocks"),
         "heads": heads,
         "hidden": file.shape("blocks.0.mlp.fc1.weight", 2)[0],
-        "classes": rows - 1,
+        "classes": file.shape("y_embedder.embedding_table.weight", 2)[0] - 1,
     }
-    file.settle("classes", f"{rows - 1}; {rows - 1} is no class", LABELS)
-    file.settle("resolution", side * patch, "the file")
-    file.settle("channels", channels, "the file")
-    if family == "dit":
-        denoiser, kind = dit_settings(file), "linear"
-    else:
-        denoiser, kind = sit_settings(file), "flow"
-        tensors = turned(tensors, patch, channels, doubled)
-    schedule = {"kind": file.settle("schedule", kind, DIT if family == "dit" else SIT), "T": 1000}
-    return DenoiserFile(
-        path,
-        {
-            "denoiser": {**denoiser, "clip": False, "architecture": "dit", "network": network},
-            "schedule": schedule,
-            "resolution": side * patch,
-        },
-        {f"network.{name}": value for name, value in tensors.items()},
-        f"a {'DiT' if family == 'dit' else 'SiT'}, {network['depth']} blocks of {width} channels, "
-        f"patches of {patch}",
-        file.sources,
-    )
+    return network, family, doubled
 
 
-def told(file: StateDict, doubled: bool, width: int) -> tuple[str, int]:
+def family_and_heads(file: StateDict, doubled: bool, width: int) -> tuple[str, int]:
     """(dit or sit, heads of its attention).
 
     Arguments:
@@ -132,7 +140,7 @@ def sit_settings(file: StateDict) -> dict:
     }
 
 
-def turned(
+def negated(
     tensors: Mapping[str, Tensor], patch: int, channels: int, doubled: bool
 ) -> dict[str, Tensor]:
     """The tensors with −1 times the last layer, of which only the velocity's rows are kept."""

@@ -13,6 +13,10 @@ from sdg.io.state_dict import StateDict
 __all__ = ["from_edm2", "is_edm2"]
 
 EDM2 = "EDM2, arXiv 2312.02696"
+# Of the latents of its models at 512 pixels: the mean and the deviation of each channel that the
+# encoder of sd-vae-ft-mse gives, and the deviation that they are brought to, as its code has them.
+LATENT_MEAN, LATENT_STD = (5.81, 3.25, 0.12, -2.15), (4.17, 4.62, 3.71, 3.28)
+FINAL_STD = 0.5
 UNUSED = "logvar_"  # how training weighs the levels
 KEPT = ("emb_fourier.freqs", "emb_fourier.phases")  # what is no weight
 
@@ -48,6 +52,10 @@ def from_edm2(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denoi
     file.settle("classes", network["classes"] or "unconditional", "the file")
     file.settle("channels", channels, "the file")
     denoiser = {**edm_settings(file, EDM2), "architecture": "edm2", "network": network}
+    if channels == len(LATENT_MEAN):
+        scale = [FINAL_STD / deviation for deviation in LATENT_STD]
+        denoiser["latent_affine"] = [list(LATENT_MEAN), scale]
+        file.settle("latents", "of sd-vae-ft-mse, each channel to a deviation of 0.5", EDM2)
     return DenoiserFile(
         path,
         {"denoiser": denoiser, "schedule": {"kind": "edm", "T": 1000}, "resolution": sides[0]},
@@ -88,7 +96,7 @@ def with_gains(file: StateDict) -> dict[str, Tensor]:
 
     g is a gain where there is one. An embedding of classes is √classes times its column.
     """
-    found = {}
+    normalised = {}
     for name, value in file.tensors.items():
         if name.endswith("_gain"):
             continue
@@ -103,8 +111,8 @@ def with_gains(file: StateDict) -> dict[str, Tensor]:
             value = value * file.tensors[gain].to(value.dtype)
         if name == "emb_label.weight":
             value = value.T.contiguous() * math.sqrt(value.shape[1])
-        found[name] = value
-    return found
+        normalised[name] = value
+    return normalised
 
 
 def gain_of(name: str) -> str | None:

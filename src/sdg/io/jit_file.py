@@ -37,35 +37,8 @@ def from_jit(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
     """
     tensors = {name.removeprefix("net."): value for name, value in tensors.items()}
     file = StateDict(tensors, given, path, "a JiT")
-    bottleneck, channels, patch, _ = file.shape("x_embedder.proj1.weight", 4)
-    _, tokens, width = file.shape("pos_embed", 3)
-    side, depth, head = math.isqrt(tokens), file.count("blocks"), head_of(file, width)
-    resolution = side * patch
-    numbers = file.shape("final_layer.linear.weight", 2)[0]
-    if side**2 != tokens or numbers != patch**2 * channels:
-        raise file.refuse(
-            f"{tokens} tokens of {numbers} numbers are no square image of {channels} channels"
-        )
-    if depth not in STARTS or resolution not in STRENGTHS:
-        raise file.refuse(
-            f"it has {depth} blocks and images of {resolution} pixels: where its class tokens join "
-            f"and how strong its noise is are known of {plain(STARTS)} blocks and of "
-            f"{plain(STRENGTHS)} pixels alone"
-        )
-    rows = file.shape("y_embedder.embedding_table.weight", 2)[0]
-    network = {
-        "channels": channels,
-        "patch": patch,
-        "bottleneck": bottleneck,
-        "width": width,
-        "depth": depth,
-        "heads": width // head,
-        "hidden": file.shape("blocks.0.mlp.w3.weight", 2)[1],
-        "context": file.shape("in_context_posemb", 3)[1],
-        "start": file.settle("class tokens from block", STARTS[depth], JIT),
-        "classes": rows - 1,
-    }
-    file.settle("classes", f"{rows - 1}; {rows - 1} is no class", JIT)
+    network, resolution = network_of(file)
+    file.settle("classes", f"{network['classes']}; {network['classes']} is no class", JIT)
     file.settle("resolution", resolution, "the file")
     denoiser = {
         "prediction": file.settle("prediction", "flow_x0", JIT),
@@ -81,9 +54,42 @@ def from_jit(tensors: Mapping[str, Tensor], given: Mapping, path: str) -> Denois
         path,
         {"denoiser": denoiser, "schedule": schedule, "resolution": resolution},
         {f"network.{name}": value for name, value in tensors.items()},
-        f"a JiT, {depth} blocks of {width} channels, patches of {patch}",
+        f"a JiT, {network['depth']} blocks of {network['width']} channels, patches of "
+        f"{network['patch']}",
         file.sources,
     )
+
+
+def network_of(file: StateDict) -> tuple[dict, int]:
+    """(the arguments of `JiT`, the resolution of its images)."""
+    bottleneck, channels, patch, _ = file.shape("x_embedder.proj1.weight", 4)
+    _, tokens, width = file.shape("pos_embed", 3)
+    side, depth, head = math.isqrt(tokens), file.count("blocks"), head_of(file, width)
+    resolution = side * patch
+    outputs = file.shape("final_layer.linear.weight", 2)[0]
+    if side**2 != tokens or outputs != patch**2 * channels:
+        raise file.refuse(
+            f"{tokens} tokens of {outputs} numbers are no square image of {channels} channels"
+        )
+    if depth not in STARTS or resolution not in STRENGTHS:
+        raise file.refuse(
+            f"it has {depth} blocks and images of {resolution} pixels: where its class tokens join "
+            f"and how strong its noise is are known of {plain(STARTS)} blocks and of "
+            f"{plain(STRENGTHS)} pixels alone"
+        )
+    network = {
+        "channels": channels,
+        "patch": patch,
+        "bottleneck": bottleneck,
+        "width": width,
+        "depth": depth,
+        "heads": width // head,
+        "hidden": file.shape("blocks.0.mlp.w3.weight", 2)[1],
+        "context": file.shape("in_context_posemb", 3)[1],
+        "start": file.settle("class tokens from block", STARTS[depth], JIT),
+        "classes": file.shape("y_embedder.embedding_table.weight", 2)[0] - 1,
+    }
+    return network, resolution
 
 
 def head_of(file: StateDict, width: int) -> int:

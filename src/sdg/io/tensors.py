@@ -4,6 +4,7 @@ Reading never runs code.
 """
 
 import pickle
+import shlex
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,16 +19,17 @@ from sdg.errors import UserError
 from sdg.io.files import regular
 
 # What makes safetensors of a file where its code may run: of a network's pickle, of a checkpoint,
-# and of a TorchScript archive.
-NETWORK = "import pickle; t = pickle.load(open({old!r}, 'rb'))['ema'].state_dict()"
+# and of a TorchScript archive. No sign of it means something to a shell within double quotes.
+NETWORK = "import pickle; t = pickle.load(open(old, 'rb'))['ema'].state_dict()"
 CHECKPOINT = (
-    "import torch; c = torch.load({old!r}, weights_only=False); "
+    "import torch; c = torch.load(old, weights_only=False); "
     "t = next((c[k] for k in ('ema', 'model_ema1', 'model') if k in c), c)"
 )
-SCRIPT = "import torch; t = torch.jit.load({old!r}, map_location='cpu').state_dict()"
+SCRIPT = "import torch; t = torch.jit.load(old, map_location='cpu').state_dict()"
+NAMES = "import sys; old, new = sys.argv[1:]"
 SAVE = (
     "from safetensors.torch import save_file; "
-    "save_file({{k: v.contiguous() for k, v in t.items()}}, {new!r})"
+    "save_file({k: v.contiguous() for k, v in t.items()}, new)"
 )
 
 __all__ = ["load_tensors", "not_finite", "tensor_shapes"]
@@ -74,10 +76,10 @@ def recipe(file: Path) -> str:
             return ""
     load = NETWORK if file.suffix == ".pkl" else CHECKPOINT
     load = SCRIPT if is_script(file) else load
-    line = f"{load}; {SAVE}".format(old=file.name, new=f"{file.stem}.safetensors")
+    names = shlex.join([file.name, f"{file.stem}.safetensors"])
     return (
         " If you trust it, run this beside it, where its authors' code can be imported: "
-        f'python -c "{line}"'
+        f'python -c "{NAMES}; {load}; {SAVE}" {names}'
     )
 
 

@@ -1,12 +1,14 @@
 """Images as latents and back, by an autoencoder of diffusers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from sdg.errors import UserError, choice
-from sdg.io.diffusers_folder import AUTOENCODER_NETWORKS, network_options
+from sdg.io.diffusers_autoencoder import AUTOENCODER_NETWORKS, digest_of_latents
+from sdg.io.diffusers_network import network_options
 
 __all__ = ["Autoencoder", "build_autoencoder"]
 
@@ -14,23 +16,29 @@ __all__ = ["Autoencoder", "build_autoencoder"]
 class Autoencoder(nn.Module):
     """z = (E(x) − shift) · scale and x = D(z/scale + shift).
 
-    That is latent diffusion's (Rombach et al. 2022, arXiv 2112.10752). E of an `AutoencoderKL` is
-    the mean of its posterior; D of a `VQModel` takes the nearest code. Both run in float32, also
-    under autocast: D of published models overflows float16.
+    That is latent diffusion's (Rombach et al. 2022, arXiv 2112.10752). Shift and scale are those of
+    the network's config, or of a denoiser that was trained on latents with its own. E of an
+    `AutoencoderKL` is the mean of its posterior; D of a `VQModel` takes the nearest code. Both run
+    in float32, also under autocast: D of published models overflows float16.
 
     Arguments:
         network: an `AutoencoderKL`, an `AutoencoderTiny` or a `VQModel` of diffusers, for RGB
             images.
+        affine: (shift, scale) of each channel, instead of the config's.
 
     Attributes:
         channels: C of the latents.
         factor: a side of the image in pixels is so many times a side of its latents.
 
     Raises:
-        UserError: it is another network, or one of other images, or scales each channel by itself.
+        UserError: it is another network, or one of other images, or its config scales each channel
+            by itself, or `affine` is of other latents.
     """
 
-    def __init__(self, network: nn.Module):
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, network: nn.Module, affine: Sequence[Sequence[float]] | None = None):
         super().__init__()
         name = choice("the autoencoder", type(network).__name__, AUTOENCODER_NETWORKS)
         options: Any = network.config  # a dictionary of diffusers
@@ -45,12 +53,25 @@ class Autoencoder(nn.Module):
                 "latents_std), which is not known here."
             )
         self.network = network
-        self.scale = float(options["scaling_factor"])
-        self.shift = float(options.get("shift_factor") or 0.0)
         self.channels: int = options["latent_channels"]
+        if name == "VQModel":  # its latents are what the codebook is asked for
+            self.channels = options["vq_embed_dim"] or self.channels
+        if affine is None:
+            affine = [options.get("shift_factor") or 0.0], [options["scaling_factor"]]
+        elif {len(numbers) for numbers in affine} != {self.channels}:
+            raise UserError(
+                f"the denoiser shifts and scales latents of {len(affine[0])} channels, the "
+                f"autoencoder has {self.channels}; give the one that the denoiser was trained with."
+            )
+        for key, numbers in zip(("shift", "scale"), affine, strict=True):
+            self.register_buffer(key, torch.tensor(numbers).view(1, -1, 1, 1), persistent=False)
         tiny = name == "AutoencoderTiny"
         widths = options["encoder_block_out_channels" if tiny else "block_out_channels"]
         self.factor = 2 ** (len(widths) - 1)
+
+    def with_affine(self, affine: Sequence[Sequence[float]] | None) -> "Autoencoder":
+        """The same network with (shift, scale) of each channel; itself where there is none."""
+        return self if affine is None else Autoencoder(self.network, affine).eval()
 
     @property
     def config(self) -> dict[str, Any]:
@@ -59,6 +80,12 @@ class Autoencoder(nn.Module):
             "network": type(self.network).__name__,
             "options": network_options(self.network),
         }
+
+    @property
+    def latents_digest(self) -> str | None:
+        """What tells its latents from those of another; None where nothing does."""
+        options: Any = self.network.config
+        return digest_of_latents(type(self.network).__name__, options, self.network.state_dict())
 
     @property
     def decoder(self) -> nn.Module:

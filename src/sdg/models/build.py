@@ -3,6 +3,7 @@
 Configs name sizes and kinds, never classes, so a file cannot choose code to run.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError, choice
+from sdg.errors import UserError, choice, first_line
 from sdg.io.tensors import not_finite
 from sdg.models.diffusers_dit import DiffusersDiT
 from sdg.models.dit import DiT
@@ -186,12 +187,12 @@ def frozen(build: Callable[[], Model], tensors: Mapping[str, Tensor], file: str 
     """
     try:
         model = build()
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from error
     except Exception as error:  # of the libraries' constructors, which take much for granted
         raise UserError(
-            f"the config of {file} builds no model ({type(error).__name__}: {error}); it is "
-            "damaged, or of another version."
+            f"the config of {file} builds no model ({config_fault(error)}); it is damaged, or of "
+            "another version."
         ) from error
     return (
         fill(model, tensors, file)
@@ -199,3 +200,15 @@ def frozen(build: Callable[[], Model], tensors: Mapping[str, Tensor], file: str 
         .eval()
         .requires_grad_(False)
     )
+
+
+def config_fault(error: Exception) -> str:
+    """What is wrong with a config that builds no model, in words where the error names a key."""
+    if isinstance(error, KeyError):
+        return f"it lacks {error}"
+    text = first_line(error)
+    if missing := re.search(r"missing \d+ required .*arguments?: (.*)", text):
+        return f"it lacks {missing[1]}"
+    if unexpected := re.search(r"unexpected keyword argument ('.*?')", text):
+        return f"it has {unexpected[1]}, which is not known here"
+    return f"{type(error).__name__}: {text}"

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.guided_denoiser import GuidedDenoiser, Negative, check_alike
+from sdg.diffusion.guided_denoiser import GuidedDenoiser, Negative, check_compatible
 from sdg.diffusion.noise_range import checked_interval
 from sdg.errors import UserError, integer, number
 from sdg.models.class_labels import class_count, null_label
@@ -69,7 +69,7 @@ def guided_denoiser(
         scale = number("autoguidance_scale", autoguidance_scale, 0)
         interval = checked_interval("autoguidance_interval", autoguidance_interval or WHOLE)
         try:
-            check_alike(denoiser, autoguidance)
+            check_compatible(denoiser, autoguidance)
         except UserError as error:
             raise UserError(f"autoguidance: {error}", "autoguidance") from error
         negatives.append(Negative(autoguidance, scale, interval))

@@ -9,12 +9,12 @@ import timm
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
-from sdg.io.diffusers_folder import (
+from sdg.io.diffusers_autoencoder import (
     AUTOENCODER_NETWORKS,
     autoencoder_folder,
     is_autoencoder,
-    network_file,
 )
+from sdg.io.diffusers_network import network_file
 from sdg.io.hub import located
 from sdg.io.noisy_clips import foreign_part, read_part
 from sdg.io.pretrained import ASKED, DenoiserFile, is_foreign, open_denoiser

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sdg.diffusion.sampler import Sampler
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Heun
 from sdg.errors import UserError, choice
-from sdg.io.diffusers_folder import MODEL_INDEX, autoencoder_folder
+from sdg.io.diffusers_autoencoder import autoencoder_folder
+from sdg.io.diffusers_folder import MODEL_INDEX
 from sdg.io.files import regular, write_whole
 from sdg.io.hub import located
 from sdg.io.shipped import INDEX, shipped, shipped_names
@@ -26,7 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["load_parts", "pipeline_folder", "save_parts"]
 
-SAMPLERS: dict[str, type[Sampler]] = {"ddpm": DDPM, "ddim": DDIM, "dpm_solver": DPMSolver}
+SAMPLERS: dict[str, type[Sampler]] = {
+    "ddpm": DDPM,
+    "ddim": DDIM,
+    "dpm_solver": DPMSolver,
+    "heun": Heun,
+}
 KINDS = {
     NoisyEncoder: "clip_noisy",
     CLIP: "clip",
@@ -189,7 +195,7 @@ def sampler_options(sampler: Sampler) -> dict[str, Any]:
             return options | ({"eta": sampler.eta} if cls is DDIM else {})
     raise UserError(
         f"the sampler {type(sampler).__name__} is of a class of your own, which pipeline.json "
-        "cannot name; set pipe.sampler to DDPM, DDIM or DPMSolver, and give yours to a call."
+        "cannot name; set pipe.sampler to DDPM, DDIM, DPMSolver or Heun, and give yours to a call."
     )
 
 

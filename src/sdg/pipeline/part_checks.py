@@ -93,6 +93,8 @@ def check_space(
             f"the denoiser draws latents of {denoiser.channels} channels, the autoencoder has "
             f"{autoencoder.channels}; give the one that the denoiser was trained with."
         )
+    if autoencoder is not None:
+        check_latents(denoiser, autoencoder)
     read = None if encoder is None else encoder.latent_channels
     if read is not None and autoencoder is None:
         raise UserError(
@@ -103,6 +105,21 @@ def check_space(
         raise UserError(
             f"the encoder reads latents of {read} channels, the denoiser draws "
             f"{denoiser.channels}; give an encoder of this denoiser's latents."
+        )
+
+
+def check_latents(denoiser: Denoiser, autoencoder: Autoencoder) -> None:
+    """Whether every network that is called draws this autoencoder's latents, as far as files tell.
+
+    Raises:
+        UserError: one draws those of another.
+    """
+    digests = {part.autoencoder_digest for part in denoiser.passes} - {None}
+    own = autoencoder.latents_digest if digests else None
+    if own is not None and digests - {own}:
+        raise UserError(
+            "the denoiser, or one that it is guided away from, draws latents of another "
+            "autoencoder than this one; give the one that it was trained with."
         )
 
 

@@ -42,8 +42,10 @@ class Parts:
             integer("resolution", resolution, 1)
         if autoencoder is not None:
             checked_kind("autoencoder", autoencoder, Autoencoder)
-        self.autoencoder = autoencoder
         check_space(denoiser, encoder, autoencoder)
+        if autoencoder is not None:
+            autoencoder = autoencoder.with_affine(denoiser.latent_affine)
+        self.autoencoder = autoencoder
         self.factor = 1 if autoencoder is None else autoencoder.factor
         own = None if encoder is None else encoder.resolution
         of_latents = encoder is not None and encoder.latent_channels is not None
