@@ -24,18 +24,20 @@ def train() -> None:
 
 
 def draw(config) -> None:
-    from sdg.app.finished import show_finished
+    from sdg.app.finished import has_own_code, show_finished
 
     if starts_quickly() and show_finished(config):
         return
-    with quick_imports(compiler=config.compile):
+    with quick_imports(compiler=config.compile, transformers=has_own_code(config)):
         from sdg.app.sample import sample
 
     sample(config)
 
 
 def learn(config) -> None:
-    with quick_imports(compiler=True):
+    from sdg.app.finished import has_own_code
+
+    with quick_imports(compiler=True, transformers=has_own_code(config)):
         from sdg.app.train import train
 
     train(config)

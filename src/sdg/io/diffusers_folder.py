@@ -1,6 +1,5 @@
 """A denoiser's folder as diffusers writes it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from torch import Tensor
 from sdg.errors import UserError, first_line
 from sdg.io.denoiser_file import DenoiserFile
 from sdg.io.diffusers_scheduler import process_of
+from sdg.io.json_config import json_config
 from sdg.io.weights import header
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "is_autoencoder",
     "network_file",
     "network_options",
+    "part_file",
 ]
 
 MODEL_INDEX = "model_index.json"  # of a whole pipeline of diffusers
@@ -195,17 +196,6 @@ def network_file(folder: Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], 
     return {"network": kind, "options": network_options(network)}, tensors
 
 
-def json_config(file: Path) -> dict:
-    """A config as diffusers writes it."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is no JSON ({error}).") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{file} holds no settings, but a {type(config).__name__}.")
-    return config
-
-
 def part_file(folder: Path, part: str, name: str) -> Path:
     """A pipeline's file, in the folder itself or in its part's."""
     for place in (folder / part / name, folder / name):
@@ -213,6 +203,6 @@ def part_file(folder: Path, part: str, name: str) -> Path:
             return place
     hint = f" Did you mean {folder / 'denoiser'}?" if header(folder / "denoiser") else ""
     raise UserError(
-        f"the folder {folder} has no {name}, nor {part}/{name}: a UNet2DModel and its scheduler, "
+        f"the folder {folder} has no {name}, nor {part}/{name}: a network and its scheduler, "
         f"as diffusers saves them, are needed.{hint}"
     )

@@ -17,8 +17,10 @@ from sdg.models.autoencoder import Autoencoder
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.glide import GlideTextEncoder
+from sdg.models.guided import guided_denoiser, refuse_alone
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import from_pretrained, load_autoencoder, load_denoiser
+from sdg.models.text_unet import TextUNet
 from sdg.pipeline.part_checks import checked_path
 
 if TYPE_CHECKING:
@@ -68,25 +70,42 @@ def pipeline_folder(path: str | Path) -> Path:
     return folder
 
 
-def load_parts(folder: Path, label: int | None = None) -> dict[str, Any]:
+def load_parts(
+    folder: Path,
+    label: int | None = None,
+    prompt: str | None = None,
+    negative_prompt: str | None = None,
+    guidance_scale: float | None = None,
+) -> dict[str, Any]:
     """What `Pipeline` takes, from such a folder.
 
     Arguments:
         label: the class of a class-conditional denoiser; None takes what `pipeline.json` says.
+        prompt, negative_prompt: of a denoiser of text.
+        guidance_scale: of classifier-free guidance; None is none.
 
     Raises:
         UserError: `pipeline.json` is damaged, or a file that it names is missing; or a diffusers
             folder has a part that is not known here.
     """
+    if guidance_scale is None:
+        refuse_alone("negative_prompt", negative_prompt, "guidance_scale")
+    prompts = {"prompt": prompt, "negative_prompt": negative_prompt}
     if not (folder / INDEX).is_file():
         kept = autoencoder_folder(folder)
         autoencoder = None if kept is None else load_autoencoder(kept)
-        return {"denoiser": load_denoiser(folder, label), "autoencoder": autoencoder}
+        denoiser = guided_denoiser(load_denoiser(folder, label, prompts), guidance_scale)
+        return {"denoiser": denoiser, "autoencoder": autoencoder}
     try:
         index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
         parts: dict[str, Any] = {
-            "denoiser": load_denoiser(
-                file_in(folder, index["denoiser"]), index.get("label") if label is None else label
+            "denoiser": guided_denoiser(
+                load_denoiser(
+                    file_in(folder, index["denoiser"]),
+                    index.get("label") if label is None else label,
+                    prompts,
+                ),
+                guidance_scale,
             ),
             "gamma": index["gamma"],
             "interval": index.get("interval", (0.0, 1.0)),
@@ -149,7 +168,7 @@ def save_parts(pipe: "Pipeline", folder: Path) -> Path:
         part = getattr(pipe, role)
         if part is not None:
             parts[role] = (stored_kind(part), part)
-    if pipe.denoiser.label is not None:
+    if pipe.denoiser.label is not None and not isinstance(pipe.denoiser.network, TextUNet):
         index["label"] = pipe.denoiser.label
     drawn = pipe.denoiser.resolution
     if drawn is None or pipe.resolution != drawn * pipe.factor:
