@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sdg.models.guided import guided_denoiser
     from sdg.models.registry import from_pretrained
     from sdg.pipeline import Pipeline, SampleOutput
+    from sdg.pipeline.semantic_guider import SemanticGuider
     from sdg.similarity import Class, Content, Structure, Style, Term, Text
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "Sampler",
     "Schedule",
     "SemanticGuidance",
+    "SemanticGuider",
     "Structure",
     "Style",
     "Term",
@@ -61,6 +63,7 @@ MODULES = {
     "sdg.models.guided": ("guided_denoiser",),
     "sdg.models.registry": ("from_pretrained",),
     "sdg.pipeline": ("Pipeline", "SampleOutput"),
+    "sdg.pipeline.semantic_guider": ("SemanticGuider",),
     "sdg.similarity": ("Class", "Content", "Structure", "Style", "Term", "Text"),
 }
 

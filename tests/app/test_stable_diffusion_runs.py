@@ -1,4 +1,4 @@
-"""`sample.py` with a Stable Diffusion: guided on top of its prompt, and one line for what is wrong."""
+"""`sample.py` with a Stable Diffusion: guided on top of its prompt; wrong input in one line."""
 
 import csv
 import json
