@@ -222,6 +222,32 @@ def test_weights_in_several_files_and_in_half_precision_are_read(folder, folders
         from_pretrained(folder, prompt=SENTENCE)
 
 
+def test_a_folder_with_the_names_of_those_first_published_is_read(folder, folders):
+    """Words and merges in files of their own, and text encoders with a prefix and positions."""
+    before = from_pretrained(folders["sd"][1], prompt=SENTENCE).network.prompts
+    place, words = folder / "tokenizer", folders["sd"][1].parent / "words"
+    (place / "tokenizer.json").unlink()
+    for name in ("vocab.json", "merges.txt"):
+        shutil.copy(words / name, place / name)
+    sign = {"__type": "AddedToken", "lstrip": False, "normalized": True, "rstrip": False}
+    signs = {
+        "bos_token": sign | {"content": "<|startoftext|>", "single_word": False},
+        "eos_token": sign | {"content": "<|endoftext|>", "single_word": False},
+        "unk_token": sign | {"content": "<|endoftext|>", "single_word": False},
+        "pad_token": "<|endoftext|>",
+    }
+    config = {"model_max_length": LENGTH, "tokenizer_class": "CLIPTokenizer", "errors": "replace"}
+    (place / "tokenizer_config.json").write_text(json.dumps(signs | config))
+    file = folder / "text_encoder" / "model.safetensors"
+    tensors = {
+        f"text_model.{name.removeprefix('text_model.')}": value
+        for name, value in load_file(file).items()
+    }
+    tensors["text_model.embeddings.position_ids"] = torch.arange(LENGTH)[None]
+    save_file(tensors, file, {"format": "pt"})
+    assert torch.equal(from_pretrained(folder, prompt=SENTENCE).network.prompts, before)
+
+
 def test_a_prompt_that_is_too_long_is_cut_as_diffusers_cuts_it_and_said(folders):
     theirs, folder = folders["sd"]
     long = "red red red red red red red red red red blue"

@@ -9,6 +9,7 @@ from torch import Tensor
 from sdg.errors import UserError, first_line
 from sdg.io.denoiser_file import DenoiserFile
 from sdg.io.diffusers_scheduler import process_of
+from sdg.io.hub import INDEX as MODEL_INDEX
 from sdg.io.json_config import json_config
 from sdg.io.weights import header
 
@@ -23,7 +24,6 @@ __all__ = [
     "part_file",
 ]
 
-MODEL_INDEX = "model_index.json"  # of a whole pipeline of diffusers
 NETWORKS = ("UNet2DModel", "DiTTransformer2DModel")
 AUTOENCODER_NETWORKS = ("AutoencoderKL", "AutoencoderTiny", "VQModel")
 AUTOENCODERS = ("vae", "vqvae")  # the folders that diffusers' pipelines keep them in

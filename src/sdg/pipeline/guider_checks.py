@@ -67,6 +67,12 @@ def check_noise_aware(encoder: ImageEncoder) -> None:
 
 def check_read(encoder: ImageEncoder, x: Tensor) -> None:
     """Raises a `UserError` where an encoder does not read such samples."""
+    weight = next((each for each in encoder.tower.parameters()), x)
+    if weight.device != x.device:
+        raise UserError(
+            f"the encoder is on {weight.device}, and this pipeline's samples on {x.device}; "
+            f'encoder.to("{x.device}") moves it, and the CLIP alike.'
+        )
     channels = encoder.latent_channels or 3
     if x.shape[1] != channels:
         what = "latents" if encoder.latent_channels else "images"

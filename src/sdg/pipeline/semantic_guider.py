@@ -26,7 +26,6 @@ from sdg.pipeline.guider_checks import (
     score_guidance,
 )
 from sdg.pipeline.part_checks import (
-    check_devices,
     check_parts,
     checked_kind,
     checked_weights,
@@ -224,7 +223,6 @@ class SemanticGuider(BaseGuidance):
                 f"{len(rows)} conditions, and the pipeline draws {len(x)} samples at once; give "
                 "one condition for all, or one for each of its prompts."
             )
-        check_devices(x.device, self.encoder, self.clip)
         if self.encoder is not None:
             check_read(self.encoder, x)
         images = {} if not self.conditions.pictures else self.latents_of_pictures(x)
