@@ -84,6 +84,13 @@ def test_content_and_style_stand_on_top_of_the_prompt(
     assert cost["denoiser_forwards"] == 6 and cost["decoder_backwards"] == 2
 
 
+def test_a_weaker_model_is_told_the_same_prompt(run, words, folder, tmp_path):
+    weaker = [f"denoiser.autoguidance={folder}", "denoiser.autoguidance_scale=2"]
+    run("sample.py", *words, RED, *weaker, "guidance.gamma=0", "prompt=a red heart")
+    cost = json.loads((tmp_path / "run" / "metrics.json").read_text())["cost_per_sample"]
+    assert (cost["denoiser_forwards"], cost["autoguidance_forwards"]) == (3, 3)
+
+
 def test_another_prompt_is_another_run_and_the_same_one_goes_on(run, words, tmp_path, capsys):
     free = [word for word in words if not word.startswith("hydra.run.dir")]
     free += [f"hydra.run.dir={tmp_path}/${{run_name:}}", "guidance.gamma=0", "prompt=a red heart"]

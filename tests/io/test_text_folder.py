@@ -251,7 +251,7 @@ def test_a_folder_with_the_names_of_those_first_published_is_read(folder, folder
 def test_a_prompt_that_is_too_long_is_cut_as_diffusers_cuts_it_and_said(folders):
     theirs, folder = folders["sd"]
     long = "red red red red red red red red red red blue"
-    with pytest.warns(UserWarning, match=f"reads {LENGTH - 2} tokens.*left out: 'blue'"):
+    with pytest.warns(UserWarning, match=f"{LENGTH - 2} tokens.*left out: 'blue'"):
         denoiser = from_pretrained(folder, prompt=long)
     expected, _ = theirs.encode_prompt(long, "cpu", 1, False)
     assert torch.allclose(denoiser.network.prompts[:1], expected, atol=1e-6)
@@ -317,6 +317,18 @@ def test_a_published_size_has_a_place_for_every_tensor(name, tmp_path):
     assert rest == {"prompts": (2, 77, own["cross_attention_dim"])} | pooled
 
 
+def test_settings_of_a_text_encoder_that_could_load_code_are_not_followed(folder, folders):
+    edited(
+        folder / TEXT,
+        auto_map={"AutoModel": "evil.Model"},
+        attn_implementation="somebody/kernel",
+        _attn_implementation="somebody/kernel",
+        quantization_config={"quant_method": "bitsandbytes"},
+    )
+    before = from_pretrained(folders["sd"][1], prompt=SENTENCE).network.prompts
+    assert torch.equal(from_pretrained(folder, prompt=SENTENCE).network.prompts, before)
+
+
 def test_the_digest_of_a_folder_changes_with_its_tokenizer(folder):
     before = content(str(folder))
     file = folder / "tokenizer" / "tokenizer_config.json"
@@ -370,6 +382,10 @@ DAMAGED = {
     "other sizes": (
         lambda f: edited(f / TEXT, hidden_size=24, num_attention_heads=2),
         "tensors are missing or of another shape",
+    ),
+    "adapter": (
+        lambda f: (f / "text_encoder/adapter_config.json").write_text("{}"),
+        "has an adapter_config.json",
     ),
     "few words": (
         lambda f: edited(f / TEXT, vocab_size=20),

@@ -15,6 +15,13 @@ from sdg.io.json_config import json_config, required
 __all__ = ["PromptEmbeddings", "prompt_embeddings"]
 
 INSTALL = "pip install 'transformers>=5,<6'"
+# Settings of a text encoder that are read; others, of quantisation or attention, may load code.
+SIZES = (
+    *("vocab_size", "hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers"),
+    *("num_attention_heads", "max_position_embeddings", "hidden_act", "layer_norm_eps"),
+    *("pad_token_id", "bos_token_id", "eos_token_id", "use_attention_mask"),
+)
+ADAPTER = "adapter_config.json"  # which transformers would follow to other weights
 TOKENS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # one of these a tokenizer needs
 
 
@@ -115,26 +122,26 @@ def token_numbers(folder: Path, sentences: Sequence[str], length: int) -> Any:
             "fetch the folder again."
         )
     try:
-        tokenizer = library.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        length = min(length, tokenizer.model_max_length)
-        inputs = tokenizer(
-            list(sentences),
-            padding="max_length",
-            max_length=length,
-            truncation=True,
-            return_tensors="pt",
-        )
-        for sentence in sentences:
-            numbers = tokenizer(sentence).input_ids
-            if len(numbers) > length:
-                left_out = tokenizer.decode(numbers[length - 1 : -1]).strip()
-                warnings.warn(
-                    f"prompt: the text encoder reads {length - 2} tokens, so this is left out: "
-                    f"{left_out!r}.",
-                    stacklevel=2,
-                )
+        with quietly(library):
+            tokenizer = library.CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+            length = min(length, tokenizer.model_max_length)
+            inputs = tokenizer(
+                list(sentences),
+                padding="max_length",
+                max_length=length,
+                truncation=True,
+                return_tensors="pt",
+            )
+            numbers = [tokenizer(sentence).input_ids for sentence in sentences]
+            left_out = [tokenizer.decode(each[length - 1 : -1]).strip() for each in numbers]
     except Exception as error:  # of tokenizers' code in Rust, of JSON, of wrong keys
         raise UserError(f"the tokenizer {folder} cannot be read ({first_line(error)}).") from error
+    for words in filter(None, left_out):
+        warnings.warn(
+            f"prompt: {folder.name} gives the network {length - 2} tokens of a sentence, so this "
+            f"is left out: {words!r}.",
+            stacklevel=2,
+        )
     return inputs
 
 
@@ -147,14 +154,19 @@ def text_encoder(folder: Path, projected: bool) -> Any:
             f"{folder} holds no text encoder; the whole folder that diffusers' pipeline saved is "
             "needed."
         )
-    kind = required(json_config(file), "model_type", str, file)
+    config = json_config(file)
+    kind = required(config, "model_type", str, file)
+    if (folder / ADAPTER).exists():
+        raise UserError(f"{folder} has an {ADAPTER}; merge the adapter into the weights first.")
     if kind != "clip_text_model":
         raise UserError(f"{file} describes a {kind}; a text encoder of CLIP is needed.")
     name = "CLIPTextModelWithProjection" if projected else "CLIPTextModel"
+    own = {key: config[key] for key in SIZES if key in config}
     try:
         with quietly(library):
             encoder, report = getattr(library, name).from_pretrained(
                 folder,
+                config=library.CLIPTextConfig(**own),
                 dtype=torch.float32,
                 local_files_only=True,
                 use_safetensors=True,
