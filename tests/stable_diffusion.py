@@ -93,11 +93,24 @@ def stable_diffusion(folder, channels=4, **options):
         options: of the scheduler.
     """
     words = tokenizer(folder / "words")
+    text = text_encoder(len(words), 5)
+    return pipeline(words, text, unet(WIDTH, channels), **options)
+
+
+def stable_diffusion_2(folder, **options):
+    """One with what version 2 has: another padding and activation, linear projections, v."""
+    words = tokenizer(folder / "words", pad_token=",")
+    text = text_encoder(len(words), 6, hidden_act="gelu")
+    network = unet(WIDTH, use_linear_projection=True, upcast_attention=True)
+    return pipeline(words, text, network, **({"prediction_type": "v_prediction"} | options))
+
+
+def pipeline(words, text, network, **options):
     pipe = StableDiffusionPipeline(
         vae=autoencoder(),
-        text_encoder=text_encoder(len(words), 5),
+        text_encoder=text,
         tokenizer=words,
-        unet=unet(WIDTH, channels),
+        unet=network,
         scheduler=scheduler(**options),
         safety_checker=None,
         feature_extractor=None,

@@ -21,6 +21,7 @@ from stable_diffusion import (  # noqa: E402
     saved,
     scheduler,
     stable_diffusion,
+    stable_diffusion_2,
     stable_diffusion_xl,
 )
 
@@ -40,7 +41,7 @@ from sdg.io.digest import content  # noqa: E402
 from sdg.io.text_folder import network_settings  # noqa: E402
 from sdg.models.text_unet import TextUNet  # noqa: E402
 
-MODELS = {"sd": stable_diffusion, "xl": stable_diffusion_xl}
+MODELS = {"sd": stable_diffusion, "sd2": stable_diffusion_2, "xl": stable_diffusion_xl}
 SENTENCE = "a red barn"
 
 

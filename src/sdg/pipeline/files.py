@@ -2,9 +2,11 @@
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver
 from sdg.errors import UserError, choice
@@ -91,39 +93,17 @@ def load_parts(
     if guidance_scale is None:
         refuse_alone("negative_prompt", negative_prompt, "guidance_scale")
     prompts = {"prompt": prompt, "negative_prompt": negative_prompt}
+
+    def denoiser(place: Path, own: int | None = None) -> Denoiser:
+        loaded = load_denoiser(place, own if label is None else label, prompts)
+        return guided_denoiser(loaded, guidance_scale)
+
     if not (folder / INDEX).is_file():
         kept = autoencoder_folder(folder)
         autoencoder = None if kept is None else load_autoencoder(kept)
-        denoiser = guided_denoiser(load_denoiser(folder, label, prompts), guidance_scale)
-        return {"denoiser": denoiser, "autoencoder": autoencoder}
+        return {"denoiser": denoiser(folder), "autoencoder": autoencoder}
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        parts: dict[str, Any] = {
-            "denoiser": guided_denoiser(
-                load_denoiser(
-                    file_in(folder, index["denoiser"]),
-                    index.get("label") if label is None else label,
-                    prompts,
-                ),
-                guidance_scale,
-            ),
-            "gamma": index["gamma"],
-            "interval": index.get("interval", (0.0, 1.0)),
-            "resolution": index.get("resolution"),
-        }
-        options = {name: index[name] for name in ("steps", "spacing", "eta") if name in index}
-        cls = SAMPLERS[choice("its sampler", index.get("sampler", "ddpm"), list(SAMPLERS))]
-        parts["sampler"] = cls(**options)
-        # A clean CLIP may be both.
-        models = {name: None for name in (index.get("encoder"), index.get("clip")) if name}
-        loaded: dict[str, Any] = {name: from_pretrained(file_in(folder, name)) for name in models}
-        for role in ("encoder", "clip"):
-            parts[role] = loaded.get(index.get(role))
-        if name := index.get("autoencoder"):
-            parts["autoencoder"] = load_autoencoder(file_in(folder, name))
-        if name := index.get("negative_captions"):
-            captions = regular(file_in(folder, name)).read_text(encoding="utf-8")
-            parts["negative_captions"] = captions.splitlines()
+        return stored_parts(folder, denoiser)
     except UserError:
         raise
     except (OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -131,6 +111,34 @@ def load_parts(
             f"{folder / INDEX} is damaged, or names what is not there "
             f"({type(error).__name__}: {error})."
         ) from error
+
+
+def stored_parts(folder: Path, denoiser: Callable[[Path, int | None], Denoiser]) -> dict[str, Any]:
+    """What `save_parts` wrote.
+
+    Arguments:
+        denoiser: opens it, from its file and the class that it had.
+    """
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    parts: dict[str, Any] = {
+        "denoiser": denoiser(file_in(folder, index["denoiser"]), index.get("label")),
+        "gamma": index["gamma"],
+        "interval": index.get("interval", (0.0, 1.0)),
+        "resolution": index.get("resolution"),
+    }
+    options = {name: index[name] for name in ("steps", "spacing", "eta") if name in index}
+    cls = SAMPLERS[choice("its sampler", index.get("sampler", "ddpm"), list(SAMPLERS))]
+    parts["sampler"] = cls(**options)
+    # A clean CLIP may be both.
+    models = {name: None for name in (index.get("encoder"), index.get("clip")) if name}
+    loaded: dict[str, Any] = {name: from_pretrained(file_in(folder, name)) for name in models}
+    for role in ("encoder", "clip"):
+        parts[role] = loaded.get(index.get(role))
+    if name := index.get("autoencoder"):
+        parts["autoencoder"] = load_autoencoder(file_in(folder, name))
+    if name := index.get("negative_captions"):
+        captions = regular(file_in(folder, name)).read_text(encoding="utf-8")
+        parts["negative_captions"] = captions.splitlines()
     return parts
 
 

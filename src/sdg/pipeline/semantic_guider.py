@@ -17,7 +17,12 @@ from sdg.guidance.semantic import SemanticGuidance
 from sdg.io.diffusers_scheduler import process_of
 from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.pipeline.conditions import CallConditions, Pictures, SimilarityArgument, as_tensors
+from sdg.pipeline.conditions import (
+    CallConditions,
+    Pictures,
+    SimilarityArgument,
+    sampled_pictures,
+)
 from sdg.pipeline.guider_checks import (
     check_noise_aware,
     check_read,
@@ -225,7 +230,8 @@ class SemanticGuider(BaseGuidance):
             )
         if self.encoder is not None:
             check_read(self.encoder, x)
-        images = {} if not self.conditions.pictures else self.latents_of_pictures(x)
+        latent = self.encoder is not None and self.encoder.latent_channels is not None
+        images = sampled_pictures(self.conditions.pictures, x, self.autoencoder, latent)
         whole = None
         if self.terms:
             whole = assemble_similarity(
@@ -234,25 +240,3 @@ class SemanticGuider(BaseGuidance):
         requests = Requests(rows, len(x) // len(rows), self.seed)
         total = total_similarity(whole, self.conditions.functions, list(requests), x.device)
         return self.guidance.prepare(total, self.schedule, SCORE)
-
-    def latents_of_pictures(self, x: Tensor) -> dict[str, Tensor]:
-        """{name: what the pipeline's network sees of a picture}."""
-        latent = self.encoder is not None and self.encoder.latent_channels is not None
-        factor = 1
-        if latent:
-            if self.autoencoder is None:
-                raise UserError(
-                    "to compare latents with pictures, give the pipeline's autoencoder: "
-                    "SemanticGuider(…, autoencoder=pipe.vae)."
-                )
-            factor = self.autoencoder.factor
-        side = x.shape[-1] * factor
-        images = as_tensors(self.conditions.pictures, (3, side, side))
-        if not latent:
-            return images
-        assert self.autoencoder is not None
-        encoded = {}
-        with torch.no_grad():
-            for name, image in images.items():
-                encoded[name] = self.autoencoder.encode(image[None].to(x.device))[0].cpu()
-        return encoded
