@@ -102,7 +102,10 @@ def parts(name, network):
 def test_a_loop_of_diffusers_draws_what_the_pipeline_draws(name, network):
     scheduler, denoiser, encoder = parts(name, network)
     vae, text = autoencoder_kl(), clip()
-    pipe = Pipeline(denoiser, encoder, text, autoencoder=Autoencoder(vae))
+    others = ["a circle", "red"]
+    pipe = Pipeline(
+        *(denoiser, encoder, text), autoencoder=Autoencoder(vae), negative_captions=others
+    )
     pipe.pictures = lambda latents: latents
     picture = torch.linspace(-1, 1, 2 * SIDE).expand(3, 2 * SIDE, 2 * SIDE)
     guidance = SemanticGuidance(40.0, interval=(0.3, 1.0))
@@ -118,6 +121,7 @@ def test_a_loop_of_diffusers_draws_what_the_pipeline_draws(name, network):
     )
     noise = Noise(drawn.seeds, (4, SIDE, SIDE))()
     asked = {"prompt": "a red circle", "content": picture, "autoencoder": vae}
+    asked["negative_captions"] = others
     inner = ClassifierFreeGuidance(3.0)
     guider = SemanticGuider(scheduler, encoder, text, guidance=guidance, guider=inner, **asked)
     theirs, _ = their_loop(network, scheduler, guider, noise)

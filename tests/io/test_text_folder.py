@@ -132,6 +132,12 @@ def test_an_xl_that_encodes_the_empty_sentence_is_that_of_diffusers(tmp_path):
     assert relative(our_latents(ours.denoiser, noise), expected) < 1e-5
 
 
+def test_an_xl_without_an_index_takes_diffusers_default(folder_xl, folders):
+    (folder_xl / "model_index.json").unlink()
+    network = from_pretrained(folder_xl, prompt=SENTENCE).network
+    assert not network.prompts[1].any() and not network.pooled[1].any()
+
+
 def test_a_larger_xl_image_is_told_its_own_size(folders):
     theirs, folder = folders["xl"]
     noise = Noise([0], (4, 2 * SIDE, 2 * SIDE))()
@@ -354,6 +360,7 @@ UNET, TEXT = "unet/config.json", "text_encoder/config.json"
 SCHEDULER = "scheduler/scheduler_config.json"
 DAMAGED = {
     "no network": (lambda f: edited(f / UNET, in_channels=...), "it has no in_channels"),
+    "a size below": (lambda f: edited(f / UNET, sample_size=-3), "an integer above 0"),
     "no size": (lambda f: edited(f / UNET, sample_size=None), "sample_size=None"),
     "no width": (lambda f: edited(f / UNET, cross_attention_dim=...), "no cross_attention_dim"),
     "inpainting": (lambda f: edited(f / UNET, in_channels=9), "reads 9 channels.*inpainting"),
@@ -375,6 +382,10 @@ DAMAGED = {
     ),
     "rescaled": (lambda f: edited(f / SCHEDULER, rescale_betas_zero_snr=True), "neither those of"),
     "no tokenizer": (lambda f: shutil.rmtree(f / "tokenizer"), "holds no tokenizer"),
+    "no padding": (
+        lambda f: (f / "tokenizer/tokenizer_config.json").unlink(),
+        "holds no tokenizer.*beside tokenizer_config.json",
+    ),
     "cut tokenizer": (lambda f: cut(f / "tokenizer/tokenizer.json"), "tokenizer .* cannot be read"),
     "no text": (lambda f: shutil.rmtree(f / "text_encoder"), "holds no text encoder"),
     "other text": (lambda f: edited(f / TEXT, model_type="bert"), "describes a bert"),

@@ -10,7 +10,12 @@ from sdg.io.files import regular
 
 __all__ = ["json_config", "required"]
 
-WORDS: dict[type, str] = {int: "an integer", str: "a text", list: "a list", dict: "an object"}
+WORDS: dict[type, str] = {
+    int: "an integer above 0",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}
 
 Value = TypeVar("Value")
 
@@ -41,7 +46,8 @@ def required(config: Mapping[str, Any], name: str, kind: type[Value], file: Path
         UserError: it is missing, or of another kind.
     """
     value = config.get(name)
-    if not isinstance(value, kind) or isinstance(value, bool):
+    below = isinstance(value, int) and value < 1  # of sizes, as every integer that is asked for
+    if not isinstance(value, kind) or isinstance(value, bool) or below:
         what = f"{name}={value!r}" if name in config else f"no {name}"
         raise UserError(f"{file} is damaged: it has {what}, and needs {WORDS[kind]} there.")
     return value

@@ -22,7 +22,8 @@ SIZES = (
     *("pad_token_id", "bos_token_id", "eos_token_id", "use_attention_mask"),
 )
 ADAPTER = "adapter_config.json"  # which transformers would follow to other weights
-TOKENS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # one of these a tokenizer needs
+WORDS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # one of these a tokenizer needs
+SIGNS = "tokenizer_config.json"  # and this, which says what a short sentence is filled up with
 
 
 class PromptEmbeddings(NamedTuple):
@@ -115,11 +116,11 @@ def token_numbers(folder: Path, sentences: Sequence[str], length: int) -> Any:
         length: L at most. What is longer is cut, with a warning.
     """
     library = transformers()
-    present = any(all((folder / name).is_file() for name in names) for names in TOKENS)
-    if not present:
+    present = any(all((folder / name).is_file() for name in names) for names in WORDS)
+    if not present or not (folder / SIGNS).is_file():
         raise UserError(
-            f"{folder} holds no tokenizer, neither tokenizer.json nor vocab.json with merges.txt; "
-            "fetch the folder again."
+            f"{folder} holds no tokenizer: tokenizer.json, or vocab.json and merges.txt, beside "
+            f"{SIGNS} are needed; fetch the folder again."
         )
     try:
         with quietly(library):

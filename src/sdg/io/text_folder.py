@@ -164,9 +164,13 @@ def check_widths(embeddings: PromptEmbeddings, options: Mapping[str, Any], model
 
 
 def zeros_for_no_prompt(folder: Path) -> bool:
-    """Whether zeros stand for no negative prompt, as a StableDiffusionXLPipeline's index says."""
+    """Whether zeros stand for no negative prompt, as a StableDiffusionXLPipeline's index says.
+
+    They do where it does not say, as in diffusers.
+    """
     index = folder / MODEL_INDEX
-    return bool(index.is_file() and json_config(index).get("force_zeros_for_empty_prompt", True))
+    settings = json_config(index) if index.is_file() else {}
+    return bool(settings.get("force_zeros_for_empty_prompt", True))
 
 
 def factor_of(folder: Path, channels: int) -> int:

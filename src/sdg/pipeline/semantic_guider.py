@@ -32,6 +32,7 @@ from sdg.pipeline.guider_checks import (
 )
 from sdg.pipeline.part_checks import (
     check_parts,
+    checked_captions,
     checked_kind,
     checked_weights,
     chosen_guidance,
@@ -52,7 +53,7 @@ class SemanticGuider(BaseGuidance):
     That is semantic guidance in score form, as `Pipeline` does it with DDIM, after another guider
     has combined the predictions. Whatever the scheduler has its network predict (noise, v, x_0, a
     velocity) is moved by as much as this noise. The last step is not guided, unless `guidance`
-    asks for it. γ = 0 is the other guider, bit for bit.
+    asks for it. γ = 0 is the other guider, bit for bit, and so is a guider after `disable()`.
 
         pipe.update_components(
             guider=SemanticGuider(pipe.scheduler, encoder, clip, prompt="a red barn", gamma=30.0)
@@ -64,6 +65,7 @@ class SemanticGuider(BaseGuidance):
         clip: reads sentences, into the space of `encoder`.
         prompt, content, structure, style, similarity, weights: as of `Pipeline.__call__`: one for
             all samples, or lists with one for each prompt of the pipeline.
+        negative_captions: as of `Pipeline`; a calibrated encoder needs some.
         gamma: γ; None is 1, or that of `guidance`.
         guidance: a `SemanticGuidance` with other options than its γ: an interval of noise levels,
             `normalize`, `max_norm`, `gamma_schedule`, `last_step`.
@@ -88,6 +90,7 @@ class SemanticGuider(BaseGuidance):
         style: Pictures | None = None,
         similarity: SimilarityArgument = (),
         weights: Mapping[str, float] | None = None,
+        negative_captions: Sequence[str] = (),
         gamma: float | None = None,
         guidance: SemanticGuidance | None = None,
         guider: BaseGuidance | None = None,
@@ -115,7 +118,8 @@ class SemanticGuider(BaseGuidance):
         pictures = {"content": content, "structure": structure, "style": style}
         self.conditions = CallConditions.from_arguments(prompt, pictures, similarity)
         self.weights = checked_weights(weights, self.conditions.kinds)
-        self.terms = build_terms(self.conditions, self.weights, encoder, clip, ())
+        captions = checked_captions(negative_captions)
+        self.terms = build_terms(self.conditions, self.weights, encoder, clip, captions)
         self.seen: Tensor | None = None
         self.prepared: tuple[torch.Size, torch.device, Guidance | None] | None = None
         self.hook: Any = None
@@ -155,6 +159,8 @@ class SemanticGuider(BaseGuidance):
         """Also looks at what the network is called with: diffusers hands a guider no x_t."""
         super().prepare_models(denoiser)
         self.inner.prepare_models(denoiser)
+        if self.hook is not None:  # of a call that an error has ended
+            self.hook.remove()
         self.hook = denoiser.register_forward_pre_hook(self.look, with_kwargs=True)
 
     def cleanup_models(self, denoiser: nn.Module) -> None:
