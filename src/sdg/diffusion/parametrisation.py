@@ -133,14 +133,14 @@ def time_of(time: str, a: Tensor, n: Tensor) -> Tensor:
     return (a if time == "signal" else n) / (a + n)
 
 
-def alpha_bar_of_time(time: str, told: Tensor) -> Tensor:
+def alpha_bar_of_time(time: str, value: Tensor) -> Tensor:
     """ᾱ = a² of what a network is told: the inverse of `time_of`.
 
     Arguments:
         time: `signal`, `tau` or `log_sigma`.
-        told: 1 − τ, τ or log n/a.
+        value: 1 − τ, τ or log n/a.
     """
     if time == "log_sigma":
-        return 1 / (1 + (2 * told).exp())
-    tau = 1 - told if time == "signal" else told
+        return 1 / (1 + (2 * value).exp())
+    tau = 1 - value if time == "signal" else value
     return (1 - tau) ** 2 / ((1 - tau) ** 2 + tau**2)

@@ -13,7 +13,7 @@ NAME = re.compile(
     r"\w[\w.-]*/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)(@[\w./-]+)?$"
 )
 INDEX = "model_index.json"  # of a whole pipeline of diffusers
-PUSHED = ("*.json", "*.safetensors", "*.md", "captions.txt")
+PUSHED = ("*.json", "*.safetensors", "*.md", "captions.txt", "tokenizer*/merges.txt")
 FETCHED = (*PUSHED, "*.bin")
 # Of Stable Diffusion what is read here: other variants, pickles and single files are as large.
 TEXT_FETCHED = (

@@ -207,13 +207,13 @@ class SemanticGuider(BaseGuidance):
 
     def level(self, timestep: Any) -> float:
         """The level of the schedule that a timestep of the scheduler is."""
-        told = torch.as_tensor(timestep, dtype=torch.float64, device="cpu").flatten()[0]
+        value = torch.as_tensor(timestep, dtype=torch.float64, device="cpu").flatten()[0]
         time = self.network.get("time", "level")
         if time != "level":
-            told = alpha_bar_of_time(time, told / self.network["time_scale"])
-            told = self.schedule.clock.level(told).clamp(0, self.schedule.T - 1)
-        value, whole = float(told), round(float(told))
-        return whole if abs(value - whole) < ROUNDING else value
+            alpha_bar = alpha_bar_of_time(time, value / self.network["time_scale"])
+            value = self.schedule.clock.level(alpha_bar).clamp(0, self.schedule.T - 1)
+        level, whole = float(value), round(float(value))
+        return whole if abs(level - whole) < ROUNDING else level
 
     def guidance_of(self, x: Tensor) -> Guidance | None:
         """Guidance with its similarity, of a batch of this size; made once."""
