@@ -140,6 +140,21 @@ def test_a_loop_of_diffusers_draws_what_the_pipeline_draws(name, network):
     assert torch.equal(their_loop(network, scheduler, off, noise)[0], plain)
 
 
+def test_each_prompt_of_a_list_guides_its_own_samples(network):
+    scheduler, denoiser, encoder = parts("ddim", network)
+    text, prompts = clip(), ["a red circle", "a circle"]
+    pipe = Pipeline(denoiser, encoder, text, autoencoder=Autoencoder(autoencoder_kl()))
+    pipe.pictures = lambda latents: latents
+    sampler, last = DDIM(STEPS, spacing="trailing"), []
+    options = {"gamma": 40.0, "sampler": sampler, "num_samples": 2, "progress": False}
+    drawn = pipe(prompts, callback=lambda done, step: last.append(step.x), **options)
+    noise = Noise(drawn.seeds, (4, SIDE, SIDE))()
+    inner = ClassifierFreeGuidance(3.0)
+    guider = SemanticGuider(scheduler, encoder, text, prompt=prompts, gamma=40.0, guider=inner)
+    theirs, _ = their_loop(network, scheduler, guider, noise)
+    assert (last[-1] - theirs).abs().max() < 1e-5 * theirs.abs().max()
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_gamma_zero_is_the_other_guider_bit_for_bit(name, network):
     scheduler, _, encoder = parts(name, network)

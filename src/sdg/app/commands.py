@@ -1,4 +1,4 @@
-"""`sdg-sample` and `sdg-train`, which `sample.py` and `train.py` of a checkout run too.
+"""`sdg-sample`, `sdg-train` (`sample.py` and `train.py` of a checkout) and `sdg-checkpoints`.
 
 A signal must find its handler: what is slow to import comes after it.
 """
@@ -6,7 +6,7 @@ A signal must find its handler: what is slow to import comes after it.
 from sdg.app.importing import quick_imports, starts_quickly, without_collector
 from sdg.app.stopping import stoppable
 
-__all__ = ["sample", "train"]
+__all__ = ["checkpoints", "sample", "train"]
 
 
 def sample() -> None:
@@ -21,6 +21,13 @@ def train() -> None:
         from sdg.app.cli import entry_point
 
         entry_point("train")(learn)()
+
+
+def checkpoints() -> None:
+    with quick_imports(compiler=False):
+        from sdg.app.checkpoints import main
+
+    main()
 
 
 def draw(config) -> None:
