@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sdg.models.guided import guided_denoiser
     from sdg.models.registry import from_pretrained
     from sdg.pipeline import Pipeline, SampleOutput
+    from sdg.pipeline.semantic_guider import SemanticGuider
     from sdg.similarity import Class, Content, Structure, Style, Term, Text
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "Sampler",
     "Schedule",
     "SemanticGuidance",
+    "SemanticGuider",
     "Structure",
     "Style",
     "Term",
@@ -65,6 +67,7 @@ MODULES = {
     "sdg.models.guided": ("guided_denoiser",),
     "sdg.models.registry": ("from_pretrained",),
     "sdg.pipeline": ("Pipeline", "SampleOutput"),
+    "sdg.pipeline.semantic_guider": ("SemanticGuider",),
     "sdg.similarity": ("Class", "Content", "Structure", "Style", "Term", "Text"),
 }
 

@@ -22,7 +22,7 @@ from sdg.app.checkpoints import main
 from sdg.diffusion.samplers import DDPM
 from sdg.errors import UserError
 from sdg.io.digest import content
-from sdg.io.hub import is_hub_name
+from sdg.io.hub import is_hub_name, located
 from sdg.io.weights_folder import save_folder
 from sdg.models.registry import from_pretrained, load_clip, load_clip_noisy, load_denoiser
 
@@ -223,6 +223,37 @@ def test_a_whole_pipeline_is_pushed_and_fetched(hub, weights, tmp_path):
         assert torch.equal(ours, theirs)
     with pytest.raises(UserError, match="holds a whole pipeline"):
         from_pretrained(NAME)
+
+
+def test_of_a_stable_diffusion_what_is_read_is_fetched(hub, tmp_path):
+    pytest.importorskip("transformers")
+    from stable_diffusion import saved, stable_diffusion
+
+    folder = saved(stable_diffusion(tmp_path / "words"), tmp_path / "folder")
+    Hub.files |= {
+        file.relative_to(folder).as_posix(): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+    needed = set(Hub.files)
+    Hub.files |= dict.fromkeys(
+        (
+            "v1-5-pruned.safetensors",
+            "unet/diffusion_pytorch_model.bin",
+            "unet/diffusion_pytorch_model.fp16.safetensors",
+            "unet/diffusion_pytorch_model.non_ema.safetensors",
+            "text_encoder/pytorch_model.bin",
+            "text_encoder/model.fp16.safetensors",
+            "safety_checker/model.safetensors",
+        ),
+        b"not read",
+    )
+    denoiser = from_pretrained(NAME, prompt="a barn")
+    place = located(NAME)
+    fetched = {file.relative_to(place).as_posix() for file in place.rglob("*") if not file.is_dir()}
+    assert fetched == needed
+    own = from_pretrained(folder, prompt="a barn")
+    assert torch.equal(denoiser.network.prompts, own.network.prompts)
 
 
 def test_a_pipeline_that_is_not_on_the_hub_is_said_in_one_line(hub, weights, tmp_path):

@@ -419,7 +419,7 @@ def test_what_is_no_denoiser_is_refused_in_a_sentence(tmp_path, weights, monkeyp
         (tmp_path / "list.pt", "holds no state dict"),
         (tmp_path / "cut.safetensors", "damaged"),
         (tmp_path / "empty", r"has no config.json, nor unet/config.json"),
-        (tmp_path / "clip", "describes a UNet2DConditionModel for 4 channels"),
+        (tmp_path / "clip", "draws what a sentence says: set prompt to a sentence"),
         (tmp_path / "fourier", "time_embedding_type=fourier"),
         (tmp_path / "six", "out_channels=6 and a scheduler with variance_type=fixed_small"),
         (tmp_path / "broken", "scheduler_config.json is no JSON"),

@@ -18,7 +18,7 @@ from sdg.errors import UserError, first_line, near
 from sdg.io.diffusers_export import why_not_exportable
 from sdg.io.hub import located, push
 from sdg.io.noisy_clips import foreign_part
-from sdg.io.pretrained import ASKED, DenoiserFile, MissingSettings, open_denoiser
+from sdg.io.pretrained import ASKED, PROMPTS, DenoiserFile, MissingSettings, open_denoiser
 from sdg.io.shipped import INDEX, on_this_machine
 from sdg.io.tensors import tensor_shapes
 from sdg.io.weights import header, safetensors_of, save
@@ -38,7 +38,8 @@ def main(arguments: list[str] | None = None) -> None:
         description=(__doc__ or "").replace("`", ""),
         epilog=(
             f"SETTING: {', '.join(f'{name}=…' for name in ASKED)}: what a state dict cannot tell, "
-            "where no published family has its layout or you know better."
+            "where no published family has its layout or you know better; "
+            f"{', '.join(f'{name}=…' for name in PROMPTS)}: what a Stable Diffusion is told."
         ),
     )
     commands = parser.add_subparsers(dest="command", required=True)
@@ -94,11 +95,15 @@ def settings(words: list[str]) -> dict:
     given = {}
     for word in words:
         name, equals, value = word.removeprefix("denoiser.").partition("=")
-        if not equals or name not in ASKED:
+        known = (*ASKED, *PROMPTS)
+        if not equals or name not in known:
             raise UserError(
-                f"there is no setting '{word}'{near(name, ASKED) or '.'} There are: "
-                f"{', '.join(ASKED)}."
+                f"there is no setting '{word}'{near(name, known) or '.'} There are: "
+                f"{', '.join(known)}."
             )
+        if name in PROMPTS:
+            given[name] = value
+            continue
         try:
             given[name] = json.loads(value)
         except (ValueError, RecursionError):  # no JSON, a number of 5000 digits, deep nests

@@ -12,9 +12,10 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
 from sdg.io.diffusers_autoencoder import autoencoder_folder
 from sdg.io.hub import located
-from sdg.io.pretrained import ASKED, MissingSettings
+from sdg.io.pretrained import ASKED, PROMPTS, MissingSettings
+from sdg.io.text_folder import is_text_folder
 from sdg.models.autoencoder import Autoencoder
-from sdg.models.guided import guided_denoiser
+from sdg.models.guided import guided_denoiser, refuse_alone
 from sdg.models.registry import load_autoencoder, load_denoiser, load_weaker
 from sdg.pipeline.part_checks import check_pixels, check_space
 
@@ -50,6 +51,9 @@ def chosen_denoiser(config: DictConfig) -> Denoiser:
     Raises:
         UserError: it draws latents.
     """
+    path = denoiser_path(config)
+    if is_text_folder(located(path)):
+        raise UserError(f"{path} is a Stable Diffusion, of latents; here one of images is needed.")
     denoiser = loaded_denoiser(config)
     check_pixels(denoiser)
     return denoiser
@@ -60,7 +64,7 @@ def loaded_denoiser(config: DictConfig) -> Denoiser:
 
     What a foreign file could not tell is printed, with the source of each value.
     """
-    asked = options(config, ASKED)
+    asked = settings_of_file(config)
     label, tell = config.denoiser.get("label"), rank_zero_only(print)
     try:
         with section("denoiser"):
@@ -99,12 +103,29 @@ def chosen_guided_denoiser(config: DictConfig) -> Denoiser:
     Raises:
         UserError: a setting of these is out of range, or has no effect.
     """
+    with section("denoiser"):
+        if config.denoiser.get("guidance_scale") is None:
+            refuse_alone(
+                "negative_prompt", config.denoiser.get("negative_prompt"), "guidance_scale"
+            )
     denoiser, weaker = loaded_denoiser(config), None
     with section("denoiser"):
         if (path := config.denoiser.get("autoguidance")) is not None:
-            weaker = load_weaker(path, denoiser.label, options(config, ASKED))
+            weaker = load_weaker(path, denoiser.label, settings_of_file(config))
         settings = options(config, (*GUIDANCE, *AUTOGUIDANCE))
         return guided_denoiser(denoiser, autoguidance=weaker, **settings)
+
+
+def settings_of_file(config: DictConfig) -> dict[str, Any]:
+    """What the config says of a file that does not tell all, and of a network of text.
+
+    Hydra reads a sentence such as 7 as a number.
+    """
+    settings = options(config, (*ASKED, *PROMPTS))
+    for name in PROMPTS:
+        if settings.get(name) is not None:
+            settings[name] = str(settings[name])
+    return settings
 
 
 def options(config: DictConfig, names: Sequence[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sdg.io.files import write_whole
 from sdg.io.shipped import PACKAGE, on_this_machine
 from sdg.report.words import report
 
-__all__ = ["forget_finished", "note_finished", "show_finished"]
+__all__ = ["forget_finished", "has_own_code", "note_finished", "show_finished"]
 
 NOTE = "rows/finished.json"
 OUTPUTS = ("images/*", "rows/*", "*.csv", "*.png", "metrics.json", "report.html")
@@ -25,6 +25,7 @@ SHOWN = ("metrics.json", "grid.png", "report.html")
 # What a run may consist of whose samples follow from settings, code and single files.
 DATA = ("sdg.data.portraits_data.PortraitsData", "sdg.data.shapes_data.ShapesData")
 SIMILARITIES = ("sdg.similarity.Text", "sdg.similarity.Class")
+OURS = ("sdg.", "pytorch_lightning.", "torch.")  # whose code needs no transformers
 WEIGHTS = ("weights", "clip", "judge", "path", "pretrained", "autoguidance")
 
 
@@ -104,6 +105,13 @@ def finished_state(config: DictConfig, folder: Path) -> dict | None:
     text = json.dumps(inputs, sort_keys=True, default=str)
     outputs = {file: state(folder / file) for file in output_files(folder)}
     return {"inputs": hashlib.sha256(text.encode()).hexdigest(), "outputs": outputs}
+
+
+def has_own_code(config: DictConfig) -> bool:
+    """Whether a config names a class that is neither of this project nor of what it builds on."""
+    return any(
+        key == "_target_" and not value.startswith(OURS) for key, value in texts(plain(config))
+    )
 
 
 def output_files(folder: Path) -> list[str]:

@@ -17,10 +17,11 @@ __all__ = [
     "quick_imports",
     "starts_quickly",
     "without_collector",
+    "without_transformers",
     "without_wandb",
 ]
 
-COMPILER = "torch._dynamo"
+COMPILER, TRANSFORMERS = "torch._dynamo", "transformers"
 
 
 def starts_quickly() -> bool:
@@ -32,11 +33,12 @@ def starts_quickly() -> bool:
 
 
 @contextmanager
-def quick_imports(compiler: bool) -> Iterator[None]:
+def quick_imports(compiler: bool, transformers: bool = False) -> Iterator[None]:
     """Imports of the heavy libraries in half of their time; plainly with SDG_QUICK_START=0.
 
     Arguments:
         compiler: whether the run compiles a network or trains one, and so needs torch's compiler.
+        transformers: whether diffusers may need that library, as code of the user's own may ask.
     """
     if not starts_quickly():
         yield
@@ -44,6 +46,8 @@ def quick_imports(compiler: bool) -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(without_collector())
         stack.enter_context(without_wandb())
+        if not transformers:
+            stack.enter_context(without_transformers())
         stack.enter_context(distributions_on_demand())
         if not compiler:
             defer_compiler()
@@ -73,14 +77,44 @@ def without_wandb() -> Iterator[None]:
 
     A logger that wants it imports it later.
     """
-    if "wandb" in sys.modules:
+    with hidden("wandb"):
+        yield
+
+
+@contextmanager
+def without_transformers() -> Iterator[None]:
+    """diffusers, open_clip and torchmetrics import it wherever it is installed; that takes seconds.
+
+    What reads prompts imports it later. These three remember that it was not there: in this process
+    none of diffusers' pipelines that need it can be had.
+    """
+    distributions: Any = importlib.metadata.Distribution
+    own, read = vars(distributions)["from_name"], distributions.from_name
+
+    def of_others(name: str) -> importlib.metadata.Distribution:
+        if name == TRANSFORMERS:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return read(name)
+
+    with hidden(TRANSFORMERS):
+        distributions.from_name = staticmethod(of_others)
+        try:
+            yield
+        finally:
+            distributions.from_name = own
+
+
+@contextmanager
+def hidden(package: str) -> Iterator[None]:
+    """As if a package were not installed; nothing is done where it is imported already."""
+    if package in sys.modules:
         yield
         return
-    sys.modules["wandb"] = None  # type: ignore[assignment]  # it cannot be imported now
+    sys.modules[package] = None  # type: ignore[assignment]  # it cannot be imported now
     try:
         yield
     finally:
-        del sys.modules["wandb"]
+        del sys.modules[package]
 
 
 @contextmanager

@@ -13,6 +13,7 @@ __all__ = ["check_rules"]
 
 GPU = ("gpu", "cuda")
 OF_SAMPLES = (
+    *("prompt", "negative_prompt"),
     *("guidance_scale", "guidance_interval", "negative_label"),
     *("autoguidance", "autoguidance_scale", "autoguidance_interval"),
 )

@@ -22,6 +22,7 @@ SHARDS = Called(
 )
 WORD = Text() | Number()  # Hydra reads a sentence such as 7 as a number
 CONDITION = Called("a text that is not empty, a list of such, or null", WORD | ListOf(WORD) | NULL)
+SENTENCE = Called("a sentence, which may be empty, or null", Text(empty=True) | Number() | NULL)
 STAGE = Text("the name of a stage")
 STAGES = ListOf(STAGE) | STAGE | NULL
 STEPS = Choice((-1,)) | COUNT  # -1: no limit
@@ -180,6 +181,8 @@ SETTINGS: Mapping[str, Kind] = {
     "denoiser.path": PATH | NULL,
     "denoiser.autoencoder": PATH | NULL,
     "denoiser.label": Integer(0) | NULL,
+    "denoiser.prompt": SENTENCE,
+    "denoiser.negative_prompt": SENTENCE,
     "denoiser.guidance_scale": WEIGHT | NULL,
     "denoiser.guidance_interval": INTERVAL | NULL,
     "denoiser.negative_label": Integer(0) | NULL,

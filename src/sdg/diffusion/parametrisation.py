@@ -31,9 +31,19 @@ What the network is told of the noise is
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-__all__ = ["PREDICTIONS", "TIMES", "Coefficients", "coefficients", "target", "time_of"]
+__all__ = [
+    "PREDICTIONS",
+    "TIMES",
+    "Coefficients",
+    "alpha_bar_of_time",
+    "coefficients",
+    "moved_output",
+    "target",
+    "time_of",
+]
 
 PREDICTIONS = ("epsilon", "x0", "v", "velocity", "flow_x0", "edm")
 TIMES = ("level", "signal", "tau", "log_sigma")
@@ -72,6 +82,25 @@ def coefficients(prediction: str, a: Tensor, n: Tensor) -> Coefficients:
     return Coefficients(a * SIGMA_DATA**2, n * SIGMA_DATA * w.sqrt(), w, w.sqrt())
 
 
+def moved_output(prediction: str, output: Tensor, score: Tensor, a: Tensor, n: Tensor) -> Tensor:
+    """F where guidance's score moves the noise, ε̂ ← ε̂ − n · score (Dhariwal & Nichol 2021, alg. 2).
+
+    x̂_0 = (x − n ε̂)/a then moves by n²/a · score, and F with it:
+
+        F ← F + r/q · n²/a · score,   which is −n of ε, −n/a of v and −n (a + n)/a of a velocity
+
+    Noise alone, a = 0, shows nothing, and is not moved.
+
+    Arguments:
+        prediction: one of `PREDICTIONS`.
+        output, score: F and the score at x = a x_0 + n ε, (B, C, H, W).
+        a, n: as of `coefficients`.
+    """
+    row = coefficients(prediction, a, n)
+    gain = torch.where(a > 0, n**2 / a, 0.0) * row.divisor / row.of_output
+    return output + gain * score
+
+
 def target(prediction: str, x0: Tensor, noise: Tensor, a: Tensor, n: Tensor) -> Tensor:
     """What F should give at x = a x_0 + n ε, (B, C, H, W).
 
@@ -102,3 +131,16 @@ def time_of(time: str, a: Tensor, n: Tensor) -> Tensor:
     if time == "log_sigma":
         return (n / a).log()
     return (a if time == "signal" else n) / (a + n)
+
+
+def alpha_bar_of_time(time: str, value: Tensor) -> Tensor:
+    """ᾱ = a² of what a network is told: the inverse of `time_of`.
+
+    Arguments:
+        time: `signal`, `tau` or `log_sigma`.
+        value: 1 − τ, τ or log n/a.
+    """
+    if time == "log_sigma":
+        return 1 / (1 + (2 * value).exp())
+    tau = 1 - value if time == "signal" else value
+    return (1 - tau) ** 2 / ((1 - tau) ** 2 + tau**2)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sdg.io.diffusers_network import json_config, network_file
+from sdg.io.diffusers_network import network_file
+from sdg.io.json_config import json_config
 
 __all__ = [
     "AUTOENCODER_NETWORKS",

@@ -7,13 +7,14 @@ from typing import Any
 from sdg.errors import UserError
 from sdg.io.denoiser_file import DenoiserFile
 from sdg.io.diffusers_autoencoder import autoencoder_folder, latents_digest
-from sdg.io.diffusers_network import json_config, loaded_network, network_options
+from sdg.io.diffusers_network import loaded_network, network_options
 from sdg.io.diffusers_scheduler import Process, process_of
+from sdg.io.hub import INDEX as MODEL_INDEX
+from sdg.io.json_config import json_config
 from sdg.io.weights import header
 
-__all__ = ["MODEL_INDEX", "from_diffusers"]
+__all__ = ["MODEL_INDEX", "from_diffusers", "part_file"]
 
-MODEL_INDEX = "model_index.json"  # of a whole pipeline of diffusers
 TRANSFORMER = "DiTTransformer2DModel"
 NETWORKS = ("UNet2DModel", TRANSFORMER)
 
@@ -155,6 +156,6 @@ def part_file(folder: Path, part: str, name: str) -> Path:
             return place
     hint = f" Did you mean {folder / 'denoiser'}?" if header(folder / "denoiser") else ""
     raise UserError(
-        f"the folder {folder} has no {name}, nor {part}/{name}: a UNet2DModel and its scheduler, "
+        f"the folder {folder} has no {name}, nor {part}/{name}: a network and its scheduler, "
         f"as diffusers saves them, are needed.{hint}"
     )

@@ -1,14 +1,14 @@
 """A network as diffusers saves it: its config and its weights, in one folder."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from sdg.errors import UserError, first_line
+from sdg.io.json_config import json_config
 
-__all__ = ["json_config", "loaded_network", "network_file", "network_options"]
+__all__ = ["loaded_network", "network_file", "network_options"]
 
 
 def network_options(network: Any) -> dict[str, Any]:
@@ -68,14 +68,3 @@ def network_file(folder: Path, kinds: tuple[str, ...]) -> tuple[dict[str, Any], 
     network = loaded_network(model, kind)
     tensors = {f"network.{name}": value for name, value in network.state_dict().items()}
     return {"network": kind, "options": network_options(network)}, tensors
-
-
-def json_config(file: Path) -> dict:
-    """A config as diffusers writes it."""
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} is no JSON ({error}).") from error
-    if not isinstance(config, dict):
-        raise UserError(f"{file} holds no settings, but a {type(config).__name__}.")
-    return config

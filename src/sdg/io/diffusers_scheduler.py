@@ -155,7 +155,8 @@ def scheduler_settings(options: Mapping, folder: Path) -> tuple[str, str, bool]:
         )
     if variance is None or prediction is None or "beta_schedule" not in options:
         raise UserError(
-            f"{folder}: a scheduler with beta_schedule={options.get('beta_schedule')}, "
+            f"{folder}: a {options.get('_class_name', 'scheduler')} with "
+            f"beta_schedule={options.get('beta_schedule')}, "
             f"prediction_type={options.get('prediction_type')} and "
             f"variance_type={options.get('variance_type')} is not known here."
         )

@@ -9,6 +9,8 @@ from sdg.io.shipped import on_this_machine
 
 __all__ = ["content"]
 
+BLOCK = 1 << 20  # bytes: a Stable Diffusion is larger than the memory of some machines
+
 
 def content(path: str) -> str:
     """A digest of a file, or of the files of a folder but for its card.
@@ -24,7 +26,9 @@ def content(path: str) -> str:
         return content(str(located(path))) if is_hub_name(path) else str(path)
     digest = hashlib.sha256()
     for file in [place] if place.is_file() else files_of(place):
-        digest.update(file.read_bytes())
+        with open(file, "rb") as opened:
+            while block := opened.read(BLOCK):
+                digest.update(block)
     return digest.hexdigest()
 
 

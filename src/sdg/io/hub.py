@@ -1,6 +1,7 @@
 """The Hugging Face hub, where it is asked for: models come from there, folders go there."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 from sdg.errors import UserError, first_line
@@ -11,8 +12,15 @@ __all__ = ["Absent", "is_hub_name", "located", "push"]
 NAME = re.compile(
     r"\w[\w.-]*/[\w.-]+(?<!\.safetensors)(?<!\.pt)(?<!\.pth)(?<!\.bin)(?<!\.ckpt)(@[\w./-]+)?$"
 )
-PUSHED = ("*.json", "*.safetensors", "*.md", "captions.txt")
+INDEX = "model_index.json"  # of a whole pipeline of diffusers
+PUSHED = ("*.json", "*.safetensors", "*.md", "captions.txt", "tokenizer*/merges.txt")
 FETCHED = (*PUSHED, "*.bin")
+# Of Stable Diffusion what is read here: other variants, pickles and single files are as large.
+TEXT_FETCHED = (
+    *("*.json", "*.md", "tokenizer*/*", "text_encoder*/model*.safetensors"),
+    *("unet/diffusion_pytorch_model*.safetensors", "vae/diffusion_pytorch_model*.safetensors"),
+)
+TEXT_LEFT_OUT = ("*.fp16*", "*non_ema*", "*openvino*", "*flax*", "safety_checker/*")
 
 
 class Absent(UserError):
@@ -53,16 +61,23 @@ def located(path: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = str(path).partition("@")
+    fetch = partial(snapshot_download, name, revision=revision or None)
     try:
-        return Path(
-            snapshot_download(name, revision=revision or None, allow_patterns=list(FETCHED))
-        )
+        if is_text_index(Path(fetch(allow_patterns=[INDEX])) / INDEX):
+            patterns, left_out = list(TEXT_FETCHED), list(TEXT_LEFT_OUT)
+            return Path(fetch(allow_patterns=patterns, ignore_patterns=left_out))
+        return Path(fetch(allow_patterns=list(FETCHED)))
     except Exception as error:  # the hub's, the connection's, the cache's
         raise UserError(
             f"there is no file or folder {path}, and no such model could be fetched from the hub "
             f"({type(error).__name__}). Offline, fetch it elsewhere "
             f"(hf download {name}) and give its folder instead."
         ) from error
+
+
+def is_text_index(file: Path) -> bool:
+    """Whether an index of diffusers' pipelines names the network of a Stable Diffusion."""
+    return file.is_file() and '"UNet2DConditionModel"' in file.read_text(encoding="utf-8")
 
 
 def push(folder: str | Path, name: str, private: bool = False) -> str:

@@ -20,11 +20,13 @@ from sdg.io.edm_file import from_edm, is_edm
 from sdg.io.hub import located
 from sdg.io.jit_file import from_jit, is_jit
 from sdg.io.tensors import load_tensors
+from sdg.io.text_folder import PROMPTS, from_text_folder, is_text_folder
 from sdg.io.weights import header, read_weights
 
 __all__ = [
     "ASKED",
     "PREDICTIONS",
+    "PROMPTS",
     "DenoiserFile",
     "MissingSettings",
     "is_foreign",
@@ -42,30 +44,43 @@ READERS = ((is_dit, from_dit), (is_edm, from_edm), (is_edm2, from_edm2), (is_jit
 def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFile:
     """Reads a denoiser, of this project or of others.
 
-    It is our own safetensors or folder, a diffusers folder, the name of either on the hub, or a
-    .pt or .safetensors of a family that is known here.
+    It is our own safetensors or folder, a diffusers folder, of Stable Diffusion too, the name of
+    either on the hub, or a .pt or .safetensors of a family that is known here.
 
     Arguments:
         path: of the file or folder, or `owner/name` on the Hugging Face hub.
         asked: of `ASKED`, what the user says of such a file; it goes before what its family says.
-            None is left to the file.
+            None is left to the file. Of `PROMPTS`, what a network of text shall draw.
 
     Raises:
         UserError: nothing is there, it is damaged, it is none of these, or what it cannot tell is
             not known.
     """
     given = {name: value for name, value in (asked or {}).items() if value is not None}
+    prompts = {name: given.pop(name) for name in PROMPTS if name in given}
     place = located(path)
+    if is_text_folder(place):
+        refuse_settings(path, given)
+        return from_text_folder(place, prompts, str(path))
+    for name in prompts:
+        raise UserError(
+            f"{name}: {path} holds no network that a sentence is given to; leave it out.", name
+        )
     ours = header(place) is not None
     if is_foreign(place):
         return from_state_dict(tensors_of(place), given, str(path))
-    if given:
-        raise UserError(f"{path} holds all settings; leave out {', '.join(given)}.")
+    refuse_settings(path, given)
     if not ours:
         return from_diffusers(place)
     config, tensors = read_weights(place, "denoiser")
     kind = f"a {'folder' if place.is_dir() else 'file'} of this project"
     return DenoiserFile(str(path), config, tensors, kind, {})
+
+
+def refuse_settings(path: str | Path, given: Mapping) -> None:
+    """Raises a `UserError` for settings of a file that holds them all."""
+    if given:
+        raise UserError(f"{path} holds all settings; leave out {', '.join(given)}.")
 
 
 def is_foreign(path: str | Path) -> bool:

@@ -26,6 +26,7 @@ from sdg.models.glide import GlideImageEncoder
 from sdg.models.jit import JiT
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
+from sdg.models.text_unet import TextUNet
 from sdg.models.towers import image_tower
 from sdg.models.unet import UNetEncoder
 
@@ -48,6 +49,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "edm": EDMUNet,
     "edm2": EDM2UNet,
     "jit": JiT,
+    "text_unet": TextUNet,
 }
 
 
@@ -153,9 +155,17 @@ def fill(model: Model, tensors: Mapping[str, Tensor], file: str | Path) -> Model
             f"the weights {file} do not fit this model: {len(wrong)} tensors differ, such as "
             f"{name}, {shape_text(shapes, name)} there and {shape_text(own_shapes, name)} here."
         )
-    model.load_state_dict(tensors)
+    if any(value.is_meta for value in own.values()):  # it takes the file's tensors, not copies
+        tensors = {name: as_float32(value) for name, value in tensors.items()}
+        model.load_state_dict(tensors, assign=True)
+    else:
+        model.load_state_dict(tensors)
     check_finite(model, file)
     return model
+
+
+def as_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
 
 
 def check_finite(model: nn.Module, file: str | Path) -> None:

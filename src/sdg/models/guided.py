@@ -8,8 +8,9 @@ from sdg.diffusion.guided_denoiser import GuidedDenoiser, Negative, check_compat
 from sdg.diffusion.noise_range import checked_interval
 from sdg.errors import UserError, integer, number
 from sdg.models.class_labels import class_count, null_label
+from sdg.models.text_unet import TextUNet
 
-__all__ = ["guided_denoiser"]
+__all__ = ["guided_denoiser", "refuse_alone"]
 
 WHOLE = (0.0, 1.0)
 
@@ -34,7 +35,8 @@ def guided_denoiser(
         guidance_interval: the part of the noise range that is guided, as fractions of the levels;
             None is all of it.
         negative_label: the class to move away from; None is "no class", where the network has
-            learned that.
+            learned that. A network of text moves away from its negative prompt instead, with which
+            it was loaded.
         autoguidance: a weaker denoiser, smaller or less trained, to move away from: of the same
             class, or of none.
         autoguidance_scale, autoguidance_interval: the same two of it.
@@ -87,6 +89,21 @@ def refuse_alone(name: str, value: object, needed: str) -> None:
         raise UserError(f"{name} has no effect without {needed}; set both, or neither.", name)
 
 
+def check_prompts(network: TextUNet, label: int | None) -> None:
+    """Raises a `UserError` for a class of a network of text, or for two prompts that are one."""
+    if label is not None:
+        raise UserError(
+            "negative_label is a class, and this network is told sentences; give negative_prompt.",
+            "negative_label",
+        )
+    if network.same_prompts:
+        raise UserError(
+            "guidance_scale has no effect: the prompt and the negative prompt are the same; change "
+            "one, or leave it out.",
+            "guidance_scale",
+        )
+
+
 def checked_negative(denoiser: Denoiser, label: int | None) -> int:
     """The label that classifier-free guidance moves away from.
 
@@ -98,6 +115,8 @@ def checked_negative(denoiser: Denoiser, label: int | None) -> int:
             "guidance_scale has no effect on a denoiser without a class; leave it out.",
             "guidance_scale",
         )
+    if isinstance(denoiser.network, TextUNet):
+        check_prompts(denoiser.network, label)
     if label is not None:
         count = class_count(denoiser.network)
         label = integer("negative_label", label, 0, None if count is None else count - 1)

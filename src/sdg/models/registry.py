@@ -17,8 +17,9 @@ from sdg.io.diffusers_autoencoder import (
 from sdg.io.diffusers_network import network_file
 from sdg.io.hub import located
 from sdg.io.noisy_clips import foreign_part, read_part
-from sdg.io.pretrained import ASKED, DenoiserFile, is_foreign, open_denoiser
+from sdg.io.pretrained import ASKED, PROMPTS, DenoiserFile, is_foreign, open_denoiser
 from sdg.io.shipped import INDEX, on_this_machine, shipped_names
+from sdg.io.text_folder import is_text_folder
 from sdg.io.weights import header, read_weights
 from sdg.models.autoencoder import Autoencoder, build_autoencoder
 from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
@@ -31,6 +32,7 @@ from sdg.models.judge import Judge
 from sdg.models.kin import check_kin
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.published_clips import clip_by_name
+from sdg.models.text_unet import PROMPT, TextUNet
 
 __all__ = [
     "Part",
@@ -69,7 +71,7 @@ def load_denoiser(
 
     Arguments:
         path, asked: as of `open_denoiser`.
-        label: the class, of a class-conditional one.
+        label: the class, of a class-conditional one. A network of text has its prompt instead.
         tell: is given a line for each setting: its value and where that comes from.
 
     Raises:
@@ -79,6 +81,11 @@ def load_denoiser(
     for name, (value, source) in file.sources.items():
         tell(f"denoiser: {name} = {value}   [{source}]")
     denoiser = denoiser_from(file)
+    if isinstance(denoiser.network, TextUNet):
+        if label is not None:
+            raise UserError(f"label={label}: {path} is told a prompt, and has no classes.", "label")
+        denoiser.label = PROMPT
+        return denoiser
     if classes := class_count(denoiser.network):
         denoiser.label = integer("label", label, 0, classes - 1)
     elif label is not None:
@@ -94,12 +101,17 @@ def load_weaker(path: str | Path, label: int | None, asked: Mapping[str, Any]) -
     Arguments:
         path: as of `open_denoiser`.
         label: of the guided denoiser; a weaker one without classes does without it.
-        asked: of the guided one's file, for a file that does not hold all settings either.
+        asked: of the guided one's file, for a file that does not hold all settings either; and its
+            prompts, for another network of text.
 
     Raises:
         UserError: it cannot be opened, or has no such class.
     """
-    denoiser = denoiser_from(open_denoiser(path, asked if is_foreign(path) else {}))
+    own = ASKED if is_foreign(path) else PROMPTS if is_text_folder(located(path)) else ()
+    denoiser = denoiser_from(open_denoiser(path, {n: v for n, v in asked.items() if n in own}))
+    if isinstance(denoiser.network, TextUNet):
+        denoiser.label = PROMPT
+        return denoiser
     if classes := class_count(denoiser.network):
         if label is None or label >= classes:
             raise UserError(
@@ -258,12 +270,13 @@ def from_pretrained(path: str | Path, label: int | None = None, **asked: Any) ->
 
     Arguments:
         path: a folder or file of this project, whatever part it holds; a denoiser of diffusers,
-            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM or EDM2; a folder of diffusers'
-            autoencoder; a noisy CLIP of the SDG authors' code, or either encoder of GLIDE's; or
-            `owner/name`, or
+            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM or EDM2; a folder of Stable
+            Diffusion 1, 2 or XL; one of diffusers' autoencoder; a noisy CLIP of the SDG authors'
+            code, or either encoder of GLIDE's; or `owner/name`, or
             `owner/name@revision`, of a folder on the Hugging Face hub.
         label, asked: of a denoiser, as of `load_denoiser`: its class; what a state dict of no
-            published family cannot tell, such as `qkv="heads_first"`.
+            published family cannot tell, such as `qkv="heads_first"`; `prompt` and
+            `negative_prompt` of a Stable Diffusion.
 
     Raises:
         UserError: nothing is there, it is damaged, it is none of these, or a setting given for it
@@ -275,7 +288,7 @@ def from_pretrained(path: str | Path, label: int | None = None, **asked: Any) ->
     if (place / INDEX).is_file() and header(place) is None:
         raise UserError(whole_pipeline(path, Path(path)))
     for name in asked:
-        choice("a setting of a denoiser", name, ("label", *ASKED))
+        choice("a setting of a denoiser", name, ("label", *ASKED, *PROMPTS))
     kind = kind_of(place)
     if kind == "denoiser":
         return load_denoiser(place, label, asked)

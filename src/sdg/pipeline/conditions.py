@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -12,10 +13,19 @@ from sdg.data.image import load_image, pixels
 from sdg.data.prompts import escape_prompt
 from sdg.errors import UserError
 from sdg.guidance.guidance import SimilarityFn
+from sdg.models.autoencoder import Autoencoder
 from sdg.pipeline.part_checks import checked_function
 from sdg.similarity import Term
 
-__all__ = ["CallConditions", "Picture", "Pictures", "SimilarityArgument", "as_tensor", "as_tensors"]
+__all__ = [
+    "CallConditions",
+    "Picture",
+    "Pictures",
+    "SimilarityArgument",
+    "as_tensor",
+    "as_tensors",
+    "sampled_pictures",
+]
 
 Picture = str | Path | Image.Image | Tensor
 Pictures = Picture | Sequence[Picture]  # one for all samples, or one for each condition
@@ -181,3 +191,31 @@ def as_tensor(picture: Picture, shape: tuple[int, int, int]) -> Tensor:
 def as_tensors(pictures: Mapping[str, Picture], shape: tuple[int, int, int]) -> dict[str, Tensor]:
     """{name: picture} as `as_tensor` gives each."""
     return {name: as_tensor(picture, shape) for name, picture in pictures.items()}
+
+
+def sampled_pictures(
+    pictures: Mapping[str, Picture], x: Tensor, autoencoder: Autoencoder | None, latent: bool
+) -> dict[str, Tensor]:
+    """{name: what a network that is called with x sees of a picture}.
+
+    Arguments:
+        latent: whether these are latents, and not images.
+
+    Raises:
+        UserError: they are, and the autoencoder is missing.
+    """
+    if not pictures:
+        return {}
+    if not latent:
+        return as_tensors(pictures, (3, x.shape[-1], x.shape[-1]))
+    if autoencoder is None:
+        raise UserError(
+            "to compare latents with pictures, give the pipeline's autoencoder: "
+            "SemanticGuider(…, autoencoder=pipe.vae)."
+        )
+    side = x.shape[-1] * autoencoder.factor
+    encoded = {}
+    with torch.no_grad():
+        for name, image in as_tensors(pictures, (3, side, side)).items():
+            encoded[name] = autoencoder.encode(image[None].to(x.device))[0].cpu()
+    return encoded

@@ -2,9 +2,11 @@
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Heun
 from sdg.errors import UserError, choice
@@ -18,8 +20,10 @@ from sdg.models.autoencoder import Autoencoder
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
 from sdg.models.glide import GlideTextEncoder
+from sdg.models.guided import guided_denoiser, refuse_alone
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import from_pretrained, load_autoencoder, load_denoiser
+from sdg.models.text_unet import TextUNet
 from sdg.pipeline.part_checks import checked_path
 
 if TYPE_CHECKING:
@@ -74,43 +78,38 @@ def pipeline_folder(path: str | Path) -> Path:
     return folder
 
 
-def load_parts(folder: Path, label: int | None = None) -> dict[str, Any]:
+def load_parts(
+    folder: Path,
+    label: int | None = None,
+    prompt: str | None = None,
+    negative_prompt: str | None = None,
+    guidance_scale: float | None = None,
+) -> dict[str, Any]:
     """What `Pipeline` takes, from such a folder.
 
     Arguments:
         label: the class of a class-conditional denoiser; None takes what `pipeline.json` says.
+        prompt, negative_prompt: of a denoiser of text.
+        guidance_scale: of classifier-free guidance; None is none.
 
     Raises:
         UserError: `pipeline.json` is damaged, or a file that it names is missing; or a diffusers
             folder has a part that is not known here.
     """
+    if guidance_scale is None:
+        refuse_alone("negative_prompt", negative_prompt, "guidance_scale")
+    prompts = {"prompt": prompt, "negative_prompt": negative_prompt}
+
+    def denoiser(place: Path, own: int | None = None) -> Denoiser:
+        loaded = load_denoiser(place, own if label is None else label, prompts)
+        return guided_denoiser(loaded, guidance_scale)
+
     if not (folder / INDEX).is_file():
         kept = autoencoder_folder(folder)
         autoencoder = None if kept is None else load_autoencoder(kept)
-        return {"denoiser": load_denoiser(folder, label), "autoencoder": autoencoder}
+        return {"denoiser": denoiser(folder), "autoencoder": autoencoder}
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
-        parts: dict[str, Any] = {
-            "denoiser": load_denoiser(
-                file_in(folder, index["denoiser"]), index.get("label") if label is None else label
-            ),
-            "gamma": index["gamma"],
-            "interval": index.get("interval", (0.0, 1.0)),
-            "resolution": index.get("resolution"),
-        }
-        options = {name: index[name] for name in ("steps", "spacing", "eta") if name in index}
-        cls = SAMPLERS[choice("its sampler", index.get("sampler", "ddpm"), list(SAMPLERS))]
-        parts["sampler"] = cls(**options)
-        # A clean CLIP may be both.
-        models = {name: None for name in (index.get("encoder"), index.get("clip")) if name}
-        loaded: dict[str, Any] = {name: from_pretrained(file_in(folder, name)) for name in models}
-        for role in ("encoder", "clip"):
-            parts[role] = loaded.get(index.get(role))
-        if name := index.get("autoencoder"):
-            parts["autoencoder"] = load_autoencoder(file_in(folder, name))
-        if name := index.get("negative_captions"):
-            captions = regular(file_in(folder, name)).read_text(encoding="utf-8")
-            parts["negative_captions"] = captions.splitlines()
+        return stored_parts(folder, denoiser)
     except UserError:
         raise
     except (OSError, LookupError, TypeError, AttributeError, ValueError, RecursionError) as error:
@@ -118,6 +117,34 @@ def load_parts(folder: Path, label: int | None = None) -> dict[str, Any]:
             f"{folder / INDEX} is damaged, or names what is not there "
             f"({type(error).__name__}: {error})."
         ) from error
+
+
+def stored_parts(folder: Path, denoiser: Callable[[Path, int | None], Denoiser]) -> dict[str, Any]:
+    """What `save_parts` wrote.
+
+    Arguments:
+        denoiser: opens it, from its file and the class that it had.
+    """
+    index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+    parts: dict[str, Any] = {
+        "denoiser": denoiser(file_in(folder, index["denoiser"]), index.get("label")),
+        "gamma": index["gamma"],
+        "interval": index.get("interval", (0.0, 1.0)),
+        "resolution": index.get("resolution"),
+    }
+    options = {name: index[name] for name in ("steps", "spacing", "eta") if name in index}
+    cls = SAMPLERS[choice("its sampler", index.get("sampler", "ddpm"), list(SAMPLERS))]
+    parts["sampler"] = cls(**options)
+    # A clean CLIP may be both.
+    models = {name: None for name in (index.get("encoder"), index.get("clip")) if name}
+    loaded: dict[str, Any] = {name: from_pretrained(file_in(folder, name)) for name in models}
+    for role in ("encoder", "clip"):
+        parts[role] = loaded.get(index.get(role))
+    if name := index.get("autoencoder"):
+        parts["autoencoder"] = load_autoencoder(file_in(folder, name))
+    if name := index.get("negative_captions"):
+        captions = regular(file_in(folder, name)).read_text(encoding="utf-8")
+        parts["negative_captions"] = captions.splitlines()
     return parts
 
 
@@ -155,7 +182,7 @@ def save_parts(pipe: "Pipeline", folder: Path) -> Path:
         part = getattr(pipe, role)
         if part is not None:
             parts[role] = (stored_kind(part), part)
-    if pipe.denoiser.label is not None:
+    if pipe.denoiser.label is not None and not isinstance(pipe.denoiser.network, TextUNet):
         index["label"] = pipe.denoiser.label
     drawn = pipe.denoiser.resolution
     if drawn is None or pipe.resolution != drawn * pipe.factor:

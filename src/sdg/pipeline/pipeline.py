@@ -94,20 +94,34 @@ class Pipeline(Parts):
         self.negative_captions = checked_captions(negative_captions)
 
     @classmethod
-    def from_pretrained(cls, path: str | Path, label: int | None = None) -> "Pipeline":
+    def from_pretrained(
+        cls,
+        path: str | Path,
+        label: int | None = None,
+        *,
+        prompt: str | None = None,
+        negative_prompt: str | None = None,
+        guidance_scale: float | None = None,
+    ) -> "Pipeline":
         """The pipeline of a folder that `save_pretrained` or diffusers wrote.
 
         Arguments:
             path: the folder; `portraits` or `shapes`, the shipped ones; or `owner/name`, or
                 `owner/name@revision`, of such a folder on the Hugging Face hub, which is fetched.
                 Of diffusers' pipelines those of a `UNet2DModel` or a `DiTTransformer2DModel`, with
-                an autoencoder or without: the encoders are yours to add.
+                an autoencoder or without, and Stable Diffusion 1, 2 and XL: the encoders are yours
+                to add.
             label: the class, of a class-conditional denoiser.
+            prompt, negative_prompt: the sentences that a Stable Diffusion is told. They are
+                embedded once; the prompt of a call is what guidance asks for beside them.
+            guidance_scale: of classifier-free guidance, away from the negative prompt or from no
+                class; 1 is none, and so is None. `sdg.guided_denoiser` has more of it.
 
         Raises:
             UserError: there is no such pipeline, or it cannot be fetched.
         """
-        return cls(**load_parts(pipeline_folder(path), label))
+        folder = pipeline_folder(path)
+        return cls(**load_parts(folder, label, prompt, negative_prompt, guidance_scale))
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Writes the whole pipeline, as `from_pretrained` reads it.
