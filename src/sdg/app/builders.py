@@ -20,6 +20,7 @@ from sdg.data.datamodule import ImageData, require_setup
 from sdg.data.own_data import DatasetData, LoaderData
 from sdg.data.shapes_data import ShapesData
 from sdg.errors import UserError, first_line
+from sdg.models.autoencoder import new_autoencoder
 from sdg.models.build import build_denoiser
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP, tokens
@@ -30,7 +31,7 @@ from sdg.models.towers import at_resolution
 from sdg.models.words import vocabulary
 from sdg.training.module import TrainingModule
 
-__all__ = ["build", "classifier_noisy", "clip", "clip_noisy", "denoiser", "judge"]
+__all__ = ["autoencoder", "build", "classifier_noisy", "clip", "clip_noisy", "denoiser", "judge"]
 
 
 def build(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
@@ -152,6 +153,18 @@ def clip_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingM
         **training_parts(config),
         _convert_="all",
     )
+
+
+def autoencoder(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
+    with refused_in_words("encoder.network"):
+        model = new_autoencoder(settings["encoder"]["network"])
+    if data.resolution % model.factor:
+        raise UserError(
+            f"data.resolution={data.resolution} must be a multiple of {model.factor}, by which "
+            "this autoencoder makes images smaller: it halves them once for each of "
+            "encoder.network.block_out_channels but the first."
+        )
+    return instantiate(config.module, autoencoder=model, **training_parts(config), _convert_="all")
 
 
 def judge(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:

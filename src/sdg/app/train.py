@@ -54,6 +54,7 @@ def train(config: DictConfig) -> None:
         seconds = fit(config, trainer, module, data, resumed, folder)
         remove_superseded(trainer)
         if trainer.is_global_zero:  # before anything else can fail
+            module.finish(data, trainer.strategy.root_device)
             weights = module.export(folder, half=config.half)
         STOP.release()
         # The card's figures are those of the weights beside it.

@@ -1,14 +1,28 @@
 """Images as latents and back, by an autoencoder of diffusers."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from sdg.errors import UserError, choice
 from sdg.io.diffusers_folder import AUTOENCODER_NETWORKS, network_options
+from sdg.io.digest import tensors_digest
 
-__all__ = ["Autoencoder", "build_autoencoder"]
+__all__ = ["Autoencoder", "Reconstruction", "build_autoencoder", "new_autoencoder", "same_autoencoder"]
+
+
+class Reconstruction(NamedTuple):
+    """Images through the bottleneck, and q(z | x) = N(mean, e^log_variance) of the raw latents.
+
+    Attributes:
+        images: D of a latent of q(z | x), (B, 3, H, W).
+        mean, log_variance: (B, C, h, w).
+    """
+
+    images: Tensor
+    mean: Tensor
+    log_variance: Tensor
 
 
 class Autoencoder(nn.Module):
@@ -45,6 +59,7 @@ class Autoencoder(nn.Module):
                 "latents_std), which is not known here."
             )
         self.network = network
+        self.network_name = name
         self.scale = float(options["scaling_factor"])
         self.shift = float(options.get("shift_factor") or 0.0)
         self.channels: int = options["latent_channels"]
@@ -61,10 +76,33 @@ class Autoencoder(nn.Module):
         }
 
     @property
+    def digest(self) -> str:
+        """What tells these latents from those of other weights, or of another scale or shift."""
+        return tensors_digest(self.state_dict(), f"{self.scale} {self.shift}")
+
+    @property
     def decoder(self) -> nn.Module:
         """The network that every decoded image passes."""
         decoder: nn.Module = self.network.decoder  # type: ignore[assignment]  # of diffusers
         return decoder
+
+    def forward(self, x: Tensor, noise: Tensor) -> Reconstruction:
+        """D(mean + σ ε) of an `AutoencoderKL`, as in training; in the precision of its surroundings.
+
+        Arguments:
+            x: images in [-1, 1], (B, 3, H, W).
+            noise: ε, (B, C, h, w).
+        """
+        network: Any = self.network
+        posterior = network.encode(x).latent_dist
+        z = posterior.mean + posterior.std * noise
+        return Reconstruction(network.decode(z).sample, posterior.mean, posterior.logvar)
+
+    def rescale(self, scale: float, shift: float) -> None:
+        """Gives it another scale and shift; its config has them too."""
+        network: Any = self.network
+        network.register_to_config(scaling_factor=scale, shift_factor=shift)
+        self.scale, self.shift = scale, shift
 
     def encode(self, x: Tensor) -> Tensor:
         """Latents (B, C, H/factor, W/factor) of images (B, 3, H, W) in [-1, 1]."""
@@ -90,3 +128,36 @@ def build_autoencoder(network: str, options: dict[str, Any]) -> Autoencoder:
     return Autoencoder(
         getattr(diffusers, choice("network", network, AUTOENCODER_NETWORKS))(**options)
     )
+
+
+def new_autoencoder(options: dict[str, Any]) -> Autoencoder:
+    """An `AutoencoderKL` to train, its latents not scaled yet.
+
+    Arguments:
+        options: of its constructor; each of its `block_out_channels` is a level, and has a block on
+            the way down and one on the way up.
+    """
+    levels = len(options["block_out_channels"])
+    blocks = {
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+    }
+    unscaled = {"scaling_factor": 1.0, "shift_factor": 0.0}
+    return build_autoencoder("AutoencoderKL", unscaled | blocks | options)
+
+
+def same_autoencoder(what: str, digest: str | None, autoencoder: Autoencoder) -> None:
+    """Refuses latents of another autoencoder than a network has learned from.
+
+    Arguments:
+        what: the network, in words.
+        digest: of its own autoencoder; None where nobody says.
+
+    Raises:
+        UserError: this is another one.
+    """
+    if digest is not None and digest != autoencoder.digest:
+        raise UserError(
+            f"{what} was trained on the latents of another autoencoder than this one ({digest} "
+            f"there, {autoencoder.digest} here): give that one."
+        )
