@@ -25,7 +25,7 @@ SHOWN = ("metrics.json", "grid.png", "report.html")
 # What a run may consist of whose samples follow from settings, code and single files.
 DATA = ("sdg.data.portraits_data.PortraitsData", "sdg.data.shapes_data.ShapesData")
 SIMILARITIES = ("sdg.similarity.Text", "sdg.similarity.Class")
-WEIGHTS = ("weights", "clip", "judge", "path", "pretrained", "autoguidance")
+WEIGHTS = ("weights", "clip", "judge", "path", "pretrained", "autoguidance", "autoencoder")
 
 
 def show_finished(config: DictConfig) -> bool:

@@ -64,9 +64,12 @@ class GuidedDenoiser(Denoiser):
             time=denoiser.time,
             time_scale=denoiser.time_scale,
             noise_scale=denoiser.noise_scale,
+            sigma_data=denoiser.sigma_data,
             label=denoiser.label,
             resolution=denoiser.resolution,
             channels=denoiser.channels,
+            latents=denoiser.latents,
+            autoencoder_digest=denoiser.autoencoder_digest,
         )
         self.guided = denoiser
         self.negatives = nn.ModuleList(negative.denoiser for negative in negatives)
@@ -114,6 +117,7 @@ def check_alike(denoiser: Denoiser, other: Denoiser) -> None:
         ("resolution", denoiser.resolution, other.resolution),
         ("channels", denoiser.channels, other.channels),
         ("latents", denoiser.latents, other.latents),
+        ("their autoencoder", denoiser.autoencoder_digest, other.autoencoder_digest),
     ):
         if ours != theirs and None not in (ours, theirs):
             raise UserError(

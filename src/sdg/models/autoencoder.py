@@ -9,7 +9,14 @@ from sdg.errors import UserError, choice
 from sdg.io.diffusers_folder import AUTOENCODER_NETWORKS, network_options
 from sdg.io.digest import tensors_digest
 
-__all__ = ["Autoencoder", "Reconstruction", "build_autoencoder", "new_autoencoder", "same_autoencoder"]
+__all__ = [
+    "Autoencoder",
+    "Reconstruction",
+    "build_autoencoder",
+    "latents_of",
+    "new_autoencoder",
+    "same_autoencoder",
+]
 
 
 class Reconstruction(NamedTuple):
@@ -87,7 +94,7 @@ class Autoencoder(nn.Module):
         return decoder
 
     def forward(self, x: Tensor, noise: Tensor) -> Reconstruction:
-        """D(mean + σ ε) of an `AutoencoderKL`, as in training; in the precision of its surroundings.
+        """D(mean + σ ε) of an `AutoencoderKL`, as it is trained: under autocast if there is some.
 
         Arguments:
             x: images in [-1, 1], (B, 3, H, W).
@@ -146,6 +153,12 @@ def new_autoencoder(options: dict[str, Any]) -> Autoencoder:
     return build_autoencoder("AutoencoderKL", unscaled | blocks | options)
 
 
+@torch.no_grad()
+def latents_of(autoencoder: Autoencoder | None, images: Tensor) -> Tensor:
+    """What a denoiser moves of images: their latents, or with None the images themselves."""
+    return images if autoencoder is None else autoencoder.eval().encode(images)
+
+
 def same_autoencoder(what: str, digest: str | None, autoencoder: Autoencoder) -> None:
     """Refuses latents of another autoencoder than a network has learned from.
 
@@ -158,6 +171,7 @@ def same_autoencoder(what: str, digest: str | None, autoencoder: Autoencoder) ->
     """
     if digest is not None and digest != autoencoder.digest:
         raise UserError(
-            f"{what} was trained on the latents of another autoencoder than this one ({digest} "
-            f"there, {autoencoder.digest} here): give that one."
+            f"{what} was trained on the latents of another autoencoder than this one, by the "
+            f"digests of their weights {digest} and {autoencoder.digest}; give that one, on the "
+            "command line by denoiser.autoencoder."
         )

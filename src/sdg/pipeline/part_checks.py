@@ -14,7 +14,7 @@ from sdg.diffusion.sampling import checked_strength
 from sdg.errors import UserError, first_line, near, number
 from sdg.guidance.guidance import Guidance
 from sdg.guidance.semantic import SemanticGuidance
-from sdg.models.autoencoder import Autoencoder
+from sdg.models.autoencoder import Autoencoder, same_autoencoder
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.models.kin import check_kin
 
@@ -104,6 +104,10 @@ def check_space(
             f"the encoder reads latents of {read} channels, the denoiser draws "
             f"{denoiser.channels}; give an encoder of this denoiser's latents."
         )
+    if autoencoder is not None:
+        same_autoencoder("the denoiser", denoiser.autoencoder_digest, autoencoder)
+        if encoder is not None:
+            same_autoencoder("the encoder", encoder.autoencoder_digest, autoencoder)
 
 
 def checked_kind(name: str, value: Part, kind: type[Any]) -> Part:

@@ -83,9 +83,7 @@ class AutoencoderTraining(TrainingModule):
         **training,
     ):
         if autoencoder.network_name != "AutoencoderKL":
-            raise UserError(
-                f"an AutoencoderKL is trained here, not an {autoencoder.network_name}."
-            )
+            raise UserError(f"an AutoencoderKL is trained here, not an {autoencoder.network_name}.")
         super().__init__("autoencoder", autoencoder, **training)
         self.reconstruction = choice("module.reconstruction", reconstruction, ERRORS)
         self.kl_weight = number("module.kl_weight", kl_weight, 0)

@@ -1,11 +1,14 @@
 """What the training of a noise-aware encoder starts with, and the denoiser that it goes by."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.clip import CLIP
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
@@ -25,29 +28,39 @@ def starting_encoder(
     hidden: int,
     calibrated: bool,
     estimate: bool,
+    autoencoder: Autoencoder | None = None,
 ) -> NoisyEncoder:
     """The encoder that training starts with.
+
+    Arguments:
+        resolution: side of what it reads, images or latents.
+        autoencoder: of the latents that it reads; None where it reads images.
 
     Raises:
         UserError: there is no denoiser to start from.
     """
     model, copied = at_resolution(clip.config["model"], clip.tower, resolution)
     config = clip.config | {"model": model}
+    latents: dict[str, Any] = {}
+    if autoencoder is not None:
+        digest = autoencoder.digest
+        latents = {"latent_channels": autoencoder.channels, "autoencoder_digest": digest}
     if tower == "clip" and estimate:
         raise UserError(
             "module.estimate=true reads the denoiser's estimate with the denoiser's own half: set "
             "module.tower=denoiser."
         )
     if tower == "clip":
-        return NoiseAwareEncoder(copied, config, schedule, width, hidden, calibrated=calibrated)
+        return NoiseAwareEncoder(
+            *(copied, config, schedule, width, hidden), calibrated=calibrated, **latents
+        )
     if denoiser is None:
         raise UserError(
             "module.tower=denoiser starts from a denoiser: set module.denoiser=FILE, or "
             "module.tower=clip."
         )
-    return UNetEncoder.from_denoiser(
-        denoiser, config, schedule=schedule, hidden=hidden, calibrated=calibrated, estimate=estimate
-    )
+    options = {"schedule": schedule, "hidden": hidden, "calibrated": calibrated}
+    return UNetEncoder.from_denoiser(denoiser, config, estimate=estimate, **options, **latents)
 
 
 def needed_denoiser(key: str, denoiser: Denoiser | None) -> Denoiser:
