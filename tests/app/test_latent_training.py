@@ -106,9 +106,10 @@ def test_a_resumed_autoencoder_is_that_of_a_run_that_did_not_stop(run, autoencod
 
 
 def test_one_killed_before_its_export_gives_the_same_when_resumed(run, autoencoder, tmp_path):
-    shutil.copytree(autoencoder / "checkpoints", tmp_path / "run" / "checkpoints")
+    shutil.copytree(autoencoder / "checkpoints", tmp_path / "killed" / "checkpoints")
     keep = "callbacks.checkpoint.save_top_k=-1"
-    run(*autoencoder_words(tmp_path / "run", keep), "resume=true")
+    last = f"ckpt_path={tmp_path}/killed/checkpoints/last.ckpt"
+    run(*autoencoder_words(tmp_path / "run", keep), last)
     assert files(tmp_path / "run" / "autoencoder") == files(autoencoder / "autoencoder")
 
 
@@ -233,11 +234,8 @@ def test_what_an_autoencoder_cannot_be(refusal, tmp_path, words, told):
 
 
 @pytest.mark.slow
-def test_a_compiled_autoencoder_learns_what_a_plain_one_does(run, tmp_path):
-    losses = {}
-    for name, compiled in (("plain", "false"), ("compiled", "true")):
-        run(*autoencoder_words(tmp_path / name, f"compile={compiled}"))
-        place = tmp_path / name / "autoencoder"
-        _, losses[name] = read_weights(place, "autoencoder")
-    for key, value in losses["plain"].items():
-        assert torch.allclose(value, losses["compiled"][key], atol=1e-3), key
+def test_a_compiled_autoencoder_learns_what_a_plain_one_does(run, autoencoder, tmp_path):
+    run(*autoencoder_words(tmp_path / "run", "compile=true"))
+    cards = [folder / "autoencoder" / "README.md" for folder in (autoencoder, tmp_path / "run")]
+    plain, compiled = (float(card.read_text().split("| val/psnr | ")[1][:5]) for card in cards)
+    assert compiled == pytest.approx(plain, abs=0.02)

@@ -86,7 +86,7 @@ def test_the_mean_loss_of_a_linear_autoencoder_has_a_closed_form():
 
 def test_scaled_latents_have_mean_0_and_variance_1():
     torch.manual_seed(1)
-    data = ShapesData(resolution=32, size=48, held_out=8, cache=None)
+    data = ShapesData(resolution=32, size=48, held_out=8, cache=None, batch_size=16)
     data.setup("fit")
     module = training(new_autoencoder(NETWORK), scale_images=40)
     module.finish(data, torch.device("cpu"))

@@ -75,7 +75,8 @@ def save_autoencoder(model: Any, folder: Path, half: bool) -> None:
     tensors = stored(model.network, half)  # says what is no number, before anything is written
     model.network.save_config(folder)
     content = {"kind": "autoencoder", "config": model.config, "file": VAE}
-    save_file(tensors, folder / VAE, {"format": "pt", KEY: json.dumps(content)})
+    # One entry: safetensors writes several in any order, and two exports would differ.
+    save_file(tensors, folder / VAE, {KEY: json.dumps(content)})
 
 
 def swap(part: Path, folder: Path) -> None:
