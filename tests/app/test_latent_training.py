@@ -9,7 +9,8 @@ from conftest import CACHE
 from diffusers import AutoencoderKL
 from tiny_training import TINY
 
-from sdg import Pipeline, UserError, from_pretrained, guided_denoiser
+from sdg import DDIM, Pipeline, UserError, from_pretrained, guided_denoiser
+from sdg.app.checkpoints import main
 from sdg.data.shapes_data import ShapesData
 from sdg.io.weights import header, read_weights
 from sdg.models.noise_aware import NoiseAwareEncoder
@@ -121,6 +122,42 @@ def test_one_starts_from_weights_and_from_a_folder_of_diffusers(run, autoencoder
         run(*autoencoder_words(tmp_path / name, "trainer.max_steps=1"), f"init={init}")
         ends.append(files(tmp_path / name / "autoencoder"))
     assert ends[0] == ends[1]
+
+
+def test_a_loss_that_is_no_number_ends_an_autoencoder(refusal, tmp_path):
+    poison = ["+callbacks.poison._target_=poison.Poison", "+callbacks.poison.rank=null"]
+    words = [*poison, "+callbacks.poison.batch=1"]
+    line = refusal(*autoencoder_words(tmp_path / "run", *words))
+    assert "the loss of step 1 is NaN or infinite" in line
+    assert not (tmp_path / "run" / "autoencoder").exists()
+
+
+def test_a_single_file_and_a_pipeline_hold_the_same_latents(autoencoder, denoiser, tmp_path):
+    own, model = (
+        from_pretrained(autoencoder / "autoencoder"),
+        from_pretrained(denoiser / "denoiser"),
+    )
+    main(["convert", f"{autoencoder}/autoencoder", f"{tmp_path}/vae.safetensors"])
+    main(["convert", f"{tmp_path}/vae.safetensors", f"{tmp_path}/folder"])
+    assert from_pretrained(tmp_path / "vae.safetensors").digest == own.digest
+    assert files(tmp_path / "folder") == files(autoencoder / "autoencoder")
+    pipe = Pipeline(model, sampler=DDIM(2), autoencoder=own)
+    pipe.save_pretrained(tmp_path / "pipe")
+    again = Pipeline.from_pretrained(tmp_path / "pipe")
+    assert again.denoiser.autoencoder_digest == again.autoencoder.digest == own.digest
+    assert again.denoiser.sigma_data == 1.0
+    assert torch.equal(pipe(progress=False).tensors, again(progress=False).tensors)
+
+
+def test_a_denoiser_of_latents_is_trained_further(run, refusal, autoencoder, denoiser, tmp_path):
+    own = f"denoiser.weights={denoiser}/denoiser"
+    words = ["train.py", *COMMON, "denoiser=trained", own, *DRAWN, "logger=none"]
+    words += [f"denoiser.autoencoder={autoencoder}/autoencoder", f"hydra.run.dir={tmp_path}/run"]
+    line = refusal(*words, "data.resolution=64")
+    assert "data.resolution=64, but this denoiser draws 32 pixels a side" in line
+    run(*words)
+    configs = [header(folder / "denoiser")["config"] for folder in (denoiser, tmp_path / "run")]
+    assert configs[0] == configs[1]
 
 
 def test_a_denoiser_of_latents_knows_its_autoencoder(autoencoder, denoiser):
