@@ -96,7 +96,7 @@ def denoiser(config: DictConfig, settings: dict, data: ImageData) -> TrainingMod
             )
         model, autoencoder = denoiser_to_tune(config, data.resolution)
     else:
-        path = settings["denoiser"].pop("autoencoder")
+        path = settings["denoiser"].pop("autoencoder", None)
         autoencoder = None if path is None else latents_for(path, data.resolution)
         options = new_denoiser(settings["denoiser"], autoencoder)
         side = data.resolution // (autoencoder.factor if autoencoder else 1)

@@ -51,8 +51,8 @@ def new_denoiser(settings: dict[str, Any], autoencoder: Autoencoder | None) -> d
         UserError: a setting has no effect.
     """
     options = dict(settings)
-    sigma_data = options.pop("sigma_data")
-    if sigma_data is not None and options["prediction"] != "edm":
+    sigma_data = options.pop("sigma_data", None)
+    if sigma_data is not None and options.get("prediction") != "edm":
         raise UserError(
             "denoiser.sigma_data has no effect without process=edm; leave it out, or set both."
         )
@@ -64,13 +64,13 @@ def new_denoiser(settings: dict[str, Any], autoencoder: Autoencoder | None) -> d
             )
         options |= {
             "clip": False,
-            "patch": max(1, options["patch"] // autoencoder.factor),
+            "patch": max(1, options.get("patch", 1) // autoencoder.factor),
             "channels": autoencoder.channels,
             "latents": True,
             "autoencoder_digest": autoencoder.digest,
         }
         sigma_data = SIGMA_DATA if sigma_data is None else sigma_data
-    if sigma_data is not None and options["prediction"] == "edm":
+    if sigma_data is not None and options.get("prediction") == "edm":
         options["sigma_data"] = float(sigma_data)
     return options
 
