@@ -21,7 +21,12 @@ from sdg.training.noisy_batch import NoisyBatch, NoisyBatches, pictures
 from sdg.training.on_policy import OnPolicy
 from sdg.training.posterior import log_posterior, soft_cross_entropy
 from sdg.training.score_matching import ScoreMatching
-from sdg.training.starting_encoder import denoiser_levels, needed_denoiser, starting_encoder
+from sdg.training.starting_encoder import (
+    denoiser_levels,
+    needed_denoiser,
+    objective_weights,
+    starting_encoder,
+)
 
 __all__ = ["NoiseAwareFinetuning"]
 
@@ -117,19 +122,12 @@ class NoiseAwareFinetuning(EncoderValidation):
         autoencoder: Autoencoder | None = None,
         **training,
     ):
-        weights = {
-            "contrastive": contrastive_weight,
-            "cosine": cosine_weight,
-            "posterior": posterior_weight,
-            "score": score_weight,
-        }
-        for name, weight in weights.items():
-            number(f"module.{name}_weight", weight, 0)
-        if not any(weights.values()):
-            raise UserError(
-                "every objective has weight 0: set module.contrastive_weight, cosine_weight, "
-                "posterior_weight or score_weight."
-            )
+        weights = objective_weights(
+            contrastive=contrastive_weight,
+            cosine=cosine_weight,
+            posterior=posterior_weight,
+            score=score_weight,
+        )
         calibrated = weights["posterior"] + weights["score"] > 0
         encoder = starting_encoder(
             choice("module.tower", tower, ("clip", "denoiser")),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError
+from sdg.errors import UserError, number
 from sdg.models.autoencoder import Autoencoder
 from sdg.models.clip import CLIP
 from sdg.models.noise_aware import NoiseAwareEncoder
@@ -15,7 +15,23 @@ from sdg.models.noisy import NoisyEncoder
 from sdg.models.towers import at_resolution
 from sdg.models.unet import UNetEncoder
 
-__all__ = ["denoiser_levels", "needed_denoiser", "starting_encoder"]
+__all__ = ["denoiser_levels", "needed_denoiser", "objective_weights", "starting_encoder"]
+
+
+def objective_weights(**weights: float) -> dict[str, float]:
+    """{objective: its weight}.
+
+    Raises:
+        UserError: one is no weight, or all are 0.
+    """
+    for name, weight in weights.items():
+        number(f"module.{name}_weight", weight, 0)
+    if not any(weights.values()):
+        raise UserError(
+            "every objective has weight 0: set module.contrastive_weight, cosine_weight, "
+            "posterior_weight or score_weight."
+        )
+    return weights
 
 
 def starting_encoder(
