@@ -34,6 +34,7 @@ COMMANDS = {
 CONTEXTS = (
     [],
     ["denoiser=pretrained"],
+    ["encoder=autoencoder"],
     ["encoder=clip"],
     ["encoder=clip_noisy"],
     ["similarity=[text,content,structure,style,class]"],

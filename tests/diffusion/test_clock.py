@@ -1,12 +1,14 @@
 """Every family is one process: the levels' λ, and the families' own samplers, by their papers."""
 
+import math
+
 import pytest
 import torch
 from gaussian import M, Perfect, V
 
 from sdg.diffusion.clock import CLOCKS
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.parametrisation import SIGMA_DATA
+from sdg.diffusion.parametrisation import SIGMA_DATA, coefficients
 from sdg.diffusion.samplers import ddim_step, ddpm_step, heun_step
 from sdg.diffusion.schedule import Schedule
 
@@ -49,6 +51,9 @@ def test_training_draws_the_levels_of_each_paper():
     a = Schedule("edm").clock.alpha_bar(CLOCKS["edm"](1000).draw(100_000, generator))
     log_sigma = ((1 - a) / a).log() / 2
     assert abs(log_sigma.mean() + 1.2) < 0.02 and abs(log_sigma.std() - 1.2) < 0.02
+    doubled = CLOCKS["edm"](1000).draw(100_000, generator, sigma_data=1.0)
+    a = Schedule("edm").clock.alpha_bar(doubled)
+    assert abs((((1 - a) / a).log() / 2).mean() + 1.2 - math.log(2)) < 0.02
     tau = (CLOCKS["flow"](1000).draw(100_000, generator) + 1) / 1000
     assert abs(torch.logit(tau).mean()) < 0.02 and abs(torch.logit(tau).std() - 1) < 0.02
 
@@ -82,12 +87,12 @@ def test_rectified_flow_by_ddim_is_eulers_method_in_its_own_time(spacing):
 
 @pytest.mark.parametrize("spacing", ["linspace", "karras", "log_snr"])
 @pytest.mark.parametrize("heun", [False, True])
-def test_edm_by_ddim_or_heun_is_algorithm_1_of_its_paper(spacing, heun):
+@pytest.mark.parametrize("sd", [SIGMA_DATA, 1.0])
+def test_edm_by_ddim_or_heun_is_algorithm_1_of_its_paper(spacing, heun, sd):
     schedule, network = Schedule("edm"), Network()
-    denoiser = Denoiser(network, schedule, "edm", clip=False)
+    denoiser = Denoiser(network, schedule, "edm", clip=False, sigma_data=sd)
     steps, z = schedule.steps(12, spacing), normal(2, 3, 4, 4)
     sigmas = [float(((1 - schedule.alpha_bar(t)) / schedule.alpha_bar(t)).sqrt()) for t, _ in steps]
-    sd = SIGMA_DATA
 
     def slope(own, sigma, t):
         out = network(own / (sigma**2 + sd**2) ** 0.5, torch.full((2,), t))
@@ -120,6 +125,35 @@ def test_the_step_with_noise_is_the_papers_for_any_alpha_and_sigma(kind):
     noise = (x * length[0] - alpha[0] * step.x0) / sigma[0]
     mean = alpha[1] * step.x0 + (sigma[1] ** 2 - variance) ** 0.5 * noise
     torch.testing.assert_close(step.x * length[1], mean + variance**0.5 * z, rtol=1e-8, atol=1e-8)
+
+
+class Zero(torch.nn.Module):
+    """F = 0."""
+
+    def forward(self, x, t):
+        return torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("sd", [SIGMA_DATA, 1.0, 3.0])
+def test_the_network_of_edm_has_nothing_to_do_for_a_gaussian_of_its_deviation(sd):
+    """E[x_0 | x] = a σ_d² x/(a² σ_d² + n²) of x_0 ~ N(0, σ_d²): F = 0 gives it, with the loss 1."""
+    schedule = Schedule("edm")
+    denoiser = Denoiser(Zero(), schedule, "edm", clip=False, sigma_data=sd)
+    x = normal(1, 1, 2, 2)
+    for t in (0, 300.5, 999):
+        a = schedule.alpha_bar(t).item()
+        expected = a**0.5 * sd**2 * x / (a * sd**2 + 1 - a)
+        torch.testing.assert_close(denoiser(x, t).x0, expected, rtol=1e-10, atol=1e-12)
+    x0, noise = sd * normal(500, 1, 8, 8, seed=1), normal(500, 1, 8, 8, seed=2)
+    loss = denoiser.loss(x0, torch.arange(0, 1000, 2), noise)
+    assert loss.mean().item() == pytest.approx(1, abs=0.02)  # of 32000 numbers, 0.8 % a deviation
+
+
+def test_edm_of_unit_deviation_is_minus_v():
+    a, n = torch.tensor(0.6).double(), torch.tensor(0.8).double()
+    edm, v = coefficients("edm", a, n, 1.0), coefficients("v", a, n)
+    assert edm.of_x / edm.divisor == pytest.approx(float(v.of_x / v.divisor))
+    assert edm.of_output / edm.divisor == pytest.approx(float(-v.of_output / v.divisor))
 
 
 def variance_of_samples(kind, spacing, count):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sdg.diffusion.schedule import Schedule
-from sdg.training.noisy_batch import NoisyBatches
+from sdg.training.noisy_batch import NoisyBatch, NoisyBatches, pictures
 from sdg.training.posterior import log_posterior
 
 SCHEDULE = Schedule("cosine", 1000)
@@ -51,3 +51,24 @@ def test_moved_images_favour_a_sentence_and_stay_within_the_radius():
     before, after = (log_posterior(Linear()(x, None), TEXT) for x in (batch.x_t, moved.x_t))
     # The sentence that an image was moved towards is believed more.
     assert ((after - before).max(1).values > 0).all()
+
+
+class Doubling:
+    """An autoencoder whose decoder doubles; the others are not called."""
+
+    def eval(self):
+        return self
+
+    def decode(self, z):
+        self.decoded = len(z)
+        return 2 * z
+
+
+@pytest.mark.parametrize(("drawn", "decoded"), [(3, 0), (2, 1)])
+def test_the_teacher_sees_images_and_only_what_guidance_made_is_decoded(drawn, decoded):
+    images, z, autoencoder = torch.rand(3, 3, 4, 4), torch.rand(3, 3, 4, 4), Doubling()
+    autoencoder.decoded = 0
+    seen = pictures(NoisyBatch(z, torch.zeros(3), z, z, drawn), images, autoencoder)
+    assert autoencoder.decoded == decoded and torch.equal(seen[:drawn], images[:drawn])
+    assert torch.equal(seen[drawn:], (2 * z[drawn:]).clamp(-1, 1))
+    assert pictures(NoisyBatch(z, torch.zeros(3), z, z, drawn), images, None) is z

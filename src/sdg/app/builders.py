@@ -12,14 +12,15 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from pytorch_lightning.utilities import rank_zero_only
 
-from sdg.app.denoiser_choice import chosen_denoiser
 from sdg.app.imported import imported
+from sdg.app.latents import denoiser_to_tune, latents_beside, latents_for, new_denoiser
 from sdg.app.making import check_options, of_kind, section
 from sdg.data.captions import FACTORS
 from sdg.data.datamodule import ImageData, require_setup
 from sdg.data.own_data import DatasetData, LoaderData
 from sdg.data.shapes_data import ShapesData
 from sdg.errors import UserError, first_line
+from sdg.models.autoencoder import new_autoencoder
 from sdg.models.build import build_denoiser
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP, tokens
@@ -30,7 +31,7 @@ from sdg.models.towers import at_resolution
 from sdg.models.words import vocabulary
 from sdg.training.module import TrainingModule
 
-__all__ = ["build", "classifier_noisy", "clip", "clip_noisy", "denoiser", "judge"]
+__all__ = ["autoencoder", "build", "classifier_noisy", "clip", "clip_noisy", "denoiser", "judge"]
 
 
 def build(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
@@ -93,17 +94,18 @@ def denoiser(config: DictConfig, settings: dict, data: ImageData) -> TrainingMod
                 f"{overrides[0]}: this denoiser brings the schedule that it was trained with; "
                 "leave that out."
             )
-        model = chosen_denoiser(config).requires_grad_(True).train()
-        if model.resolution != data.resolution:
-            raise UserError(
-                f"data.resolution={data.resolution}, but this denoiser draws "
-                f"{model.resolution} pixels a side; set "
-                f"data.resolution={model.resolution}."
-            )
+        model, autoencoder = denoiser_to_tune(config, data.resolution)
     else:
+        path = settings["denoiser"].pop("autoencoder", None)
+        autoencoder = None if path is None else latents_for(path, data.resolution)
+        options = new_denoiser(settings["denoiser"], autoencoder)
+        side = data.resolution // (autoencoder.factor if autoencoder else 1)
         with refused_in_words("denoiser"), section("denoiser"):
-            model = build_denoiser(settings["denoiser"], settings["schedule"], data.resolution)
-    return instantiate(config.module, denoiser=model, **training_parts(config), _convert_="all")
+            model = build_denoiser(options, settings["schedule"], side)
+    beside = {} if autoencoder is None else {"autoencoder": autoencoder}
+    return instantiate(
+        config.module, denoiser=model, **beside, **training_parts(config), _convert_="all"
+    )
 
 
 def clip(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
@@ -141,10 +143,12 @@ def clip_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingM
         )
     needed = module.score_weight or module.on_policy_share or module.tower == "denoiser"
     denoiser = load_denoiser(module.denoiser) if needed and module.denoiser else None
+    autoencoder = latents_beside(module.autoencoder, denoiser, data.resolution)
     return instantiate(
         config.module,
         clip=chosen_clip(config.encoder),
-        resolution=data.resolution,
+        resolution=data.resolution // (autoencoder.factor if autoencoder else 1),
+        autoencoder=autoencoder,
         schedule=settings["schedule"],
         freeze=settings["encoder"]["freeze"],
         denoiser=denoiser,
@@ -152,6 +156,18 @@ def clip_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingM
         **training_parts(config),
         _convert_="all",
     )
+
+
+def autoencoder(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
+    with refused_in_words("encoder.network"):
+        model = new_autoencoder(settings["encoder"]["network"])
+    if data.resolution % model.factor:
+        raise UserError(
+            f"data.resolution={data.resolution} must be a multiple of {model.factor}, by which "
+            "this autoencoder makes images smaller: it halves them once for each of "
+            "encoder.network.block_out_channels but the first."
+        )
+    return instantiate(config.module, autoencoder=model, **training_parts(config), _convert_="all")
 
 
 def judge(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:

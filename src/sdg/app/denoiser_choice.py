@@ -19,7 +19,13 @@ from sdg.models.guided import guided_denoiser, refuse_alone
 from sdg.models.registry import load_autoencoder, load_denoiser, load_weaker
 from sdg.pipeline.part_checks import check_pixels, check_space
 
-__all__ = ["chosen_autoencoder", "chosen_denoiser", "chosen_guided_denoiser", "denoiser_path"]
+__all__ = [
+    "chosen_autoencoder",
+    "chosen_denoiser",
+    "chosen_guided_denoiser",
+    "denoiser_path",
+    "loaded_denoiser",
+]
 
 GUIDANCE = ("guidance_scale", "guidance_interval", "negative_label")
 AUTOGUIDANCE = ("autoguidance_scale", "autoguidance_interval")

@@ -51,6 +51,11 @@ def evaluate_encoder(config: DictConfig) -> None:
         schedule = Schedule(**noisy.schedule)
         for level in config.eval.levels:
             integer("eval.levels", level, 0, schedule.T - 1)
+        if noisy.latent_channels is not None:
+            raise UserError(
+                "eval=encoder measures encoders of images, and this one reads latents; the "
+                "figures of its training are in its card."
+            )
         data = chosen_data(config)
         data.setup("predict")
         held_out = require_setup(data.held_out)

@@ -26,7 +26,7 @@ SHOWN = ("metrics.json", "grid.png", "report.html")
 DATA = ("sdg.data.portraits_data.PortraitsData", "sdg.data.shapes_data.ShapesData")
 SIMILARITIES = ("sdg.similarity.Text", "sdg.similarity.Class")
 OURS = ("sdg.", "pytorch_lightning.", "torch.")  # whose code needs no transformers
-WEIGHTS = ("weights", "clip", "judge", "path", "pretrained", "autoguidance")
+WEIGHTS = ("weights", "clip", "judge", "path", "pretrained", "autoguidance", "autoencoder")
 
 
 def show_finished(config: DictConfig) -> bool:

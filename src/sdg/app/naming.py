@@ -70,6 +70,9 @@ def sample_settings(config: DictConfig) -> dict[str, Any]:
     settings = with_whole_numbers(plain(kept))
     if settings["deterministic"]:
         settings["batch_size"] = 1
+    # A denoiser of images has none, as before there was such a setting.
+    if "weights" in settings["denoiser"] and settings["denoiser"].get("autoencoder") is None:
+        settings["denoiser"].pop("autoencoder", None)
     if name := cache_name(config):
         settings["data"]["cache"] = name
     return settings | {"trainer": {key: str(config.trainer[key]) for key in TRAINER}}

@@ -30,7 +30,10 @@ def sampling_command(config: DictConfig, weights: Path) -> str:
     if resolution and not any(word.startswith("data.resolution=") for word in words):
         words.append(f"data.resolution={resolution}")
     words.append(f"denoiser.weights={weights}")
-    if on_this_machine(f"weights/{data}/clip_noisy.safetensors") is None:
+    autoencoder = config.denoiser.get("autoencoder")
+    if autoencoder is not None:
+        words += [f"denoiser.autoencoder={autoencoder}", "guidance.gamma=0"]
+    elif on_this_machine(f"weights/{data}/clip_noisy.safetensors") is None:
         words.append("guidance.gamma=0")
     return shell_command("sample", words)
 

@@ -200,6 +200,7 @@ SETTINGS: Mapping[str, Kind] = {
     "denoiser.variance": Choice(VARIANCES) | NULL,
     "denoiser.family": Choice(("dit", "sit", "edm")) | NULL,
     "denoiser.prediction": Choice(("epsilon", "x0", "v", "velocity", "flow_x0", "edm")),
+    "denoiser.sigma_data": Number(0.001, 1000) | NULL,
     "denoiser.max_weight": Number(1),
     "denoiser.clip": Flag,
     "denoiser.patch": COUNT,
@@ -235,7 +236,17 @@ SETTINGS: Mapping[str, Kind] = {
     "encoder.model.text_cfg.width": COUNT,
     "encoder.model.text_cfg.heads": COUNT,
     "encoder.model.text_cfg.layers": COUNT,
+    "encoder.network": Section(),
+    "encoder.network.latent_channels": COUNT,
+    "encoder.network.block_out_channels": ListOf(COUNT),
+    "encoder.network.layers_per_block": COUNT,
+    "encoder.network.norm_num_groups": COUNT,
+    "encoder.network.mid_block_add_attention": Flag,
     # The training.
+    "module.reconstruction": Choice(("l1", "squared")),
+    "module.kl_weight": WEIGHT,
+    "module.scale_images": COUNT,
+    "module.autoencoder": PATH | NULL,
     "module.preview": Integer(0),
     "module.noise": Number(0, 100),
     "module.levels": ListOf(Integer(0)),
@@ -350,5 +361,6 @@ BY_CLASS: Mapping[str, Mapping[str, Kind]] = {
 # Sections where any key may stand: constructors of other libraries, and parts of the user's own.
 OPEN = (
     *("callbacks", "data.options", "denoiser.network", "encoder.model", "eval.metrics", "hydra"),
+    "encoder.network",
     *("logger", "lr_schedule", "module", "optimizer", "similarity", "trainer"),
 )

@@ -24,6 +24,7 @@ from sdg.io.shipped import program
 from sdg.io.tensors import load_tensors
 from sdg.io.weights import read_weights
 from sdg.models.build import fill
+from sdg.models.registry import read_autoencoder
 from sdg.report.card import processor, write_card
 from sdg.training.checkpoints import remove_superseded
 from sdg.training.module import TrainingModule
@@ -54,6 +55,7 @@ def train(config: DictConfig) -> None:
         seconds = fit(config, trainer, module, data, resumed, folder)
         remove_superseded(trainer)
         if trainer.is_global_zero:  # before anything else can fail
+            module.finish(data, trainer.strategy.root_device)
             weights = module.export(folder, half=config.half)
         STOP.release()
         # The card's figures are those of the weights beside it.
@@ -142,7 +144,7 @@ def kept(config: DictConfig, folder: Path, since: float) -> str:
 
 def start_from(model, file: str, kind: str) -> None:
     """Fills the model with a file's weights, and says where the file's config is another."""
-    config, tensors = read_weights(file, kind)
+    config, tensors = read_autoencoder(file) if kind == "autoencoder" else read_weights(file, kind)
     for key, theirs, ours in differences(config, model.config):
         print(f"init: {file} was trained with {key}={theirs}, this run has {ours}")
     if model.config.get("calibrated") and not config.get(

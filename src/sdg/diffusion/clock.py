@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from sdg.diffusion.parametrisation import SIGMA_DATA
+
 __all__ = ["CLOCKS", "Clock"]
 
 
@@ -40,8 +42,17 @@ class Clock(ABC):
     def level(self, alpha_bar: Tensor) -> Tensor:
         """The real levels that have these ᾱ, float64, of any shape."""
 
-    def draw(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """The levels that training draws, (count,): of these families whole ones, all alike."""
+    def draw(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        sigma_data: float = SIGMA_DATA,
+    ) -> Tensor:
+        """The levels that training draws, (count,): of these families whole ones, all alike.
+
+        Arguments:
+            sigma_data: σ_d, the deviation of the data; EDM's noise is drawn in units of it.
+        """
         return torch.randint(self.T, (count,), generator=generator)
 
 
@@ -128,7 +139,12 @@ class FlowClock(Clock):
         signal, noise = alpha_bar.double().sqrt(), (1 - alpha_bar.double()).sqrt()
         return self.T * noise / (signal + noise) - 1
 
-    def draw(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+    def draw(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        sigma_data: float = SIGMA_DATA,
+    ) -> Tensor:
         """Levels of τ = 1/(1 + e^{−n}), n ~ N(0, 1): Esser et al. 2024 (arXiv 2403.03206)."""
         tau = torch.sigmoid(torch.randn(count, generator=generator, dtype=torch.float64))
         return (self.T * tau - 1).float()
@@ -156,10 +172,19 @@ class EDMClock(Clock):
         level: Tensor = (sigma ** (1 / self.rho) - self.first) / self.step
         return level
 
-    def draw(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Levels of log σ ~ N(−1.2, 1.2²), table 1 of the paper, within its range of σ."""
+    def draw(
+        self,
+        count: int,
+        generator: torch.Generator | None = None,
+        sigma_data: float = SIGMA_DATA,
+    ) -> Tensor:
+        """Levels of log(σ/2σ_d) ~ N(−1.2, 1.2²), within the paper's range of σ.
+
+        With σ_d = 0.5 that is table 1 of the paper; other data are the same in other units.
+        """
         normal = torch.randn(count, generator=generator, dtype=torch.float64)
-        sigma = torch.exp(1.2 * normal - 1.2).clamp(self.low, self.high)
+        sigma = torch.exp(1.2 * normal - 1.2) * (sigma_data / SIGMA_DATA)
+        sigma = sigma.clamp(self.low, self.high)
         return self.level(1 / (1 + sigma**2)).float()
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from sdg.diffusion.guide import Prediction
 from sdg.diffusion.parametrisation import (
     PREDICTIONS,
+    SIGMA_DATA,
     TIMES,
     Coefficients,
     coefficients,
@@ -53,6 +54,8 @@ class Denoiser(nn.Module):
         time_scale: what that is multiplied by before the network sees it; improved-diffusion's
             models of 4000 levels see t/4, EDM's ¼ log σ.
         noise_scale: s, of a flow of `flow_x0` whose noise is s times as strong, α = 1 − τ, σ = s τ.
+        sigma_data: σ_d of `edm`, the deviation of the data: 0.5 of images, 1 of latents that are
+            scaled to it.
         label: the class of a class-conditional network; None for a network without classes.
         max_weight: w; a network that predicts x_0 learns it with weight min(1/(1−ᾱ_t), w). Below w
             that is the error of v.
@@ -86,6 +89,7 @@ class Denoiser(nn.Module):
         time: str = "level",
         time_scale: float = 1.0,
         noise_scale: float = 1.0,
+        sigma_data: float = SIGMA_DATA,
         label: int | None = None,
         resolution: int | None = None,
         channels: int = 3,
@@ -102,12 +106,15 @@ class Denoiser(nn.Module):
         self.patch, self.time_scale, self.label = patch, time_scale, label
         self.time = choice("time", time, TIMES)
         self.noise_scale = number("noise_scale", noise_scale, 1e-6)
+        self.sigma_data = number("sigma_data", sigma_data, 1e-3)
         self.max_weight = number("max_weight", max_weight, 1)
         self.prediction = choice("prediction", prediction, PREDICTIONS)
         if noise_scale != 1 and prediction != "flow_x0":
             raise UserError(
                 f"noise_scale={noise_scale} is of prediction=flow_x0 alone.", "noise_scale"
             )
+        if sigma_data != SIGMA_DATA and prediction != "edm":
+            raise UserError(f"sigma_data={sigma_data} is of prediction=edm alone.", "sigma_data")
         self.variance = choice("variance", variance, VARIANCES)
         check_last_level(schedule, prediction, time)
 
@@ -142,7 +149,7 @@ class Denoiser(nn.Module):
         return Prediction(x0, variance_weight, out)
 
     def coefficients(self, x: Tensor, t: float | Tensor) -> Coefficients:
-        return coefficients(self.prediction, *self.signal_and_noise(x, t))
+        return coefficients(self.prediction, *self.signal_and_noise(x, t), self.sigma_data)
 
     def reverse(
         self,
@@ -198,7 +205,7 @@ class Denoiser(nn.Module):
         max_weight). The sum is that of Nichol & Dhariwal 2021, eq. 16; the mean is detached in L_t.
 
         Arguments:
-            x0: images in [-1, 1], shape (B, C, H, W).
+            x0: images in [-1, 1], or latents, shape (B, C, H, W).
             t: levels, shape (B,).
             noise: ε ~ N(0, I), shape of `x0`.
 
@@ -209,7 +216,8 @@ class Denoiser(nn.Module):
         predicted_x0, variance_weight, out = self(x, t)
         assert out is not None  # `forward` gives it
         a = self.schedule.alpha_bar(t, x.device)
-        aim = target(self.prediction, x0, noise, *self.signal_and_noise(x, t))
+        signal_and_noise = self.signal_and_noise(x, t)
+        aim = target(self.prediction, x0, noise, *signal_and_noise, self.sigma_data)
         simple = (out - aim).square().flatten(1).mean(1)
         if self.prediction in ("x0", "flow_x0"):
             simple = simple * (1 / (1 - a)).clamp(max=self.max_weight).flatten().to(x.dtype)

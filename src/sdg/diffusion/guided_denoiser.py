@@ -64,6 +64,7 @@ class GuidedDenoiser(Denoiser):
             time=denoiser.time,
             time_scale=denoiser.time_scale,
             noise_scale=denoiser.noise_scale,
+            sigma_data=denoiser.sigma_data,
             label=denoiser.label,
             resolution=denoiser.resolution,
             channels=denoiser.channels,

@@ -47,7 +47,7 @@ __all__ = [
 
 PREDICTIONS = ("epsilon", "x0", "v", "velocity", "flow_x0", "edm")
 TIMES = ("level", "signal", "tau", "log_sigma")
-SIGMA_DATA = 0.5  # σ_d, the deviation of images in [-1, 1]: Karras et al. 2022, table 1
+SIGMA_DATA = 0.5  # σ_d of images in [-1, 1], their deviation: Karras et al. 2022, table 1
 
 Factor = Tensor | float
 
@@ -61,12 +61,15 @@ class Coefficients(NamedTuple):
     input_divisor: Factor
 
 
-def coefficients(prediction: str, a: Tensor, n: Tensor) -> Coefficients:
+def coefficients(
+    prediction: str, a: Tensor, n: Tensor, sigma_data: float = SIGMA_DATA
+) -> Coefficients:
     """The row of the table.
 
     Arguments:
         prediction: one of `PREDICTIONS`.
         a, n: √ᾱ and √(1−ᾱ), of a shape that multiplies images.
+        sigma_data: σ_d, of `edm`.
     """
     if prediction == "epsilon":
         return Coefficients(1.0, -n, a, 1.0)
@@ -78,11 +81,18 @@ def coefficients(prediction: str, a: Tensor, n: Tensor) -> Coefficients:
         return Coefficients(1.0, -n, a + n, a + n)
     if prediction == "flow_x0":
         return Coefficients(0.0, 1.0, 1.0, a + n)
-    w = n**2 + (a * SIGMA_DATA) ** 2
-    return Coefficients(a * SIGMA_DATA**2, n * SIGMA_DATA * w.sqrt(), w, w.sqrt())
+    w = n**2 + (a * sigma_data) ** 2
+    return Coefficients(a * sigma_data**2, n * sigma_data * w.sqrt(), w, w.sqrt())
 
 
-def moved_output(prediction: str, output: Tensor, score: Tensor, a: Tensor, n: Tensor) -> Tensor:
+def moved_output(
+    prediction: str,
+    output: Tensor,
+    score: Tensor,
+    a: Tensor,
+    n: Tensor,
+    sigma_data: float = SIGMA_DATA,
+) -> Tensor:
     """F where guidance's score moves the noise, ε̂ ← ε̂ − n · score (Dhariwal & Nichol 2021, alg. 2).
 
     x̂_0 = (x − n ε̂)/a then moves by n²/a · score, and F with it:
@@ -94,20 +104,27 @@ def moved_output(prediction: str, output: Tensor, score: Tensor, a: Tensor, n: T
     Arguments:
         prediction: one of `PREDICTIONS`.
         output, score: F and the score at x = a x_0 + n ε, (B, C, H, W).
-        a, n: as of `coefficients`.
+        a, n, sigma_data: as of `coefficients`.
     """
-    row = coefficients(prediction, a, n)
+    row = coefficients(prediction, a, n, sigma_data)
     gain = torch.where(a > 0, n**2 / a, 0.0) * row.divisor / row.of_output
     return output + gain * score
 
 
-def target(prediction: str, x0: Tensor, noise: Tensor, a: Tensor, n: Tensor) -> Tensor:
+def target(
+    prediction: str,
+    x0: Tensor,
+    noise: Tensor,
+    a: Tensor,
+    n: Tensor,
+    sigma_data: float = SIGMA_DATA,
+) -> Tensor:
     """What F should give at x = a x_0 + n ε, (B, C, H, W).
 
     Arguments:
         prediction: one of `PREDICTIONS`.
         x0, noise: x_0 and ε, (B, C, H, W).
-        a, n: as of `coefficients`.
+        a, n, sigma_data: as of `coefficients`.
     """
     if prediction == "epsilon":
         return noise
@@ -117,8 +134,8 @@ def target(prediction: str, x0: Tensor, noise: Tensor, a: Tensor, n: Tensor) -> 
         return a * noise - n * x0
     if prediction == "velocity":
         return noise - x0
-    w = n**2 + (a * SIGMA_DATA) ** 2
-    return (n * x0 - a * SIGMA_DATA**2 * noise) / (SIGMA_DATA * w.sqrt())
+    w = n**2 + (a * sigma_data) ** 2
+    return (n * x0 - a * sigma_data**2 * noise) / (sigma_data * w.sqrt())
 
 
 def time_of(time: str, a: Tensor, n: Tensor) -> Tensor:

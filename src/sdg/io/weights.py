@@ -22,6 +22,7 @@ __all__ = [
     "KEY",
     "MODEL",
     "UNET",
+    "VAE",
     "header",
     "read_weights",
     "safetensors_of",
@@ -30,10 +31,11 @@ __all__ = [
 ]
 
 KEY = "sdg"
-CONFIG, MODEL, UNET = (
+CONFIG, MODEL, UNET, VAE = (
     "config.json",
     "model.safetensors",
     "unet/diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.safetensors",
 )  # of a folder
 
 
@@ -90,6 +92,9 @@ def header(file: str | Path) -> dict | None:
             place = Path(file) / CONFIG
             config = json.loads(place.read_text(encoding="utf-8")) if place.is_file() else None
             content = config.get(KEY) if isinstance(config, dict) else None
+            # Beside diffusers' own config.json, which it wants to itself.
+            if content is None and (Path(file) / VAE).is_file():
+                content = json.loads(metadata_of(Path(file) / VAE).get(KEY, "null"))
         else:
             content = json.loads(metadata_of(file).get(KEY, "null"))
     except OSError as error:
@@ -133,9 +138,10 @@ def read_weights(path: str | Path, kind: str) -> tuple[dict, dict]:
     if own["kind"] != kind:
         raise UserError(f"the weights {file} hold a {own['kind']}, but a {kind} is needed here.")
     place = safetensors_of(file, own)
+    # A file in a layout of diffusers holds the network alone.
+    ours = place.name == MODEL or (place == file and "file" not in own)
     return own["config"], {
-        ("" if place == file or place.name == MODEL else "network.") + name: value
-        for name, value in load_tensors(place).items()
+        ("" if ours else "network.") + name: value for name, value in load_tensors(place).items()
     }
 
 
@@ -156,7 +162,7 @@ def safetensors_of(place: Path, own: dict) -> Path:
         / choice(
             f"the file of weights in {place}",
             own.get("file", UNET if (place / UNET).is_file() else MODEL),
-            (MODEL, UNET),
+            (MODEL, UNET, VAE),
         )
     )
     if not file.is_file():

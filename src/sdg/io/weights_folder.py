@@ -1,6 +1,6 @@
 """What a trained part leaves: a folder with safetensors and a config.
 
-The denoiser's is one that diffusers opens too, where that is exact.
+The denoiser's is one that diffusers opens too, where that is exact; the autoencoder's always is.
 """
 
 import json
@@ -9,13 +9,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
 from torch import nn
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
 from sdg.io.diffusers_export import save_pipeline, why_not_exportable
 from sdg.io.shipped import EARLIER
-from sdg.io.weights import CONFIG, KEY, MODEL, UNET, save
+from sdg.io.weights import CONFIG, KEY, MODEL, UNET, VAE, save, stored
 
 __all__ = ["save_folder"]
 
@@ -24,7 +25,7 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
     """Writes a part as a folder, which `from_pretrained` reads.
 
     It holds `config.json`, and `model.safetensors` or a denoiser's `model_index.json`, `unet/` and
-    `scheduler/`.
+    `scheduler/`. An autoencoder's is what diffusers writes of one.
 
     Arguments:
         kind: "denoiser", "clip", …
@@ -47,6 +48,10 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
     shutil.rmtree(part, ignore_errors=True)  # of a killed process
     file = MODEL
     try:
+        if kind == "autoencoder":
+            save_autoencoder(model, part, half)
+            swap(part, folder)
+            return folder
         if isinstance(model, Denoiser) and why_not_exportable(model) is None:
             file = UNET
             save_pipeline(model, part, half)
@@ -58,6 +63,20 @@ def save_folder(folder: str | Path, kind: str, model: nn.Module, half: bool = Fa
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def save_autoencoder(model: Any, folder: Path, half: bool) -> None:
+    """Writes the network as its `from_pretrained` reads it; what is ours is in the metadata.
+
+    Arguments:
+        model: an `Autoencoder`.
+        half: as of `save`.
+    """
+    tensors = stored(model.network, half)  # says what is no number, before anything is written
+    model.network.save_config(folder)
+    content = {"kind": "autoencoder", "config": model.config, "file": VAE}
+    # One entry: safetensors writes several in any order, and two exports would differ.
+    save_file(tensors, folder / VAE, {KEY: json.dumps(content)})
 
 
 def swap(part: Path, folder: Path) -> None:
@@ -77,7 +96,7 @@ def swap(part: Path, folder: Path) -> None:
         os.replace(aside, old)
     for name in ("unet", "scheduler"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("model_index.json", MODEL):
+    for name in ("model_index.json", MODEL, VAE):
         (folder / name).unlink(missing_ok=True)
     for file in sorted(part.iterdir(), key=lambda each: each.name == CONFIG):  # it names the others
         os.replace(file, folder / file.name)

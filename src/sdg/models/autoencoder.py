@@ -1,7 +1,7 @@
 """Images as latents and back, by an autoencoder of diffusers."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,26 @@ from sdg.errors import UserError, choice
 from sdg.io.diffusers_autoencoder import AUTOENCODER_NETWORKS, digest_of_latents
 from sdg.io.diffusers_network import network_options
 
-__all__ = ["Autoencoder", "build_autoencoder"]
+__all__ = [
+    "Autoencoder",
+    "Reconstruction",
+    "build_autoencoder",
+    "latents_of",
+    "new_autoencoder",
+]
+
+
+class Reconstruction(NamedTuple):
+    """Images through the bottleneck, and q(z | x) = N(mean, e^log_variance) of the raw latents.
+
+    Attributes:
+        images: D of a latent of q(z | x), (B, 3, H, W).
+        mean, log_variance: (B, C, h, w).
+    """
+
+    images: Tensor
+    mean: Tensor
+    log_variance: Tensor
 
 
 class Autoencoder(nn.Module):
@@ -53,6 +72,7 @@ class Autoencoder(nn.Module):
                 "latents_std), which is not known here."
             )
         self.network = network
+        self.network_name = name
         self.channels: int = options["latent_channels"]
         if name == "VQModel":  # its latents are what the codebook is asked for
             self.channels = options["vq_embed_dim"] or self.channels
@@ -93,6 +113,25 @@ class Autoencoder(nn.Module):
         decoder: nn.Module = self.network.decoder  # type: ignore[assignment]  # of diffusers
         return decoder
 
+    def forward(self, x: Tensor, noise: Tensor) -> Reconstruction:
+        """D(mean + σ ε) of an `AutoencoderKL`, as it is trained: under autocast if there is some.
+
+        Arguments:
+            x: images in [-1, 1], (B, 3, H, W).
+            noise: ε, (B, C, h, w).
+        """
+        network: Any = self.network
+        posterior = network.encode(x).latent_dist
+        z = posterior.mean + posterior.std * noise
+        return Reconstruction(network.decode(z).sample, posterior.mean, posterior.logvar)
+
+    def rescale(self, scale: float, shift: float) -> None:
+        """Gives it another scale and shift; its config has them too."""
+        network: Any = self.network
+        network.register_to_config(scaling_factor=scale, shift_factor=shift)
+        self.scale.fill_(scale)
+        self.shift.fill_(shift)
+
     def encode(self, x: Tensor) -> Tensor:
         """Latents (B, C, H/factor, W/factor) of images (B, 3, H, W) in [-1, 1]."""
         network: Any = self.network
@@ -117,3 +156,25 @@ def build_autoencoder(network: str, options: dict[str, Any]) -> Autoencoder:
     return Autoencoder(
         getattr(diffusers, choice("network", network, AUTOENCODER_NETWORKS))(**options)
     )
+
+
+def new_autoencoder(options: dict[str, Any]) -> Autoencoder:
+    """An `AutoencoderKL` to train, its latents not scaled yet.
+
+    Arguments:
+        options: of its constructor; each of its `block_out_channels` is a level, and has a block on
+            the way down and one on the way up.
+    """
+    levels = len(options["block_out_channels"])
+    blocks = {
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+    }
+    unscaled = {"scaling_factor": 1.0, "shift_factor": 0.0}
+    return build_autoencoder("AutoencoderKL", unscaled | blocks | options)
+
+
+@torch.no_grad()
+def latents_of(autoencoder: Autoencoder | None, images: Tensor) -> Tensor:
+    """What a denoiser moves of images: their latents, or with None the images themselves."""
+    return images if autoencoder is None else autoencoder.eval().encode(images)

@@ -77,8 +77,10 @@ def build_unet(denoiser: dict[str, Any], resolution: int) -> UNet2DModel:
     patch, network = denoiser.get("patch", 1), denoiser["network"]
     halvings = len(network["block_out_channels"]) - 1
     if resolution % (patch * 2**halvings):
+        latents = denoiser.get("latents")
+        what = f"{'the side of the latents, ' if latents else 'data.resolution='}{resolution}"
         raise UserError(
-            f"data.resolution={resolution} must be a multiple of {patch * 2**halvings}: the "
+            f"{what}{',' if latents else ''} must be a multiple of {patch * 2**halvings}: the "
             f"network halves it {halvings} times after patches of {patch}."
         )
     channels = denoiser.get("channels", 3) * patch**2

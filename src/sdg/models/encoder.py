@@ -22,6 +22,7 @@ class ImageEncoder(ABC, nn.Module):
         resolution: side in pixels of the images that it reads; None for any.
         latent_channels: those of the latents that it reads in the place of images, with
             `resolution` a side of them; None where it reads images.
+        autoencoder_digest: of the autoencoder whose latents it has learned; None where nobody says.
         calibrated: whether `Encoded.scaled` is given, and its product with E_text(y) a logit of y.
         reads_estimate: whether it reads the denoiser's x̂_0 beside x_t; `attach` has to come first
             then.
@@ -31,6 +32,7 @@ class ImageEncoder(ABC, nn.Module):
     tower: nn.Module
     resolution: int | None = None
     latent_channels: int | None = None
+    autoencoder_digest: str | None = None
     calibrated: bool = False
     reads_estimate: bool = False
     notice: str = ""

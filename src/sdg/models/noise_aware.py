@@ -58,6 +58,7 @@ class NoiseAwareEncoder(NoisyEncoder):
         calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
         latent_channels: of the latents that it reads in the place of images; the tower's first
             convolution is then a new one. `clip` has their side as its `image_size`.
+        autoencoder_digest: of the autoencoder that they are of.
 
     Raises:
         UserError: the tower has no norms that could be modulated, or no convolution.
@@ -74,12 +75,13 @@ class NoiseAwareEncoder(NoisyEncoder):
         hidden: int = 512,
         calibrated: bool = False,
         latent_channels: int | None = None,
+        autoencoder_digest: str | None = None,
     ):
         config = {"clip": clip, "schedule": schedule, "width": width, "hidden": hidden}
         own = copy.deepcopy(tower).requires_grad_(True)  # the clean one may be frozen
         if latent_channels is not None:
             read_channels(own, latent_channels)
-        super().__init__(own, config, hidden, calibrated, latent_channels)
+        super().__init__(own, config, hidden, calibrated, latent_channels, autoencoder_digest)
         self.norms = [wrap(self.tower, name) for name in modulated_norms(self.tower)]
         if not self.norms:
             raise UserError(

@@ -29,6 +29,7 @@ class NoisyEncoder(ImageEncoder):
         features: width of what is known of t, as `level_features` gives it.
         calibrated: train the length of z too, so that z · E_text(y) is a logit of p(y | x_t).
         latent_channels: of the noisy latents that it reads, as they are, in the place of images.
+        autoencoder_digest: of the autoencoder that they are of.
     """
 
     # Modules of the tower that hold a modulation during a pass.
@@ -43,6 +44,7 @@ class NoisyEncoder(ImageEncoder):
         features: int,
         calibrated: bool,
         latent_channels: int | None = None,
+        autoencoder_digest: str | None = None,
     ):
         super().__init__()
         self.config, self.checkpointing, self.calibrated = config, False, calibrated
@@ -53,6 +55,9 @@ class NoisyEncoder(ImageEncoder):
         if latent_channels is not None:  # no key otherwise, as above
             self.config["latent_channels"] = latent_channels
             self.normalise = nn.Identity()
+        self.autoencoder_digest = autoencoder_digest
+        if autoencoder_digest is not None:
+            self.config["autoencoder_digest"] = autoencoder_digest
         # c of the CLIP it belongs to: its temperature travels along.
         self.register_buffer("logit_scale", torch.ones(()))
         if calibrated:

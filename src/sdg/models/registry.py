@@ -6,6 +6,7 @@ from typing import Any
 
 import open_clip
 import timm
+from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
@@ -51,6 +52,7 @@ __all__ = [
     "load_judge",
     "load_weaker",
     "noise_aware_encoders",
+    "read_autoencoder",
 ]
 
 Part = CLIP | NoisyEncoder | GlideTextEncoder | NoisyClassifier | Judge | Autoencoder
@@ -242,13 +244,17 @@ def load_autoencoder(path: str | Path) -> Autoencoder:
     Raises:
         UserError: there is none, or it cannot be read.
     """
+    config, tensors = read_autoencoder(path)
+    return frozen(lambda: build_autoencoder(**config), tensors, path)
+
+
+def read_autoencoder(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The config and the tensors of an autoencoder, as of `load_autoencoder`."""
     place = located(path)
     place = autoencoder_folder(place) or place
     if header(place) is None and (place / "config.json").is_file():
-        config, tensors = network_file(place, AUTOENCODER_NETWORKS)
-    else:
-        config, tensors = read_weights(place, "autoencoder")
-    return frozen(lambda: build_autoencoder(**config), tensors, path)
+        return network_file(place, AUTOENCODER_NETWORKS)
+    return read_weights(place, "autoencoder")
 
 
 def load_judge(file: str | Path) -> Judge:

@@ -52,6 +52,7 @@ class UNetEncoder(NoisyEncoder):
         estimate: read x̂_0 too.
         latent_channels: of the latents that it reads in the place of images; `clip` then has their
             side as its `image_size`.
+        autoencoder_digest: of the autoencoder that they are of.
     """
 
     tower: ContractingHalf
@@ -67,6 +68,7 @@ class UNetEncoder(NoisyEncoder):
         calibrated: bool = False,
         estimate: bool = False,
         latent_channels: int | None = None,
+        autoencoder_digest: str | None = None,
     ):
         side, channels = (
             clip["model"]["vision_cfg"]["image_size"],
@@ -89,7 +91,8 @@ class UNetEncoder(NoisyEncoder):
         }
         if estimate:  # no key otherwise: the config of other encoders stays what it was
             config["estimate"] = True
-        super().__init__(tower, config, tower.features, calibrated, latent_channels)
+        latents = (latent_channels, autoencoder_digest)
+        super().__init__(tower, config, tower.features, calibrated, *latents)
         self.reads_estimate = estimate
         self.normalise = nn.Identity()  # it sees what the denoiser saw
         self.beside: tuple[Denoiser, Tensor] | None = None

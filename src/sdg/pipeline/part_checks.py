@@ -94,7 +94,7 @@ def check_space(
             f"{autoencoder.channels}; give the one that the denoiser was trained with."
         )
     if autoencoder is not None:
-        check_latents(denoiser, autoencoder)
+        check_latents(denoiser, encoder, autoencoder)
     read = None if encoder is None else encoder.latent_channels
     if read is not None and autoencoder is None:
         raise UserError(
@@ -108,19 +108,26 @@ def check_space(
         )
 
 
-def check_latents(denoiser: Denoiser, autoencoder: Autoencoder) -> None:
-    """Whether every network that is called draws this autoencoder's latents, as far as files tell.
+def check_latents(
+    denoiser: Denoiser, encoder: ImageEncoder | None, autoencoder: Autoencoder
+) -> None:
+    """Whether every network that is called has learned this autoencoder's latents, as they say.
 
     Raises:
-        UserError: one draws those of another.
+        UserError: one has learned those of another.
     """
-    digests = {part.autoencoder_digest for part in denoiser.passes} - {None}
-    own = autoencoder.latents_digest if digests else None
-    if own is not None and digests - {own}:
-        raise UserError(
-            "the denoiser, or one that it is guided away from, draws latents of another "
-            "autoencoder than this one; give the one that it was trained with."
-        )
+    name = "the denoiser, or one that it is guided away from,"
+    learned = [(name, part.autoencoder_digest) for part in denoiser.passes]
+    if encoder is not None:
+        learned.append(("the encoder", encoder.autoencoder_digest))
+    known = [(name, digest) for name, digest in learned if digest is not None]
+    own = autoencoder.latents_digest if known else None
+    for name, digest in known:
+        if own is not None and digest != own:
+            raise UserError(
+                f"{name} has learned the latents of another autoencoder than this one; give the "
+                "one that it was trained with."
+            )
 
 
 def checked_kind(name: str, value: Part, kind: type[Any]) -> Part:

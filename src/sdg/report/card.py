@@ -14,6 +14,7 @@ __all__ = ["CARD", "below_heading", "heading", "processor", "write_card"]
 CARD = "README.md"  # its name on the hub
 
 TITLES = {
+    "autoencoder": "Autoencoder: images as latents and back",
     "denoiser": "Denoiser: the diffusion model",
     "clip": "Clean CLIP: image and text tower",
     "clip_noisy": "Noise-aware encoder: E(x_t, t) in the space of a CLIP",
@@ -24,6 +25,7 @@ TITLES = {
 
 
 USES = {
+    "autoencoder": "python train.py denoiser.autoencoder=FOLDER",
     "denoiser": "python sample.py denoiser.weights=FOLDER encoder.weights=… encoder.clip=…",
     "clip": "python train.py encoder=clip_noisy encoder.clip=FOLDER",
     "clip_noisy": "python sample.py encoder.weights=FOLDER encoder.clip=… denoiser.weights=…",
@@ -32,6 +34,10 @@ USES = {
     "similarity=[class] similarity.class.form=classifier similarity.class.name=…",
     "judge": "python sample.py eval.judge=FOLDER",
 }
+
+DIFFUSERS = ("model_index.json", "diffusion_pytorch_model.safetensors")  # one in its folders
+AUTOENCODER = """
+network = AutoencoderKL.from_pretrained("FOLDER")  # with its scaling_factor and shift_factor"""
 
 
 def heading(folder: Path, kind: str, config: dict) -> str:
@@ -42,12 +48,15 @@ def heading(folder: Path, kind: str, config: dict) -> str:
     """
     if kind not in TITLES:
         return own_heading(kind)
-    diffusers = (folder / "model_index.json").is_file()
+    diffusers = any((folder / name).is_file() for name in DIFFUSERS)
     denoiser = config.get("denoiser", {})
     network = denoiser.get("network", {})
     conditional = bool(network.get("num_class_embeds") or network.get("classes"))
+    latents = " denoiser.autoencoder=…" if denoiser.get("latents") else ""
     imports, pipeline = "", ""
-    if diffusers:
+    if kind == "autoencoder" and diffusers:
+        imports, pipeline = "from diffusers import AutoencoderKL\n", AUTOENCODER
+    elif diffusers:
         imports, pipeline = diffusers_code(config["schedule"]["T"], denoiser.get("patch", 1))
     return f"""---
 library_name: {"diffusers" if diffusers else "sdg"}
@@ -58,7 +67,7 @@ tags: [semantic-diffusion-guidance, {kind.replace("_", "-")}]
 
 `FOLDER` is this folder, or its `owner/name` on the hub:
 
-    {USES[kind]}{" denoiser.label=0" if conditional else ""}
+    {USES[kind]}{" denoiser.label=0" if conditional else ""}{latents}
 
 ```python
 {imports}from sdg import from_pretrained

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sdg.errors import UserError
+from sdg.training.autoencoder import AutoencoderTraining
 from sdg.training.classifier_noisy import ClassifierTraining
 from sdg.training.clip import CLIPTraining
 from sdg.training.denoiser import DenoiserTraining
@@ -11,6 +12,7 @@ from sdg.training.module import TrainingModule
 from sdg.training.noise_aware import NoiseAwareFinetuning
 
 __all__ = [
+    "AutoencoderTraining",
     "CLIPTraining",
     "ClassifierTraining",
     "DenoiserTraining",

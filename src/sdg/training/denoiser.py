@@ -1,4 +1,4 @@
-"""Training the unconditional diffusion model."""
+"""Training the unconditional diffusion model, of images or of an autoencoder's latents."""
 
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.noise import Noise
 from sdg.diffusion.samplers import DDIM
 from sdg.diffusion.sampling import sample
+from sdg.models.autoencoder import Autoencoder, latents_of
 from sdg.report.grid import plain_grid
 from sdg.training.module import TrainingModule
 
@@ -23,26 +24,37 @@ class DenoiserTraining(TrainingModule):
 
     Validation reports it over t and draws samples.
 
+    With an autoencoder x_0 is (E(x) − shift) · scale of each image, E the mean of its posterior,
+    encoded in every step.
+
     Arguments:
         denoiser: network and schedule.
+        autoencoder: of the latents that it draws, frozen; None of one that draws images.
         preview: number of samples drawn at each validation, 0 for none.
     """
 
     model: Denoiser
 
-    def __init__(self, denoiser: Denoiser, preview: int = 32, **training):
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        preview: int = 32,
+        autoencoder: Autoencoder | None = None,
+        **training,
+    ):
         super().__init__("denoiser", denoiser, **training)
-        self.preview = preview
+        self.preview, self.autoencoder = preview, autoencoder
 
     def training_step(self, batch: dict, index: int) -> Tensor:
-        x0 = batch["image"]
-        t = self.model.schedule.clock.draw(len(x0)).to(x0.device)
+        x0 = latents_of(self.autoencoder, batch["image"])
+        clock, sigma_data = self.model.schedule.clock, self.model.sigma_data
+        t = clock.draw(len(x0), sigma_data=sigma_data).to(x0.device)
         loss = self.model.loss(x0, t, torch.randn_like(x0)).mean()
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
     def validation_step(self, batch: dict, index: int) -> None:
-        x0 = batch["image"]
+        x0 = latents_of(self.autoencoder, batch["image"])
         if index == 0 and self.preview and self.trainer.is_global_zero:
             self.draw()
         # The same levels and noise at every validation: what differs between two of them is the
@@ -72,8 +84,10 @@ class DenoiserTraining(TrainingModule):
         images = sample(
             self.model,
             DDIM(steps=min(25, self.model.schedule.T)),
-            Noise(range(self.preview), (3, side, side), self.device),
+            Noise(range(self.preview), (self.model.channels, side, side), self.device),
         )
+        if self.autoencoder:
+            images = self.autoencoder.decode(images)
         file = Path(self.trainer.default_root_dir) / "samples" / f"step-{self.global_step:06d}.png"
         file.parent.mkdir(exist_ok=True)
         Image.fromarray(plain_grid(images).permute(1, 2, 0).numpy()).save(file)

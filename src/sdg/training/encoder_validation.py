@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sdg.diffusion.schedule import Schedule
 from sdg.metrics.retrieval import retrieval_top1
+from sdg.models.autoencoder import Autoencoder, latents_of
 from sdg.models.noisy import NoisyEncoder
 from sdg.training.banks import Bank
 from sdg.training.module import TrainingModule
@@ -22,10 +23,11 @@ class EncoderValidation(TrainingModule):
     """The validation of a module that trains E(x_t, t) beside a clean teacher.
 
     Is E_clean(x_0) of its own image the nearest to E(x_t, t) among the first 500 held-out ones of a
-    process? Over t, beside the clean encoder. A calibrated encoder's beliefs are compared with the
-    teacher's.
+    process? Over t, beside the clean encoder, where x_t is an image. A calibrated encoder's beliefs
+    are compared with the teacher's.
 
     Attributes:
+        autoencoder: of the latents that E reads; None where it reads images.
         schedule: of q.
         levels: at which it is validated.
         banks: of sentences, for a calibrated encoder.
@@ -35,6 +37,7 @@ class EncoderValidation(TrainingModule):
     schedule: Schedule
     levels: list[int]
     banks: list[Bank] | None
+    autoencoder: Autoencoder | None
 
     @abstractmethod
     def clean(self, x: Tensor) -> Tensor:
@@ -57,6 +60,7 @@ class EncoderValidation(TrainingModule):
         if not len(x0):
             return
         self.keys.append(self.clean(x0))
+        x0 = latents_of(self.autoencoder, x0)
         noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(index)).to(x0.device)
         for level in self.levels:
             t = torch.full((len(x0),), level, device=x0.device)
@@ -72,7 +76,8 @@ class EncoderValidation(TrainingModule):
                 batch_size=len(x0),
             )
             self.queries.setdefault(f"val/top1_t{level}", []).append(z)
-            self.queries.setdefault(f"val/clean_top1_t{level}", []).append(self.clean(x_t))
+            if self.autoencoder is None:
+                self.queries.setdefault(f"val/clean_top1_t{level}", []).append(self.clean(x_t))
 
     def validate_posterior(self, z: Tensor, clean: Tensor, level: int) -> None:
         loss = z.new_zeros(())

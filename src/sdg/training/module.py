@@ -267,6 +267,16 @@ class TrainingModule(pl.LightningModule):
         assert isinstance(gathered, Tensor)  # as it was
         return gathered
 
+    def finish(self, data: ImageData, device: torch.device) -> None:
+        """What follows the last step, with the averaged weights in the model, before the export.
+
+        The first process alone calls it.
+
+        Arguments:
+            data: of the training; not set up where a checkpoint had taken all steps.
+            device: that it trained on.
+        """
+
     def export(self, folder: str | Path, half: bool = False) -> Path:
         """Writes the model, in `half` precision or full, into a folder of its own.
 

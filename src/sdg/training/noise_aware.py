@@ -12,15 +12,21 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError, choice, integer, number
+from sdg.models.autoencoder import Autoencoder, latents_of
 from sdg.models.clip import CLIP
 from sdg.training.banks import banks_of, one_group
 from sdg.training.contrastive import contrastive_loss
 from sdg.training.encoder_validation import EncoderValidation
-from sdg.training.noisy_batch import NoisyBatch, NoisyBatches
+from sdg.training.noisy_batch import NoisyBatch, NoisyBatches, pictures
 from sdg.training.on_policy import OnPolicy
 from sdg.training.posterior import log_posterior, soft_cross_entropy
 from sdg.training.score_matching import ScoreMatching
-from sdg.training.starting_encoder import denoiser_levels, needed_denoiser, starting_encoder
+from sdg.training.starting_encoder import (
+    denoiser_levels,
+    needed_denoiser,
+    objective_weights,
+    starting_encoder,
+)
 
 __all__ = ["NoiseAwareFinetuning"]
 
@@ -48,11 +54,13 @@ class NoiseAwareFinetuning(EncoderValidation):
     trains what guidance uses, the gradient, on some images of a batch, since it is differentiated
     twice; each step takes one bank at random, and one of its groups of sentences.
 
-    The teacher sees x_0 at its own resolution, the copy x_t at the denoiser's.
+    The teacher sees x_0 at its own resolution, the copy x_t at the denoiser's. With an autoencoder
+    x_0 and x_t are latents, and the teacher sees the image; no decoder is called but for what
+    guidance makes.
 
     Arguments:
         clip: the clean teacher; it is frozen.
-        resolution: side of the noised images.
+        resolution: side of the noised images, or latents.
         schedule: config of q.
         width, hidden: of the network that reads t.
         scale: c.
@@ -78,6 +86,7 @@ class NoiseAwareFinetuning(EncoderValidation):
         estimate: with `tower=denoiser`, read the denoiser's x̂_0(x_t) beside x_t.
         on_policy_share: of a batch, how much is made by guidance, as `OnPolicy` says.
         on_policy_steps, on_policy_gamma: its n, and its largest γ.
+        autoencoder: of the latents that the encoder reads, frozen; None where it reads images.
 
     Raises:
         UserError: no objective has a weight; `tower=denoiser` has no denoiser; score matching or
@@ -110,21 +119,15 @@ class NoiseAwareFinetuning(EncoderValidation):
         on_policy_share: float = 0.0,
         on_policy_steps: int = 8,
         on_policy_gamma: float = 15.0,
+        autoencoder: Autoencoder | None = None,
         **training,
     ):
-        weights = {
-            "contrastive": contrastive_weight,
-            "cosine": cosine_weight,
-            "posterior": posterior_weight,
-            "score": score_weight,
-        }
-        for name, weight in weights.items():
-            number(f"module.{name}_weight", weight, 0)
-        if not any(weights.values()):
-            raise UserError(
-                "every objective has weight 0: set module.contrastive_weight, cosine_weight, "
-                "posterior_weight or score_weight."
-            )
+        weights = objective_weights(
+            contrastive=contrastive_weight,
+            cosine=cosine_weight,
+            posterior=posterior_weight,
+            score=score_weight,
+        )
         calibrated = weights["posterior"] + weights["score"] > 0
         encoder = starting_encoder(
             choice("module.tower", tower, ("clip", "denoiser")),
@@ -136,12 +139,13 @@ class NoiseAwareFinetuning(EncoderValidation):
             hidden,
             calibrated,
             choice("module.estimate", estimate, (False, True)),
+            autoencoder,
         )
         encoder.freeze(freeze)
         encoder.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
         encoder.logit_scale.copy_(clip.logit_scale.detach())
         super().__init__("clip_noisy", encoder.train(), **training)
-        self.teacher = clip.eval().requires_grad_(False)
+        self.teacher, self.autoencoder = clip.eval().requires_grad_(False), autoencoder
         self.schedule, self.scale = Schedule(**schedule), scale
         self.weights, self.levels = weights, levels
         self.bank_names, self.bank_size, self.banks = bank, bank_size, None
@@ -185,11 +189,12 @@ class NoiseAwareFinetuning(EncoderValidation):
             )
 
     def training_step(self, batch: dict, index: int) -> Tensor:
-        noisy = self.noisy_batches.draw(batch["image"])
+        images = batch["image"]
+        noisy = self.noisy_batches.draw(latents_of(self.autoencoder, images))
         groups = [bank.sample(batch) for bank in self.banks or ()]
         noisy = self.noisy_batches.alter(noisy, self.model, groups)
         z, scored = self.embed(noisy)
-        unit, clean = F.normalize(z, dim=-1), self.clean(noisy.x0)
+        unit, clean = F.normalize(z, dim=-1), self.clean(pictures(noisy, images, self.autoencoder))
         losses = {"distance": 1 - (unit * clean).sum(-1).mean()}
         total = self.weights["cosine"] * losses["distance"]
         if self.weights["contrastive"]:

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from sdg.diffusion.schedule import Schedule
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.noisy import NoisyEncoder
 from sdg.training.banks import one_group
 from sdg.training.on_policy import OnPolicy
 from sdg.training.posterior import log_posterior, moved_uphill
 
-__all__ = ["NoisyBatch", "NoisyBatches"]
+__all__ = ["NoisyBatch", "NoisyBatches", "pictures"]
 
 
 class NoisyBatch(NamedTuple):
@@ -121,3 +122,19 @@ class NoisyBatches:
         return batch._replace(
             x_t=torch.cat([x_t[:drawn], guided]), x0=torch.cat([x0[:drawn], finished])
         )
+
+
+@torch.no_grad()
+def pictures(batch: NoisyBatch, images: Tensor, autoencoder: Autoencoder | None) -> Tensor:
+    """The clean images of a batch, (B, 3, H, W), which the teacher sees.
+
+    Arguments:
+        images: those that the batch was drawn from.
+        autoencoder: of the latents that the batch holds; None where it holds images.
+    """
+    if autoencoder is None:
+        return batch.x0
+    if batch.drawn == len(images):
+        return images
+    made = autoencoder.eval().decode(batch.x0[batch.drawn :]).clamp(-1, 1)
+    return torch.cat([images[: batch.drawn], made])

@@ -1,18 +1,37 @@
 """What the training of a noise-aware encoder starts with, and the denoiser that it goes by."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError
+from sdg.errors import UserError, number
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.clip import CLIP
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.towers import at_resolution
 from sdg.models.unet import UNetEncoder
 
-__all__ = ["denoiser_levels", "needed_denoiser", "starting_encoder"]
+__all__ = ["denoiser_levels", "needed_denoiser", "objective_weights", "starting_encoder"]
+
+
+def objective_weights(**weights: float) -> dict[str, float]:
+    """{objective: its weight}.
+
+    Raises:
+        UserError: one is no weight, or all are 0.
+    """
+    for name, weight in weights.items():
+        number(f"module.{name}_weight", weight, 0)
+    if not any(weights.values()):
+        raise UserError(
+            "every objective has weight 0: set module.contrastive_weight, cosine_weight, "
+            "posterior_weight or score_weight."
+        )
+    return weights
 
 
 def starting_encoder(
@@ -25,29 +44,39 @@ def starting_encoder(
     hidden: int,
     calibrated: bool,
     estimate: bool,
+    autoencoder: Autoencoder | None = None,
 ) -> NoisyEncoder:
     """The encoder that training starts with.
+
+    Arguments:
+        resolution: side of what it reads, images or latents.
+        autoencoder: of the latents that it reads; None where it reads images.
 
     Raises:
         UserError: there is no denoiser to start from.
     """
     model, copied = at_resolution(clip.config["model"], clip.tower, resolution)
     config = clip.config | {"model": model}
+    latents: dict[str, Any] = {}
+    if autoencoder is not None:
+        digest = autoencoder.latents_digest
+        latents = {"latent_channels": autoencoder.channels, "autoencoder_digest": digest}
     if tower == "clip" and estimate:
         raise UserError(
             "module.estimate=true reads the denoiser's estimate with the denoiser's own half: set "
             "module.tower=denoiser."
         )
     if tower == "clip":
-        return NoiseAwareEncoder(copied, config, schedule, width, hidden, calibrated=calibrated)
+        return NoiseAwareEncoder(
+            *(copied, config, schedule, width, hidden), calibrated=calibrated, **latents
+        )
     if denoiser is None:
         raise UserError(
             "module.tower=denoiser starts from a denoiser: set module.denoiser=FILE, or "
             "module.tower=clip."
         )
-    return UNetEncoder.from_denoiser(
-        denoiser, config, schedule=schedule, hidden=hidden, calibrated=calibrated, estimate=estimate
-    )
+    options = {"schedule": schedule, "hidden": hidden, "calibrated": calibrated}
+    return UNetEncoder.from_denoiser(denoiser, config, estimate=estimate, **options, **latents)
 
 
 def needed_denoiser(key: str, denoiser: Denoiser | None) -> Denoiser:
