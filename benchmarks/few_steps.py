@@ -29,25 +29,31 @@ FLOAT32 = {"trainer__precision": "32-true"}
 BF16 = {"trainer__precision": "bf16-mixed"}
 DENSE = {"sampler__spacing": "towards_noise"}
 DDPM_GAMMAS = (7, 10, 14, 20)
+SCORE_GAMMAS = (4, 7, 10, 14, 20)
+
+
+def few(sampler: str, steps: int, **options: object) -> Mapping[str, object]:
+    """The settings of a sampler of few steps."""
+    return {"sampler": sampler, "sampler__steps": steps, **options, **DENSE, **BF16}
+
+
 # {recipe: (its settings, the γ to choose from)}
 RECIPES: Mapping[str, tuple[Mapping[str, object], Sequence[float]]] = {
     BASE: ({"sampler__steps": 100, **DENSE, **FLOAT32}, DDPM_GAMMAS),
     "DDPM, 100 steps": ({"sampler__steps": 100, **DENSE, **BF16}, DDPM_GAMMAS),
     "DDPM, 40 steps": ({"sampler__steps": 40, **DENSE, **BF16}, DDPM_GAMMAS),
+    "DDPM, 30 steps": ({"sampler__steps": 30, **DENSE, **BF16}, DDPM_GAMMAS),
     "DDPM, 20 steps": ({"sampler__steps": 20, **DENSE, **BF16}, DDPM_GAMMAS),
     "DDPM, 15 steps": ({"sampler__steps": 15, **DENSE, **BF16}, DDPM_GAMMAS),
-    "DDIM, η = 0, 15 steps": (
-        {"sampler": "ddim", "sampler__steps": 15, **DENSE, **BF16},
-        (2, 4, 7, 10),
-    ),
-    "DDIM, η = 1, 15 steps": (
-        {"sampler": "ddim", "sampler__eta": 1, "sampler__steps": 15, **DENSE, **BF16},
-        (4, 7, 10, 14),
-    ),
-    "DPM-Solver++, 15 steps": (
-        {"sampler": "dpm_solver", "sampler__steps": 15, **DENSE, **BF16},
-        (2, 4, 7, 10),
-    ),
+    **{f"DDIM, η = 0, {steps} steps": (few("ddim", steps), SCORE_GAMMAS) for steps in (15, 25)},
+    **{
+        f"DDIM, η = 1, {steps} steps": (few("ddim", steps, sampler__eta=1), SCORE_GAMMAS)
+        for steps in (15, 20, 25)
+    },
+    **{
+        f"DPM-Solver++, {steps} steps": (few("dpm_solver", steps), SCORE_GAMMAS)
+        for steps in (15, 20, 25)
+    },
 }
 WITHIN = 0.05
 MEASURED = ("shows", "residual")

@@ -1,6 +1,7 @@
 """The ratios of speed on a CPU: medians of interleaved rounds, with their ranges.
 
-    python benchmarks/speed.py [--rounds 5] [--only step,precision,recipe,training,start,neighbours]
+    python benchmarks/speed.py [--rounds 5] [--only step,precision,recipe,training,start,
+                               neighbours,memory]
 
     step        a guided step, over the same calls of the bare networks (target 1.03)
     precision   float32 over bfloat16, same steps (target 1.5)
@@ -9,6 +10,7 @@
     training    a step of train.py, over the same step written out (target 1.02)
     start       `benchmarks/start.py`
     neighbours  `benchmarks/neighbours.py`
+    memory      `benchmarks/memory.py`
 
 Sampling and training are measured in CPU time, so that other work on the machine matters less.
 """
@@ -186,6 +188,7 @@ PARTS = {
     "training": training,
     "start": script("start"),
     "neighbours": script("neighbours"),
+    "memory": script("memory"),
 }
 
 

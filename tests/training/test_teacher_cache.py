@@ -1,7 +1,11 @@
 """The teacher's embeddings are those that it would give, and each image is encoded once."""
 
+import pytest
 import torch
 
+from sdg.data.shapes_data import ShapesData
+from sdg.models.registry import load_clip
+from sdg.training import NoiseAwareFinetuning
 from sdg.training.teacher_cache import TeacherCache
 
 
@@ -48,3 +52,34 @@ def test_images_of_another_size_are_others():
     for side in (8, 16, 8):
         images = torch.rand(3, 3, side, side)
         torch.testing.assert_close(cache(images), Teacher()(images))
+
+
+def test_a_training_with_the_cache_is_that_without(weights):
+    data = ShapesData(size=20, held_out=4, cache=None, batch_size=8, num_workers=0)
+    data.setup("fit")
+    clip = load_clip(weights / "clip.safetensors")
+    losses = []
+    for cached in (False, True):
+        torch.manual_seed(0)
+        module = NoiseAwareFinetuning(
+            clip,
+            32,
+            {"kind": "cosine", "T": 100},
+            width=8,
+            hidden=8,
+            scale=10.0,
+            cosine_weight=1.0,
+            contrastive_weight=0.0,
+            levels=[0],
+            cache_teacher=cached,
+            optimizer=torch.optim.SGD,
+            lr_schedule=None,
+        )
+        module.log_dict = lambda *_, **__: None
+        for number in range(3):
+            for batch in data.train_dataloader():
+                torch.manual_seed(number)
+                losses.append(module.training_step(batch, 0).item())
+    half = len(losses) // 2
+    assert half == 6
+    assert losses[half:] == pytest.approx(losses[:half], rel=1e-5)

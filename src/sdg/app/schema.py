@@ -265,6 +265,7 @@ SETTINGS: Mapping[str, Kind] = {
     "module.posterior_weight": WEIGHT,
     "module.score_weight": WEIGHT,
     "module.score_batch": COUNT,
+    "module.cache_teacher": Flag,
     "module.denoiser": PATH | NULL,
     "module.estimate": Flag,
     "module.robust_radius": WEIGHT,

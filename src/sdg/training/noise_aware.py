@@ -27,6 +27,7 @@ from sdg.training.starting_encoder import (
     objective_weights,
     starting_encoder,
 )
+from sdg.training.teacher_cache import TeacherCache
 
 __all__ = ["NoiseAwareFinetuning"]
 
@@ -86,6 +87,7 @@ class NoiseAwareFinetuning(EncoderValidation):
         estimate: with `tower=denoiser`, read the denoiser's x̂_0(x_t) beside x_t.
         on_policy_share: of a batch, how much is made by guidance, as `OnPolicy` says.
         on_policy_steps, on_policy_gamma: its n, and its largest γ.
+        cache_teacher: encode each clean image once, as `TeacherCache` says.
         autoencoder: of the latents that the encoder reads, frozen; None where it reads images.
 
     Raises:
@@ -119,6 +121,7 @@ class NoiseAwareFinetuning(EncoderValidation):
         on_policy_share: float = 0.0,
         on_policy_steps: int = 8,
         on_policy_gamma: float = 15.0,
+        cache_teacher: bool = False,
         autoencoder: Autoencoder | None = None,
         **training,
     ):
@@ -146,6 +149,8 @@ class NoiseAwareFinetuning(EncoderValidation):
         encoder.logit_scale.copy_(clip.logit_scale.detach())
         super().__init__("clip_noisy", encoder.train(), **training)
         self.teacher, self.autoencoder = clip.eval().requires_grad_(False), autoencoder
+        cached = choice("module.cache_teacher", cache_teacher, (False, True))
+        self.cache = TeacherCache(self.clean) if cached else None
         self.schedule, self.scale = Schedule(**schedule), scale
         self.weights, self.levels = weights, levels
         self.bank_names, self.bank_size, self.banks = bank, bank_size, None
@@ -194,7 +199,8 @@ class NoiseAwareFinetuning(EncoderValidation):
         groups = [bank.sample(batch) for bank in self.banks or ()]
         noisy = self.noisy_batches.alter(noisy, self.model, groups)
         z, scored = self.embed(noisy)
-        unit, clean = F.normalize(z, dim=-1), self.clean(pictures(noisy, images, self.autoencoder))
+        unit = F.normalize(z, dim=-1)
+        clean = self.targets(pictures(noisy, images, self.autoencoder), noisy.drawn)
         losses = {"distance": 1 - (unit * clean).sum(-1).mean()}
         total = self.weights["cosine"] * losses["distance"]
         if self.weights["contrastive"]:
@@ -239,6 +245,17 @@ class NoiseAwareFinetuning(EncoderValidation):
             for text in itertools.chain.from_iterable(groups)
         ]
         return functools.reduce(torch.add, each).mean()
+
+    def targets(self, images: Tensor, drawn: int) -> Tensor:
+        """E_clean of all images, (B, D).
+
+        Arguments:
+            drawn: how many are of the data; those behind are new each time.
+        """
+        if self.cache is None:
+            return self.clean(images)
+        kept = self.cache(images[:drawn])
+        return torch.cat([kept, self.clean(images[drawn:])]) if drawn < len(images) else kept
 
     @torch.no_grad()
     def clean(self, x: Tensor) -> Tensor:
