@@ -342,7 +342,7 @@ def test_denoisers_of_the_latents_of_two_autoencoders_are_kept_apart(folder, pip
         pipe.denoiser, autoguidance=load_denoiser(folder), autoguidance_scale=2.0
     )
     assert same.autoencoder_digest == own
-    with pytest.raises(UserError, match="draws latents of another autoencoder") as caught:
+    with pytest.raises(UserError, match="has learned the latents of another autoencoder") as caught:
         Pipeline(same, autoencoder=Autoencoder(vae))
     assert "\n" not in str(caught.value)
     Pipeline(same, autoencoder=Autoencoder(autoencoder_tiny()))  # an imitation

@@ -216,7 +216,7 @@ def test_another_autoencoder_is_refused(
     kept = [w for w in tiny if not w.startswith("denoiser.")]
     words = [*kept, f"denoiser.weights={denoiser}/denoiser", "guidance.gamma=0"]
     line = refusal("sample.py", *words, f"denoiser.autoencoder={other}")
-    assert "the denoiser was trained on the latents of another autoencoder than this one" in line
+    assert "has learned the latents of another autoencoder than this one" in line
     assert "denoiser.autoencoder=FOLDER" in refusal("sample.py", *words)
     line = refusal(*encoder_words, f"module.autoencoder={other}")
     assert "the latents of another autoencoder" in line
@@ -232,13 +232,15 @@ def test_parts_of_two_autoencoders_do_not_go_together(autoencoder, denoiser, wei
     process = model.schedule.config
     of_another = {"latent_channels": 4, "autoencoder_digest": "0123456789abcdef"}
     encoder = NoiseAwareEncoder(clip.towers.visual, config, process, 32, 32, **of_another)
-    with pytest.raises(UserError, match="the encoder was trained on the latents of another"):
+    with pytest.raises(UserError, match="the encoder has learned the latents of another"):
         Pipeline(model, encoder, clip, autoencoder=own)
     weaker = from_pretrained(denoiser / "denoiser")
     guided = guided_denoiser(model, autoguidance=weaker, autoguidance_scale=2.0)
     Pipeline(guided, autoencoder=own)
     weaker.autoencoder_digest = "0123456789abcdef"
-    with pytest.raises(UserError, match="autoguidance: the two denoisers differ in their autoenc"):
+    with pytest.raises(
+        UserError, match="autoguidance: the two denoisers draw latents of different"
+    ):
         guided_denoiser(model, autoguidance=weaker, autoguidance_scale=2.0)
 
 

@@ -132,8 +132,10 @@ def test_a_prompt_for_a_model_without_text_is_refused(refusal, words, weights):
 
 
 def test_a_training_of_text_latents_is_refused(refusal, folder):
-    line = refusal("train.py", "denoiser=pretrained", f"denoiser.path={folder}")
-    assert "is a Stable Diffusion, of latents; here one of images is needed" in line
+    words = ("train.py", "denoiser=pretrained", f"denoiser.path={folder}")
+    whose = "is a Stable Diffusion, whose network of sentences is not trained here"
+    assert whose in refusal(*words)
+    assert "denoiser.prompt has no effect on a training" in refusal(*words, RED)
 
 
 def test_a_run_in_a_process_of_its_own_imports_transformers_for_the_prompt_alone(

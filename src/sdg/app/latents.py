@@ -5,12 +5,15 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from sdg.app.denoiser_choice import chosen_autoencoder, loaded_denoiser
+from sdg.app.denoiser_choice import chosen_autoencoder, denoiser_path, loaded_denoiser
 from sdg.app.making import section
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
+from sdg.io.hub import located
+from sdg.io.text_folder import is_text_folder
 from sdg.models.autoencoder import Autoencoder
 from sdg.models.registry import load_autoencoder
+from sdg.models.text_unet import TextUNet
 from sdg.pipeline.part_checks import check_space
 
 __all__ = ["denoiser_to_tune", "latents_beside", "latents_for", "new_denoiser"]
@@ -87,9 +90,15 @@ def denoiser_to_tune(config: DictConfig, resolution: int) -> tuple[Denoiser, Aut
         resolution: side of the images in pixels.
 
     Raises:
-        UserError: it draws others.
+        UserError: it draws others, or what a sentence says.
     """
+    path = denoiser_path(config)
+    refused = f"{path} is a Stable Diffusion, whose network of sentences is not trained here."
+    if is_text_folder(located(path)):
+        raise UserError(refused)
     model = loaded_denoiser(config).requires_grad_(True).train()
+    if isinstance(model.network, TextUNet):
+        raise UserError(refused)
     autoencoder = chosen_autoencoder(config, model)
     check_side(model, autoencoder, resolution, "this denoiser")
     if autoencoder is not None and model.config is not None:

@@ -76,7 +76,7 @@ def known_process(options: Mapping, folder: Path) -> Process:
         return edm(settings, folder)
     if kind == "FlowMatchEulerDiscreteScheduler":
         return flow(settings, folder)
-    prediction, variance, clip = scheduler_settings(settings, folder)
+    prediction, variance, clip = scheduler_settings(settings | {"_class_name": kind}, folder)
     network = {"prediction": prediction, "variance": variance, "clip": clip}
     return Process(same_schedule(settings, folder), network)
 
