@@ -2,10 +2,11 @@
 
     python benchmarks/memory.py [--batch 4] [--only sampling,training]
 
-The authors' loop, written out from guided-diffusion: float32, and the encoder's parameters ask for
-gradients while an image is moved, so that the graph keeps what only they would need. Their training
-is a bare step in float32. Ours are `Pipeline` and the fine-tuning's module at their settings for
-this CPU, the second also with `encoder.checkpointing=true`.
+sampling    the authors' loop, written out from guided-diffusion, in float32: the encoder's
+            parameters ask for gradients while an image is moved, so that the graph keeps what only
+            they would need. Ours is `Pipeline` in the precision that `auto` chooses on this CPU
+training    a step of the fine-tuning written out, in float32; then under autocast, as
+            `trainer.precision=bf16-mixed` has it; then with `encoder.checkpointing=true` too
 
 A noise-aware RN50x16 without trained weights at 256 × 256, beside a small ADM; each in a process of
 its own. What counts is the peak of the process's memory beyond what it holds after a step of one

@@ -9,7 +9,7 @@ import pytest
 import torch  # noqa: F401  # the watch waits for it
 
 from sdg.data import cpu_sharing
-from sdg.data.cpu_sharing import BUSY, CALM, LATER, SETTINGS, SOON, Watch, cpu_wait
+from sdg.data.cpu_sharing import BUSY, CALM, SETTINGS, SLEEP_AFTER, SPIN_AFTER, Watch, cpu_wait
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -40,35 +40,35 @@ def watch(monkeypatch):
     monkeypatch.setattr(cpu_sharing, "hold_threads", lambda end: end.wait())
     watch = Watch()
     yield watch
-    if watch.crowd:
-        watch.crowd.set()
+    if watch.extra:
+        watch.extra.set()
 
 
 def test_threads_sleep_after_some_busy_windows_and_spin_after_many_calm_ones(watch):
-    for _ in range(SOON - 1):
-        watch.see(BUSY * 2)
-    watch.see(CALM / 2)  # one busy window is no neighbour
-    assert watch.crowd is None
-    for _ in range(SOON):
-        watch.see(BUSY * 2)
-    crowd = watch.crowd
-    assert crowd is not None
-    for _ in range(LATER - 1):
-        watch.see(CALM / 2)
-    watch.see((CALM + BUSY) / 2)  # neither: it stays as it is, and the calm begins anew
-    for _ in range(LATER - 1):
-        watch.see(CALM / 2)
-    assert watch.crowd is crowd
-    watch.see(CALM / 2)
-    assert watch.crowd is None
-    assert crowd.is_set()
+    for _ in range(SLEEP_AFTER - 1):
+        watch.update(BUSY * 2)
+    watch.update(CALM / 2)  # one busy window is no neighbour
+    assert watch.extra is None
+    for _ in range(SLEEP_AFTER):
+        watch.update(BUSY * 2)
+    extra = watch.extra
+    assert extra is not None
+    for _ in range(SPIN_AFTER - 1):
+        watch.update(CALM / 2)
+    watch.update((CALM + BUSY) / 2)  # neither: it stays as it is, and the calm begins anew
+    for _ in range(SPIN_AFTER - 1):
+        watch.update(CALM / 2)
+    assert watch.extra is extra
+    watch.update(CALM / 2)
+    assert watch.extra is None
+    assert extra.is_set()
 
 
 def test_a_module_that_is_being_imported_is_not_used(monkeypatch, watch):
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    for _ in range(SOON):
-        watch.see(BUSY * 2)
-    assert watch.crowd is None
+    for _ in range(SLEEP_AFTER):
+        watch.update(BUSY * 2)
+    assert watch.extra is None
 
 
 SCRIPT = """

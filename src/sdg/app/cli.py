@@ -90,8 +90,7 @@ def entry_point(config_name: str) -> Callable:
 def prepare_process() -> None:
     """Sets what must be set before torch is imported or Hydra begins."""
     limit_threads()
-    if "torch" not in sys.modules:
-        share_cpus()
+    share_cpus_early()
     print_any_text()
     follow_parent()
     # Hydra would print its own report and exit; this makes it raise, so that one place explains.
@@ -108,6 +107,7 @@ def job_of_sweep(
 
     That is for `sdg.app.jobs`, which the other jobs' processes may not share with this one.
     """
+    share_cpus_early()  # a launcher's process has not been prepared
     try:
         with stoppable_job():
             start(config_name, config, main)
@@ -120,6 +120,12 @@ def job_of_sweep(
         print(f"failed: {words} ({message})", file=sys.stderr)
         return message
     return None
+
+
+def share_cpus_early() -> None:
+    """`share_cpus`, where torch has not read its settings yet."""
+    if "torch" not in sys.modules:
+        share_cpus()
 
 
 def print_any_text() -> None:

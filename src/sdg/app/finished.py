@@ -76,6 +76,8 @@ def finished_state(config: DictConfig, folder: Path) -> dict | None:
     """What a finished run's samples and figures follow from; None where that is not seen so fast.
 
     That is where data, references or weights are a folder's or the hub's, or code is the user's.
+    What `trainer.precision=auto` means takes torch to say, and is not looked at: on another device
+    the same command shows the run that is there.
     """
     settings, measured = sample_settings(config), plain(config.eval)
     parts = [settings, {**measured, "cache": None}]

@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from sdg.data.cpus import visible_cpus
+from sdg.data.cpus import usable_cpus, visible_cpus
 
 __all__ = ["Watch", "cpu_wait", "share_cpus"]
 
@@ -24,7 +24,7 @@ __all__ = ["Watch", "cpu_wait", "share_cpus"]
 SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}
 WINDOW = 0.05  # seconds
 BUSY, CALM = 0.25, 0.1  # seconds that threads wait for a CPU, in a second
-SOON, LATER = 2, 10  # windows after which the threads sleep, and may spin again
+SLEEP_AFTER, SPIN_AFTER = 2, 10  # windows after which the threads sleep, and may spin again
 TASKS = Path("/proc/self/task")
 
 
@@ -56,9 +56,13 @@ def share_cpus() -> bool:
 
 
 def fewer_threads() -> bool:
-    """Whether torch will have another number of threads than it may run on CPUs, or one alone."""
+    """Whether torch will have another number of threads than there are CPUs, or one alone.
+
+    So it is where the CPU time is limited below the CPUs that are visible.
+    """
     cpus = visible_cpus()
-    return cpus == 1 or os.environ.get("OMP_NUM_THREADS", str(cpus)) != str(cpus)
+    given = os.environ.get("OMP_NUM_THREADS", str(cpus))
+    return cpus == 1 or given != str(cpus) or usable_cpus() < cpus
 
 
 def cpu_wait(tasks: Path = TASKS) -> float | None:
@@ -93,17 +97,17 @@ class Watch(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="contention", daemon=True)
         self.busy = self.calm = 0  # windows in a row
-        self.crowd: threading.Event | None = None
+        self.extra: threading.Event | None = None
 
     def run(self) -> None:
         last, then = cpu_wait() or 0.0, time.monotonic()
         while True:
             time.sleep(WINDOW)
             wait, now = cpu_wait() or 0.0, time.monotonic()
-            self.see((wait - last) / (now - then))
+            self.update((wait - last) / (now - then))
             last, then = wait, now
 
-    def see(self, share: float) -> None:
+    def update(self, share: float) -> None:
         """Takes account of a window.
 
         Arguments:
@@ -111,12 +115,12 @@ class Watch(threading.Thread):
         """
         self.busy = self.busy + 1 if share > BUSY else 0
         self.calm = self.calm + 1 if share < CALM else 0
-        if self.crowd is None and self.busy >= SOON and torch_is_there():
-            self.crowd = threading.Event()
-            threading.Thread(target=hold_threads, args=(self.crowd,), daemon=True).start()
-        elif self.crowd is not None and self.calm >= LATER:
-            self.crowd.set()
-            self.crowd = None
+        if self.extra is None and self.busy >= SLEEP_AFTER and torch_is_there():
+            self.extra = threading.Event()
+            threading.Thread(target=hold_threads, args=(self.extra,), daemon=True).start()
+        elif self.extra is not None and self.calm >= SPIN_AFTER:
+            self.extra.set()
+            self.extra = None
 
 
 def torch_is_there() -> bool:

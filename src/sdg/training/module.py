@@ -143,35 +143,29 @@ class TrainingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         try:
-            optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
+            optimizer = self.new_optimizer()
         except (TypeError, ValueError) as error:
             raise UserError(f"optimizer: {error}.") from error
-        self.check_clipping(optimizer)
         scheduler = self.lr_schedule(optimizer, total_steps=self.trainer.estimated_stepping_batches)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
 
-    def check_clipping(self, optimizer: Optimizer) -> None:
-        """Lets a fused optimizer's gradients be cut where they are not scaled.
+    def new_optimizer(self) -> Optimizer:
+        """The optimizer, fused only where its gradients may be cut.
 
-        Lightning refuses that for every mixed precision; only that of float16 scales gradients,
-        which a fused optimizer would see only after they were cut.
-
-        Raises:
-            UserError: it would be of float16.
+        Lightning refuses a fused one for every mixed precision. Only float16's scales gradients,
+        which a fused optimizer would see after they were cut.
         """
-        if not getattr(optimizer, "_step_supports_amp_scaling", False):
-            return
-        if self.trainer.precision != "16-mixed":
-            optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
-        elif self.trainer.gradient_clip_val:
-            raise UserError(
-                "a fused optimizer takes the scaled gradients of trainer.precision=16-mixed, which "
-                "trainer.gradient_clip_val cannot cut: set optimizer.fused=false, or take "
-                "bf16-mixed."
-            )
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        optimizer: Any = self.optimizer(parameters)
+        if getattr(optimizer, "_step_supports_amp_scaling", False):
+            if self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val:
+                return self.optimizer(parameters, fused=False)
+            if self.trainer.precision != "16-mixed":
+                optimizer._step_supports_amp_scaling = False
+        return optimizer
 
     def on_train_batch_start(self, batch: dict, index: int) -> None:
         self.batch_index = index

@@ -252,7 +252,7 @@ class NoiseAwareFinetuning(EncoderValidation):
         Arguments:
             drawn: how many are of the data; those behind are new each time.
         """
-        if self.cache is None:
+        if self.cache is None or not drawn:
             return self.clean(images)
         kept = self.cache(images[:drawn])
         return torch.cat([kept, self.clean(images[drawn:])]) if drawn < len(images) else kept
