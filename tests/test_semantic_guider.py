@@ -2,13 +2,27 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, EDMEulerScheduler, EulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+)
 from diffusers import FlowMatchEulerDiscreteScheduler as FlowMatch
 from diffusers.guiders import ClassifierFreeGuidance, SkipLayerGuidance
 from latent import BETAS, SIDE, autoencoder_kl, unet
 from untrained import CLIP_MODEL, NETWORK
 
-from sdg import DDIM, DPS, Denoiser, Pipeline, SemanticGuidance, SemanticGuider, UserError
+from sdg import (
+    DDIM,
+    DPS,
+    Denoiser,
+    Pipeline,
+    SemanticGuidance,
+    SemanticGuider,
+    UserError,
+)
 from sdg.diffusion.noise import Noise
 from sdg.diffusion.parametrisation import PREDICTIONS, coefficients, moved_output
 from sdg.io.diffusers_scheduler import process_of
@@ -140,6 +154,41 @@ def test_a_loop_of_diffusers_draws_what_the_pipeline_draws(name, network):
     assert torch.equal(their_loop(network, scheduler, off, noise)[0], plain)
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "calls"),
+    [
+        (HeunDiscreteScheduler(**BETAS), 2 * STEPS - 1),
+        (PNDMScheduler(**BETAS, skip_prk_steps=True), STEPS + 1),
+        (PNDMScheduler(**BETAS), STEPS + 9),
+        (DDIMScheduler(**BETAS), STEPS),
+    ],
+    ids=["heun", "plms", "pndm", "ddim"],
+)
+@pytest.mark.parametrize("skipped", [0, 2])
+def test_all_calls_of_a_solver_but_the_last_are_guided(scheduler, calls, skipped):
+    """In loops that begin later too, as those from an image, and in a second loop."""
+    guider = SemanticGuider(scheduler)
+    scheduler.set_timesteps(STEPS)
+    assert len(scheduler.timesteps) == calls
+    for _ in range(2):
+        acting = []
+        for step, t in enumerate(scheduler.timesteps[skipped:]):
+            guider.set_state(step=step, num_inference_steps=STEPS, timestep=t)
+            acting.append(guider.acts_now())
+        assert acting == [True] * (calls - skipped - 1) + [False]
+
+
+def test_a_scheduler_of_other_timesteps_has_its_calls_counted():
+    own, other = DDIMScheduler(**BETAS), DDIMScheduler(**BETAS)
+    own.set_timesteps(7)
+    other.set_timesteps(STEPS)
+    guider, acting = SemanticGuider(own), []
+    for step, t in enumerate(other.timesteps + 1.5):
+        guider.set_state(step=step, num_inference_steps=STEPS, timestep=t)
+        acting.append(guider.acts_now())
+    assert acting == [True] * (STEPS - 1) + [False]
+
+
 def test_each_prompt_of_a_list_guides_its_own_samples(network):
     scheduler, denoiser, encoder = parts("ddim", network)
     text, prompts = clip(), ["a red circle", "a circle"]
@@ -166,11 +215,23 @@ def test_gamma_zero_is_the_other_guider_bit_for_bit(name, network):
     _, ours = their_loop(network, scheduler, guider, noise)
     _, theirs = their_loop(network, scheduler, inner, noise)
     assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+
+
+def test_a_disabled_guider_gives_the_conditional_prediction_alone(network):
+    scheduler, _, encoder = parts("ddim", network)
+    noise = Noise([1], (4, SIDE, SIDE))()
+    inner = ClassifierFreeGuidance(3.0)
     guider = SemanticGuider(scheduler, encoder, clip(), prompt="a circle", gamma=9.0, guider=inner)
     guider.disable()
-    inner.enable()
+    assert guider.num_conditions == 1
     _, ours = their_loop(network, scheduler, guider, noise)
-    assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+    _, alone = their_loop(network, scheduler, ClassifierFreeGuidance(1.0), noise)
+    assert all(torch.equal(*pair) for pair in zip(ours, alone, strict=True))
+    guider.enable()
+    assert guider.num_conditions == 2
+    _, ours = their_loop(network, scheduler, guider, noise)
+    _, theirs = their_loop(network, scheduler, ClassifierFreeGuidance(3.0), noise)
+    assert not torch.equal(ours[0], theirs[0])
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
