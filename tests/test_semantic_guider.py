@@ -323,6 +323,19 @@ def test_what_cannot_guide_is_refused_in_one_line(name):
     assert "\n" not in str(caught.value)
 
 
+def test_an_encoder_of_another_autoencoders_latents_is_refused_in_one_line():
+    scheduler, vae = SCHEDULERS["ddim"], autoencoder_kl()
+    encoder = latent_encoder(process_config(scheduler))
+    asked = {"prompt": "a circle", "autoencoder": vae}
+    for digest in (None, Autoencoder(vae).latents_digest):
+        encoder.autoencoder_digest = digest
+        SemanticGuider(scheduler, encoder, clip(), **asked)
+    encoder.autoencoder_digest = Autoencoder(autoencoder_kl(scaling_factor=2.0)).latents_digest
+    with pytest.raises(UserError, match="has learned the latents of another autoencoder") as caught:
+        SemanticGuider(scheduler, encoder, clip(), **asked)
+    assert "\n" not in str(caught.value)
+
+
 def process_config(scheduler):
     return process_of(*scheduler_config(scheduler)).schedule.config
 

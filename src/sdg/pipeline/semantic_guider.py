@@ -25,11 +25,12 @@ from sdg.pipeline.conditions import (
 )
 from sdg.pipeline.guider_calls import LastCall, level_of
 from sdg.pipeline.guider_checks import (
+    check_latents_read,
     check_noise_aware,
     check_read,
-    check_seen,
     scheduler_config,
     score_guidance,
+    seen_sample,
 )
 from sdg.pipeline.part_checks import (
     check_parts,
@@ -116,6 +117,7 @@ class SemanticGuider(BaseGuidance):
         check_parts(encoder, clip, None)
         if autoencoder is not None and not isinstance(autoencoder, Autoencoder):
             autoencoder = Autoencoder(autoencoder)
+        check_latents_read(encoder, autoencoder)
         self.autoencoder = autoencoder
         pictures = {"content": content, "structure": structure, "style": style}
         self.conditions = CallConditions.from_arguments(prompt, pictures, similarity)
@@ -201,7 +203,7 @@ class SemanticGuider(BaseGuidance):
         Raises:
             UserError: diffusers hands over something else than noisy images.
         """
-        seen = check_seen(self.seen, prediction)
+        seen = seen_sample(self.seen, prediction)
         level = level_of(self._timestep, self.schedule, self.network)
         a_bar = self.schedule.alpha_bar(level)
         a, n = a_bar.sqrt(), (1 - a_bar).sqrt()
