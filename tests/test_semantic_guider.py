@@ -18,6 +18,7 @@ from sdg import (
     DDIM,
     DPS,
     Denoiser,
+    Heun,
     Pipeline,
     SemanticGuidance,
     SemanticGuider,
@@ -176,6 +177,33 @@ def test_all_calls_of_a_solver_but_the_last_are_guided(scheduler, calls, skipped
             guider.set_state(step=step, num_inference_steps=STEPS, timestep=t)
             acting.append(guider.acts_now())
         assert acting == [True] * (calls - skipped - 1) + [False]
+
+
+def test_heuns_method_of_diffusers_draws_what_the_pipeline_draws(network):
+    """Guided in both calls of a step. diffusers' classifier-free guidance stops after N calls."""
+    scheduler = HeunDiscreteScheduler(**BETAS, **TRAILING)
+    schedule, options = process_of(*scheduler_config(scheduler))
+    denoiser = Denoiser(network, schedule, **options, label=0, resolution=SIDE, channels=4)
+    encoder, text = latent_encoder(schedule.config), clip()
+    pipe = Pipeline(denoiser, encoder, text, autoencoder=Autoencoder(autoencoder_kl()))
+    pipe.pictures = lambda latents: latents
+    guidance, last = SemanticGuidance(40.0, interval=(0.0, 1.0)), []
+    drawn = pipe(
+        "a circle",
+        guidance=guidance,
+        sampler=Heun(STEPS, spacing="trailing"),
+        callback=lambda done, step: last.append(step.x),
+        progress=False,
+    )
+    noise = Noise(drawn.seeds, (4, SIDE, SIDE))()
+    alone = ClassifierFreeGuidance(1.0)
+    guider = SemanticGuider(
+        scheduler, encoder, text, prompt="a circle", guidance=guidance, guider=alone
+    )
+    theirs, _ = their_loop(network, scheduler, guider, noise)
+    plain, _ = their_loop(network, scheduler, alone, noise)
+    assert (last[-1] - theirs).abs().max() < 2e-4 * theirs.abs().max()
+    assert (plain - theirs).abs().max() > 1e-3 * theirs.abs().max()
 
 
 def test_a_scheduler_of_other_timesteps_has_its_calls_counted():
