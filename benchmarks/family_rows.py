@@ -109,9 +109,9 @@ def karras() -> Iterator[Family]:
     net = edm.Net(16, 16, (1, 2), 1, (8,))
     good, weak = (edm_weights(net, seed) for seed in (0, 1))
     of_good, of_weak = (partial(preconditioned, partial(edm.forward, net, p)) for p in (good, weak))
-    heun, said = Heun(STEPS), "EDM's algorithm 1"
+    heun, reference = Heun(STEPS), "EDM's algorithm 1"
     yield Family(
-        "EDM", denoiser_of(good), heun, said, partial(edm_algorithm_1, of_good, steps=STEPS)
+        "EDM", denoiser_of(good), heun, reference, partial(edm_algorithm_1, of_good, steps=STEPS)
     )
     net2 = edm2.Net(16, 64, (1, 2), 1, (8,), classes=5)
     p = random_tensors(edm2.shapes(net2))
@@ -120,7 +120,7 @@ def karras() -> Iterator[Family]:
     denoiser.label = LABEL
     network = partial(edm2.forward, net2, p, y=torch.tensor([LABEL] * 2))
     sampled = partial(edm_algorithm_1, partial(preconditioned, network), steps=STEPS)
-    yield Family("EDM2", denoiser, heun, said, sampled)
+    yield Family("EDM2", denoiser, heun, reference, sampled)
     guided = guided_denoiser(
         denoiser_of(good), autoguidance=denoiser_of(weak), autoguidance_scale=2.0
     )
@@ -130,7 +130,7 @@ def karras() -> Iterator[Family]:
         return weaker + 2.0 * (of_good(x, sigma) - weaker)
 
     sampled = partial(edm_algorithm_1, moved, steps=STEPS)
-    yield Family("EDM with autoguidance, w = 2", guided, heun, said, sampled)
+    yield Family("EDM with autoguidance, w = 2", guided, heun, reference, sampled)
 
 
 def edm_weights(net: edm.Net, seed: int) -> dict[str, Tensor]:
@@ -152,8 +152,8 @@ def flows() -> Iterator[Family]:
     sampled = partial(flow_euler, velocity, steps=STEPS)
     yield Family("rectified flow", denoiser, ode, "Euler's method in its τ", sampled)
     sampled = partial(flow_posterior, velocity, steps=STEPS)
-    said = "Song 2021's step in its α, σ"
-    yield Family("rectified flow, with noise", denoiser, DDPM(STEPS), said, sampled)
+    reference = "Song 2021's step in its α, σ"
+    yield Family("rectified flow, with noise", denoiser, DDPM(STEPS), reference, sampled)
     net = dit.Net(16, 3, 6, 4, 32, 2, 4, NO_CLASS)
     p = random_tensors(dit.shapes(net))
     sit = denoiser_of(p, family="sit", heads=4)
@@ -202,13 +202,15 @@ def latents() -> Iterator[Family]:
         none = epsilon(x, t, NO_CLASS)
         return none + 4.0 * (epsilon(x, t, LABEL) - none)
 
-    ddim, said = DDIM(STEPS, "leading"), "diffusers' DDIMScheduler"
+    ddim, reference = DDIM(STEPS, "leading"), "diffusers' DDIMScheduler"
     for name, model, drawn in (
         ("DiT, latents", partial(epsilon, label=LABEL), denoiser),
         ("DiT with classifier-free guidance, w = 4", guided, guided_denoiser(denoiser, 4.0)),
     ):
         scheduler = latent.scheduler(**options)
-        yield Family(name, drawn, ddim, said, partial(by_scheduler, scheduler, model, steps=STEPS))
+        yield Family(
+            name, drawn, ddim, reference, partial(by_scheduler, scheduler, model, steps=STEPS)
+        )
     place = Path(tempfile.mkdtemp())
     pipeline = latent.ldm(latent.autoencoder_kl())
     pipeline.save_pretrained(place)
@@ -219,7 +221,7 @@ def latents() -> Iterator[Family]:
         lambda x, t: unet_of_latents(x, t).sample,
         steps=STEPS,
     )
-    yield Family("LDM, latents", load_denoiser(place).double(), ddim, said, sampled)
+    yield Family("LDM, latents", load_denoiser(place).double(), ddim, reference, sampled)
 
 
 def folders() -> Iterator[Family]:

@@ -85,6 +85,32 @@ def test_an_autoencoder_is_scaled_and_shifted_as_its_config_says(network, channe
     assert torch.allclose(ours.decode(z), network.decode(raw).sample, atol=1e-5)
 
 
+MAKERS = {"kl": lambda: autoencoder_kl(shift_factor=0.1), "tiny": autoencoder_tiny, "vq": vq_model}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_an_autoencoder_lies_where_its_network_does(name):
+    ours = Autoencoder(MAKERS[name]().to("meta"))
+    assert ours.shift.device.type == ours.scale.device.type == "meta"
+    affine = [[0.0] * ours.channels, [1.0] * ours.channels]
+    assert ours.with_affine(affine).scale.device.type == "meta"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_of_another_precision_takes_and_gives_float32(name, dtype):
+    """As `pipe.vae` of a pipeline that was loaded with torch_dtype=torch.float16."""
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    whole, ours = Autoencoder(MAKERS[name]()), Autoencoder(MAKERS[name]().to(dtype))
+    z = whole.encode(x)
+    assert ours.encode(x).dtype == ours.decode(z).dtype == torch.float32
+    # A rounded latent of a VQModel may have another code next to it.
+    tolerance = 60 * max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
+    assert (ours.encode(x) - z).abs().max() < tolerance * z.abs().max()
+    if name != "vq":
+        assert (ours.decode(z) - whole.decode(z)).abs().max() < tolerance
+
+
 def test_a_vq_model_has_the_channels_of_its_codebook():
     network = vq_model(channels=3, vq_embed_dim=5)
     ours, x = Autoencoder(network), torch.rand(1, 3, 32, 32)

@@ -2,13 +2,28 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, EDMEulerScheduler, EulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    EDMEulerScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    PNDMScheduler,
+)
 from diffusers import FlowMatchEulerDiscreteScheduler as FlowMatch
 from diffusers.guiders import ClassifierFreeGuidance, SkipLayerGuidance
 from latent import BETAS, SIDE, autoencoder_kl, unet
 from untrained import CLIP_MODEL, NETWORK
 
-from sdg import DDIM, DPS, Denoiser, Pipeline, SemanticGuidance, SemanticGuider, UserError
+from sdg import (
+    DDIM,
+    DPS,
+    Denoiser,
+    Heun,
+    Pipeline,
+    SemanticGuidance,
+    SemanticGuider,
+    UserError,
+)
 from sdg.diffusion.noise import Noise
 from sdg.diffusion.parametrisation import PREDICTIONS, coefficients, moved_output
 from sdg.io.diffusers_scheduler import process_of
@@ -140,6 +155,68 @@ def test_a_loop_of_diffusers_draws_what_the_pipeline_draws(name, network):
     assert torch.equal(their_loop(network, scheduler, off, noise)[0], plain)
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "calls"),
+    [
+        (HeunDiscreteScheduler(**BETAS), 2 * STEPS - 1),
+        (PNDMScheduler(**BETAS, skip_prk_steps=True), STEPS + 1),
+        (PNDMScheduler(**BETAS), STEPS + 9),
+        (DDIMScheduler(**BETAS), STEPS),
+    ],
+    ids=["heun", "plms", "pndm", "ddim"],
+)
+@pytest.mark.parametrize("skipped", [0, 2])
+def test_all_calls_of_a_solver_but_the_last_are_guided(scheduler, calls, skipped):
+    """In loops that begin later too, as those from an image, and in a second loop."""
+    guider = SemanticGuider(scheduler)
+    scheduler.set_timesteps(STEPS)
+    assert len(scheduler.timesteps) == calls
+    for _ in range(2):
+        acting = []
+        for step, t in enumerate(scheduler.timesteps[skipped:]):
+            guider.set_state(step=step, num_inference_steps=STEPS, timestep=t)
+            acting.append(guider.acts_now())
+        assert acting == [True] * (calls - skipped - 1) + [False]
+
+
+def test_heuns_method_of_diffusers_draws_what_the_pipeline_draws(network):
+    """Guided in both calls of a step. diffusers' classifier-free guidance stops after N calls."""
+    scheduler = HeunDiscreteScheduler(**BETAS, **TRAILING)
+    schedule, options = process_of(*scheduler_config(scheduler))
+    denoiser = Denoiser(network, schedule, **options, label=0, resolution=SIDE, channels=4)
+    encoder, text = latent_encoder(schedule.config), clip()
+    pipe = Pipeline(denoiser, encoder, text, autoencoder=Autoencoder(autoencoder_kl()))
+    pipe.pictures = lambda latents: latents
+    guidance, last = SemanticGuidance(40.0, interval=(0.0, 1.0)), []
+    drawn = pipe(
+        "a circle",
+        guidance=guidance,
+        sampler=Heun(STEPS, spacing="trailing"),
+        callback=lambda done, step: last.append(step.x),
+        progress=False,
+    )
+    noise = Noise(drawn.seeds, (4, SIDE, SIDE))()
+    alone = ClassifierFreeGuidance(1.0)
+    guider = SemanticGuider(
+        scheduler, encoder, text, prompt="a circle", guidance=guidance, guider=alone
+    )
+    theirs, _ = their_loop(network, scheduler, guider, noise)
+    plain, _ = their_loop(network, scheduler, alone, noise)
+    assert (last[-1] - theirs).abs().max() < 2e-4 * theirs.abs().max()
+    assert (plain - theirs).abs().max() > 1e-3 * theirs.abs().max()
+
+
+def test_a_scheduler_of_other_timesteps_has_its_calls_counted():
+    own, other = DDIMScheduler(**BETAS), DDIMScheduler(**BETAS)
+    own.set_timesteps(7)
+    other.set_timesteps(STEPS)
+    guider, acting = SemanticGuider(own), []
+    for step, t in enumerate(other.timesteps + 1.5):
+        guider.set_state(step=step, num_inference_steps=STEPS, timestep=t)
+        acting.append(guider.acts_now())
+    assert acting == [True] * (STEPS - 1) + [False]
+
+
 def test_each_prompt_of_a_list_guides_its_own_samples(network):
     scheduler, denoiser, encoder = parts("ddim", network)
     text, prompts = clip(), ["a red circle", "a circle"]
@@ -166,11 +243,23 @@ def test_gamma_zero_is_the_other_guider_bit_for_bit(name, network):
     _, ours = their_loop(network, scheduler, guider, noise)
     _, theirs = their_loop(network, scheduler, inner, noise)
     assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+
+
+def test_a_disabled_guider_gives_the_conditional_prediction_alone(network):
+    scheduler, _, encoder = parts("ddim", network)
+    noise = Noise([1], (4, SIDE, SIDE))()
+    inner = ClassifierFreeGuidance(3.0)
     guider = SemanticGuider(scheduler, encoder, clip(), prompt="a circle", gamma=9.0, guider=inner)
     guider.disable()
-    inner.enable()
+    assert guider.num_conditions == 1
     _, ours = their_loop(network, scheduler, guider, noise)
-    assert all(torch.equal(*pair) for pair in zip(ours, theirs, strict=True))
+    _, alone = their_loop(network, scheduler, ClassifierFreeGuidance(1.0), noise)
+    assert all(torch.equal(*pair) for pair in zip(ours, alone, strict=True))
+    guider.enable()
+    assert guider.num_conditions == 2
+    _, ours = their_loop(network, scheduler, guider, noise)
+    _, theirs = their_loop(network, scheduler, ClassifierFreeGuidance(3.0), noise)
+    assert not torch.equal(ours[0], theirs[0])
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -259,6 +348,19 @@ def test_what_cannot_guide_is_refused_in_one_line(name):
     make, message = REFUSED[name]
     with pytest.raises(UserError, match=message) as caught:
         make(scheduler=scheduler, encoder=latent_encoder(process_config(scheduler)))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_encoder_of_another_autoencoders_latents_is_refused_in_one_line():
+    scheduler, vae = SCHEDULERS["ddim"], autoencoder_kl()
+    encoder = latent_encoder(process_config(scheduler))
+    asked = {"prompt": "a circle", "autoencoder": vae}
+    for digest in (None, Autoencoder(vae).latents_digest):
+        encoder.autoencoder_digest = digest
+        SemanticGuider(scheduler, encoder, clip(), **asked)
+    encoder.autoencoder_digest = Autoencoder(autoencoder_kl(scaling_factor=2.0)).latents_digest
+    with pytest.raises(UserError, match="has learned the latents of another autoencoder") as caught:
+        SemanticGuider(scheduler, encoder, clip(), **asked)
     assert "\n" not in str(caught.value)
 
 

@@ -16,6 +16,7 @@ from conftest import ROOT  # noqa: E402
 from stable_diffusion import SIDE, saved, stable_diffusion  # noqa: E402
 
 from sdg import DDIM, DPS, Pipeline  # noqa: E402
+from sdg.app.checkpoints import main  # noqa: E402
 from sdg.data.image import to_uint8  # noqa: E402
 from sdg.models.registry import load_clip  # noqa: E402
 
@@ -84,7 +85,7 @@ def test_content_and_style_stand_on_top_of_the_prompt(
     assert cost["denoiser_forwards"] == 6 and cost["decoder_backwards"] == 2
 
 
-def test_a_weaker_model_is_told_the_same_prompt(run, words, folder, tmp_path):
+def test_a_weaker_model_is_conditioned_on_the_same_prompt(run, words, folder, tmp_path):
     weaker = [f"denoiser.autoguidance={folder}", "denoiser.autoguidance_scale=2"]
     run("sample.py", *words, RED, *weaker, "guidance.gamma=0", "prompt=a red heart")
     cost = json.loads((tmp_path / "run" / "metrics.json").read_text())["cost_per_sample"]
@@ -129,6 +130,29 @@ def test_wrong_input_is_answered_in_one_line(refusal, words, given):
 def test_a_prompt_for_a_model_without_text_is_refused(refusal, words, weights):
     path = f"denoiser.path={weights}/denoiser.safetensors"
     assert "denoiser.prompt: " in refusal("sample.py", *words, path, RED)
+
+
+def test_a_converted_file_says_that_it_holds_its_prompt(refusal, words, folder, tmp_path):
+    file = tmp_path / "one.safetensors"
+    main(["convert", str(folder), str(file), "prompt=a house"])
+    kept = [word for word in words if not word.startswith("denoiser.path")]
+    message = refusal("sample.py", *kept, f"denoiser.path={file}", RED)
+    assert f"denoiser.prompt: {file} holds its prompt, which was embedded when" in message
+
+
+@pytest.mark.parametrize(
+    "needed", ["module.score_weight=1", "module.on_policy_share=0.5", "module.tower=denoiser"]
+)
+@pytest.mark.parametrize("converted", [False, True])
+def test_no_encoder_is_trained_beside_one(refusal, folder, weights, tmp_path, needed, converted):
+    place = folder
+    if converted:
+        place = tmp_path / "one.safetensors"
+        main(["convert", str(folder), str(place), "prompt=a house"])
+    clip = f"encoder.clip={weights}/clip.safetensors"
+    words = ("train.py", "encoder=clip_noisy", clip, f"module.denoiser={place}", needed)
+    message = refusal(*words, "data.captions=true")
+    assert f"module.denoiser={place} is a Stable Diffusion, beside which" in message
 
 
 def test_a_training_of_text_latents_is_refused(refusal, folder):

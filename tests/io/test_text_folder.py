@@ -38,7 +38,7 @@ from sdg.diffusion.noise import Noise  # noqa: E402
 from sdg.diffusion.sampling import sample  # noqa: E402
 from sdg.io import prompt_embeddings  # noqa: E402
 from sdg.io.digest import content  # noqa: E402
-from sdg.io.text_folder import network_settings  # noqa: E402
+from sdg.io.text_folder import network_arguments  # noqa: E402
 from sdg.models.text_unet import TextUNet  # noqa: E402
 
 MODELS = {"sd": stable_diffusion, "sd2": stable_diffusion_2, "xl": stable_diffusion_xl}
@@ -138,7 +138,7 @@ def test_an_xl_without_an_index_takes_diffusers_default(folder_xl, folders):
     assert not network.prompts[1].any() and not network.pooled[1].any()
 
 
-def test_a_larger_xl_image_is_told_its_own_size(folders):
+def test_a_larger_xl_image_is_conditioned_on_its_own_size(folders):
     theirs, folder = folders["xl"]
     noise = Noise([0], (4, 2 * SIDE, 2 * SIDE))()
     denoiser = from_pretrained(folder, prompt=SENTENCE)
@@ -310,7 +310,7 @@ def test_a_published_size_has_a_place_for_every_tensor(name, tmp_path):
     config = COMMON | own
     with torch.device("meta"):
         theirs = UNet2DConditionModel.from_config(config).state_dict()
-    options = network_settings(config, tmp_path)
+    options = network_arguments(config, tmp_path)
     for key in ("in_channels", "out_channels"):
         del options[key]
     side = options.pop("sample_size")

@@ -19,7 +19,10 @@ from sdg.data.captions import FACTORS
 from sdg.data.datamodule import ImageData, require_setup
 from sdg.data.own_data import DatasetData, LoaderData
 from sdg.data.shapes_data import ShapesData
+from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, first_line
+from sdg.io.hub import located
+from sdg.io.text_folder import is_text_folder
 from sdg.models.autoencoder import new_autoencoder
 from sdg.models.build import build_denoiser
 from sdg.models.classifier import NoisyClassifier
@@ -27,6 +30,7 @@ from sdg.models.clip import CLIP, tokens
 from sdg.models.judge import Judge
 from sdg.models.noise_aware import NoiseAwareEncoder
 from sdg.models.registry import chosen_clip, load_denoiser
+from sdg.models.text_unet import TextUNet
 from sdg.models.towers import at_resolution
 from sdg.models.words import vocabulary
 from sdg.training.module import TrainingModule
@@ -141,8 +145,7 @@ def clip_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingM
             f"module.bank={','.join(banks)} takes the sentences from the data: set "
             "data.captions=true, or module.bank=templates or a file of sentences."
         )
-    needed = module.score_weight or module.on_policy_share or module.tower == "denoiser"
-    denoiser = load_denoiser(module.denoiser) if needed and module.denoiser else None
+    denoiser = denoiser_beside(module)
     autoencoder = latents_beside(module.autoencoder, denoiser, data.resolution)
     return instantiate(
         config.module,
@@ -156,6 +159,25 @@ def clip_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingM
         **training_parts(config),
         _convert_="all",
     )
+
+
+def denoiser_beside(module: DictConfig) -> Denoiser | None:
+    """The denoiser that an encoder learns beside; None where it needs none.
+
+    Raises:
+        UserError: it is a Stable Diffusion.
+    """
+    needed = module.score_weight or module.on_policy_share or module.tower == "denoiser"
+    if not needed or not module.denoiser:
+        return None
+    text = is_text_folder(located(module.denoiser))
+    denoiser = None if text else load_denoiser(module.denoiser)
+    if denoiser is None or isinstance(denoiser.network, TextUNet):
+        raise UserError(
+            f"module.denoiser={module.denoiser} is a Stable Diffusion, beside which no encoder is "
+            "trained here; give another denoiser, or leave out what needs one."
+        )
+    return denoiser
 
 
 def autoencoder(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:

@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         epilog=(
             f"SETTING: {', '.join(f'{name}=…' for name in ASKED)}: what a state dict cannot tell, "
             "where no published family has its layout or you know better; "
-            f"{', '.join(f'{name}=…' for name in PROMPTS)}: what a Stable Diffusion is told."
+            f"{', '.join(f'{name}=…' for name in PROMPTS)}: what a Stable Diffusion is given."
         ),
     )
     commands = parser.add_subparsers(dest="command", required=True)

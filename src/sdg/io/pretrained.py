@@ -50,7 +50,7 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFil
     Arguments:
         path: of the file or folder, or `owner/name` on the Hugging Face hub.
         asked: of `ASKED`, what the user says of such a file; it goes before what its family says.
-            None is left to the file. Of `PROMPTS`, what a network of text shall draw.
+            None is left to the file. Of `PROMPTS`, what a network of text is conditioned on.
 
     Raises:
         UserError: nothing is there, it is damaged, it is none of these, or what it cannot tell is
@@ -63,9 +63,7 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFil
         refuse_settings(path, given)
         return from_text_folder(place, prompts, str(path))
     for name in prompts:
-        raise UserError(
-            f"{name}: {path} holds no network that a sentence is given to; leave it out.", name
-        )
+        raise UserError(f"{name}: {path} {why_no_prompt(place)}", name)
     ours = header(place) is not None
     if is_foreign(place):
         return from_state_dict(tensors_of(place), given, str(path))
@@ -75,6 +73,17 @@ def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFil
     config, tensors = read_weights(place, "denoiser")
     kind = f"a {'folder' if place.is_dir() else 'file'} of this project"
     return DenoiserFile(str(path), config, tensors, kind, {})
+
+
+def why_no_prompt(place: Path) -> str:
+    """What to say of a prompt for a file that is no folder of Stable Diffusion."""
+    config = (header(place) or {}).get("config") or {}
+    if config.get("denoiser", {}).get("architecture") == "text_unet":
+        return (
+            "holds its prompt, which was embedded when it was converted; leave this one out, or "
+            "convert the folder of diffusers anew with it."
+        )
+    return "holds no network that is conditioned on a sentence; leave it out."
 
 
 def refuse_settings(path: str | Path, given: Mapping) -> None:

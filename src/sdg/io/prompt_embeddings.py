@@ -22,8 +22,8 @@ SIZES = (
     *("pad_token_id", "bos_token_id", "eos_token_id", "use_attention_mask"),
 )
 ADAPTER = "adapter_config.json"  # which transformers would follow to other weights
-WORDS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # one of these a tokenizer needs
-SIGNS = "tokenizer_config.json"  # and this, which says what a short sentence is filled up with
+VOCABULARY_FILES = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # a tokenizer needs one
+TOKENIZER_CONFIG = "tokenizer_config.json"  # and this: it says what fills a short sentence up
 
 
 class PromptEmbeddings(NamedTuple):
@@ -116,11 +116,11 @@ def token_numbers(folder: Path, sentences: Sequence[str], length: int) -> Any:
         length: L at most. What is longer is cut, with a warning.
     """
     library = transformers()
-    present = any(all((folder / name).is_file() for name in names) for names in WORDS)
-    if not present or not (folder / SIGNS).is_file():
+    present = any(all((folder / name).is_file() for name in names) for names in VOCABULARY_FILES)
+    if not present or not (folder / TOKENIZER_CONFIG).is_file():
         raise UserError(
             f"{folder} holds no tokenizer: tokenizer.json, or vocab.json and merges.txt, beside "
-            f"{SIGNS} are needed; fetch the folder again."
+            f"{TOKENIZER_CONFIG} are needed; fetch the folder again."
         )
     try:
         with quietly(library):

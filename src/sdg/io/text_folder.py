@@ -31,12 +31,12 @@ KNOWN = {
     "time_cond_proj_dim": (None,),
     "center_input_sample": (False,),
 }
-TIME_IDS = 6  # sizes that Stable Diffusion XL is told
+TIME_IDS = 6  # sizes that Stable Diffusion XL is conditioned on
 FACTOR = 8  # of the published autoencoders, where none lies in the folder
 
 
 def is_text_folder(folder: Path) -> bool:
-    """Whether a folder holds a network that is told a sentence, as diffusers writes it."""
+    """Whether a folder of diffusers holds a network that is conditioned on a sentence."""
     if not folder.is_dir() or header(folder) is not None:
         return False
     for file in (folder / "unet" / "config.json", folder / "config.json"):
@@ -65,7 +65,7 @@ def from_text_folder(folder: Path, given: Mapping[str, Any], path: str) -> Denoi
     model = part_file(folder, "unet", "config.json")
     scheduler = part_file(folder, "scheduler", "scheduler_config.json")
     process = process_of(json_config(scheduler), folder)
-    options = network_settings(json_config(model), model)
+    options = network_arguments(json_config(model), model)
     size, channels = options.pop("sample_size"), options.pop("in_channels")
     del options["out_channels"]
     if process.options["variance"] == "learned_range":
@@ -97,7 +97,7 @@ def from_text_folder(folder: Path, given: Mapping[str, Any], path: str) -> Denoi
     return DenoiserFile(path, config, tensors, f"a diffusers {KIND}", sources)
 
 
-def network_settings(config: dict[str, Any], file: Path) -> dict[str, Any]:
+def network_arguments(config: dict[str, Any], file: Path) -> dict[str, Any]:
     """The arguments of the network, of a config that is known here.
 
     Raises:

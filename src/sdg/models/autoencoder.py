@@ -38,7 +38,9 @@ class Autoencoder(nn.Module):
     That is latent diffusion's (Rombach et al. 2022, arXiv 2112.10752). Shift and scale are those of
     the network's config, or of a denoiser that was trained on latents with its own. E of an
     `AutoencoderKL` is the mean of its posterior; D of a `VQModel` takes the nearest code. Both run
-    in float32, also under autocast: D of published models overflows float16.
+    in the precision of the network's weights, also under autocast, since D of published models
+    overflows float16: of a pipeline in half precision give `pipe.vae.float()` if it does. What they
+    return has the dtype of what they are given.
 
     Arguments:
         network: an `AutoencoderKL`, an `AutoencoderTiny` or a `VQModel` of diffusers, for RGB
@@ -83,8 +85,10 @@ class Autoencoder(nn.Module):
                 f"the denoiser shifts and scales latents of {len(affine[0])} channels, the "
                 f"autoencoder has {self.channels}; give the one that the denoiser was trained with."
             )
+        device = next(network.parameters()).device
         for key, numbers in zip(("shift", "scale"), affine, strict=True):
-            self.register_buffer(key, torch.tensor(numbers).view(1, -1, 1, 1), persistent=False)
+            values = torch.tensor(numbers, device=device).view(1, -1, 1, 1)
+            self.register_buffer(key, values, persistent=False)
         tiny = name == "AutoencoderTiny"
         widths = options["encoder_block_out_channels" if tiny else "block_out_channels"]
         self.factor = 2 ** (len(widths) - 1)
@@ -106,6 +110,11 @@ class Autoencoder(nn.Module):
         """What tells its latents from those of another; None where nothing does."""
         options: Any = self.network.config
         return digest_of_latents(type(self.network).__name__, options, self.network.state_dict())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network's weights."""
+        return next(self.network.parameters()).dtype
 
     @property
     def decoder(self) -> nn.Module:
@@ -136,17 +145,18 @@ class Autoencoder(nn.Module):
         """Latents (B, C, H/factor, W/factor) of images (B, 3, H, W) in [-1, 1]."""
         network: Any = self.network
         with torch.autocast(x.device.type, enabled=False):
-            encoded = network.encode(x)
+            encoded = network.encode(x.to(self.dtype))
             posterior = getattr(encoded, "latent_dist", None)
             z: Tensor = encoded.latents if posterior is None else posterior.mode()
-            return (z - self.shift) * self.scale
+            return ((z.to(x.dtype) - self.shift) * self.scale).to(x.dtype)
 
     def decode(self, z: Tensor) -> Tensor:
         """Images (B, 3, H, W), not clamped to [-1, 1], of latents; differentiable in z."""
         network: Any = self.network
         with torch.autocast(z.device.type, enabled=False):
-            x: Tensor = network.decode(z / self.scale + self.shift).sample
-            return x
+            raw = (z / self.scale + self.shift).to(self.dtype)
+            x: Tensor = network.decode(raw).sample
+            return x.to(z.dtype)
 
 
 def build_autoencoder(network: str, options: dict[str, Any]) -> Autoencoder:

@@ -93,7 +93,7 @@ def check_prompts(network: TextUNet, label: int | None) -> None:
     """Raises a `UserError` for a class of a network of text, or for two prompts that are one."""
     if label is not None:
         raise UserError(
-            "negative_label is a class, and this network is told sentences; give negative_prompt.",
+            "negative_label is a class, and this network reads sentences; give negative_prompt.",
             "negative_label",
         )
     if network.same_prompts:

@@ -85,7 +85,9 @@ def load_denoiser(
     denoiser = denoiser_from(file)
     if isinstance(denoiser.network, TextUNet):
         if label is not None:
-            raise UserError(f"label={label}: {path} is told a prompt, and has no classes.", "label")
+            raise UserError(
+                f"label={label}: {path} is conditioned on a prompt, and has no classes.", "label"
+            )
         denoiser.label = PROMPT
         return denoiser
     if classes := class_count(denoiser.network):

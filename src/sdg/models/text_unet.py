@@ -15,9 +15,9 @@ class TextUNet(nn.Module):
 
     It has two classes, the prompt and the negative prompt, and holds what text encoders made of
     them; so the text encoders are not needed to draw samples. That of Stable Diffusion XL (Podell
-    et al. 2023, arXiv 2307.01952, sec. 2.2) is also told one vector of each sentence, and sizes in
-    pixels: of the original image, where it was cropped, and of the image that is drawn. Here they
-    are those of an image that was not cropped.
+    et al. 2023, arXiv 2307.01952, sec. 2.2) is also conditioned on one vector of each sentence, and
+    on sizes in pixels: of the original image, where it was cropped, and of the image that is drawn.
+    Here they are those of an image that was not cropped.
 
     Its weights are on the meta device until those of a file take their place.
 
@@ -30,7 +30,7 @@ class TextUNet(nn.Module):
 
     Attributes:
         prompts: of both sentences, (2, tokens, cross_attention_dim).
-        pooled: one vector of each, (2, D), of a network that is told it; else None.
+        pooled: one vector of each, (2, D), of a network that is conditioned on it; else None.
     """
 
     prompts: Tensor

@@ -10,9 +10,17 @@ from torch import Tensor
 from sdg.errors import UserError
 from sdg.guidance.guidance import Guidance
 from sdg.guidance.semantic import SemanticGuidance
+from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder
 
-__all__ = ["check_noise_aware", "check_read", "check_seen", "scheduler_config", "score_guidance"]
+__all__ = [
+    "check_latents_read",
+    "check_noise_aware",
+    "check_read",
+    "scheduler_config",
+    "score_guidance",
+    "seen_sample",
+]
 
 
 def scheduler_config(scheduler: Any) -> tuple[dict[str, Any], Path]:
@@ -65,6 +73,17 @@ def check_noise_aware(encoder: ImageEncoder) -> None:
         )
 
 
+def check_latents_read(encoder: ImageEncoder | None, autoencoder: Autoencoder | None) -> None:
+    """Raises a `UserError` for an encoder that has learned the latents of another autoencoder."""
+    learned = None if encoder is None else encoder.autoencoder_digest
+    own = None if autoencoder is None or learned is None else autoencoder.latents_digest
+    if own is not None and learned != own:
+        raise UserError(
+            "the encoder has learned the latents of another autoencoder than this one; give an "
+            "encoder of this pipeline's latents."
+        )
+
+
 def check_read(encoder: ImageEncoder, x: Tensor) -> None:
     """Raises a `UserError` where an encoder does not read such samples."""
     weight = next((each for each in encoder.tower.parameters()), x)
@@ -87,7 +106,7 @@ def check_read(encoder: ImageEncoder, x: Tensor) -> None:
         )
 
 
-def check_seen(seen: Tensor | None, prediction: Tensor) -> Tensor:
+def seen_sample(seen: Tensor | None, prediction: Tensor) -> Tensor:
     """The sample that a network was called with, if it is one of noisy images.
 
     Raises:

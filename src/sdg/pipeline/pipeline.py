@@ -112,7 +112,7 @@ class Pipeline(Parts):
                 an autoencoder or without, and Stable Diffusion 1, 2 and XL: the encoders are yours
                 to add.
             label: the class, of a class-conditional denoiser.
-            prompt, negative_prompt: the sentences that a Stable Diffusion is told. They are
+            prompt, negative_prompt: what a Stable Diffusion is conditioned on. They are
                 embedded once; the prompt of a call is what guidance asks for beside them.
             guidance_scale: of classifier-free guidance, away from the negative prompt or from no
                 class; 1 is none, and so is None. `sdg.guided_denoiser` has more of it.

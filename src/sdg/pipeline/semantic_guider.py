@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sdg.data.requests import Requests
 from sdg.diffusion.guide import Prediction
-from sdg.diffusion.parametrisation import alpha_bar_of_time, coefficients, moved_output
+from sdg.diffusion.parametrisation import coefficients, moved_output
 from sdg.diffusion.samplers import DDIM
 from sdg.errors import UserError, integer
 from sdg.guidance.guidance import Guidance
@@ -23,12 +23,14 @@ from sdg.pipeline.conditions import (
     SimilarityArgument,
     sampled_pictures,
 )
+from sdg.pipeline.guider_calls import LastCall, level_of
 from sdg.pipeline.guider_checks import (
+    check_latents_read,
     check_noise_aware,
     check_read,
-    check_seen,
     scheduler_config,
     score_guidance,
+    seen_sample,
 )
 from sdg.pipeline.part_checks import (
     check_parts,
@@ -41,7 +43,6 @@ from sdg.pipeline.terms import assemble_similarity, build_terms, total_similarit
 
 __all__ = ["SemanticGuider"]
 
-ROUNDING = 1e-3  # of a level, of schedulers that compute in float32
 SCORE = DDIM(1)  # a sampler to which guidance gives its gradient as a score at x_t
 
 
@@ -53,7 +54,9 @@ class SemanticGuider(BaseGuidance):
     That is semantic guidance in score form, as `Pipeline` does it with DDIM, after another guider
     has combined the predictions. Whatever the scheduler has its network predict (noise, v, x_0, a
     velocity) is moved by as much as this noise. The last step is not guided, unless `guidance`
-    asks for it. γ = 0 is the other guider, bit for bit, and so is a guider after `disable()`.
+    asks for it. γ = 0 is the other guider, bit for bit. `disable()` and `enable()` are the other
+    guider's too, and diffusers' loop of Stable Diffusion XL calls one of them at every call of the
+    pipeline: γ is what turns guidance off.
 
         pipe.update_components(
             guider=SemanticGuider(pipe.scheduler, encoder, clip, prompt="a red barn", gamma=30.0)
@@ -114,12 +117,14 @@ class SemanticGuider(BaseGuidance):
         check_parts(encoder, clip, None)
         if autoencoder is not None and not isinstance(autoencoder, Autoencoder):
             autoencoder = Autoencoder(autoencoder)
+        check_latents_read(encoder, autoencoder)
         self.autoencoder = autoencoder
         pictures = {"content": content, "structure": structure, "style": style}
         self.conditions = CallConditions.from_arguments(prompt, pictures, similarity)
         self.weights = checked_weights(weights, self.conditions.kinds)
         captions = checked_captions(negative_captions)
         self.terms = build_terms(self.conditions, self.weights, encoder, clip, captions)
+        self.last_call, self.at_last_call = LastCall(scheduler), False
         self.seen: Tensor | None = None
         self.prepared: tuple[torch.Size, torch.device, Guidance | None] | None = None
         self.hook: Any = None
@@ -144,9 +149,18 @@ class SemanticGuider(BaseGuidance):
     def is_conditional(self) -> bool:
         return bool(self.inner.is_conditional)
 
+    def disable(self) -> None:
+        super().disable()  # type: ignore[no-untyped-call]
+        self.inner.disable()
+
+    def enable(self) -> None:
+        super().enable()  # type: ignore[no-untyped-call]
+        self.inner.enable()
+
     def set_state(self, step: int, num_inference_steps: int, timestep: Any) -> None:
         super().set_state(step, num_inference_steps, timestep)
         self.inner.set_state(step, num_inference_steps, timestep)
+        self.at_last_call = self.last_call.reached(step, num_inference_steps, timestep)
         self.seen = None
 
     def prepare_inputs(self, data: Any) -> Any:
@@ -181,7 +195,7 @@ class SemanticGuider(BaseGuidance):
 
     def acts_now(self) -> bool:
         """Whether this step may be guided: the last one is only where guidance asks for it."""
-        return self.guidance.last_step or self._step < self._num_inference_steps - 1
+        return self.guidance.last_step or not self.at_last_call
 
     def moved(self, prediction: Tensor) -> Tensor:
         """The network's output with the similarity's score added to the noise in it.
@@ -189,8 +203,8 @@ class SemanticGuider(BaseGuidance):
         Raises:
             UserError: diffusers hands over something else than noisy images.
         """
-        seen = check_seen(self.seen, prediction)
-        level = self.level(self._timestep)
+        seen = seen_sample(self.seen, prediction)
+        level = level_of(self._timestep, self.schedule, self.network)
         a_bar = self.schedule.alpha_bar(level)
         a, n = a_bar.sqrt(), (1 - a_bar).sqrt()
         kind = self.network["prediction"]
@@ -204,16 +218,6 @@ class SemanticGuider(BaseGuidance):
         assert score is not None  # of a score form
         moved = moved_output(kind, prediction.float(), score, a.to(x), n.to(x))
         return moved.to(prediction.dtype)
-
-    def level(self, timestep: Any) -> float:
-        """The level of the schedule that a timestep of the scheduler is."""
-        value = torch.as_tensor(timestep, dtype=torch.float64, device="cpu").flatten()[0]
-        time = self.network.get("time", "level")
-        if time != "level":
-            alpha_bar = alpha_bar_of_time(time, value / self.network["time_scale"])
-            value = self.schedule.clock.level(alpha_bar).clamp(0, self.schedule.T - 1)
-        level, whole = float(value), round(float(value))
-        return whole if abs(level - whole) < ROUNDING else level
 
     def guidance_of(self, x: Tensor) -> Guidance | None:
         """Guidance with its similarity, of a batch of this size; made once."""
