@@ -141,7 +141,9 @@ def clip_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingM
             f"module.bank={','.join(banks)} takes the sentences from the data: set "
             "data.captions=true, or module.bank=templates or a file of sentences."
         )
-    needed = module.score_weight or module.on_policy_share or module.tower == "denoiser"
+    # A denoiser of latents may shift and scale them in its own way.
+    needed = module.autoencoder is not None or module.tower == "denoiser"
+    needed = needed or module.score_weight or module.on_policy_share
     denoiser = load_denoiser(module.denoiser) if needed and module.denoiser else None
     autoencoder = latents_beside(module.autoencoder, denoiser, data.resolution)
     return instantiate(

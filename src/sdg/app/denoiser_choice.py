@@ -82,6 +82,8 @@ def loaded_denoiser(config: DictConfig) -> Denoiser:
 def chosen_autoencoder(config: DictConfig, denoiser: Denoiser) -> Autoencoder | None:
     """What makes images of a denoiser's latents, frozen; None of a denoiser of images.
 
+    It shifts and scales them as the denoiser has learned them.
+
     Raises:
         UserError: it is missing, has no effect, or is of other latents.
     """
@@ -98,7 +100,7 @@ def chosen_autoencoder(config: DictConfig, denoiser: Denoiser) -> Autoencoder | 
         path = str(folder)
     autoencoder = load_autoencoder(path)
     check_space(denoiser, None, autoencoder)
-    return autoencoder
+    return autoencoder.with_affine(denoiser.latent_affine)
 
 
 def chosen_guided_denoiser(config: DictConfig) -> Denoiser:

@@ -101,9 +101,10 @@ def denoiser_to_tune(config: DictConfig, resolution: int) -> tuple[Denoiser, Aut
         raise UserError(refused)
     autoencoder = chosen_autoencoder(config, model)
     check_side(model, autoencoder, resolution, "this denoiser")
-    if autoencoder is not None and model.config is not None:
-        model.autoencoder_digest = autoencoder.latents_digest
-        model.config["denoiser"]["autoencoder_digest"] = autoencoder.latents_digest
+    digest = None if autoencoder is None else autoencoder.latents_digest
+    if digest is not None and model.config is not None:
+        model.autoencoder_digest = digest
+        model.config["denoiser"]["autoencoder_digest"] = digest
     return model, autoencoder
 
 
@@ -111,6 +112,8 @@ def latents_beside(
     path: str | None, denoiser: Denoiser | None, resolution: int
 ) -> Autoencoder | None:
     """The autoencoder whose latents an encoder is to read, frozen; None where it reads images.
+
+    It shifts and scales them as the denoiser has learned them.
 
     Arguments:
         path: `module.autoencoder`.
@@ -128,10 +131,11 @@ def latents_beside(
             )
         return None
     autoencoder = latents_for(path, resolution, "module.autoencoder")
-    if denoiser is not None:
-        check_space(denoiser, None, autoencoder)
-        check_side(denoiser, autoencoder, resolution, "module.denoiser")
-    return autoencoder
+    if denoiser is None:
+        return autoencoder
+    check_space(denoiser, None, autoencoder)
+    check_side(denoiser, autoencoder, resolution, "module.denoiser")
+    return autoencoder.with_affine(denoiser.latent_affine)
 
 
 def check_side(
