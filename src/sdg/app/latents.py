@@ -18,7 +18,7 @@ from sdg.pipeline.part_checks import check_space
 
 __all__ = ["denoiser_to_tune", "latents_beside", "latents_for", "new_denoiser"]
 
-SIGMA_DATA = 1.0  # the deviation of latents that are scaled to it
+LATENT_SIGMA_DATA = 1.0  # the deviation of latents that are scaled to it
 
 
 def latents_for(path: str, resolution: int, key: str = "denoiser.autoencoder") -> Autoencoder:
@@ -72,7 +72,7 @@ def new_denoiser(settings: dict[str, Any], autoencoder: Autoencoder | None) -> d
             "latents": True,
             "autoencoder_digest": autoencoder.latents_digest,
         }
-        sigma_data = SIGMA_DATA if sigma_data is None else sigma_data
+        sigma_data = LATENT_SIGMA_DATA if sigma_data is None else sigma_data
     if sigma_data is not None and options.get("prediction") == "edm":
         options["sigma_data"] = float(sigma_data)
     return options
