@@ -1,16 +1,21 @@
 """An autoencoder, a denoiser of its latents and an encoder of these, trained and sampled."""
 
 import json
+import re
+import shlex
 import shutil
 
 import pytest
 import torch
 from conftest import CACHE
 from diffusers import AutoencoderKL
+from latent import autoencoder_kl, ldm
+from omegaconf import OmegaConf
 from tiny_training import TINY
 
 from sdg import DDIM, Pipeline, UserError, from_pretrained, guided_denoiser
 from sdg.app.checkpoints import main
+from sdg.app.latents import new_denoiser
 from sdg.data.shapes_data import ShapesData
 from sdg.io.weights import header, read_weights
 from sdg.models.noise_aware import NoiseAwareEncoder
@@ -163,6 +168,32 @@ def test_a_denoiser_of_latents_is_trained_further(run, refusal, autoencoder, den
     assert configs[0] == configs[1]
 
 
+def test_the_printed_command_samples_a_tuned_folder_with_its_own_autoencoder(run, capsys, tmp_path):
+    ldm(autoencoder_kl()).save_pretrained(tmp_path / "ldm")
+    words = ["train.py", *COMMON, "denoiser=pretrained", f"denoiser.path={tmp_path}/ldm"]
+    words += [*DRAWN, "logger=none", "trainer.max_steps=2", "trainer.val_check_interval=2"]
+    run(*words, f"hydra.run.dir={tmp_path}/train")
+    command = re.search(r"^sample it: (.*)$", capsys.readouterr().out, re.MULTILINE)[1]
+    words = shlex.split(command)[2:]
+    assert f"denoiser.autoencoder={tmp_path}/ldm/vqvae" in words
+    run("sample.py", *words, "num_samples=2", "sampler.steps=2", f"hydra.run.dir={tmp_path}/run")
+    assert len(list((tmp_path / "run" / "images").iterdir())) == 2
+
+
+def test_a_run_keeps_the_setting_of_its_autoencoder(run, autoencoder, tmp_path):
+    """With what the logger writes, too: a model is built of a copy."""
+    own = f"denoiser.autoencoder={autoencoder}/autoencoder"
+    words = [*COMMON, *UNET, *DRAWN, "logger=csv", "trainer.max_steps=1", own]
+    run("train.py", *words, "trainer.val_check_interval=1", f"hydra.run.dir={tmp_path}/run")
+    logged = OmegaConf.load(next((tmp_path / "run").rglob("hparams.yaml")))
+    assert logged.denoiser.autoencoder == f"{autoencoder}/autoencoder"
+
+
+def test_a_denoiser_of_images_keeps_its_estimates_within_the_range():
+    assert new_denoiser({"clip": None}, None) == {"clip": True}
+    assert new_denoiser({"clip": False}, None) == {"clip": False}
+
+
 def test_a_denoiser_of_latents_knows_its_autoencoder(autoencoder, denoiser):
     own = header(denoiser / "denoiser")["config"]["denoiser"]
     digest = from_pretrained(autoencoder / "autoencoder").latents_digest
@@ -249,6 +280,8 @@ def test_parts_of_two_autoencoders_do_not_go_together(autoencoder, denoiser, wei
     ("words", "told"),
     [
         (["denoiser.clip=true"], "denoiser.clip=true keeps estimates within [-1, 1]"),
+        (["++denoiser.clip=True"], "denoiser.clip=true keeps estimates within [-1, 1]"),
+        (["denoiser={clip:true}"], "denoiser.clip=true keeps estimates within [-1, 1]"),
         (["denoiser.sigma_data=1"], "denoiser.sigma_data has no effect without process=edm"),
         (["data.resolution=33"], "must be a multiple of 2, by which denoiser.autoencoder="),
         (["data.resolution=34"], "the side of the latents, 17, must be a multiple of 2"),

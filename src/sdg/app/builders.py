@@ -96,9 +96,10 @@ def denoiser(config: DictConfig, settings: dict, data: ImageData) -> TrainingMod
             )
         model, autoencoder = denoiser_to_tune(config, data.resolution)
     else:
-        path = settings["denoiser"].pop("autoencoder", None)
+        own = dict(settings["denoiser"])
+        path = own.pop("autoencoder", None)
         autoencoder = None if path is None else latents_for(path, data.resolution)
-        options = new_denoiser(settings["denoiser"], autoencoder)
+        options = new_denoiser(own, autoencoder)
         side = data.resolution // (autoencoder.factor if autoencoder else 1)
         with refused_in_words("denoiser"), section("denoiser"):
             model = build_denoiser(options, settings["schedule"], side)

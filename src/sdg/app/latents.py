@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sdg.app.denoiser_choice import chosen_autoencoder, denoiser_path, loaded_denoiser
@@ -60,7 +59,7 @@ def new_denoiser(settings: dict[str, Any], autoencoder: Autoencoder | None) -> d
             "denoiser.sigma_data has no effect without process=edm; leave it out, or set both."
         )
     if autoencoder is not None:
-        if any(word.lstrip("+") == "denoiser.clip=true" for word in overrides()):
+        if options.get("clip"):
             raise UserError(
                 "denoiser.clip=true keeps estimates within [-1, 1], where images are and latents "
                 "are not; leave it out."
@@ -73,14 +72,11 @@ def new_denoiser(settings: dict[str, Any], autoencoder: Autoencoder | None) -> d
             "autoencoder_digest": autoencoder.latents_digest,
         }
         sigma_data = LATENT_SIGMA_DATA if sigma_data is None else sigma_data
+    if options.get("clip", False) is None:
+        options["clip"] = True
     if sigma_data is not None and options.get("prediction") == "edm":
         options["sigma_data"] = float(sigma_data)
     return options
-
-
-def overrides() -> list[str]:
-    """The settings of the command line."""
-    return list(HydraConfig.get().overrides.task)
 
 
 def denoiser_to_tune(config: DictConfig, resolution: int) -> tuple[Denoiser, Autoencoder | None]:
