@@ -28,6 +28,7 @@ COMMON = [
 SMALL = ["encoder.network.block_out_channels=[8,16]", "module.scale_images=32", "module.preview=4"]
 UNET = [f"{key}={value}" for key, value in TINY.items() if key.startswith("denoiser.")]
 DRAWN = ["module.preview=2"]
+KEEP = "callbacks.checkpoint.save_top_k=-1"
 
 
 def autoencoder_words(folder, *more) -> list[str]:
@@ -44,8 +45,7 @@ def files(folder) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def autoencoder(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("autoencoder") / "run"
-    keep = "callbacks.checkpoint.save_top_k=-1"
-    run(*autoencoder_words(folder, "logger=csv", "trainer.log_every_n_steps=1", keep))
+    run(*autoencoder_words(folder, "logger=csv", "trainer.log_every_n_steps=1", KEEP))
     return folder
 
 
@@ -54,7 +54,7 @@ def denoiser(run, autoencoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("denoiser") / "run"
     own = f"denoiser.autoencoder={autoencoder}/autoencoder"
     words = [*COMMON, *UNET, *DRAWN, "process=edm", "logger=none", own]
-    run("train.py", *words, f"hydra.run.dir={folder}")
+    run("train.py", *words, KEEP, f"hydra.run.dir={folder}")
     return folder
 
 
@@ -107,16 +107,14 @@ def test_the_figure_is_the_psnr_of_held_out_images(autoencoder):
 
 def test_a_resumed_autoencoder_is_that_of_a_run_that_did_not_stop(run, autoencoder, tmp_path):
     middle = autoencoder / "checkpoints" / "step=2.ckpt"
-    keep = "callbacks.checkpoint.save_top_k=-1"
-    run(*autoencoder_words(tmp_path / "run", keep), f"ckpt_path='{middle}'")
+    run(*autoencoder_words(tmp_path / "run", KEEP), f"ckpt_path='{middle}'")
     assert files(tmp_path / "run" / "autoencoder") == files(autoencoder / "autoencoder")
 
 
 def test_one_killed_before_its_export_gives_the_same_when_resumed(run, autoencoder, tmp_path):
     shutil.copytree(autoencoder / "checkpoints", tmp_path / "killed" / "checkpoints")
-    keep = "callbacks.checkpoint.save_top_k=-1"
     last = f"ckpt_path={tmp_path}/killed/checkpoints/last.ckpt"
-    run(*autoencoder_words(tmp_path / "run", keep), last)
+    run(*autoencoder_words(tmp_path / "run", KEEP), last)
     assert files(tmp_path / "run" / "autoencoder") == files(autoencoder / "autoencoder")
 
 
@@ -187,6 +185,31 @@ def test_a_run_keeps_the_setting_of_its_autoencoder(run, autoencoder, tmp_path):
     run("train.py", *words, "trainer.val_check_interval=1", f"hydra.run.dir={tmp_path}/run")
     logged = OmegaConf.load(next((tmp_path / "run").rglob("hparams.yaml")))
     assert logged.denoiser.autoencoder == f"{autoencoder}/autoencoder"
+
+
+def weights_of(checkpoint) -> dict[str, torch.Tensor]:
+    held = torch.load(checkpoint, weights_only=True)
+    return held["state_dict"] | held["current_model_state"]
+
+
+def test_a_checkpoint_of_latents_holds_no_autoencoder_and_goes_on_alike(
+    run, autoencoder, denoiser, tmp_path
+):
+    middle = denoiser / "checkpoints" / "step=2.ckpt"
+    assert all(name.startswith("model.") for name in weights_of(middle))
+    own = f"denoiser.autoencoder={autoencoder}/autoencoder"
+    words = ["train.py", *COMMON, *UNET, *DRAWN, "process=edm", "logger=none", own, KEEP]
+    run(*words, f"hydra.run.dir={tmp_path}/run", f"ckpt_path='{middle}'")
+    assert files(tmp_path / "run" / "denoiser") == files(denoiser / "denoiser")
+    ends = [weights_of(run / "checkpoints" / "last.ckpt") for run in (tmp_path / "run", denoiser)]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
+def test_a_checkpoint_of_an_encoder_of_latents_holds_no_autoencoder(run, encoder_words, tmp_path):
+    run(*encoder_words, f"hydra.run.dir={tmp_path}/run")
+    names = weights_of(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert names and not any(name.startswith(("autoencoder.", "frozen.")) for name in names)
 
 
 def test_a_denoiser_of_images_keeps_its_estimates_within_the_range():
