@@ -1,16 +1,21 @@
 """An autoencoder, a denoiser of its latents and an encoder of these, trained and sampled."""
 
 import json
+import re
+import shlex
 import shutil
 
 import pytest
 import torch
 from conftest import CACHE
 from diffusers import AutoencoderKL
+from latent import autoencoder_kl, ldm
+from omegaconf import OmegaConf
 from tiny_training import TINY
 
 from sdg import DDIM, Pipeline, UserError, from_pretrained, guided_denoiser
 from sdg.app.checkpoints import main
+from sdg.app.latents import new_denoiser
 from sdg.data.shapes_data import ShapesData
 from sdg.io.weights import header, read_weights
 from sdg.models.noise_aware import NoiseAwareEncoder
@@ -23,6 +28,7 @@ COMMON = [
 SMALL = ["encoder.network.block_out_channels=[8,16]", "module.scale_images=32", "module.preview=4"]
 UNET = [f"{key}={value}" for key, value in TINY.items() if key.startswith("denoiser.")]
 DRAWN = ["module.preview=2"]
+KEEP = "callbacks.checkpoint.save_top_k=-1"
 
 
 def autoencoder_words(folder, *more) -> list[str]:
@@ -39,8 +45,7 @@ def files(folder) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def autoencoder(run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("autoencoder") / "run"
-    keep = "callbacks.checkpoint.save_top_k=-1"
-    run(*autoencoder_words(folder, "logger=csv", "trainer.log_every_n_steps=1", keep))
+    run(*autoencoder_words(folder, "logger=csv", "trainer.log_every_n_steps=1", KEEP))
     return folder
 
 
@@ -49,7 +54,7 @@ def denoiser(run, autoencoder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("denoiser") / "run"
     own = f"denoiser.autoencoder={autoencoder}/autoencoder"
     words = [*COMMON, *UNET, *DRAWN, "process=edm", "logger=none", own]
-    run("train.py", *words, f"hydra.run.dir={folder}")
+    run("train.py", *words, KEEP, f"hydra.run.dir={folder}")
     return folder
 
 
@@ -83,7 +88,8 @@ def test_an_autoencoder_leaves_a_folder_that_diffusers_opens(autoencoder):
 def test_exported_latents_of_training_images_have_unit_variance(autoencoder):
     data = ShapesData(resolution=32, size=64, held_out=32, cache=str(CACHE))
     data.setup("fit")
-    images = data.train.__getitems__(list(range(32)))["image"]
+    evenly = list(range(0, len(data.train), len(data.train) // 32))
+    images = data.train.__getitems__(evenly)["image"]
     z = from_pretrained(autoencoder / "autoencoder").encode(images).double()
     assert abs(z.mean()) < 1e-5 and z.var(correction=0).item() == pytest.approx(1, abs=1e-4)
 
@@ -101,16 +107,14 @@ def test_the_figure_is_the_psnr_of_held_out_images(autoencoder):
 
 def test_a_resumed_autoencoder_is_that_of_a_run_that_did_not_stop(run, autoencoder, tmp_path):
     middle = autoencoder / "checkpoints" / "step=2.ckpt"
-    keep = "callbacks.checkpoint.save_top_k=-1"
-    run(*autoencoder_words(tmp_path / "run", keep), f"ckpt_path='{middle}'")
+    run(*autoencoder_words(tmp_path / "run", KEEP), f"ckpt_path='{middle}'")
     assert files(tmp_path / "run" / "autoencoder") == files(autoencoder / "autoencoder")
 
 
 def test_one_killed_before_its_export_gives_the_same_when_resumed(run, autoencoder, tmp_path):
     shutil.copytree(autoencoder / "checkpoints", tmp_path / "killed" / "checkpoints")
-    keep = "callbacks.checkpoint.save_top_k=-1"
     last = f"ckpt_path={tmp_path}/killed/checkpoints/last.ckpt"
-    run(*autoencoder_words(tmp_path / "run", keep), last)
+    run(*autoencoder_words(tmp_path / "run", KEEP), last)
     assert files(tmp_path / "run" / "autoencoder") == files(autoencoder / "autoencoder")
 
 
@@ -160,6 +164,57 @@ def test_a_denoiser_of_latents_is_trained_further(run, refusal, autoencoder, den
     run(*words)
     configs = [header(folder / "denoiser")["config"] for folder in (denoiser, tmp_path / "run")]
     assert configs[0] == configs[1]
+
+
+def test_the_printed_command_samples_a_tuned_folder_with_its_own_autoencoder(run, capsys, tmp_path):
+    ldm(autoencoder_kl()).save_pretrained(tmp_path / "ldm")
+    words = ["train.py", *COMMON, "denoiser=pretrained", f"denoiser.path={tmp_path}/ldm"]
+    words += [*DRAWN, "logger=none", "trainer.max_steps=2", "trainer.val_check_interval=2"]
+    run(*words, f"hydra.run.dir={tmp_path}/train")
+    command = re.search(r"^sample it: (.*)$", capsys.readouterr().out, re.MULTILINE)[1]
+    words = shlex.split(command)[2:]
+    assert f"denoiser.autoencoder={tmp_path}/ldm/vqvae" in words
+    run("sample.py", *words, "num_samples=2", "sampler.steps=2", f"hydra.run.dir={tmp_path}/run")
+    assert len(list((tmp_path / "run" / "images").iterdir())) == 2
+
+
+def test_a_run_keeps_the_setting_of_its_autoencoder(run, autoencoder, tmp_path):
+    """With what the logger writes, too: a model is built of a copy."""
+    own = f"denoiser.autoencoder={autoencoder}/autoencoder"
+    words = [*COMMON, *UNET, *DRAWN, "logger=csv", "trainer.max_steps=1", own]
+    run("train.py", *words, "trainer.val_check_interval=1", f"hydra.run.dir={tmp_path}/run")
+    logged = OmegaConf.load(next((tmp_path / "run").rglob("hparams.yaml")))
+    assert logged.denoiser.autoencoder == f"{autoencoder}/autoencoder"
+
+
+def weights_of(checkpoint) -> dict[str, torch.Tensor]:
+    held = torch.load(checkpoint, weights_only=True)
+    return held["state_dict"] | held["current_model_state"]
+
+
+def test_a_checkpoint_of_latents_holds_no_autoencoder_and_goes_on_alike(
+    run, autoencoder, denoiser, tmp_path
+):
+    middle = denoiser / "checkpoints" / "step=2.ckpt"
+    assert all(name.startswith("model.") for name in weights_of(middle))
+    own = f"denoiser.autoencoder={autoencoder}/autoencoder"
+    words = ["train.py", *COMMON, *UNET, *DRAWN, "process=edm", "logger=none", own, KEEP]
+    run(*words, f"hydra.run.dir={tmp_path}/run", f"ckpt_path='{middle}'")
+    assert files(tmp_path / "run" / "denoiser") == files(denoiser / "denoiser")
+    ends = [weights_of(run / "checkpoints" / "last.ckpt") for run in (tmp_path / "run", denoiser)]
+    assert ends[0].keys() == ends[1].keys()
+    assert all(torch.equal(value, ends[1][name]) for name, value in ends[0].items())
+
+
+def test_a_checkpoint_of_an_encoder_of_latents_holds_no_autoencoder(run, encoder_words, tmp_path):
+    run(*encoder_words, f"hydra.run.dir={tmp_path}/run")
+    names = weights_of(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert names and not any(name.startswith(("autoencoder.", "frozen.")) for name in names)
+
+
+def test_a_denoiser_of_images_keeps_its_estimates_within_the_range():
+    assert new_denoiser({"clip": None}, None) == {"clip": True}
+    assert new_denoiser({"clip": False}, None) == {"clip": False}
 
 
 def test_a_denoiser_of_latents_knows_its_autoencoder(autoencoder, denoiser):
@@ -248,6 +303,8 @@ def test_parts_of_two_autoencoders_do_not_go_together(autoencoder, denoiser, wei
     ("words", "told"),
     [
         (["denoiser.clip=true"], "denoiser.clip=true keeps estimates within [-1, 1]"),
+        (["++denoiser.clip=True"], "denoiser.clip=true keeps estimates within [-1, 1]"),
+        (["denoiser={clip:true}"], "denoiser.clip=true keeps estimates within [-1, 1]"),
         (["denoiser.sigma_data=1"], "denoiser.sigma_data has no effect without process=edm"),
         (["data.resolution=33"], "must be a multiple of 2, by which denoiser.autoencoder="),
         (["data.resolution=34"], "the side of the latents, 17, must be a multiple of 2"),

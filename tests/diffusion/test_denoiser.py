@@ -217,6 +217,19 @@ def test_bound_at_the_first_level_is_the_likelihood_of_8_bit_pixels():
     )
 
 
+def test_bound_at_the_first_level_is_the_density_of_latents():
+    """They are no 8-bit pixels, and lie beyond [-1, 1] too."""
+    x0, eps, t = 3 * normal(2, 4, 4, 4), normal(2, 4, 4, 4), torch.zeros(2, dtype=torch.long)
+    out = torch.cat([eps + 0.1 * normal(2, 4, 4, 4, seed=1), normal(2, 4, 4, 4, seed=2).tanh()], 1)
+    options = {"variance": "learned_range", "clip": False, "channels": 4}
+    denoiser = Denoiser(Says(out), SCHEDULE, **options)
+    model = reverse(denoiser, SCHEDULE.q_sample(x0, t, eps), t, t - 1)
+    nats = -Normal(model.mean, model.variance.sqrt()).log_prob(x0).flatten(1).mean(1)
+    torch.testing.assert_close(
+        vlb(denoiser, x0, t, eps), 0.001 * SCHEDULE.T * nats / math.log(2), rtol=1e-6, atol=1e-8
+    )
+
+
 @pytest.mark.parametrize("mean", [-1.3, -1.0, 0.0, 0.4, 1.0])
 @pytest.mark.parametrize("std", [0.004, 0.1, 1.0])
 def test_likelihood_of_the_256_pixel_values_sums_to_one(mean, std):

@@ -18,6 +18,7 @@ from stable_diffusion import (  # noqa: E402
     LENGTH,
     SIDE,
     WIDTH,
+    autoencoder,
     saved,
     scheduler,
     stable_diffusion,
@@ -39,6 +40,7 @@ from sdg.diffusion.sampling import sample  # noqa: E402
 from sdg.io import prompt_embeddings  # noqa: E402
 from sdg.io.digest import content  # noqa: E402
 from sdg.io.text_folder import network_arguments  # noqa: E402
+from sdg.models.autoencoder import Autoencoder  # noqa: E402
 from sdg.models.text_unet import TextUNet  # noqa: E402
 
 MODELS = {"sd": stable_diffusion, "sd2": stable_diffusion_2, "xl": stable_diffusion_xl}
@@ -476,3 +478,15 @@ def test_schedulers_of_other_samplers_give_the_same_process(folder):
         edited(folder / SCHEDULER, _class_name=name)
         assert from_pretrained(folder, prompt=SENTENCE).schedule.config == before
     assert scheduler().config.beta_schedule == before["kind"]
+
+
+def test_a_folder_knows_the_autoencoder_that_it_holds(folders, tmp_path):
+    pipe, folder = folders["sd"]
+    model = from_pretrained(folder, prompt=SENTENCE)
+    assert model.autoencoder_digest == Autoencoder(pipe.vae).latents_digest
+    network = autoencoder()
+    network.register_to_config(scaling_factor=0.5)
+    network.save_pretrained(tmp_path / "other")
+    other = from_pretrained(tmp_path / "other")
+    with pytest.raises(UserError, match="has learned the latents of another autoencoder"):
+        Pipeline(model, autoencoder=other)

@@ -9,6 +9,7 @@ from latent import autoencoder_tiny
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
+from sdg.data.image_set import ImageSet
 from sdg.data.shapes_data import ShapesData
 from sdg.errors import UserError
 from sdg.models.autoencoder import Autoencoder, new_autoencoder
@@ -88,9 +89,9 @@ def test_scaled_latents_have_mean_0_and_variance_1():
     torch.manual_seed(1)
     data = ShapesData(resolution=32, size=48, held_out=8, cache=None, batch_size=16)
     data.setup("fit")
-    module = training(new_autoencoder(NETWORK), scale_images=40)
+    module = training(new_autoencoder(NETWORK), scale_images=len(data.train))
     module.finish(data, torch.device("cpu"))
-    images = data.train.__getitems__(list(range(40)))["image"]
+    images = data.train.__getitems__(list(range(len(data.train))))["image"]
     z = module.model.encode(images).double()
     assert abs(z.mean()) < 1e-6 and z.var(correction=0).item() == pytest.approx(1, abs=1e-5)
     raw = module.model.network.encode(images).latent_dist.mean.double()
@@ -99,6 +100,29 @@ def test_scaled_latents_have_mean_0_and_variance_1():
     assert options["scaling_factor"] == pytest.approx(1 / raw.std(correction=0).item(), rel=1e-5)
     module.finish(data, torch.device("cpu"))  # measured anew, not on top of it
     assert torch.allclose(module.model.encode(images).double(), z, atol=1e-5)
+
+
+class Sorted(ImageSet):
+    """Black images, then white ones."""
+
+    def __len__(self):
+        return 200
+
+    def __getitems__(self, indices):
+        values = torch.tensor([-1.0 if k < 100 else 1.0 for k in indices])
+        return {"image": values.view(-1, 1, 1, 1).expand(-1, 3, 8, 8)}
+
+
+@pytest.mark.parametrize("count", [2, 50, 130, 200, 1000])
+def test_the_scale_is_measured_over_all_of_the_data(count):
+    """Half of the images that are taken are of each half: the mean is 0, the deviation w."""
+    module = training(Autoencoder(AutoencoderKL()), scale_images=count)
+    data = SimpleNamespace(train=Sorted())
+    assert sum(map(len, module.measured_images(data))) == min(count, 200)
+    module.finish(data, torch.device("cpu"))
+    options = module.model.network.config
+    assert options["shift_factor"] == pytest.approx(0, abs=1e-7)
+    assert options["scaling_factor"] == pytest.approx(1 / W, rel=1e-5)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, 0.5])

@@ -100,9 +100,10 @@ def denoiser(config: DictConfig, settings: dict, data: ImageData) -> TrainingMod
             )
         model, autoencoder = denoiser_to_tune(config, data.resolution)
     else:
-        path = settings["denoiser"].pop("autoencoder", None)
+        own = dict(settings["denoiser"])
+        path = own.pop("autoencoder", None)
         autoencoder = None if path is None else latents_for(path, data.resolution)
-        options = new_denoiser(settings["denoiser"], autoencoder)
+        options = new_denoiser(own, autoencoder)
         side = data.resolution // (autoencoder.factor if autoencoder else 1)
         with refused_in_words("denoiser"), section("denoiser"):
             model = build_denoiser(options, settings["schedule"], side)
@@ -145,7 +146,7 @@ def clip_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingM
             f"module.bank={','.join(banks)} takes the sentences from the data: set "
             "data.captions=true, or module.bank=templates or a file of sentences."
         )
-    denoiser = denoiser_beside(module)
+    denoiser = denoiser_beside(module.denoiser)
     autoencoder = latents_beside(module.autoencoder, denoiser, data.resolution)
     return instantiate(
         config.module,
@@ -161,20 +162,20 @@ def clip_noisy(config: DictConfig, settings: dict, data: ImageData) -> TrainingM
     )
 
 
-def denoiser_beside(module: DictConfig) -> Denoiser | None:
-    """The denoiser that an encoder learns beside; None where it needs none.
+def denoiser_beside(path: str | None) -> Denoiser | None:
+    """The denoiser that an encoder learns beside; None where none is given.
+
+    It is loaded where nothing needs it too: its latents must be those that the encoder reads.
 
     Raises:
         UserError: it is a Stable Diffusion.
     """
-    needed = module.score_weight or module.on_policy_share or module.tower == "denoiser"
-    if not needed or not module.denoiser:
+    if not path:
         return None
-    text = is_text_folder(located(module.denoiser))
-    denoiser = None if text else load_denoiser(module.denoiser)
+    denoiser = None if is_text_folder(located(path)) else load_denoiser(path)
     if denoiser is None or isinstance(denoiser.network, TextUNet):
         raise UserError(
-            f"module.denoiser={module.denoiser} is a Stable Diffusion, beside which no encoder is "
+            f"module.denoiser={path} is a Stable Diffusion, beside which no encoder is "
             "trained here; give another denoiser, or leave out what needs one."
         )
     return denoiser

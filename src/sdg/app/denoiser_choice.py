@@ -20,6 +20,7 @@ from sdg.models.registry import load_autoencoder, load_denoiser, load_weaker
 from sdg.pipeline.part_checks import check_pixels, check_space
 
 __all__ = [
+    "autoencoder_path",
     "chosen_autoencoder",
     "chosen_denoiser",
     "chosen_guided_denoiser",
@@ -79,26 +80,34 @@ def loaded_denoiser(config: DictConfig) -> Denoiser:
         raise MissingSettings(error.problem, error.kind, error.missing, "denoiser.") from error
 
 
+def autoencoder_path(config: DictConfig) -> str | None:
+    """The autoencoder that is named, or that lies beside the denoiser; None where neither is."""
+    path: str | None = config.denoiser.get("autoencoder")
+    if path is not None or not ("weights" in config.denoiser or "path" in config.denoiser):
+        return path
+    folder = autoencoder_folder(located(denoiser_path(config)))
+    return None if folder is None else str(folder)
+
+
 def chosen_autoencoder(config: DictConfig, denoiser: Denoiser) -> Autoencoder | None:
     """What makes images of a denoiser's latents, frozen; None of a denoiser of images.
+
+    It shifts and scales them as the denoiser has learned them.
 
     Raises:
         UserError: it is missing, has no effect, or is of other latents.
     """
-    path = config.denoiser.get("autoencoder")
+    if config.denoiser.get("autoencoder") is None and not denoiser.latents:
+        return None
+    path = autoencoder_path(config)
     if path is None:
-        if not denoiser.latents:
-            return None
-        folder = autoencoder_folder(located(denoiser_path(config)))
-        if folder is None:
-            raise UserError(
-                f"this denoiser draws latents of {denoiser.channels} channels; set "
-                "denoiser.autoencoder=FOLDER, what makes images of them."
-            )
-        path = str(folder)
+        raise UserError(
+            f"this denoiser draws latents of {denoiser.channels} channels; set "
+            "denoiser.autoencoder=FOLDER, what makes images of them."
+        )
     autoencoder = load_autoencoder(path)
     check_space(denoiser, None, autoencoder)
-    return autoencoder
+    return autoencoder.with_affine(denoiser.latent_affine)
 
 
 def chosen_guided_denoiser(config: DictConfig) -> Denoiser:

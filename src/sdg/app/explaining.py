@@ -193,6 +193,8 @@ def explain_key(key: str, conf: Path, config_name: str, new: str = "") -> str:
     if ends_alike:
         return f"there is no setting '{key}', did you mean '{ends_alike[0]}'?"
     options = [f"{group}.{option}" for file in files for option in options_in(file)]
+    if config_name == "train":
+        options += trained_options(conf)
     hint = near(key, [name for name in [*known, *options] if "." in name or not option])
     end = "" if hint else new
     return f"there is no setting '{key}'{hint or '.'} `--cfg job` prints them all{end}."

@@ -5,7 +5,7 @@ the framework's own are known to name files.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from sdg.io.metadata import metadata_of
 from sdg.io.shipped import on_this_machine
 from sdg.models.words import Words
 
-__all__ = ["check_inputs", "check_root"]
+__all__ = ["check_inputs", "check_root", "check_training_inputs"]
 
 BY_REFERENCE = ("sdg.similarity.Content", "sdg.similarity.Structure", "sdg.similarity.Style")
 HELD_OUT = "held-out "  # a reference of the data's own
@@ -52,15 +52,36 @@ def check_inputs(config: Mapping[str, Any]) -> None:
         if not name.startswith(HELD_OUT) and not exists(name):
             raise absent_image(name, f"similarity.{kind}.reference")
     guided = config["guidance"].get("gamma") != 0
-    for key, path in weights(config, guided):
+    check_there(weights(config, guided))
+    if guided:
+        check_words(config, columns)
+
+
+def check_training_inputs(config: Mapping[str, Any]) -> None:
+    """Refuses weights that a training begins from, or learns beside, and that are not there.
+
+    Arguments:
+        config: plain.
+
+    Raises:
+        Absent: there are some.
+    """
+    files = {f"denoiser.{key}": config["denoiser"].get(key) for key in ("path", "autoencoder")}
+    module = config["module"]
+    if str(module.get("_target_", "sdg.")).startswith("sdg."):
+        files |= {f"module.{key}": module.get(key) for key in ("denoiser", "autoencoder")}
+    check_there((key, path) for key, path in files.items() if isinstance(path, str))
+
+
+def check_there(files: Iterable[tuple[str, str]]) -> None:
+    """Raises `Absent` for the first (setting, file) that is neither here nor a name on the hub."""
+    for key, path in files:
         if is_hub_name(path):
             continue
         try:
             located(path)
         except Absent as error:
             raise Absent(f"{key}: {error}") from error
-    if guided:
-        check_words(config, columns)
 
 
 def exists(file: str) -> bool:
@@ -91,8 +112,10 @@ def as_texts(value: Any) -> list[str]:
 def weights(config: Mapping[str, Any], guided: bool) -> Iterator[tuple[str, str]]:
     """(setting, file) of the weights without which no sample can be drawn."""
     denoiser, encoder = config["denoiser"], config["encoder"]
-    if "_target_" not in denoiser and denoiser.get("weights"):
-        yield "denoiser.weights", denoiser["weights"]
+    if "_target_" not in denoiser:
+        for key in ("weights", "path", "autoencoder", "autoguidance"):
+            if denoiser.get(key):
+                yield f"denoiser.{key}", denoiser[key]
     ours = encoder.get("_target_", "sdg.").startswith("sdg.")
     if guided and ours and encoder.get("name") is None:
         for key in ("weights", "clip"):

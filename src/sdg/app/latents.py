@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from sdg.app.denoiser_choice import chosen_autoencoder, denoiser_path, loaded_denoiser
@@ -18,7 +17,7 @@ from sdg.pipeline.part_checks import check_space
 
 __all__ = ["denoiser_to_tune", "latents_beside", "latents_for", "new_denoiser"]
 
-SIGMA_DATA = 1.0  # the deviation of latents that are scaled to it
+LATENT_SIGMA_DATA = 1.0  # the deviation of latents that are scaled to it
 
 
 def latents_for(path: str, resolution: int, key: str = "denoiser.autoencoder") -> Autoencoder:
@@ -60,7 +59,7 @@ def new_denoiser(settings: dict[str, Any], autoencoder: Autoencoder | None) -> d
             "denoiser.sigma_data has no effect without process=edm; leave it out, or set both."
         )
     if autoencoder is not None:
-        if any(word.lstrip("+") == "denoiser.clip=true" for word in overrides()):
+        if options.get("clip"):
             raise UserError(
                 "denoiser.clip=true keeps estimates within [-1, 1], where images are and latents "
                 "are not; leave it out."
@@ -72,15 +71,12 @@ def new_denoiser(settings: dict[str, Any], autoencoder: Autoencoder | None) -> d
             "latents": True,
             "autoencoder_digest": autoencoder.latents_digest,
         }
-        sigma_data = SIGMA_DATA if sigma_data is None else sigma_data
+        sigma_data = LATENT_SIGMA_DATA if sigma_data is None else sigma_data
+    if options.get("clip", False) is None:
+        options["clip"] = True
     if sigma_data is not None and options.get("prediction") == "edm":
         options["sigma_data"] = float(sigma_data)
     return options
-
-
-def overrides() -> list[str]:
-    """The settings of the command line."""
-    return list(HydraConfig.get().overrides.task)
 
 
 def denoiser_to_tune(config: DictConfig, resolution: int) -> tuple[Denoiser, Autoencoder | None]:
@@ -101,9 +97,10 @@ def denoiser_to_tune(config: DictConfig, resolution: int) -> tuple[Denoiser, Aut
         raise UserError(refused)
     autoencoder = chosen_autoencoder(config, model)
     check_side(model, autoencoder, resolution, "this denoiser")
-    if autoencoder is not None and model.config is not None:
-        model.autoencoder_digest = autoencoder.latents_digest
-        model.config["denoiser"]["autoencoder_digest"] = autoencoder.latents_digest
+    digest = None if autoencoder is None else autoencoder.latents_digest
+    if digest is not None and model.config is not None:
+        model.autoencoder_digest = digest
+        model.config["denoiser"]["autoencoder_digest"] = digest
     return model, autoencoder
 
 
@@ -111,6 +108,8 @@ def latents_beside(
     path: str | None, denoiser: Denoiser | None, resolution: int
 ) -> Autoencoder | None:
     """The autoencoder whose latents an encoder is to read, frozen; None where it reads images.
+
+    It shifts and scales them as the denoiser has learned them.
 
     Arguments:
         path: `module.autoencoder`.
@@ -128,10 +127,11 @@ def latents_beside(
             )
         return None
     autoencoder = latents_for(path, resolution, "module.autoencoder")
-    if denoiser is not None:
-        check_space(denoiser, None, autoencoder)
-        check_side(denoiser, autoencoder, resolution, "module.denoiser")
-    return autoencoder
+    if denoiser is None:
+        return autoencoder
+    check_space(denoiser, None, autoencoder)
+    check_side(denoiser, autoencoder, resolution, "module.denoiser")
+    return autoencoder.with_affine(denoiser.latent_affine)
 
 
 def check_side(

@@ -5,6 +5,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from sdg.app.denoiser_choice import autoencoder_path
 from sdg.app.opening import group_choices, shell_command
 from sdg.io.shipped import on_this_machine
 
@@ -30,7 +31,7 @@ def sampling_command(config: DictConfig, weights: Path) -> str:
     if resolution and not any(word.startswith("data.resolution=") for word in words):
         words.append(f"data.resolution={resolution}")
     words.append(f"denoiser.weights={weights}")
-    autoencoder = config.denoiser.get("autoencoder")
+    autoencoder = autoencoder_path(config)
     if autoencoder is not None:
         words += [f"denoiser.autoencoder={autoencoder}", "guidance.gamma=0"]
     elif on_this_machine(f"weights/{data}/clip_noisy.safetensors") is None:

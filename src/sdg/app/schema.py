@@ -202,7 +202,7 @@ SETTINGS: Mapping[str, Kind] = {
     "denoiser.prediction": Choice(("epsilon", "x0", "v", "velocity", "flow_x0", "edm")),
     "denoiser.sigma_data": Number(0.001, 1000) | NULL,
     "denoiser.max_weight": Number(1),
-    "denoiser.clip": Flag,
+    "denoiser.clip": Flag | NULL,
     "denoiser.patch": COUNT,
     "denoiser.network": Section(),
     "denoiser.network.block_out_channels": ListOf(COUNT),

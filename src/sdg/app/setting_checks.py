@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from sdg.app.absent import where_to_find
 from sdg.app.cost import check_cost, cost_note
-from sdg.app.inputs import check_inputs, check_root
+from sdg.app.inputs import check_inputs, check_root, check_training_inputs
 from sdg.app.kinds import Kind, as_command_line_value
 from sdg.app.plain import plain
 from sdg.app.rules import check_rules
@@ -39,12 +39,14 @@ def check_settings(program: str, config: DictConfig) -> None:
     check_given(program, values)
     check_rules(program, values, HydraConfig.get().overrides.task)
     check_root(values["data"])
-    if program == "sample" and config.eval.get("measures") != "encoder":
-        check_cost(config)
-        try:
+    try:
+        if program == "train":
+            check_training_inputs(values)
+        elif config.eval.get("measures") != "encoder":
+            check_cost(config)
             check_inputs(values)
-        except Absent as error:
-            raise where_to_find(error) from error
+    except Absent as error:
+        raise where_to_find(error) from error
 
 
 def check_sweep(program: str, words: Sequence[str]) -> None:

@@ -229,16 +229,23 @@ class Denoiser(nn.Module):
     def _bound(self, x0: Tensor, x: Tensor, t: Tensor, p: Reverse) -> Tensor:
         """L_t in bits per dimension, (B,).
 
-        It is KL(q(x_{t−1}|x_t, x_0) ‖ p_θ), and at t = 0 the likelihood of 8-bit pixels under p_θ.
+        It is KL(q(x_{t−1}|x_t, x_0) ‖ p_θ). At t = 0 it is the likelihood of 8-bit pixels under
+        p_θ, and of latents, which are neither rounded nor kept within [-1, 1], of a density,
+
+            −log p_θ(x_0|x_t) = ½ (log 2πΣ + (x_0 − μ_θ)²/Σ)
+
+        DiT's code takes that of 8-bit pixels for latents too.
         """
         mean, variance = self.schedule.posterior(x0, x, t, t - 1)
         variance = variance.to(x.dtype).clamp(min=1e-20)
         kl = 0.5 * (
             p.variance.log() - variance.log() + (variance + (mean - p.mean) ** 2) / p.variance - 1
         )
-        bits = torch.where(
-            (t == 0).view(-1, 1, 1, 1), -log_likelihood_8bit(x0, p.mean, p.variance.sqrt()), kl
-        )
+        if self.latents:
+            first = 0.5 * ((2 * math.pi * p.variance).log() + (x0 - p.mean) ** 2 / p.variance)
+        else:
+            first = -log_likelihood_8bit(x0, p.mean, p.variance.sqrt())
+        bits = torch.where((t == 0).view(-1, 1, 1, 1), first, kl)
         return bits.flatten(1).mean(1) / math.log(2)
 
 

@@ -1,7 +1,7 @@
 """The autoencoder of a latent model, as diffusers saves it."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,10 @@ def latents_digest(folder: Path) -> str | None:
 
 
 def digest_of_latents(
-    kind: str, options: Mapping[str, Any], tensors: Mapping[str, Tensor]
+    kind: str,
+    options: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    affine: Sequence[Sequence[float]] | None = None,
 ) -> str | None:
     """A digest of what makes latents of an image: the encoder, their scale and their shift.
 
@@ -56,10 +59,15 @@ def digest_of_latents(
     Arguments:
         kind, options: the class of the autoencoder in diffusers, and its arguments.
         tensors: of it.
+        affine: (shift, scale) of each channel, in the place of those of its options.
     """
     if kind == "AutoencoderTiny":
         return None
-    scaling = float(options["scaling_factor"]), float(options.get("shift_factor") or 0)
+    scaling: tuple[Any, ...]
+    if affine is None:
+        scaling = float(options["scaling_factor"]), float(options.get("shift_factor") or 0)
+    else:
+        scaling = tuple(tuple(map(float, numbers)) for numbers in affine)
     digest = hashlib.sha256(f"{kind} {scaling}".encode())
     for name in sorted(tensors):
         if name.startswith(ENCODER):

@@ -1,5 +1,6 @@
 """A network as diffusers saves it: its config and its weights, in one folder."""
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ __all__ = ["loaded_network", "network_file", "network_options"]
 def network_options(network: Any) -> dict[str, Any]:
     """The arguments that rebuild a network of diffusers, as plain JSON."""
     arguments = {}
+    # Some keep in their config what no constructor takes, such as an `AutoencoderTiny`.
+    taken = inspect.signature(type(network).__init__).parameters
     for key, value in network.config.items():
-        if not key.startswith("_"):
+        if key in taken:
             arguments[key] = list(value) if isinstance(value, tuple) else value
     return arguments
 

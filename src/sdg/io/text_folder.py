@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sdg.errors import UserError
 from sdg.io.denoiser_file import DenoiserFile, MissingSettings
-from sdg.io.diffusers_autoencoder import autoencoder_folder
+from sdg.io.diffusers_autoencoder import autoencoder_folder, latents_digest
 from sdg.io.diffusers_folder import MODEL_INDEX, part_file
 from sdg.io.diffusers_scheduler import process_of
 from sdg.io.json_config import json_config, required
@@ -81,6 +81,9 @@ def from_text_folder(folder: Path, given: Mapping[str, Any], path: str) -> Denoi
         "options": options,
     }
     denoiser = process.options | {"architecture": "text_unet", "latents": True, "network": network}
+    autoencoder = autoencoder_folder(folder)
+    if autoencoder is not None:
+        denoiser["autoencoder_digest"] = latents_digest(autoencoder)
     tensors = {f"network.network.{name}": value for name, value in unet_tensors(model).items()}
     tensors["network.prompts"] = embeddings.tokens
     if embeddings.pooled is not None:

@@ -75,6 +75,7 @@ class Autoencoder(nn.Module):
             )
         self.network = network
         self.network_name = name
+        self.affine = affine
         self.channels: int = options["latent_channels"]
         if name == "VQModel":  # its latents are what the codebook is asked for
             self.channels = options["vq_embed_dim"] or self.channels
@@ -107,9 +108,13 @@ class Autoencoder(nn.Module):
 
     @property
     def latents_digest(self) -> str | None:
-        """What tells its latents from those of another; None where nothing does."""
+        """What tells its latents from those of another; None where nothing does.
+
+        The same network with another shift or scale has other latents.
+        """
         options: Any = self.network.config
-        return digest_of_latents(type(self.network).__name__, options, self.network.state_dict())
+        tensors = self.network.state_dict()
+        return digest_of_latents(type(self.network).__name__, options, tensors, self.affine)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -113,6 +113,8 @@ def check_latents(
 ) -> None:
     """Whether every network that is called has learned this autoencoder's latents, as they say.
 
+    They are shifted and scaled as the denoiser's own, where it has a `latent_affine`.
+
     Raises:
         UserError: one has learned those of another.
     """
@@ -121,12 +123,14 @@ def check_latents(
     if encoder is not None:
         learned.append(("the encoder", encoder.autoencoder_digest))
     known = [(name, digest) for name, digest in learned if digest is not None]
-    own = autoencoder.latents_digest if known else None
+    sampled = autoencoder.with_affine(denoiser.latent_affine)
+    own = sampled.latents_digest if known else None
+    scaled = "" if denoiser.latent_affine is None else ", shifted and scaled as this denoiser's"
     for name, digest in known:
         if own is not None and digest != own:
             raise UserError(
-                f"{name} has learned the latents of another autoencoder than this one; give the "
-                "one that it was trained with."
+                f"{name} has learned the latents of another autoencoder than this one{scaled}; "
+                "give the one that it was trained with."
             )
 
 

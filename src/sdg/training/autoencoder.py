@@ -132,17 +132,21 @@ class AutoencoderTraining(TrainingModule):
         self.model.to("cpu").rescale(1 / deviation, mean)
 
     def measured_images(self, data: ImageData) -> Iterator[Tensor]:
-        """The first training images; of a stream those that come first."""
+        """Training images, evenly spaced in their order; of a stream those that come first.
+
+        A folder's first images may be of one class alone.
+        """
         if data.train is None:
             data.prepare_data()
             data.setup("fit")
         torch.manual_seed(self.seed)  # of crops and flips
         left = self.scale_images
         if isinstance(data.train, ImageSet):
-            left = min(left, len(data.train))
+            count = len(data.train)
+            left = min(left, count)
+            numbers = [k * count // left for k in range(left)]
             for start in range(0, left, BATCH):
-                numbers = list(range(start, min(start + BATCH, left)))
-                yield data.train.__getitems__(numbers)["image"]
+                yield data.train.__getitems__(numbers[start : start + BATCH])["image"]
             return
         for batch in data.train_dataloader():
             yield batch["image"][:left]

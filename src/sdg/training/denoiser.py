@@ -12,6 +12,7 @@ from sdg.diffusion.samplers import DDIM
 from sdg.diffusion.sampling import sample
 from sdg.models.autoencoder import Autoencoder, latents_of
 from sdg.report.grid import plain_grid
+from sdg.training.frozen import FrozenAutoencoder
 from sdg.training.module import TrainingModule
 
 __all__ = ["DenoiserTraining"]
@@ -43,7 +44,11 @@ class DenoiserTraining(TrainingModule):
         **training,
     ):
         super().__init__("denoiser", denoiser, **training)
-        self.preview, self.autoencoder = preview, autoencoder
+        self.preview, self.frozen = preview, FrozenAutoencoder(autoencoder)
+
+    @property
+    def autoencoder(self) -> Autoencoder | None:
+        return self.frozen.network
 
     def training_step(self, batch: dict, index: int) -> Tensor:
         x0 = latents_of(self.autoencoder, batch["image"])

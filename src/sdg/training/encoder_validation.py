@@ -11,6 +11,7 @@ from sdg.metrics.retrieval import retrieval_top1
 from sdg.models.autoencoder import Autoencoder, latents_of
 from sdg.models.noisy import NoisyEncoder
 from sdg.training.banks import Bank
+from sdg.training.frozen import FrozenAutoencoder
 from sdg.training.module import TrainingModule
 from sdg.training.posterior import calibration_error, log_posterior, soft_cross_entropy
 
@@ -27,7 +28,7 @@ class EncoderValidation(TrainingModule):
     are compared with the teacher's.
 
     Attributes:
-        autoencoder: of the latents that E reads; None where it reads images.
+        frozen: the autoencoder of the latents that E reads, if it reads such.
         schedule: of q.
         levels: at which it is validated.
         banks: of sentences, for a calibrated encoder.
@@ -37,7 +38,11 @@ class EncoderValidation(TrainingModule):
     schedule: Schedule
     levels: list[int]
     banks: list[Bank] | None
-    autoencoder: Autoencoder | None
+    frozen: FrozenAutoencoder
+
+    @property
+    def autoencoder(self) -> Autoencoder | None:
+        return self.frozen.network
 
     @abstractmethod
     def clean(self, x: Tensor) -> Tensor:

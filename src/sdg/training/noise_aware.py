@@ -17,6 +17,7 @@ from sdg.models.clip import CLIP
 from sdg.training.banks import banks_of, one_group
 from sdg.training.contrastive import contrastive_loss
 from sdg.training.encoder_validation import EncoderValidation
+from sdg.training.frozen import FrozenAutoencoder
 from sdg.training.noisy_batch import NoisyBatch, NoisyBatches, pictures
 from sdg.training.on_policy import OnPolicy
 from sdg.training.posterior import log_posterior, soft_cross_entropy
@@ -148,7 +149,8 @@ class NoiseAwareFinetuning(EncoderValidation):
         encoder.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
         encoder.logit_scale.copy_(clip.logit_scale.detach())
         super().__init__("clip_noisy", encoder.train(), **training)
-        self.teacher, self.autoencoder = clip.eval().requires_grad_(False), autoencoder
+        self.teacher = clip.eval().requires_grad_(False)
+        self.frozen = FrozenAutoencoder(autoencoder)
         cached = choice("module.cache_teacher", cache_teacher, (False, True))
         self.cache = TeacherCache(self.clean) if cached else None
         self.schedule, self.scale = Schedule(**schedule), scale
