@@ -76,7 +76,9 @@ def test_an_autoencoder_leaves_a_folder_that_diffusers_opens(autoencoder):
     z = ours.encode(x)
     scale, shift = theirs.config.scaling_factor, theirs.config.shift_factor
     assert torch.allclose(z, (mean - shift) * scale, atol=1e-5) and z.shape == (2, 4, 16, 16)
-    assert torch.allclose(ours.decode(z), theirs.decode(mean).sample, atol=1e-5)
+    raw = z / scale + shift
+    assert torch.allclose(raw, mean, atol=1e-5)
+    assert torch.allclose(ours.decode(z), theirs.decode(raw).sample, atol=1e-5)
     assert "sdg" not in json.loads((place / "config.json").read_text())
     card = (place / "README.md").read_text()
     assert "| val/psnr |" in card and "AutoencoderKL.from_pretrained" in card

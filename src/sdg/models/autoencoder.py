@@ -86,7 +86,8 @@ class Autoencoder(nn.Module):
                 f"the denoiser shifts and scales latents of {len(affine[0])} channels, the "
                 f"autoencoder has {self.channels}; give the one that the denoiser was trained with."
             )
-        device = next(network.parameters()).device
+        weight = next(network.parameters(), None)
+        device = None if weight is None else weight.device
         for key, numbers in zip(("shift", "scale"), affine, strict=True):
             values = torch.tensor(numbers, device=device).view(1, -1, 1, 1)
             self.register_buffer(key, values, persistent=False)
@@ -116,10 +117,10 @@ class Autoencoder(nn.Module):
         tensors = self.network.state_dict()
         return digest_of_latents(type(self.network).__name__, options, tensors, self.affine)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the network's weights."""
-        return next(self.network.parameters()).dtype
+    def cast(self, x: Tensor) -> Tensor:
+        """x in the type of the network's weights."""
+        weight = next(self.network.parameters(), None)
+        return x if weight is None else x.to(weight.dtype)
 
     @property
     def decoder(self) -> nn.Module:
@@ -150,7 +151,7 @@ class Autoencoder(nn.Module):
         """Latents (B, C, H/factor, W/factor) of images (B, 3, H, W) in [-1, 1]."""
         network: Any = self.network
         with torch.autocast(x.device.type, enabled=False):
-            encoded = network.encode(x.to(self.dtype))
+            encoded = network.encode(self.cast(x))
             posterior = getattr(encoded, "latent_dist", None)
             z: Tensor = encoded.latents if posterior is None else posterior.mode()
             return ((z.to(x.dtype) - self.shift) * self.scale).to(x.dtype)
@@ -159,7 +160,7 @@ class Autoencoder(nn.Module):
         """Images (B, 3, H, W), not clamped to [-1, 1], of latents; differentiable in z."""
         network: Any = self.network
         with torch.autocast(z.device.type, enabled=False):
-            raw = (z / self.scale + self.shift).to(self.dtype)
+            raw = self.cast(z / self.scale + self.shift)
             x: Tensor = network.decode(raw).sample
             return x.to(z.dtype)
 
