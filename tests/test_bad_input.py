@@ -204,7 +204,7 @@ def test_truncated_weights(refusal, tiny, weights, tmp_path):
 
 
 def test_weights_of_another_kind(refusal, tiny, weights):
-    assert "hold a judge, but a denoiser is needed" in refusal(
+    assert "are of the kind judge; the kind denoiser is needed" in refusal(
         "sample.py", *tiny[1:], f"denoiser.weights={weights}/judge.safetensors"
     )
 
@@ -273,6 +273,10 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
             ["trainer.max_steps=0"],
             "trainer.max_steps must be -1, or an integer of at least 1, not 0",
         ),
+        (["trainer.max_steps=-1"], "set trainer.max_steps or"),
+        (["encoder=clip_noisy", "module.cache_teachr=true"], "did you mean 'module.cache_teacher'"),
+        (["encoder=clip_noisy", "module.denoiser=/nope"], "module.denoiser: no weights at /nope"),
+        (["denoiser.autoencoder=/nope"], "denoiser.autoencoder: no weights at /nope"),
         (["trainer.devices=0"], "or a list of their numbers, not 0."),
         (["steps=5"], "there is no setting 'steps', did you mean 'trainer.max_steps'?"),
         (["resume=perhaps"], "resume must be true or false, not 'perhaps'"),

@@ -158,12 +158,18 @@ def test_the_command_says_in_one_line_what_is_wrong(refusal, tiny, pair):
     image, text = pair
     guided = [*tiny, "prompt=a red heart", "guidance.gamma=5"]
     message = refusal("sample.py", *guided, f"encoder.weights={text}", f"encoder.clip={image}")
-    assert "is the text encoder of GLIDE's noised CLIP, but a clip_noisy is needed" in message
+    assert (
+        "is the text encoder of GLIDE's noised CLIP, and weights of the kind clip_noisy are needed"
+        in message
+    )
     assert "encoder.weights=clip_image_enc.pt encoder.clip=clip_text_enc.pt" in message
     message = refusal("sample.py", *guided, f"encoder.weights={image}")
     assert "reads sentences with its own text encoder; give encoder.clip=clip_text" in message
     message = refusal("sample.py", *guided, f"encoder.clip={text}")
-    assert "is the text encoder of GLIDE's noised CLIP, but a clip is needed here" in message
+    assert (
+        "is the text encoder of GLIDE's noised CLIP, and weights of the kind clip are needed here"
+        in message
+    )
 
 
 def test_another_resolution_is_refused(weights, tmp_path):

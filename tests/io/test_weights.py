@@ -209,7 +209,7 @@ def test_header_that_is_not_ours_is_refused(tmp_path, header):
 
 
 def test_another_kind_of_model_is_refused(file):
-    refused(file, "hold a clip, but a denoiser is needed", "denoiser")
+    refused(file, "are of the kind clip; the kind denoiser is needed", "denoiser")
 
 
 def test_weights_that_do_not_fit_their_own_header_are_refused(tmp_path):

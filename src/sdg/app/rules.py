@@ -93,6 +93,7 @@ def check_unguided(guidance: Mapping[str, Any]) -> None:
 
 
 def check_training(config: Mapping[str, Any]) -> None:
+    check_length(config)
     network = config["denoiser"].get("network")
     if network:
         check_network(network)
@@ -105,6 +106,17 @@ def check_training(config: Mapping[str, Any]) -> None:
     levels = module.get("levels", []) if module["_target_"].startswith("sdg.") else []
     if T and levels and max(levels) >= T:
         raise UserError(f"module.levels must be below schedule.T={T}, not {max(levels)}.")
+
+
+def check_length(config: Mapping[str, Any]) -> None:
+    """Refuses a run without an end whose learning rate falls until then, before data are made."""
+    trainer, cosine = config["trainer"], "sdg.training.module.warmup_cosine"
+    endless = trainer.get("max_steps", -1) == -1 and trainer.get("max_epochs") in (None, -1)
+    if endless and config["lr_schedule"].get("_target_") == cosine:
+        raise UserError(
+            "the learning rate falls over the run's length: set trainer.max_steps or "
+            "trainer.max_epochs."
+        )
 
 
 def check_network(network: Mapping[str, Any]) -> None:

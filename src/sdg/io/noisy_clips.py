@@ -86,5 +86,7 @@ def read_part(file: str | Path, kind: str) -> Content:
     if part is None:
         return read_weights(file, kind)
     if part.kind != kind:
-        raise UserError(f"{file} is {part.words}, but a {kind} is needed here{part.use}.")
+        raise UserError(
+            f"{file} is {part.words}, and weights of the kind {kind} are needed here{part.use}."
+        )
     return part.reader(tensors_of(place), str(file))

@@ -136,7 +136,9 @@ def read_weights(path: str | Path, kind: str) -> tuple[dict, dict]:
             "train or export them with it."
         )
     if own["kind"] != kind:
-        raise UserError(f"the weights {file} hold a {own['kind']}, but a {kind} is needed here.")
+        raise UserError(
+            f"the weights {file} are of the kind {own['kind']}; the kind {kind} is needed here."
+        )
     place = safetensors_of(file, own)
     # A file in a layout of diffusers holds the network alone.
     ours = place.name == MODEL or (place == file and "file" not in own)
