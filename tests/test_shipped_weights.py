@@ -90,6 +90,17 @@ def test_portraits_at_the_default_settings(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_portraits_in_few_steps(run, tmp_path):
+    sizes = ["num_samples=64", "samples_per_prompt=1"]
+    run("sample.py", "data=portraits", "experiment=fast", *sizes, f"hydra.run.dir={tmp_path}/run")
+    figures = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert figures["shows"] >= 0.70
+    assert figures["residual"] <= 0.03
+    cost = figures["cost_per_sample"]
+    assert (cost["denoiser_forwards"], cost["encoder_forwards"]) == (15, 11)
+
+
+@pytest.mark.slow
 def test_guidance_in_its_score_form(run, tmp_path):
     run("sample.py", "experiment=[evaluate,score]", f"hydra.run.dir={tmp_path}/run")
     found = json.loads((tmp_path / "run" / "metrics.json").read_text())

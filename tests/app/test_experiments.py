@@ -47,6 +47,7 @@ def test_every_experiment_says_whose_it_is_and_is_tried_here():
     assert of("sample.py") | of("train.py") == names
     assert of("sample.py") == {
         "brief",
+        "fast",
         "score",
         "evaluate",
         "ddpm_celebahq_hub",
