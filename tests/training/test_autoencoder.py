@@ -13,6 +13,7 @@ from sdg.data.image_set import ImageSet
 from sdg.data.shapes_data import ShapesData
 from sdg.errors import UserError
 from sdg.models.autoencoder import Autoencoder, new_autoencoder
+from sdg.report.grid import plain_grid
 from sdg.training.autoencoder import AutoencoderTraining, kl_to_normal, mean_and_deviation
 from sdg.training.module import warmup_cosine
 
@@ -154,3 +155,22 @@ def test_a_digest_tells_weights_scale_and_shift():
     with torch.no_grad():
         model.network.quant_conv.bias.add_(1e-3)
     assert len({first, scaled, model.latents_digest}) == 3
+
+
+@pytest.mark.parametrize(("count", "shown"), [(3, 3), (8, 8), (12, 8), (16, 16)])
+def test_below_each_row_of_images_is_what_comes_of_them(tmp_path, monkeypatch, count, shown):
+    grids = []
+
+    def grid(pairs, columns):
+        grids.append((pairs, columns))
+        return plain_grid(pairs, columns)
+
+    monkeypatch.setattr("sdg.training.autoencoder.plain_grid", grid)
+    trainer = SimpleNamespace(default_root_dir=tmp_path)
+    images = torch.arange(count).view(-1, 1, 1, 1).expand(-1, 3, 4, 4) / 100
+    AutoencoderTraining.show(SimpleNamespace(trainer=trainer, global_step=0), images, images + 0.5)
+    pairs, columns = grids[0]
+    assert len(pairs) == 2 * shown
+    rows = pairs.split(columns)
+    for row, below in zip(rows[::2], rows[1::2], strict=True):
+        torch.testing.assert_close(below, row + 0.5)

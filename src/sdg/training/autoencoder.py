@@ -110,7 +110,9 @@ class AutoencoderTraining(TrainingModule):
             self.show(x[: self.preview], decoded[: self.preview])
 
     def show(self, images: Tensor, decoded: Tensor) -> None:
-        """Writes rows of images, each with what comes of them below."""
+        """Writes whole rows of images, each with what comes of them below."""
+        whole = max(len(images) // ROW * ROW, min(ROW, len(images)))
+        images, decoded = images[:whole], decoded[:whole]
         rows = zip(images.split(ROW), decoded.split(ROW), strict=True)
         pairs = torch.cat([part for row in rows for part in row])
         file = Path(self.trainer.default_root_dir) / "samples" / f"step-{self.global_step:06d}.png"
