@@ -14,6 +14,9 @@ from diffusers import (
 from latent import BLOCKS
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from sdg.io.prompt_embeddings import keep_linspace
+
+keep_linspace()  # diffusers' pipelines of these tests load text encoders too
 SIDE = 16  # of the latents; images are twice as wide
 WIDTH, PROJECTED, LENGTH = 16, 12, 12  # of text encoders, and tokens of a sentence
 BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}

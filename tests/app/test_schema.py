@@ -112,6 +112,7 @@ def test_the_shape_of_a_network(options, says):
     config = {
         "denoiser": {"network": NETWORK | options},
         "encoder": {},
+        "lr_schedule": {},
         "module": {"_target_": "sdg.training.DDPM"},
         "schedule": {},
         "trainer": {},

@@ -2,10 +2,13 @@
 
 import gc
 import json
+import os
 import shutil
+import subprocess
 import sys
 import warnings
 import weakref
+from pathlib import Path
 
 import pytest
 import torch
@@ -490,3 +493,27 @@ def test_a_folder_knows_the_autoencoder_that_it_holds(folders, tmp_path):
     other = from_pretrained(tmp_path / "other")
     with pytest.raises(UserError, match="has learned the latents of another autoencoder"):
         Pipeline(model, autoencoder=other)
+
+
+CONTEXT = """
+import sys
+import torch
+from sdg.io.prompt_embeddings import transformers
+library = transformers()
+library.CLIPTextModel.from_pretrained(sys.argv[1])
+with torch.device("meta"):
+    print(torch.linspace(0, 1, 3).device)
+"""
+
+
+def test_contexts_of_devices_hold_after_a_text_encoder_was_opened(tmp_path):
+    folder = saved(stable_diffusion(tmp_path), tmp_path / "folder") / "text_encoder"
+    source = Path(__file__).resolve().parents[2] / "src"
+    done = subprocess.run(
+        [sys.executable, "-c", CONTEXT, str(folder)],
+        env=os.environ | {"PYTHONPATH": str(source)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.stdout.split() == ["meta"], done.stderr

@@ -204,7 +204,18 @@ def transformers() -> Any:
             f"prompts of Stable Diffusion need transformers 5, and {library.__version__} is "
             f"installed: {INSTALL}"
         )
+    keep_linspace()
     return library
+
+
+def keep_linspace() -> None:
+    """Lets torch list its functions that a device's context is for.
+
+    It does so once, at the first context. Loading a model, transformers enters one in which
+    `torch.linspace` is another; in every later context torch's own would then be on the CPU.
+    """
+    with torch.device("meta"):
+        torch.empty(0)
 
 
 @contextmanager
