@@ -168,6 +168,7 @@ def test_a_denoiser_of_latents_is_trained_further(run, refusal, autoencoder, den
     assert configs[0] == configs[1]
 
 
+@pytest.mark.slow
 def test_the_printed_command_samples_a_tuned_folder_with_its_own_autoencoder(run, capsys, tmp_path):
     ldm(autoencoder_kl()).save_pretrained(tmp_path / "ldm")
     words = ["train.py", *COMMON, "denoiser=pretrained", f"denoiser.path={tmp_path}/ldm"]

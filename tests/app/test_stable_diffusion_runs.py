@@ -92,6 +92,7 @@ def test_a_weaker_model_is_conditioned_on_the_same_prompt(run, words, folder, tm
     assert (cost["denoiser_forwards"], cost["autoguidance_forwards"]) == (3, 3)
 
 
+@pytest.mark.slow
 def test_another_prompt_is_another_run_and_the_same_one_goes_on(run, words, tmp_path, capsys):
     free = [word for word in words if not word.startswith("hydra.run.dir")]
     free += [f"hydra.run.dir={tmp_path}/${{run_name:}}", "guidance.gamma=0", "prompt=a red heart"]
@@ -162,6 +163,7 @@ def test_a_training_of_text_latents_is_refused(refusal, folder):
     assert "denoiser.prompt has no effect on a training" in refusal(*words, RED)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_process_of_its_own_imports_transformers_for_the_prompt_alone(
     words, folder, tmp_path
 ):

@@ -109,6 +109,7 @@ def test_what_the_user_sets_stays(given, expected):
     assert run(SCRIPT, **given).stdout.strip() == expected
 
 
+@pytest.mark.slow
 def test_after_torch_it_would_be_too_late():
     done = run("import torch, sdg; sdg.share_cpus()")
     assert "RuntimeError: share_cpus() comes before torch" in done.stderr
@@ -133,6 +134,7 @@ print("gone")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_the_held_threads_come_and_go():
     assert run(CROWD, OMP_NUM_THREADS="2").stdout.strip() == "gone"

@@ -506,6 +506,7 @@ with torch.device("meta"):
 """
 
 
+@pytest.mark.slow
 def test_contexts_of_devices_hold_after_a_text_encoder_was_opened(tmp_path):
     folder = saved(stable_diffusion(tmp_path), tmp_path / "folder") / "text_encoder"
     source = Path(__file__).resolve().parents[2] / "src"
