@@ -4,7 +4,8 @@
 #
 #   benchmarks/gpu.sh wheels [FOLDER]   with a network: fetches what such a machine may lack
 #   benchmarks/gpu.sh train             renders, trains denoiser, CLIP and noise-aware encoder
-#   benchmarks/gpu.sh processes         renders, trains the denoiser as DDPM, EDM and flow at once
+#   benchmarks/gpu.sh processes         renders, trains the denoiser as DDPM, EDM and flow, and
+#                                       a latent model: autoencoder, denoiser, noise-aware encoder
 #   benchmarks/gpu.sh speed             the tests of a GPU, and a table of images a second
 #
 # The machine has Python 3.12 with torch 2.11, timm, pytorch-lightning, torchmetrics and
@@ -12,13 +13,15 @@
 #   WHEELS=FOLDER    wheels to install first, those that are missing there; none: all is installed
 #   OUT=FOLDER       what comes of it (outputs/gpu), weights in pieces of at most 15 MiB:
 #                    cat denoiser.tar.* | tar x
-#   SECONDS_ALL=500  of the whole of `train`; the learning rates fall to zero by the clock
+#   SECONDS_ALL=500  of the whole; a training's learning rate falls to zero by the clock, and no
+#                    row of `speed` begins later
 #   FROM=FOLDER      weights to go on with: the denoiser is then trained beside the two encoders.
-#                    None: from nothing, one after another
-#   DENOISER, CLIP, NOISY, ON_POLICY   further overrides of the trainings; the last goes on with
-#                    the noise-aware encoder on what guidance makes
+#                    None: from nothing, one after another. `processes` takes its ddpm, edm and
+#                    flow, each else its denoiser
+#   DENOISER, CLIP, NOISY, ON_POLICY, AUTOENCODER   further overrides of the trainings; ON_POLICY
+#                    goes on with the noise-aware encoder on what guidance makes
 #   SIZE=100000      portraits that are rendered
-#   PROCESSES="ddpm edm flow"   those that `processes` trains
+#   PROCESSES="ddpm edm flow latent"   those that `processes` trains, all at once
 #   TINY=1           a rehearsal: a few steps of small networks, on any machine
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -114,9 +117,13 @@ fit() {  # NAME KIND SECONDS OVERRIDES...: trains one part by the clock, exports
     callbacks.checkpoint=null half=true "${more[@]}" \
     hydra.run.dir="$work/$name" "$@" > "$work/$name.log" 2>&1 \
     || { say "$name failed: $(tail -n 3 "$work/$name.log")"; return 1; }
-  "$PYTHON" -m sdg.app.checkpoints convert --half "$work/$name/$kind" \
-    "$work/weights/$name.safetensors" || return 1
-  cp "$work/$name/$kind/README.md" "$work/weights/$name.md"
+  if [ "$kind" = autoencoder ]; then
+    cp -r "$work/$name/$kind" "$work/weights/$name"  # diffusers' own folder
+  else
+    "$PYTHON" -m sdg.app.checkpoints convert --half "$work/$name/$kind" \
+      "$work/weights/$name.safetensors" || return 1
+    cp "$work/$name/$kind/README.md" "$work/weights/$name.md"
+  fi
   say "$name: done, $(tail -n 1 "$work/$name/metrics.csv" | cut -d, -f 1-4)"
 }
 
@@ -131,7 +138,7 @@ packed() {  # NAME PATTERNS...: what there is of it
   local name=$1 files
   shift
   # shellcheck disable=SC2068
-  files=$(cd "$work" && ls $@ 2> /dev/null || true)
+  files=$(cd "$work" && ls -d $@ 2> /dev/null || true)
   # shellcheck disable=SC2086
   [ -z "$files" ] || pack "$name" $files
 }
@@ -143,7 +150,7 @@ prepare() {  # what every training needs: settings, and the rendered portraits
   find "$work" -mindepth 1 -maxdepth 1 ! -name data -exec rm -rf {} +  # what is rendered serves again
   mkdir -p "$work/weights" "$OUT"
   trainer=auto most=10000000 validated=1.0 more=()
-  size=${SIZE:-100000} held_out=2000 workers=0 network=${network:-$NETWORK} start=25
+  size=${SIZE:-100000} held_out=2000 workers=0 network=${network-$NETWORK} start=25
   if "$PYTHON" -c "import sys, torch; sys.exit(not torch.cuda.is_available())"; then
     trainer=gpu workers=${WORKERS:-6}
   fi
@@ -196,20 +203,42 @@ train() {
   finish
 }
 
-processes() {  # one network, one share of the machine each
+processes() {  # all at once: one network, one share of the machine for each
   network=$PROCESSES_NETWORK
   prepare
-  local seconds=$(($(left) - start)) process from
-  for process in ${PROCESSES:-ddpm edm flow}; do
-    from=()
-    [ -z "$FROM" ] || from=(init="$FROM/$process.safetensors")
+  [ -z "$FROM" ] || network=
+  local all process from
+  all=$(left)
+  for process in ${PROCESSES:-ddpm edm flow latent}; do
+    if [ "$process" = latent ]; then
+      latent "$all" &
+      continue
+    fi
+    from=$FROM/$process.safetensors
+    [ -f "$from" ] || from=$FROM/denoiser.safetensors
     # shellcheck disable=SC2086
-    fit "$process" denoiser "$seconds" process="$process" optimizer.lr=6e-4 $network \
-      "${from[@]}" ${DENOISER:-} &
+    fit "$process" denoiser $((all * 60 / 100 - start)) process="$process" optimizer.lr=6e-4 \
+      $network ${FROM:+init="$from"} ${DENOISER:-} &
   done
   wait
-  packed denoisers "weights/*.safetensors" "weights/*.md"
+  for process in ddpm edm flow; do
+    packed "$process" "weights/$process.*"
+  done
+  packed latent "weights/autoencoder" "weights/latent_*"
   finish
+}
+
+latent() {  # SECONDS: an autoencoder, a denoiser of its latents, and a noise-aware encoder of them
+  local all=$1 autoencoder=$work/weights/autoencoder
+  fit autoencoder autoencoder $((all * 25 / 100 - start)) encoder=autoencoder data.batch_size=64 \
+    ${AUTOENCODER:-} || return 1
+  # shellcheck disable=SC2086
+  fit latent_denoiser denoiser $((all * 45 / 100 - start)) denoiser.autoencoder="$autoencoder" \
+    optimizer.lr=8e-4 $network denoiser.patch=4 ${DENOISER:-} || return 1
+  # shellcheck disable=SC2086
+  fit latent_encoder clip_noisy $((all * 30 / 100 - start)) encoder=clip_noisy \
+    encoder.clip=weights/portraits/clip.safetensors module.autoencoder="$autoencoder" \
+    module.denoiser="$work/weights/latent_denoiser.safetensors" ${NOISY:-}
 }
 
 finish() {  # the logs, and a list of what there is
@@ -224,14 +253,14 @@ finish() {  # the logs, and a list of what there is
 speed() {  # the tests that want a GPU, then the table; together at most 9 minutes
   install
   mkdir -p "$OUT"
-  local began=$SECONDS limit=200 options=(--seconds 300)
+  local limit=200 options=()
   [ -z "$TINY" ] || options=(--tiny) limit=900
   say "tests of the GPU"
   timeout "$limit" "$PYTHON" -m pytest -m gpu tests/gpu > "$OUT/gpu_tests.log" 2>&1 \
     || say "not all passed: $OUT/gpu_tests.log"
   tail -n 5 "$OUT/gpu_tests.log"
   say "speed"
-  "$PYTHON" benchmarks/gpu_speed.py "$OUT" "${options[@]}"
+  "$PYTHON" benchmarks/gpu_speed.py "$OUT" --seconds "$(left)" "${options[@]}"
   say "done"
 }
 
