@@ -148,7 +148,7 @@ def authors(pipe: Pipeline, batch: int, seconds: float) -> dict[str, float]:
 
     def step() -> None:
         with torch.no_grad():
-            mean = x + sigma * pipe.denoiser.network(x, t)[:, :3]
+            mean = x + sigma * pipe.denoiser.network(x, t)[0][:, :3]
         leaf = mean.requires_grad_()
         similarity = torch.cosine_similarity(encoder(leaf, t), target).sum()
         gradient = torch.autograd.grad(similarity, leaf)[0]
