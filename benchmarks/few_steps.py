@@ -54,6 +54,17 @@ RECIPES: Mapping[str, tuple[Mapping[str, object], Sequence[float]]] = {
         f"DPM-Solver++, {steps} steps": (few("dpm_solver", steps), SCORE_GAMMAS)
         for steps in (15, 20, 25)
     },
+    **{
+        f"SDE-DPM-Solver++, {steps} steps": (
+            few("dpm_solver", steps, sampler__eta=1),
+            SCORE_GAMMAS,
+        )
+        for steps in (15, 20)
+    },
+    "SDE-DPM-Solver++ at the mean, 15 steps": (
+        few("dpm_solver", 15, sampler__eta=1, guidance__gradient_at="mean"),
+        DDPM_GAMMAS,
+    ),
 }
 WITHIN = 0.05
 MEASURED = ("shows", "residual")

@@ -268,6 +268,51 @@ def test_unguided_dpm_solver_equals_diffusers(kind, prediction, clip):
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("prediction, clip", [("epsilon", True), ("x0", False), ("v", True)])
+def test_unguided_dpm_solver_with_noise_equals_diffusers_sde_solver(kind, prediction, clip):
+    theirs = DPMSolverMultistepScheduler(
+        1000,
+        beta_schedule=KINDS[kind],
+        prediction_type=PREDICTIONS[prediction],
+        algorithm_type="sde-dpmsolver++",
+        timestep_spacing="trailing",
+        final_sigmas_type="zero",
+        thresholding=clip,
+        dynamic_thresholding_ratio=0.0,
+    )
+    theirs.alphas_cumprod = torch.cumprod(1 - theirs.betas.double(), 0)
+    theirs.set_timesteps(20)
+    noisy = ((1 - theirs.alphas_cumprod) / theirs.alphas_cumprod)[theirs.timesteps] ** 0.5
+    theirs.sigmas = torch.cat([noisy, torch.zeros(1, dtype=torch.float64)])
+    network, past = Mix(), None
+    denoiser = Denoiser(network, Schedule(kind, 1000), prediction, clip=clip)
+    x = y = normal(2, *SHAPE)
+    with torch.no_grad():
+        for i, (t, s) in enumerate(denoiser.schedule.steps(20, "trailing"), 1):
+            z = normal(2, *SHAPE, seed=i)
+            prediction_of_y = network(y, torch.full((2,), t))
+            y = theirs.step(prediction_of_y, t, y, variance_noise=z).prev_sample
+            step = dpm_solver_step(denoiser, x, t, s, lambda z=z: z, past=past, eta=1.0)
+            x, past = step.x, PrevStep(t, step.x0)
+            torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("process", ["cosine", "flow"])
+def test_the_first_step_of_dpm_solver_is_that_of_ddim(process, eta):
+    schedule = Schedule(process, 100)
+    prediction = "velocity" if process == "flow" else "v"
+    denoiser = Denoiser(Mix(), schedule, prediction, clip=True)
+    x, z = normal(2, 2, *SHAPE)
+    with torch.no_grad():
+        for t, s in ((99, 60), (60, 40), (1, 0), (40, -1)):
+            torch.testing.assert_close(
+                dpm_solver_step(denoiser, x, t, s, lambda: z, eta=eta).x,
+                ddim_step(denoiser, x, t, s, lambda: z, eta=eta).x,
+            )
+
+
 def test_ddim_with_eta_one_is_ddpm():
     denoiser = Denoiser(Mix(), Schedule("cosine", 100), "v", clip=True)
     x, z = normal(2, 2, *SHAPE)

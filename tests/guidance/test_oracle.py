@@ -120,6 +120,41 @@ def test_second_order_solver_tends_to_the_posterior_and_faster_than_the_first_or
         assert deterministic(DPMSolver(steps))[1] < deterministic(DDIM(steps, "trailing"))[1] / 3
 
 
+def noisy_errors(sampler, gradient_at=None):
+    """As `deterministic`, of a sampler with noise, which looks back by a step.
+
+    The sample is affine in x_T and every z: its variance is the sum of the squares of how it
+    answers to each alone.
+    """
+    schedule = Schedule("linear", 1000)
+    denoiser = Denoiser(Perfect(schedule), schedule, prediction="x0", clip=False)
+    steering = SemanticGuidance(1.0, gradient_at).prepare(noise_aware(schedule), schedule, sampler)
+    steps = sampler.grid(schedule)
+    impulses = torch.eye(len(steps) + 2, dtype=torch.float64).reshape(len(steps) + 2, -1, 1, 1, 1)
+    x, past = impulses[0], None  # the last row answers to nothing: the offset
+    with torch.no_grad():
+        for (t, s), z in zip(steps, impulses[1:], strict=False):
+            step = sampler.step(denoiser, x, t, s, lambda z=z: z, steering, past)
+            x, past = step.x, PrevStep(t, step.x0)
+    answers = x.flatten()
+    offset = answers[-1]
+    variance = (answers[:-1] - offset).square().sum()
+    return abs(offset - MEAN) / VARIANCE**0.5, abs(variance / VARIANCE - 1)
+
+
+@pytest.mark.parametrize("gradient_at", [None, "mean"])
+def test_second_order_solver_with_noise_tends_to_the_posterior_too(gradient_at):
+    of_mean, of_variance = noisy_errors(DPMSolver(1000, eta=1.0), gradient_at)
+    assert of_mean < 0.02 and of_variance < 0.02
+
+
+def test_second_order_solver_with_noise_is_closer_than_the_first_order_one():
+    for steps in (20, 40, 80, 160):
+        second = noisy_errors(DPMSolver(steps, eta=1.0))
+        first = noisy_errors(DDIM(steps, "trailing", eta=1.0))
+        assert second[1] < first[1] / 2
+
+
 def test_clean_similarity_misses_the_posterior():
     schedule = Schedule("linear", 1000)
     _, variance = moments(schedule, ddpm_step, guide(schedule, ddpm_step, clean, "mean"))

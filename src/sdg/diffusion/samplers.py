@@ -111,25 +111,32 @@ def dpm_solver_step(
     noise: NoiseSource,
     guide: Guide | None = None,
     past: PrevStep | None = None,
+    eta: float = 0.0,
 ) -> Step:
-    """The step of DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, alg. 2).
+    """The step of DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, alg. 2 and eq. 15).
 
-    With λ = log(√ᾱ/√(1−ᾱ)), h = λ_s − λ_t and r = (λ_t − λ_past)/h it is
+    With λ = log(√ᾱ/√(1−ᾱ)), h = λ_s − λ_t, r = (λ_t − λ_past)/h and Σ = η² β̃ it is
 
-        x_s = √(1−ᾱ_s)/√(1−ᾱ_t) x_t + √ᾱ_s (1 − e^{−h}) [x̂_0 + (x̂_0 − x̂_0,past)/(2r)]
+        μ   = √(1−ᾱ_s−Σ)/√(1−ᾱ_t) x_t + √ᾱ_s (1 − e^{−k}) [x̂_0 + (x̂_0 − x̂_0,past)/(2r)]
+        x_s = μ + Σ γ∇sim + Σ^½ z,    k = h − ½ log(1 − Σ/(1−ᾱ_s))
+
+    With η = 0, k = h, it is their ODE's solver; with η = 1, k = 2h, their SDE's, SDE-DPM-Solver++:
+    DDPM's step with x̂_0 extrapolated. Without the extrapolation it is DDIM's with that η.
 
     The first step and the last, where λ_s is infinite and x_s = x̂_0, are of first order. A shift
     of x̂_0 is no part of what is extrapolated: it is added to the result, √ᾱ_s times, as in the
-    other samplers.
+    other samplers. A gradient at the mean counts where η > 0.
 
     Arguments:
-        noise: not drawn from, but for guidance's own use.
+        noise: with η = 0 not drawn from, but for guidance's own use.
         past: the step before; None makes this one of first order.
+        eta: η in [0, 1]; 0 is deterministic, 1 has DDPM's noise.
         others: as of `ddpm_step`.
 
     Returns:
         x_s, and the x̂_0 to extrapolate from at the next step.
     """
+    z = noise() if eta > 0 else None
     (x0, *_), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
     if s < 0:
         return Step(shifted, x0)
@@ -144,8 +151,18 @@ def dpm_solver_step(
         r = (half_log_snr(t) - half_log_snr(past.t)) / h
         ahead = x0 + (x0 - past.x0) / (2 * r).to(x.dtype)
     decay = ((1 - a_s) / (1 - a_t)).sqrt()
-    x_s = decay.to(x.dtype) * x - (a_s.sqrt() * torch.expm1(-h)).to(x.dtype) * ahead
-    return Step(x_s + a_s.sqrt().to(x.dtype) * (shifted - x0), x0)
+    if z is None:
+        x_s = decay.to(x.dtype) * x - (a_s.sqrt() * torch.expm1(-h)).to(x.dtype) * ahead
+        return Step(x_s + a_s.sqrt().to(x.dtype) * (shifted - x0), x0)
+    variance = eta**2 * denoiser.schedule.posterior_variance(t, s, x.device)
+    kept = (1 - variance / (1 - a_s)).clamp(min=0)
+    decay, k = decay * kept.sqrt(), h - kept.log() / 2
+    mean = decay.to(x.dtype) * x - (a_s.sqrt() * torch.expm1(-k)).to(x.dtype) * ahead
+    moved = mean + a_s.sqrt().to(x.dtype) * (shifted - x0)
+    gradient = guide.mean_gradient(mean, x, t, s) if guide is not None else None
+    if gradient is not None:
+        moved = moved + variance.to(x.dtype) * gradient
+    return Step(moved + variance.sqrt().to(x.dtype) * z, x0)
 
 
 def heun_step(
@@ -231,16 +248,32 @@ class DDIM(Sampler):
 
 
 class DPMSolver(Sampler):
-    """DPM-Solver++(2M), deterministic; good from about 20 steps.
+    """DPM-Solver++(2M); good from about 20 steps.
 
     Arguments:
         steps, spacing: as of `Sampler`.
+        eta: η in [0, 1]; 0 is deterministic, 1 has DDPM's noise and is SDE-DPM-Solver++. With
+            η > 0 guidance may take its gradient at the mean, as of `DDIM`.
     """
 
-    def __init__(self, steps: int = 25, spacing: str = "trailing"):
-        super().__init__(steps, spacing)
+    prefers_score = True
 
-    step = staticmethod(dpm_solver_step)
+    def __init__(self, steps: int = 25, spacing: str = "trailing", eta: float = 0.0):
+        super().__init__(steps, spacing)
+        self.eta = number("eta", eta, 0, 1)
+        self.has_variance = self.eta > 0
+
+    def step(
+        self,
+        denoiser: Denoiser,
+        x: Tensor,
+        t: float,
+        s: float,
+        noise: NoiseSource,
+        guide: Guide | None = None,
+        past: PrevStep | None = None,
+    ) -> Step:
+        return dpm_solver_step(denoiser, x, t, s, noise, guide, past, self.eta)
 
 
 class Heun(Sampler):

@@ -219,7 +219,7 @@ def sampler_options(sampler: Sampler) -> dict[str, Any]:
     for name, cls in SAMPLERS.items():
         if type(sampler) is cls:
             options = {"sampler": name, "steps": sampler.steps, "spacing": sampler.spacing}
-            return options | ({"eta": sampler.eta} if cls is DDIM else {})
+            return options | ({"eta": sampler.eta} if cls in (DDIM, DPMSolver) else {})
     raise UserError(
         f"the sampler {type(sampler).__name__} is of a class of your own, which pipeline.json "
         "cannot name; set pipe.sampler to DDPM, DDIM, DPMSolver or Heun, and give yours to a call."
