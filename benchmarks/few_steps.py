@@ -6,7 +6,7 @@ share of samples that show their prompt is within 5 points of the highest. A rec
 where the 95 % intervals of its differences to 100 steps of DDPM in float32, prompt by prompt,
 reach 0: in the share that shows the prompt, and in the residual.
 
-    python benchmarks/few_steps.py FOLDER [prompts=64] [each=4] [tune=32] [only=NAME,NAME]
+    python benchmarks/few_steps.py FOLDER [prompts=64] [each=4] [tune=32] [only="NAME;NAME"]
 
 A run that lies in FOLDER already is not drawn again; the table is printed and written to
 FOLDER/few_steps.md.
@@ -85,7 +85,7 @@ COLUMNS = (
 
 def main(folder: Path, prompts: int = 64, each: int = 4, tune: int = 32, only: str = "") -> None:
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    names = only.split(",") if only else list(RECIPES)
+    names = only.split(";") if only else list(RECIPES)
     if unknown := set(names) - set(RECIPES):
         sys.exit(f"error: only={only}: {', '.join(unknown)} is none of {', '.join(RECIPES)}.")
     names = [BASE, *(name for name in names if name != BASE)]
