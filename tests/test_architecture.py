@@ -12,15 +12,16 @@ SOURCE = Path(__file__).resolve().parents[1] / "src" / "sdg"
 SHARED = {"errors", "progress"}
 ALLOWED = {
     "diffusion": set(),
+    "machine": set(),
     "io": {"diffusion"},
     "models": {"diffusion", "io"},
     "guidance": {"diffusion"},
     "similarity": {"data", "diffusion", "io", "models"},
-    "data": {"io"},
+    "data": {"io", "machine"},
     "metrics": {"data", "io"},
     "report": {"data", "io"},
     "training": {"data", "diffusion", "io", "metrics", "models", "report"},
-    "pipeline": {"data", "diffusion", "guidance", "io", "models", "similarity"},
+    "pipeline": {"data", "diffusion", "guidance", "io", "machine", "models", "similarity"},
     "evaluation": {
         "pipeline",
         "data",

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sdg import UserError
-from sdg.data.ram import available_memory
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import DDPM
+from sdg.machine.ram import available_memory
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
 from sdg.pipeline import Pipeline
 from sdg.pipeline.memory import fitting_batch, graph_bytes

@@ -10,13 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sdg.data.cpu_sharing import share_cpus
     from sdg.diffusion.denoiser import Denoiser
     from sdg.diffusion.sampler import Sampler
     from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Heun
     from sdg.diffusion.schedule import Schedule
     from sdg.errors import UserError
     from sdg.guidance import DPS, LGD, MPGD, TFG, FreeDoM, Guidance, SemanticGuidance, Universal
+    from sdg.machine.cpu_sharing import share_cpus
     from sdg.models.guided import guided_denoiser
     from sdg.models.registry import from_pretrained
     from sdg.pipeline import Pipeline, SampleOutput
@@ -55,7 +55,6 @@ __all__ = [
 ]
 
 MODULES = {
-    "sdg.data.cpu_sharing": ("share_cpus",),
     "sdg.diffusion.denoiser": ("Denoiser",),
     "sdg.diffusion.sampler": ("Sampler",),
     "sdg.diffusion.samplers": ("DDIM", "DDPM", "DPMSolver", "Heun"),
@@ -64,6 +63,7 @@ MODULES = {
     "sdg.guidance": ("DPS", "LGD", "MPGD", "TFG", "FreeDoM", "Universal"),
     "sdg.guidance.guidance": ("Guidance",),
     "sdg.guidance.semantic": ("SemanticGuidance",),
+    "sdg.machine.cpu_sharing": ("share_cpus",),
     "sdg.models.guided": ("guided_denoiser",),
     "sdg.models.registry": ("from_pretrained",),
     "sdg.pipeline": ("Pipeline", "SampleOutput"),

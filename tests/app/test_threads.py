@@ -6,7 +6,7 @@ import pytest
 
 from sdg.app import threads
 from sdg.app.threads import limit_threads
-from sdg.data.cpus import cpu_limit
+from sdg.machine.cpus import cpu_limit
 
 
 def root(tmp_path, membership, files):
@@ -91,7 +91,7 @@ def test_threads_follow_the_limit_unless_the_user_says_otherwise(
 
 
 def test_no_more_processes_than_the_limit_allows(monkeypatch):
-    from sdg.data import cpus
+    from sdg.machine import cpus
 
     monkeypatch.setattr(cpus, "visible_cpus", lambda: 8)
     for limit, count in ((None, 8), (2.5, 2), (0.5, 1), (64.0, 8)):

@@ -31,8 +31,8 @@ from sdg.app.quick_hydra import quick_hydra
 from sdg.app.setting_checks import check_settings, check_sweep, notes
 from sdg.app.stopping import end_output, stoppable_job
 from sdg.app.threads import limit_threads
-from sdg.data.cpu_sharing import share_cpus
 from sdg.io.shipped import CONF
+from sdg.machine.cpu_sharing import share_cpus
 
 __all__ = ["entry_point"]
 

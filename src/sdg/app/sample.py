@@ -22,6 +22,7 @@ from sdg.errors import UserError
 from sdg.evaluation.guided_sampling import GuidedSampling
 from sdg.evaluation.measuring import Evaluation
 from sdg.evaluation.publish import publish
+from sdg.evaluation.recorded_metrics import archive_metrics, record_options, recorded_metrics
 from sdg.evaluation.store import SampleStore
 from sdg.io.digest import content
 from sdg.io.plain import numbers
@@ -58,7 +59,7 @@ def sample(config: DictConfig) -> None:
             write_records(config, folder)
             announce_earlier(store, bool(config.trajectory))
         # A process that is ahead of the first one must not see what that one will draw anew.
-        if not (config.rerun or unfinished) and (metrics := store.figures(options)):
+        if not (config.rerun or unfinished) and (metrics := recorded_metrics(store, options)):
             if first_process():
                 show(folder, metrics, beside)
                 note_finished(config, folder)
@@ -72,13 +73,13 @@ def sample(config: DictConfig) -> None:
             if unfinished:
                 draw_unguided(config, trainer, job, unfinished)
             if trainer.is_global_zero:
-                store.archive_metrics(options)
+                archive_metrics(store.folder, options)
             trainer.test(evaluation.of_samples(store, pictures_of(beside)), verbose=False)
         finally:
             module.progress.stop()
             job.data.print_skipped()
         if trainer.is_global_zero:
-            store.record_options(options)
+            record_options(store.folder, options)
             publish_run(config, job, trainer, evaluation, folder)
             note_finished(config, folder)
 

@@ -13,8 +13,8 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.guidance.guidance import Guidance
 from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import Encoders
+from sdg.pipeline.call_choices import check_seen
 from sdg.pipeline.deterministic import one_by_one
-from sdg.pipeline.part_checks import check_seen
 from sdg.pipeline.parts import Parts
 from sdg.pipeline.terms import assemble_similarity
 from sdg.similarity import RunContext, Similarity, Term

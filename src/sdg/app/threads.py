@@ -6,7 +6,7 @@ each CPU of the machine, and the threads then wait for each other while the quot
 
 import os
 
-from sdg.data.cpus import cpu_limit, visible_cpus
+from sdg.machine.cpus import cpu_limit, visible_cpus
 
 __all__ = ["limit_threads"]
 

@@ -10,8 +10,8 @@ from pickle import PicklingError
 from types import ModuleType
 from typing import Any
 
-from sdg.data.cpus import usable_cpus
 from sdg.data.workers import serve
+from sdg.machine.cpus import usable_cpus
 
 __all__ = ["map_parts"]
 

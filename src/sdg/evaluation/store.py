@@ -1,24 +1,19 @@
 """The samples of a run that are drawn already: one that was killed goes on where it stopped."""
 
-import bisect
-import csv
-import hashlib
-import itertools
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import overload
 
 from torch import Tensor
 
 from sdg.errors import UserError
-from sdg.io.csv_table import read_table
+from sdg.evaluation.batches import Batches
 from sdg.io.files import write_whole
 from sdg.report.pictures import Pictures
 
-__all__ = ["CODE", "Batches", "SampleStore"]
+__all__ = ["CODE", "SampleStore"]
 
 CODE = "+code:"  # begins the part of a fingerprint that code of the user's own has
 
@@ -143,7 +138,7 @@ class SampleStore:
         """Whether the folder holds all samples of this run."""
         return self.recorded_file.is_file() and self.is_own() and not self.missing()
 
-    def missing(self) -> "Batches":
+    def missing(self) -> Batches:
         """The batches that are still to be drawn."""
         size, each = self.batches.size, self.batches.batch_size
         count, runs, after = len(self.batches), [], 0
@@ -215,89 +210,8 @@ class SampleStore:
         """Where a process notes what it read off its part of the samples."""
         return self.folder / "rows" / f"read-{rank}.json"
 
-    def figures(self, options: Mapping) -> dict | None:
-        """The figures of a run that is drawn and measured already, with these options of `eval`.
-
-        They are None where something is left to do, such as where a table was changed.
-        """
-        if self.missing() or not self.has_table():
-            return None
-        try:
-            if json.loads(self.measured_file.read_text(encoding="utf-8")) != dict(options):
-                return None
-            return json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
-        except (ValueError, FileNotFoundError):
-            return None
-
-    def has_table(self) -> bool:
-        """Whether `samples.csv` lists these samples."""
-        try:
-            table = read_table(self.folder / "samples.csv")
-        except (FileNotFoundError, ValueError, TypeError, csv.Error):
-            return False
-        listed = [(row.get("index"), row.get("file")) for row in table]
-        return listed == [(str(row["index"]), row["file"]) for row in self.rows()]
-
-    def archive_metrics(self, options: Mapping) -> None:
-        """Copies the figures that other options of `eval` gave into `measured/`.
-
-        It does so before these replace them.
-        """
-        if not (self.folder / "metrics.json").is_file() or not self.measured_file.is_file():
-            return
-        earlier = self.measured_file.read_text(encoding="utf-8")
-        if earlier != json.dumps(dict(options)):
-            place = self.folder / "measured" / hashlib.sha256(earlier.encode()).hexdigest()[:8]
-            place.mkdir(parents=True, exist_ok=True)
-            write_whole(place / "eval.json", earlier)
-            for name in ("metrics.json", "metrics.csv", "samples.csv", "report.html", "grid.png"):
-                if (self.folder / name).is_file():
-                    shutil.copy(self.folder / name, place)
-            print(f"the figures of an earlier measurement are kept in {place}")
-
-    def record_options(self, options: Mapping) -> None:
-        """Notes that `metrics.json` is written."""
-        write_whole(self.measured_file, json.dumps(dict(options)))
-
-    @property
-    def measured_file(self) -> Path:
-        """The file that holds the options of `eval` that `metrics.json` was measured with."""
-        return self.folder / "rows" / "measured.json"
-
     def file(self, batch: Sequence[int]) -> Path:
         return self.folder / "rows" / f"{batch[0]:05d}.jsonl"
-
-
-class Batches(Sequence[range]):
-    """Some of a run's batches, each the indices of its samples; kept as runs of their numbers.
-
-    Arguments:
-        runs: numbers of batches, in order.
-        size: number of samples of the run.
-        batch_size: of all batches but the last.
-    """
-
-    def __init__(self, runs: Sequence[range], size: int, batch_size: int):
-        self.runs = [run for run in runs if run]
-        self.ends = list(itertools.accumulate(len(run) for run in self.runs))
-        self.size, self.batch_size = size, batch_size
-
-    def __len__(self) -> int:
-        return self.ends[-1] if self.ends else 0
-
-    @overload
-    def __getitem__(self, index: int) -> range: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[range]: ...
-
-    def __getitem__(self, index: int | slice) -> range | list[range]:
-        place = range(len(self))[index]
-        if isinstance(place, range):
-            return [self[each] for each in place]
-        k = bisect.bisect_right(self.ends, place)
-        start = self.runs[k][place - self.ends[k]] * self.batch_size
-        return range(start, min(start + self.batch_size, self.size))
 
 
 def without(row: Mapping, key: str) -> dict:

@@ -1,39 +1,38 @@
-"""From a weight file, or a name, to a model."""
+"""From a weight file, or a name, to a model: the one door to all of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import open_clip
-import timm
 from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
-from sdg.errors import UserError, choice, integer
-from sdg.io.diffusers_autoencoder import (
-    AUTOENCODER_NETWORKS,
-    autoencoder_folder,
-    is_autoencoder,
-)
+from sdg.errors import UserError, choice
+from sdg.io.diffusers_autoencoder import AUTOENCODER_NETWORKS, autoencoder_folder
 from sdg.io.diffusers_network import network_file
 from sdg.io.hub import located
-from sdg.io.noisy_clips import foreign_part, read_part
-from sdg.io.pretrained import ASKED, PROMPTS, DenoiserFile, is_foreign, open_denoiser
+from sdg.io.pretrained import ASKED, PROMPTS
 from sdg.io.shipped import INDEX, on_this_machine, shipped_names
-from sdg.io.text_folder import is_text_folder
+from sdg.io.weight_kind import kind_of
 from sdg.io.weights import header, read_weights
 from sdg.models.autoencoder import Autoencoder, build_autoencoder
-from sdg.models.build import build_denoiser, build_noisy_encoder, frozen
-from sdg.models.class_labels import class_count
+from sdg.models.build import frozen
 from sdg.models.classifier import NoisyClassifier
 from sdg.models.clip import CLIP
-from sdg.models.encoder import Encoders, TextEncoder
-from sdg.models.glide import GlideImageEncoder, GlideTextEncoder
+from sdg.models.denoiser_loading import denoiser_from, load_denoiser, load_weaker
+from sdg.models.encoder_loading import (
+    chosen_clip,
+    classifier_encoders,
+    clean_encoders,
+    load_classifier,
+    load_clip,
+    load_clip_noisy,
+    load_clip_text,
+    noise_aware_encoders,
+)
+from sdg.models.glide import GlideTextEncoder
 from sdg.models.judge import Judge
-from sdg.models.kin import check_kin
 from sdg.models.noisy import NoisyEncoder
-from sdg.models.published_clips import clip_by_name
-from sdg.models.text_unet import PROMPT, TextUNet
 
 __all__ = [
     "Part",
@@ -56,184 +55,6 @@ __all__ = [
 ]
 
 Part = CLIP | NoisyEncoder | GlideTextEncoder | NoisyClassifier | Judge | Autoencoder
-
-
-def denoiser_from(file: DenoiserFile) -> Denoiser:
-    """A denoiser as some file has it, in eval mode, taking no gradient."""
-    return frozen(lambda: build_denoiser(**file.config), file.tensors, file.path)
-
-
-def load_denoiser(
-    path: str | Path,
-    label: int | None = None,
-    asked: Mapping[str, Any] | None = None,
-    tell: Callable[[str], None] = lambda line: None,
-) -> Denoiser:
-    """The denoiser of a weight file, of this project or another.
-
-    Arguments:
-        path, asked: as of `open_denoiser`.
-        label: the class, of a class-conditional one. A network of text has its prompt instead.
-        tell: is given a line for each setting: its value and where that comes from.
-
-    Raises:
-        UserError: it cannot be opened, or its class is missing, or there are none, or not so many.
-    """
-    file = open_denoiser(path, asked)
-    for name, (value, source) in file.sources.items():
-        tell(f"denoiser: {name} = {value}   [{source}]")
-    denoiser = denoiser_from(file)
-    if isinstance(denoiser.network, TextUNet):
-        if label is not None:
-            raise UserError(
-                f"label={label}: {path} is conditioned on a prompt, and has no classes.", "label"
-            )
-        denoiser.label = PROMPT
-        return denoiser
-    if classes := class_count(denoiser.network):
-        denoiser.label = integer("label", label, 0, classes - 1)
-    elif label is not None:
-        raise UserError(
-            f"label={label}: {path} holds an unconditional denoiser, without classes.", "label"
-        )
-    return denoiser
-
-
-def load_weaker(path: str | Path, label: int | None, asked: Mapping[str, Any]) -> Denoiser:
-    """The denoiser of a weight file that another one is guided away from.
-
-    Arguments:
-        path: as of `open_denoiser`.
-        label: of the guided denoiser; a weaker one without classes does without it.
-        asked: of the guided one's file, for a file that does not hold all settings either; and its
-            prompts, for another network of text.
-
-    Raises:
-        UserError: it cannot be opened, or has no such class.
-    """
-    own = ASKED if is_foreign(path) else PROMPTS if is_text_folder(located(path)) else ()
-    denoiser = denoiser_from(open_denoiser(path, {n: v for n, v in asked.items() if n in own}))
-    if isinstance(denoiser.network, TextUNet):
-        denoiser.label = PROMPT
-        return denoiser
-    if classes := class_count(denoiser.network):
-        if label is None or label >= classes:
-            raise UserError(
-                f"autoguidance: {path} has {classes} classes, and the denoiser that it guides has "
-                f"label={'null' if label is None else label}; take one of the same classes.",
-                "autoguidance",
-            )
-        denoiser.label = label
-    return denoiser
-
-
-def chosen_clip(encoder: Mapping[str, Any]) -> CLIP:
-    """The clean CLIP that `conf/encoder` names.
-
-    It is open_clip's or timm's `name` with its `pretrained` weights, else the file `clip`.
-    """
-    if encoder.get("name") is None:
-        if encoder.get("pretrained") is not None:
-            raise UserError(
-                f"encoder.pretrained={encoder['pretrained']} are weights of which model? Set "
-                "encoder.name too, such as encoder.name=RN50."
-            )
-        return load_clip(encoder["clip"])
-    return clip_by_name(
-        str(encoder["name"]), encoder.get("pretrained") and str(encoder["pretrained"])
-    )
-
-
-def load_clip(file: str | Path) -> CLIP:
-    """The clean CLIP of a weight file, both towers; or of `NAME:PRETRAINED`.
-
-    Such a name is ViT-B-32:openai, as `clip_by_name` takes it.
-    """
-    name, colon, pretrained = str(file).partition(":")
-    is_name = bool(colon) and (name in open_clip.list_models() or timm.is_model(name))
-    if is_name and not Path(file).exists():
-        return clip_by_name(name, pretrained)
-    config, tensors = read_part(file, "clip")
-    return frozen(lambda: CLIP(**config), tensors, file)
-
-
-def load_clip_noisy(file: str | Path) -> NoisyEncoder:
-    """The noise-aware image encoder of a weight file, or of a noisy CLIP that others trained."""
-    config, tensors = read_part(file, "clip_noisy")
-    return frozen(lambda: build_noisy_encoder(config), tensors, file)
-
-
-def load_clip_text(file: str | Path) -> GlideTextEncoder:
-    """The text encoder of GLIDE's noised CLIP, of its own file or of one of this project."""
-    config, tensors = read_part(file, "clip_text")
-    return frozen(lambda: GlideTextEncoder(**config), tensors, file)
-
-
-def noise_aware_encoders(
-    weights: str,
-    clip: str,
-    name: str | None = None,
-    pretrained: str | None = None,
-    checkpointing: bool = False,
-) -> Encoders:
-    """A noise-aware encoder with the text tower of its CLIP.
-
-    Arguments:
-        weights: its file or folder.
-        clip, name, pretrained: its CLIP, as of `chosen_clip`.
-        checkpointing: less memory for a gradient, and a forward pass more.
-    """
-    image = load_clip_noisy(weights)
-    image.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
-    text = text_encoder(image, {"clip": clip, "name": name, "pretrained": pretrained})
-    check_kin(image, text)
-    return Encoders(image, text)
-
-
-def text_encoder(image: NoisyEncoder, chosen: Mapping[str, Any]) -> TextEncoder:
-    """What reads sentences beside a noise-aware encoder: its CLIP, or GLIDE's text encoder.
-
-    Arguments:
-        chosen: as of `chosen_clip`.
-
-    Raises:
-        UserError: another CLIP is chosen beside GLIDE's image encoder.
-    """
-    if not isinstance(image, GlideImageEncoder):
-        return chosen_clip(chosen)
-    key = "clip" if chosen["name"] is None else "name"
-    if key == "name" or kind_of(located(chosen["clip"])) != "clip_text":
-        raise UserError(
-            f"encoder.{key}={chosen[key]}: GLIDE's noised CLIP reads sentences with its own text "
-            "encoder; give encoder.clip=clip_text_enc.pt."
-        )
-    return load_clip_text(chosen["clip"])
-
-
-def kind_of(place: Path) -> str:
-    """The kind of weights of a file or folder; "denoiser" of what has no header and no other."""
-    if part := foreign_part(place):
-        return part.kind
-    if own := header(place):
-        return str(own["kind"])
-    return "autoencoder" if is_autoencoder(place) else "denoiser"
-
-
-def clean_encoders(clip: str, name: str | None = None, pretrained: str | None = None) -> Encoders:
-    """Both towers of a clean CLIP, as of `chosen_clip`."""
-    both = chosen_clip({"clip": clip, "name": name, "pretrained": pretrained})
-    return Encoders(both, both)
-
-
-def classifier_encoders(weights: str) -> Encoders:
-    """The noise-aware classifier of a file or folder."""
-    return Encoders(load_classifier(weights))
-
-
-def load_classifier(file: str | Path) -> NoisyClassifier:
-    """The noise-aware classifier of a weight file."""
-    config, tensors = read_weights(file, "classifier_noisy")
-    return frozen(lambda: NoisyClassifier(**config), tensors, file)
 
 
 def load_autoencoder(path: str | Path) -> Autoencoder:

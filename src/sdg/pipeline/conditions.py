@@ -14,7 +14,7 @@ from sdg.data.prompts import escape_prompt
 from sdg.errors import UserError
 from sdg.guidance.guidance import SimilarityFn
 from sdg.models.autoencoder import Autoencoder
-from sdg.pipeline.part_checks import checked_function
+from sdg.pipeline.argument_checks import checked_function
 from sdg.similarity import Term
 
 __all__ = [

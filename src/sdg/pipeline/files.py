@@ -24,7 +24,7 @@ from sdg.models.guided import guided_denoiser, refuse_alone
 from sdg.models.noisy import NoisyEncoder
 from sdg.models.registry import from_pretrained, load_autoencoder, load_denoiser
 from sdg.models.text_unet import TextUNet
-from sdg.pipeline.part_checks import checked_path
+from sdg.pipeline.argument_checks import checked_path
 
 if TYPE_CHECKING:
     from sdg.pipeline.pipeline import Pipeline

@@ -7,10 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from sdg.data.ram import available_memory
 from sdg.data.requests import Request
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
+from sdg.machine.ram import available_memory
 from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder
 from sdg.models.encoding import encode_images

@@ -10,7 +10,8 @@ from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice, integer
 from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder, TextEncoder
-from sdg.pipeline.part_checks import check_parts, check_space, checked_device, checked_kind
+from sdg.pipeline.argument_checks import checked_device, checked_kind
+from sdg.pipeline.part_checks import check_parts, check_space
 
 __all__ = ["Parts"]
 

@@ -14,7 +14,20 @@ from sdg.errors import choice, integer, number
 from sdg.guidance.guidance import Guidance
 from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.pipeline.argument_checks import (
+    checked_captions,
+    checked_function,
+    checked_kind,
+    checked_path,
+    checked_weights,
+)
 from sdg.pipeline.batches import OnStep, draw_batches
+from sdg.pipeline.call_choices import (
+    chosen_encoder,
+    chosen_guidance,
+    chosen_sampler,
+    chosen_strength,
+)
 from sdg.pipeline.conditions import (
     CallConditions,
     Picture,
@@ -28,18 +41,7 @@ from sdg.pipeline.files import load_parts, pipeline_folder, save_parts
 from sdg.pipeline.guided_run import GuidedRun
 from sdg.pipeline.memory import fitting_batch
 from sdg.pipeline.output import SampleOutput
-from sdg.pipeline.part_checks import (
-    check_devices,
-    checked_captions,
-    checked_function,
-    checked_kind,
-    checked_path,
-    checked_weights,
-    chosen_encoder,
-    chosen_guidance,
-    chosen_sampler,
-    chosen_strength,
-)
+from sdg.pipeline.part_checks import check_devices
 from sdg.pipeline.parts import Parts
 from sdg.pipeline.terms import assemble_similarity, build_terms
 

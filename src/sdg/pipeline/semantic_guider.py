@@ -17,6 +17,8 @@ from sdg.guidance.semantic import SemanticGuidance
 from sdg.io.diffusers_scheduler import process_of
 from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder, TextEncoder
+from sdg.pipeline.argument_checks import checked_captions, checked_kind, checked_weights
+from sdg.pipeline.call_choices import chosen_guidance
 from sdg.pipeline.conditions import (
     CallConditions,
     Pictures,
@@ -32,13 +34,7 @@ from sdg.pipeline.guider_checks import (
     score_guidance,
     seen_sample,
 )
-from sdg.pipeline.part_checks import (
-    check_parts,
-    checked_captions,
-    checked_kind,
-    checked_weights,
-    chosen_guidance,
-)
+from sdg.pipeline.part_checks import check_parts
 from sdg.pipeline.terms import assemble_similarity, build_terms, total_similarity
 
 __all__ = ["SemanticGuider"]

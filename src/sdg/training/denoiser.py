@@ -12,7 +12,7 @@ from sdg.diffusion.samplers import DDIM
 from sdg.diffusion.sampling import sample
 from sdg.models.autoencoder import Autoencoder, latents_of
 from sdg.report.grid import plain_grid
-from sdg.training.frozen import FrozenAutoencoder
+from sdg.training.frozen import Frozen
 from sdg.training.module import TrainingModule
 
 __all__ = ["DenoiserTraining"]
@@ -44,7 +44,7 @@ class DenoiserTraining(TrainingModule):
         **training,
     ):
         super().__init__("denoiser", denoiser, **training)
-        self.preview, self.frozen = preview, FrozenAutoencoder(autoencoder)
+        self.preview, self.frozen = preview, Frozen(autoencoder)
 
     @property
     def autoencoder(self) -> Autoencoder | None:

@@ -11,7 +11,7 @@ from sdg.metrics.retrieval import retrieval_top1
 from sdg.models.autoencoder import Autoencoder, latents_of
 from sdg.models.noisy import NoisyEncoder
 from sdg.training.banks import Bank
-from sdg.training.frozen import FrozenAutoencoder
+from sdg.training.frozen import Frozen
 from sdg.training.module import TrainingModule
 from sdg.training.posterior import calibration_error, log_posterior, soft_cross_entropy
 
@@ -38,7 +38,7 @@ class EncoderValidation(TrainingModule):
     schedule: Schedule
     levels: list[int]
     banks: list[Bank] | None
-    frozen: FrozenAutoencoder
+    frozen: Frozen[Autoencoder]
 
     @property
     def autoencoder(self) -> Autoencoder | None:

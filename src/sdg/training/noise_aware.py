@@ -3,6 +3,7 @@
 import functools
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from sdg.models.clip import CLIP
 from sdg.training.banks import banks_of, one_group
 from sdg.training.contrastive import contrastive_loss
 from sdg.training.encoder_validation import EncoderValidation
-from sdg.training.frozen import FrozenAutoencoder
+from sdg.training.frozen import Frozen, check_frozen
 from sdg.training.noisy_batch import NoisyBatch, NoisyBatches, pictures
 from sdg.training.on_policy import OnPolicy
 from sdg.training.posterior import log_posterior, soft_cross_entropy
@@ -149,8 +150,8 @@ class NoiseAwareFinetuning(EncoderValidation):
         encoder.checkpointing = choice("encoder.checkpointing", checkpointing, (False, True))
         encoder.logit_scale.copy_(clip.logit_scale.detach())
         super().__init__("clip_noisy", encoder.train(), **training)
-        self.teacher = clip.eval().requires_grad_(False)
-        self.frozen = FrozenAutoencoder(autoencoder)
+        self.frozen_teacher = Frozen(clip.eval().requires_grad_(False))
+        self.frozen = Frozen(autoencoder)
         cached = choice("module.cache_teacher", cache_teacher, (False, True))
         self.cache = TeacherCache(self.clean) if cached else None
         self.schedule, self.scale = Schedule(**schedule), scale
@@ -166,27 +167,45 @@ class NoiseAwareFinetuning(EncoderValidation):
                     "module.posterior_weight or module.score_weight above 0."
                 )
         self.score_batch = integer("module.score_batch", score_batch, 1)
-        # An attribute of this module, so that it moves to its device.
-        self.denoiser: Denoiser | None = None
+        asked: Denoiser | None = None
         if estimate:
-            self.denoiser = needed_denoiser("module.estimate", denoiser)
-            encoder.attach(self.denoiser)
+            asked = needed_denoiser("module.estimate", denoiser)
+            encoder.attach(asked)
         self.score_matching: ScoreMatching | None = None
         if weights["score"]:
-            self.denoiser = needed_denoiser("module.score_weight", denoiser)
-            matching = denoiser_levels(self.denoiser, self.schedule, resolution)
-            self.score_matching = ScoreMatching(self.denoiser, self.schedule, matching)
+            asked = needed_denoiser("module.score_weight", denoiser)
+            matching = denoiser_levels(asked, self.schedule, resolution)
+            self.score_matching = ScoreMatching(asked, self.schedule, matching)
         on_policy_share = number("module.on_policy_share", on_policy_share, 0, 1)
         on_policy: OnPolicy | None = None
         if on_policy_share:
-            self.denoiser = needed_denoiser("module.on_policy_share", denoiser)
-            matching = denoiser_levels(self.denoiser, self.schedule, resolution)
-            on_policy = OnPolicy(
-                self.denoiser, self.schedule, matching, on_policy_steps, on_policy_gamma
-            )
+            asked = needed_denoiser("module.on_policy_share", denoiser)
+            matching = denoiser_levels(asked, self.schedule, resolution)
+            on_policy = OnPolicy(asked, self.schedule, matching, on_policy_steps, on_policy_gamma)
+        self.frozen_denoiser = Frozen(asked)
         self.noisy_batches = NoisyBatches(
             self.schedule, level_power, robust_radius, on_policy, on_policy_share
         )
+
+    @property
+    def teacher(self) -> CLIP:
+        teacher = self.frozen_teacher.network
+        assert teacher is not None  # the constructor takes one
+        return teacher
+
+    @property
+    def frozen_parts(self) -> dict[str, Frozen[Any]]:
+        """By the names that they had when checkpoints held them."""
+        return {"teacher": self.frozen_teacher, "denoiser": self.frozen_denoiser}
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["frozen"] = {name: part.digest for name, part in self.frozen_parts.items()}
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        super().on_load_checkpoint(checkpoint)
+        for name, part in self.frozen_parts.items():
+            check_frozen(checkpoint, name, part)
 
     def setup(self, stage: str) -> None:
         if self.model.calibrated and self.banks is None:

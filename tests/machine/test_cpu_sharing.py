@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch  # noqa: F401  # the watch waits for it
 
-from sdg.data import cpu_sharing
-from sdg.data.cpu_sharing import BUSY, CALM, SETTINGS, SLEEP_AFTER, SPIN_AFTER, Watch, cpu_wait
+from sdg.machine import cpu_sharing
+from sdg.machine.cpu_sharing import BUSY, CALM, SETTINGS, SLEEP_AFTER, SPIN_AFTER, Watch, cpu_wait
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
@@ -117,7 +117,7 @@ def test_after_torch_it_would_be_too_late():
 
 CROWD = """
 import os, threading
-from sdg.data.cpu_sharing import hold_threads
+from sdg.machine.cpu_sharing import hold_threads
 import torch
 count = lambda: len(os.listdir("/proc/self/task"))
 torch.zeros(1 << 18).exp_()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sdg.data.cpus import groups
+from sdg.machine.cpus import groups
 
 __all__ = ["available_memory"]
 

@@ -16,7 +16,7 @@ import threading
 import time
 from pathlib import Path
 
-from sdg.data.cpus import usable_cpus, visible_cpus
+from sdg.machine.cpus import usable_cpus, visible_cpus
 
 __all__ = ["Watch", "cpu_wait", "share_cpus"]
 
