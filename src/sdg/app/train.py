@@ -12,10 +12,11 @@ from omegaconf import DictConfig
 from sdg.app.builders import build
 from sdg.app.compiling import compile_mode
 from sdg.app.data import chosen_data
+from sdg.app.lasting import lasting_settings
 from sdg.app.next_command import sampling_command
 from sdg.app.plain import plain
 from sdg.app.records import command_of, write_records
-from sdg.app.resuming import checkpoint, lasting_settings, steps_of
+from sdg.app.resuming import checkpoint, steps_of
 from sdg.app.run import make_trainer, run
 from sdg.app.stopping import STOP
 from sdg.data.datamodule import ImageData
