@@ -8,7 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from sdg.data.prompts import absent_image
 from sdg.errors import UserError, first_line
-from sdg.io.files import existing_folder, regular
+from sdg.io.files import UNREADABLE, existing_folder, regular
 
 __all__ = ["SUFFIXES", "image_files", "images_root", "opened_image"]
 
@@ -39,7 +39,7 @@ def unreadable(file: str | Path, setting: str, error: Exception) -> UserError:
     """The error of an image file that cannot be read."""
     reasons: dict[type[Exception], str] = {
         UnidentifiedImageError: "it is no image file, such as a PNG or a JPEG",
-        PermissionError: "you have no permission to read it",
+        PermissionError: UNREADABLE,
         IsADirectoryError: "it is a folder",
     }
     why = reasons.get(type(error)) or first_line(error)
