@@ -8,6 +8,7 @@ from PIL import Image
 from sdg.data.class_names import class_names
 from sdg.errors import UserError
 from sdg.models.model_names import check_model_name
+from sdg.models.registry import load_autoencoder
 
 EMPTY = "similarity.content.reference: no image in the folder"
 
@@ -66,6 +67,16 @@ def test_a_reference_that_is_no_image_is_refused_at_once(early, tmp_path):
         assert message in early(content[0], f"{content[1]}={value}")
     (tmp_path / "table.csv").write_text(f"content\n{tmp_path}/image.png\n{tmp_path}/text.png\n")
     assert "text.png as an image" in early(content[0], f"prompts={tmp_path}/table.csv")
+
+
+def test_a_picture_is_no_autoencoder(early, refusal, tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "image.png")
+    word = f"denoiser.autoencoder={tmp_path}/image.png"
+    message = f"denoiser.autoencoder: {tmp_path}/image.png is no autoencoder. Give the folder that"
+    assert message in early(word)
+    assert message in refusal("train.py", word)
+    with pytest.raises(UserError, match="is no autoencoder. Give the folder"):
+        load_autoencoder(tmp_path)
 
 
 def test_a_folder_without_images_is_refused_at_once(early, tmp_path):

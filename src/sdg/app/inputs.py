@@ -13,6 +13,8 @@ from sdg.app.opening import group_choices
 from sdg.app.reference_files import check_image, check_references
 from sdg.data.image_files import images_root
 from sdg.data.prompts import read_table
+from sdg.errors import UserError
+from sdg.io.autoencoder_file import check_autoencoder_file
 from sdg.io.hub import Absent, is_hub_name, located
 from sdg.models.model_names import check_model_name
 
@@ -84,14 +86,23 @@ def check_encoder_name(encoder: Mapping[str, Any]) -> None:
 
 
 def check_there(files: Iterable[tuple[str, str]]) -> None:
-    """Raises `Absent` for the first (setting, file) that is neither here nor a name on the hub."""
+    """Refuses the first (setting, file) that is neither here nor a name on the hub.
+
+    Raises:
+        Absent: there is one.
+        UserError: it may not be read, or is a file in the place of an autoencoder.
+    """
     for key, path in files:
         if is_hub_name(path):
             continue
         try:
-            located(path)
+            place = located(path)
+            if key.endswith(".autoencoder"):
+                check_autoencoder_file(path, place)
         except Absent as error:
             raise Absent(f"{key}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from error
 
 
 def check_measuring(config: Mapping[str, Any], guided: bool) -> None:
