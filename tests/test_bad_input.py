@@ -261,7 +261,7 @@ def test_enormous_gamma_gives_finite_images_or_one_line(run, tiny, capsys):
         (["data=webdataset"], "data.urls must be given"),
         (
             ["encoder=clip_noisy", "encoder.name=RN05", "encoder.pretrained=openai"],
-            "encoder.name: 'RN05' is none of the",
+            "encoder.name: neither open_clip nor timm has a model 'RN05', did you mean 'RN50'?",
         ),
         (["trainer.acelerator=gpu"], "did you mean 'trainer.accelerator'"),
         (["trainer=gpu"], "torch finds none"),

@@ -120,7 +120,7 @@ def test_one_killed_before_its_export_gives_the_same_when_resumed(run, autoencod
     assert files(tmp_path / "run" / "autoencoder") == files(autoencoder / "autoencoder")
 
 
-def test_one_starts_from_weights_and_from_a_folder_of_diffusers(run, autoencoder, tmp_path):
+def test_one_starts_from_weights_and_from_a_folder_of_diffusers(run, autoencoder, tmp_path, capsys):
     place = autoencoder / "autoencoder"
     AutoencoderKL.from_pretrained(place).save_pretrained(tmp_path / "theirs")
     ends = []
@@ -128,6 +128,12 @@ def test_one_starts_from_weights_and_from_a_folder_of_diffusers(run, autoencoder
         run(*autoencoder_words(tmp_path / name, "trainer.max_steps=1"), f"init={init}")
         ends.append(files(tmp_path / name / "autoencoder"))
     assert ends[0] == ends[1]
+    out = capsys.readouterr().out
+    assert "init:" not in out  # of its scale and shift, which are measured at the end
+    command = re.findall(r"^train a denoiser of its latents: (.*)$", out, re.MULTILINE)[-1]
+    assert (
+        f" denoiser.autoencoder={tmp_path}/b/autoencoder" in command and " data=shapes" in command
+    )
 
 
 def test_a_loss_that_is_no_number_ends_an_autoencoder(refusal, tmp_path):
@@ -230,13 +236,30 @@ def test_a_denoiser_of_latents_knows_its_autoencoder(autoencoder, denoiser):
     assert (denoiser / "samples" / "step-000004.png").is_file()
 
 
-def test_the_encoder_reads_latents_and_its_teacher_images(run, encoder_words, denoiser, tmp_path):
+def test_the_encoder_reads_latents_and_its_teacher_images(
+    run, encoder_words, autoencoder, denoiser, tmp_path, capsys
+):
     run(*encoder_words, f"hydra.run.dir={tmp_path}/run")
+    command = re.search(r"^sample with it: (.*)$", capsys.readouterr().out, re.MULTILINE)[1]
+    words = {word.partition("=")[0]: word.partition("=")[2] for word in shlex.split(command)[2:]}
+    clip = next(word for word in encoder_words if word.startswith("encoder.clip=")).partition("=")[
+        2
+    ]
+    assert words.pop("encoder.clip") == clip and words.pop("data.cache") == str(CACHE)
+    assert words.pop("data.size") and words.pop("data.held_out")
+    assert words == {
+        "data": "shapes",
+        "data.resolution": "32",
+        "denoiser.weights": f"{denoiser}/denoiser",
+        "denoiser.autoencoder": f"{autoencoder}/autoencoder",
+        "encoder.weights": f"{tmp_path}/run/clip_noisy",
+    }
     config, _ = read_weights(tmp_path / "run" / "clip_noisy", "clip_noisy")
     digest = from_pretrained(denoiser / "denoiser").autoencoder_digest
     assert (config["latent_channels"], config["autoencoder_digest"]) == (4, digest)
     card = (tmp_path / "run" / "clip_noisy" / "README.md").read_text()
     assert "val/top1_t0" in card and "clean_top1" not in card
+    assert "encoder.clip=… denoiser.weights=… denoiser.autoencoder=…\n" in card
 
 
 @pytest.mark.parametrize("tower", ["clip", "denoiser"])

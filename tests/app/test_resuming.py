@@ -7,8 +7,6 @@ import pytest
 import torch
 from tiny_training import words
 
-from sdg.app.resuming import lasting_settings
-
 
 @pytest.fixture(scope="module")
 def first(run, tmp_path_factory):
@@ -79,6 +77,8 @@ def test_what_changes_no_step_may_differ(first, continued, run):
             logger="csv",
             half="true",
             name="another",
+            optimizer__fused="false",
+            denoiser__clip="true",  # what null means of images
         ),
         f"ckpt_path={first}/checkpoints/last.ckpt",
     )
@@ -133,23 +133,6 @@ def test_an_older_checkpoint_is_known_by_the_config_beside_it(
     (older / "config.yaml").unlink()
     run(*continued(), f"ckpt_path={file}")
     assert "does not tell its settings" in capsys.readouterr().out
-
-
-def test_settings_that_last():
-    config = {
-        "kind": "clip",
-        "seed": 0,
-        "logger": {"name": "x"},
-        "data": {"root": "faces", "num_workers": 2, "cache": "here", "columns": ("a", "b")},
-        "trainer": {"max_steps": 3, "devices": 2, "gradient_clip_val": 1.0},
-    }
-    assert lasting_settings(config) == {
-        "kind": "clip",
-        "seed": 0,
-        "data.root": "faces",
-        "data.columns": ["a", "b"],
-        "trainer.gradient_clip_val": 1.0,
-    }
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader
 from sdg.data.annotations import captions_of, labels_of
 from sdg.data.folder import ImageFolder
 from sdg.data.folder_data import FolderData
-from sdg.data.image import image_files, load_image
+from sdg.data.image import load_image
+from sdg.data.image_files import image_files
 from sdg.errors import UserError
 
 

@@ -280,7 +280,7 @@ def test_what_is_no_model_or_has_no_weights_is_refused(named, tmp_path, monkeypa
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     torch.save({"weight": torch.zeros(1)}, tmp_path / "other.pt")
     for name, pretrained, message in (
-        ("RN05", None, "encoder.name: 'RN05' is none of the .* did you mean 'RN50'"),
+        ("RN05", None, "neither open_clip nor timm has a model 'RN05', did you mean 'RN50'"),
         ("RN50", None, "needs weights: .*published ones are: openai, yfcc15m"),
         ("RN50", "opnai", "no such file, and of RN50 no such weights; published ones are"),
         ("ViT-small", "tag", "none are published"),

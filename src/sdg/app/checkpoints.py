@@ -4,7 +4,6 @@
 to the hub.
 """
 
-import argparse
 import json
 import math
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from sdg.app.checkpoint_commands import command_parser
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, first_line, near
 from sdg.io.diffusers_export import why_not_exportable
@@ -33,45 +33,7 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="sdg-checkpoints",
-        description=(__doc__ or "").replace("`", ""),
-        epilog=(
-            f"SETTING: {', '.join(f'{name}=…' for name in ASKED)}: what a state dict cannot tell, "
-            "where no published family has its layout or you know better; "
-            f"{', '.join(f'{name}=…' for name in PROMPTS)}: what a Stable Diffusion is given."
-        ),
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, words in (
-        ("inspect", "say what a file is"),
-        ("convert", "write it in another format"),
-        ("push", "give a folder to the Hugging Face hub"),
-    ):
-        command = commands.add_parser(name, help=words)
-        if name == "push":
-            command.add_argument(
-                "folder", help="of a trained part, of a whole pipeline, or of diffusers"
-            )
-            command.add_argument("name", help="owner/name; made if it is not there yet")
-            command.add_argument("--private", action="store_true", help="make it for you alone")
-            continue
-        command.add_argument(
-            "path", help="a .pt, a .safetensors, a folder or owner/name on the hub"
-        )
-        if name == "convert":
-            command.add_argument(
-                "--half",
-                action="store_true",
-                help="store matrices and kernels in float16: half the size",
-            )
-            command.add_argument(
-                "out",
-                help="FILE.safetensors, or a folder, which diffusers opens too if it is a "
-                "denoiser's",
-            )
-        command.add_argument("settings", nargs="*", metavar="SETTING")
-    parsed = parser.parse_args(arguments)
+    parsed = command_parser(__doc__ or "").parse_args(arguments)
     try:
         if parsed.command == "inspect":
             inspect(parsed.path, settings(parsed.settings))

@@ -21,6 +21,7 @@ from omegaconf import DictConfig
 from sdg.app.child_process import end_launched, follow_parent
 from sdg.app.empty_run import remove_empty_run
 from sdg.app.explaining import explain
+from sdg.app.flags import MULTIRUN, check_flags, flags_first
 from sdg.app.jobs import Jobs
 from sdg.app.naming import register, sweep_name
 from sdg.app.no_effect import check_effect
@@ -35,13 +36,6 @@ from sdg.io.shipped import CONF
 from sdg.machine.cpu_sharing import share_cpus
 
 __all__ = ["entry_point"]
-
-MULTIRUN = ("-m", "--multirun")
-# Hydra's flags whose value is the next word.
-WITH_VALUE = (
-    *("-c", "--cfg", "-p", "--package", "-cd", "--config-dir", "-cn", "--config-name"),
-    *("-cp", "--config-path", "--experimental-rerun", "-i", "--info"),
-)
 
 
 def entry_point(config_name: str) -> Callable:
@@ -67,7 +61,8 @@ def entry_point(config_name: str) -> Callable:
             prepare_process()
             with explained(CONF, config_name):
                 check_text(sys.argv[1:])
-            sys.argv[1:] = flags_first(sys.argv[1:])
+                sys.argv[1:] = flags_first(sys.argv[1:])
+                check_flags(sys.argv[1:])
             if sys.argv[1:2] and sys.argv[1] in MULTIRUN:
                 begin_sweep(config_name)
             Jobs.failed.clear()
@@ -142,26 +137,6 @@ def begin_sweep(config_name: str) -> None:
         check_sweep(config_name, settings)
     if not any(word.startswith("hydra.sweep.dir=") for word in settings):
         sys.argv.append(f"hydra.callbacks.report.sweep={sweep_name(sys.argv[2:])}")
-
-
-def flags_first(words: list[str]) -> list[str]:
-    """A command line with its flags before its overrides: Hydra takes no other order.
-
-    That for several runs comes first of all.
-    """
-    multirun = [word for word in words if word in MULTIRUN]
-    flags: list[str] = []
-    overrides: list[str] = []
-    takes_value = False
-    for word in words:
-        if word in MULTIRUN:
-            continue
-        if word.startswith("-") or takes_value:
-            flags.append(word)
-            takes_value = word in WITH_VALUE
-        else:
-            overrides.append(word)
-    return [*multirun, *flags, *overrides]
 
 
 def start(config_name: str, config: DictConfig, main: Callable[[DictConfig], None]) -> None:

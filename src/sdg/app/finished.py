@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from sdg.app.claim import claim, claimed
 from sdg.app.naming import chosen_similarities, name_of, sample_settings, unguided_config
 from sdg.app.plain import plain
+from sdg.errors import UserError
 from sdg.io.files import write_whole
 from sdg.io.shipped import PACKAGE, on_this_machine
 from sdg.report.words import report
@@ -142,7 +143,7 @@ def place_of(text: str) -> Path | None:
     """The file or folder that a text names, if any."""
     try:
         return on_this_machine(text)
-    except OSError:  # too long for a name
+    except (OSError, UserError):  # too long for a name, or in a folder that may not be entered
         return None
 
 

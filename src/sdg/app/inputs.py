@@ -4,34 +4,33 @@ What is not seen here is seen when it is read. Options of the user's own classes
 the framework's own are known to name files.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sdg.data.prompts import absent_image, parse_weighted_prompt, read_table
-from sdg.io.files import existing_folder
+from sdg.app.input_words import check_classes, check_words
+from sdg.app.opening import group_choices
+from sdg.app.reference_files import check_image, check_references
+from sdg.data.image_files import images_root
+from sdg.data.prompts import read_table
+from sdg.errors import UserError
+from sdg.io.autoencoder_file import check_autoencoder_file
 from sdg.io.hub import Absent, is_hub_name, located
-from sdg.io.metadata import metadata_of
-from sdg.io.shipped import on_this_machine
-from sdg.models.words import Words
+from sdg.models.model_names import check_model_name
 
-__all__ = ["check_inputs", "check_root", "check_training_inputs"]
+__all__ = ["check_encoder_name", "check_inputs", "check_root", "check_training_inputs"]
 
-BY_REFERENCE = ("sdg.similarity.Content", "sdg.similarity.Structure", "sdg.similarity.Style")
-HELD_OUT = "held-out "  # a reference of the data's own
-TEXT = "sdg.similarity.Text"
 FOLDER = "sdg.data.folder_data.FolderData"
 
 
 def check_root(data: Mapping[str, Any]) -> None:
-    """Refuses a folder of the user's own images that is not there.
+    """Refuses a folder of the user's own images that is not there, or holds none.
 
     Raises:
-        UserError: it is not.
+        UserError: it is such.
     """
     if data.get("_target_") == FOLDER:
-        existing_folder("data.root", data["root"])
+        images_root(data["root"])
 
 
 def check_inputs(config: Mapping[str, Any]) -> None:
@@ -46,15 +45,15 @@ def check_inputs(config: Mapping[str, Any]) -> None:
     columns = {}
     if config["prompts"] is not None and config["prompt"] is None:  # both are refused together
         columns = read_table(Path(config["prompts"]).expanduser())
-    if config["init_image"] is not None and not exists(config["init_image"]):
-        raise absent_image(config["init_image"], "init_image")
-    for kind, name in references(config["similarity"]):
-        if not name.startswith(HELD_OUT) and not exists(name):
-            raise absent_image(name, f"similarity.{kind}.reference")
+    if config["init_image"] is not None:
+        check_image(config["init_image"], "init_image")
+    check_references(config["similarity"], columns)
     guided = config["guidance"].get("gamma") != 0
     check_there(weights(config, guided))
     if guided:
         check_words(config, columns)
+        check_classes(config, columns)
+    check_measuring(config, guided)
 
 
 def check_training_inputs(config: Mapping[str, Any]) -> None:
@@ -64,7 +63,7 @@ def check_training_inputs(config: Mapping[str, Any]) -> None:
         config: plain.
 
     Raises:
-        Absent: there are some.
+        UserError: there are some.
     """
     files = {f"denoiser.{key}": config["denoiser"].get(key) for key in ("path", "autoencoder")}
     module = config["module"]
@@ -73,40 +72,58 @@ def check_training_inputs(config: Mapping[str, Any]) -> None:
     check_there((key, path) for key, path in files.items() if isinstance(path, str))
 
 
+def check_encoder_name(encoder: Mapping[str, Any]) -> None:
+    """Refuses a CLIP by a name that nobody has.
+
+    Arguments:
+        encoder: its options, plain.
+
+    Raises:
+        UserError: it is such.
+    """
+    if str(encoder.get("_target_", "sdg.")).startswith("sdg.") and encoder.get("name") is not None:
+        check_model_name(str(encoder["name"]))
+
+
 def check_there(files: Iterable[tuple[str, str]]) -> None:
-    """Raises `Absent` for the first (setting, file) that is neither here nor a name on the hub."""
+    """Refuses the first (setting, file) that is neither here nor a name on the hub.
+
+    Raises:
+        Absent: there is one.
+        UserError: it may not be read, or is a file in the place of an autoencoder.
+    """
     for key, path in files:
         if is_hub_name(path):
             continue
         try:
-            located(path)
+            place = located(path)
+            if key.endswith(".autoencoder"):
+                check_autoencoder_file(path, place)
         except Absent as error:
             raise Absent(f"{key}: {error}") from error
+        except UserError as error:
+            raise UserError(f"{key}: {error}") from error
 
 
-def exists(file: str) -> bool:
-    return Path(file).expanduser().exists()
+def check_measuring(config: Mapping[str, Any], guided: bool) -> None:
+    """Refuses weights that are to measure and are not there.
 
+    Those that the data would have are left to the run, which may go without them.
 
-def references(similarities: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(similarity, file) of all that the command line refers to."""
-    for kind, options in made_by(similarities, BY_REFERENCE):
-        for condition in as_texts(options.get("reference")):
-            for name, _ in parse_weighted_prompt(condition):
-                yield kind, name
-
-
-def made_by(similarities: Mapping[str, Any], targets: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """(similarity, its options) of those that one of these classes makes."""
-    for kind, options in similarities.items():
-        if isinstance(options, Mapping) and options.get("_target_") in targets:
-            yield kind, options
-
-
-def as_texts(value: Any) -> list[str]:
-    """A setting that may be null, one value or several, as texts."""
-    values = value if isinstance(value, list) else [value]
-    return [str(each) for each in values if each is not None]
+    Raises:
+        UserError: there are some.
+    """
+    options = config["eval"]
+    for name in ("judge", "clip"):
+        key, path = f"eval.{name}", options.get(name)
+        usual = path == f"weights/{group_choices()['data']}/{name}.safetensors"
+        needed = name == "clip" and guided and "_target_" in config["similarity"].get("text", {})
+        if not path or usual and not needed or ":" in path:  # a CLIP's NAME:WEIGHTS
+            continue
+        try:
+            check_there([(key, path)])
+        except Absent as error:
+            raise Absent(f"{error} Or measure without it: {key}=null.") from error
 
 
 def weights(config: Mapping[str, Any], guided: bool) -> Iterator[tuple[str, str]]:
@@ -121,31 +138,3 @@ def weights(config: Mapping[str, Any], guided: bool) -> Iterator[tuple[str, str]
         for key in ("weights", "clip"):
             if encoder.get(key):
                 yield f"encoder.{key}", encoder[key]
-
-
-def check_words(config: Mapping[str, Any], columns: Mapping[str, list[str]]) -> None:
-    """Refuses a prompt that the CLIP beside a noise-aware encoder cannot read.
-
-    Arguments:
-        columns: {similarity: its conditions} of the file of prompts.
-
-    Raises:
-        UserError: there is one.
-    """
-    conditions = []
-    for kind, options in made_by(config["similarity"], (TEXT,)):
-        conditions += [*as_texts(options.get("prompt")), *columns.get(kind, [])]
-    clip = config["encoder"].get("clip")
-    place = on_this_machine(clip) if isinstance(clip, str) else None
-    if not conditions or place is None or place.suffix != ".safetensors":
-        return
-    try:
-        own = json.loads(metadata_of(place)["sdg"])["config"]
-        known = Words(own["words"], own["model"]["text_cfg"]["context_length"])
-    except Exception:  # it is no CLIP of ours, or damaged, which is said when it is read
-        return
-    if not known.index:
-        return
-    for condition in conditions:
-        for sentence, _ in parse_weighted_prompt(condition):
-            known.word_numbers(sentence)

@@ -1,14 +1,13 @@
 """What every sample of a run shall be like: conditions, and the images that they refer to."""
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from omegaconf import DictConfig
 from torch import Tensor
 
-from sdg.app.plain import check_text
+from sdg.app.reference_files import HELD_OUT, files_of_folder
 from sdg.data.conditions import read_conditions
-from sdg.data.image import image_files, load_image
+from sdg.data.image import load_image
 from sdg.data.image_set import ImageSet
 from sdg.data.prompts import escape_prompt, parse_weighted_prompt
 from sdg.errors import UserError, choice, integer
@@ -17,7 +16,6 @@ from sdg.similarity import Term
 __all__ = ["factors_to_name", "reference_images", "requested_conditions"]
 
 HELD_OUT_OFFERS = ("prompt", "reference", "name")
-HELD_OUT = "held-out "  # with a number: a reference from the data's held-out part
 
 
 def requested_conditions(
@@ -72,15 +70,9 @@ def command_line(kind: str, value, term: type[Term]) -> list[str] | None:
     if value is None:
         return None
     words = [str(word) for word in as_list(value)]
-    if not term.by_reference or len(words) != 1 or not Path(words[0]).expanduser().is_dir():
+    if not term.by_reference:
         return words
-    files = image_files(Path(words[0]).expanduser())
-    if not files:
-        raise UserError(
-            f"similarity.{kind}.{term.condition_option}: no image in the folder {words[0]}."
-        )
-    check_text(map(str, files))
-    return [str(file) for file in files]
+    return files_of_folder(f"similarity.{kind}.{term.condition_option}", words)
 
 
 def as_list(value) -> list:

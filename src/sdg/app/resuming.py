@@ -1,66 +1,24 @@
 """The checkpoint that a training goes on from, and whether it may."""
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from sdg.app.lasting import changed_settings, lasting_settings
 from sdg.app.plain import load_yaml, plain
 from sdg.app.run_folder import first_process
 from sdg.errors import UserError, choice
 from sdg.io.files import remove_dead_parts
-from sdg.io.plain import differences, flat
 from sdg.io.shipped import EARLIER
 from sdg.io.tensors import load_tensors
 from sdg.report.card import CARD
 from sdg.training.checkpoints import checkpoints_in, is_whole
 from sdg.training.module import shortened
 
-__all__ = ["checkpoint", "lasting_settings", "steps_of"]
+__all__ = ["checkpoint", "steps_of"]
 
-# What a trained model follows from. Steps, devices, precision and loggers are none of it.
-LASTING = (
-    "callbacks.ema",
-    "data",
-    "denoiser",
-    "encoder",
-    "kind",
-    "lr_schedule",
-    "module",
-    "optimizer",
-    "schedule",
-    "seed",
-    "trainer.accumulate_grad_batches",
-    "trainer.gradient_clip_algorithm",
-    "trainer.gradient_clip_val",
-)
-# And of these, what changes no step.
-FREE = (
-    "data.cache",
-    "data.download",
-    "data.max_broken",
-    "data.num_workers",
-    "encoder.checkpointing",
-    "lr_schedule.seconds",
-    "module.preview",
-)
 NAMED = 3  # differences that a refusal names
-
-
-def lasting_settings(config: Mapping) -> dict:
-    """{dotted key: value} of the settings that stay the same when a run is continued.
-
-    Arguments:
-        config: resolved and plain, before a model is built from it.
-    """
-    settings = flat(json.loads(json.dumps(config)))
-    return {key: settings[key] for key in settings if in_groups(key, LASTING) and key not in FREE}
-
-
-def in_groups(key: str, groups: tuple[str, ...]) -> bool:
-    """Whether a dotted key is one of these groups, or stands in one."""
-    return any(key == group or key.startswith(f"{group}.") for group in groups)
 
 
 def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | None:
@@ -93,7 +51,7 @@ def checkpoint(config: DictConfig, settings: Mapping, folder: Path) -> str | Non
         refuse_to_replace(folder, config.kind)
         return None
     remove_dead_parts(file.with_name("last.ckpt"))  # a run that has no step left writes none anew
-    check_settings(file, settings, folder)
+    check_settings(file, settings, folder, config.get("reads"))
     done, written = steps_of(file), file.parent.parent / config.kind
     exported = (written / CARD).is_file() and not (written / EARLIER).exists()
     if 0 < config.trainer.max_steps <= done and exported:
@@ -153,8 +111,13 @@ def newest(runs: Iterable[Path], kind: str, place: Path) -> Path:
     )
 
 
-def check_settings(file: Path, settings: Mapping, folder: Path) -> None:
+def check_settings(
+    file: Path, settings: Mapping, folder: Path, reads: Sequence[str] | None
+) -> None:
     """Refuses to go on with other settings than a checkpoint's run had.
+
+    Arguments:
+        reads: of denoiser, encoder and schedule; None for all of them.
 
     Raises:
         UserError: some differ.
@@ -163,7 +126,7 @@ def check_settings(file: Path, settings: Mapping, folder: Path) -> None:
     if theirs is None:
         print(f"{file} does not tell its settings; they are not compared with this run's.")
         return
-    changed = list(differences(theirs, dict(settings)))
+    changed = changed_settings(theirs, settings, reads)
     if not changed:
         return
     words = [

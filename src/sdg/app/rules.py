@@ -58,6 +58,8 @@ def check_sampling(config: Mapping[str, Any], words: Sequence[str]) -> None:
         )
     if config["prompt"] is not None and config["prompts"] is not None:
         raise UserError("give prompt= or prompts=, not both.")
+    if not config["similarity"] and config["guidance"].get("gamma"):
+        raise UserError("similarity=[] is empty; name at least one, such as similarity=[text].")
     given = {word.lstrip("+").partition("=")[0] for word in words}
     if config["init_image"] is None and "strength" in given:
         raise UserError(

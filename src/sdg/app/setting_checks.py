@@ -9,8 +9,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 
 from sdg.app.absent import where_to_find
+from sdg.app.choices import check_similarities
 from sdg.app.cost import check_cost, cost_note
-from sdg.app.inputs import check_inputs, check_root, check_training_inputs
+from sdg.app.finished import has_own_code
+from sdg.app.inputs import check_encoder_name, check_inputs, check_root, check_training_inputs
 from sdg.app.kinds import Kind, as_command_line_value
 from sdg.app.plain import plain
 from sdg.app.rules import check_rules
@@ -39,10 +41,14 @@ def check_settings(program: str, config: DictConfig) -> None:
     check_given(program, values)
     check_rules(program, values, HydraConfig.get().overrides.task)
     check_root(values["data"])
+    guided = program == "train" or config.guidance.get("gamma") != 0
+    if guided and not has_own_code(config):  # which may bring models of its own
+        check_encoder_name(values["encoder"])
     try:
         if program == "train":
             check_training_inputs(values)
         elif config.eval.get("measures") != "encoder":
+            check_similarities(config)
             check_cost(config)
             check_inputs(values)
     except Absent as error:

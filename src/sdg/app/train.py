@@ -12,10 +12,11 @@ from omegaconf import DictConfig
 from sdg.app.builders import build
 from sdg.app.compiling import compile_mode
 from sdg.app.data import chosen_data
-from sdg.app.next_command import sampling_command
+from sdg.app.lasting import lasting_settings
+from sdg.app.next_command import next_step
 from sdg.app.plain import plain
 from sdg.app.records import command_of, write_records
-from sdg.app.resuming import checkpoint, lasting_settings, steps_of
+from sdg.app.resuming import checkpoint, steps_of
 from sdg.app.run import make_trainer, run
 from sdg.app.stopping import STOP
 from sdg.data.datamodule import ImageData
@@ -30,6 +31,9 @@ from sdg.training.checkpoints import remove_superseded
 from sdg.training.module import TrainingModule
 
 __all__ = ["train"]
+
+# Of an autoencoder: what it begins with has no effect, as it measures its own at the end.
+MEASURED = ("options.scaling_factor", "options.shift_factor")
 
 
 def train(config: DictConfig) -> None:
@@ -108,8 +112,8 @@ def describe(
     figures = finite_figures(trainer)
     write_card(weights, config.kind, module.model, command, hardware(trainer), seconds, figures)
     print(f"weights: {weights}")
-    if config.kind == "denoiser":
-        print(f"sample it: {sampling_command(config, weights)}")
+    if line := next_step(config, weights):
+        print(line)
 
 
 def finite_figures(trainer: pl.Trainer) -> dict[str, float]:
@@ -146,6 +150,8 @@ def start_from(model, file: str, kind: str) -> None:
     """Fills the model with a file's weights, and says where the file's config is another."""
     config, tensors = read_autoencoder(file) if kind == "autoencoder" else read_weights(file, kind)
     for key, theirs, ours in differences(config, model.config):
+        if key in MEASURED:
+            continue
         print(f"init: {file} was trained with {key}={theirs}, this run has {ours}")
     if model.config.get("calibrated") and not config.get(
         "calibrated"

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from sdg.data.annotations import LABELS, captions_of, labels_of
-from sdg.data.image import SUFFIXES, image_files, load_image
+from sdg.data.image import load_image
+from sdg.data.image_files import image_files, images_root
 from sdg.data.sentences import photo_of
 from sdg.data.skipping import Skipping
 from sdg.data.stream import one_of
-from sdg.errors import UserError, choice, integer
-from sdg.io.files import existing_folder
+from sdg.errors import choice, integer
 
 __all__ = ["ImageFolder"]
 
@@ -50,13 +50,9 @@ class ImageFolder(Skipping):
         flip: bool = False,
         max_broken: int = 0,
     ):
-        self.root = existing_folder("data.root", root)
+        self.root = images_root(root)
         self.resolution = integer("data.resolution", resolution, 8, 1024)
         self.files = image_files(self.root)
-        if not self.files:
-            raise UserError(
-                f"data.root: no image in {str(root)!r} (looked for {' '.join(sorted(SUFFIXES))})."
-            )
         self.captions: list[list[str]] | None = None
         self.uncaptioned: list[Path] = []
         if captions:

@@ -6,13 +6,10 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from sdg.data.prompts import absent_image
-from sdg.errors import UserError, first_line
-from sdg.io.files import regular
+from sdg.data.image_files import opened_image
 
-__all__ = ["CROPS", "image_files", "load_image", "pixels", "to_uint8"]
+__all__ = ["CROPS", "load_image", "pixels", "to_uint8"]
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 CROPS = ("centre", "random")
 ZOOM = 0.8  # the least share of the shorter side that a random crop shows, guided-diffusion's
 
@@ -29,17 +26,8 @@ def load_image(
     Raises:
         UserError: it is missing or cannot be read.
     """
-    try:
-        with Image.open(regular(Path(file).expanduser())) as opened:
-            return pixels(opened, resolution, crop, flip)
-    except FileNotFoundError as error:
-        raise absent_image(file, setting) from error
-    except Exception as error:  # pillow raises many kinds, and struct's of its own
-        raise UserError(
-            f"{setting}: cannot read {file} as an image: {first_line(error)}."
-            if setting
-            else f"cannot read the image {file}: {first_line(error)}. Remove or replace it."
-        ) from error
+    with opened_image(file, setting) as image:
+        return pixels(image, resolution, crop, flip)
 
 
 def pixels(
@@ -76,22 +64,6 @@ def random_box(width: int, height: int) -> tuple[float, float, float, float]:
     side = min(width, height) * (ZOOM + (1 - ZOOM) * zoom)
     left, upper = x * (width - side), y * (height - side)
     return left, upper, left + side, upper + side
-
-
-def image_files(folder: str | Path) -> list[Path]:
-    """Every image file under a folder, in the order of names.
-
-    Hidden ones, such as macOS's ._a.jpg, are left out.
-    """
-
-    def hidden(file: Path) -> bool:
-        return any(part.startswith(".") for part in file.relative_to(folder).parts)
-
-    return sorted(
-        file
-        for file in Path(folder).rglob("*")
-        if file.suffix.lower() in SUFFIXES and not file.is_dir() and not hidden(file)
-    )
 
 
 def as_rgb(image: Image.Image, mode: str) -> Image.Image:

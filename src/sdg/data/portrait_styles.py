@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from functools import lru_cache
 
-from pytorch_lightning.utilities import rank_zero_only
-
 from sdg.data.avataaars import Avataaars
 from sdg.data.dicebear_style import DiceBearStyle
 from sdg.data.portrait_style import PortraitStyle
@@ -37,5 +35,7 @@ def of_names(names: tuple[str, ...]) -> PortraitStyle:
 @lru_cache
 def print_credits(style: PortraitStyle) -> None:
     """Prints who drew a style, and under which licence; once."""
+    from pytorch_lightning.utilities import rank_zero_only  # slow to import
+
     for line in style.credits():
         rank_zero_only(print)(line)

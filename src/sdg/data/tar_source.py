@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 from sdg.data.annotations import TEXT, as_caption_list
-from sdg.data.image import SUFFIXES
+from sdg.data.image_files import SUFFIXES
 from sdg.data.sources import Example, Source
 from sdg.errors import UserError, first_line
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from sdg.data.prompts import parse_weighted_prompt
-from sdg.report.grid import labelled_grid, labelled_rows
+from sdg.report.grid import grid_columns, labelled_grid, labelled_rows
 from sdg.report.samples import in_words, reference_in_words
 
 __all__ = ["draw_grid"]
@@ -26,8 +26,8 @@ def draw_grid(
 ) -> None:
     """Writes the first samples behind what they started from.
 
-    With references there is a row for each condition, which starts with what it refers to. A
-    condition that all samples share stands above them.
+    With references the samples of each condition stand behind what it refers to, in a row of their
+    own; short ones stand side by side. A condition that all samples share stands above them.
 
     Arguments:
         images: the first samples, (M, 3, H, W) in [-1, 1].
@@ -38,7 +38,7 @@ def draw_grid(
     first = [] if start is None else [(start, "start")]
     if references:
         rows = condition_rows(images, conditions, references, first)
-        labelled_rows(file, rows, title)
+        labelled_rows(file, side_by_side(rows), title)
         return
     labels = [in_words(condition) for condition in conditions]
     if len(set(labels)) == 1 and labels[0]:  # said once, above all
@@ -61,6 +61,17 @@ def condition_rows(
         named = {kind: text for kind, text in condition.items() if not refers(text, references)}
         rows[str(condition)].append((image, in_words(named)))
     return [row[:ROW] for row in rows.values()]
+
+
+def side_by_side(rows: list[list[Labelled]]) -> list[list[Labelled | None]]:
+    """Short rows behind each other, so that all are about a square and not a column.
+
+    Those of a line begin at the same places in every line.
+    """
+    width = max(map(len, rows))
+    beside = max(1, grid_columns(width * len(rows)) // width)
+    blocks: list[list[Labelled | None]] = [[*row, *[None] * (width - len(row))] for row in rows]
+    return [sum(blocks[i : i + beside], []) for i in range(0, len(blocks), beside)]
 
 
 def refers(prompt: str, references: Mapping[str, Tensor]) -> bool:

@@ -15,18 +15,35 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["existing_folder", "part_of", "regular", "remove_dead_parts", "sha256_of", "write_whole"]
+UNREADABLE = "you have no permission to read it"
+
+__all__ = [
+    "UNREADABLE",
+    "existing_folder",
+    "part_of",
+    "regular",
+    "remove_dead_parts",
+    "sha256_of",
+    "write_whole",
+]
 
 
 def regular(file: str | Path) -> Path:
     """A file of the user's that may be opened: no pipe and no device, which may never end.
 
+    It is opened here: safetensors says of one that may not be read that it is not there.
+
     Raises:
-        OSError: it is one, or nothing is there.
+        OSError: it is one, nothing is there, or it may not be read.
     """
     mode = Path(file).stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder is an error anyway
         raise OSError(errno.EINVAL, "it is a pipe or a device, no file", str(file))
+    if stat.S_ISREG(mode):
+        try:
+            open(file, "rb").close()
+        except PermissionError as error:
+            raise PermissionError(errno.EACCES, UNREADABLE, str(file)) from error
     return Path(file)
 
 

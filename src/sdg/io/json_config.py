@@ -28,7 +28,9 @@ def json_config(file: Path) -> dict[str, Any]:
     """
     try:
         config = json.loads(regular(file).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is no JSON ({error}).") from error
     if not isinstance(config, dict):
         raise UserError(f"{file} holds no settings, but a {type(config).__name__}.")

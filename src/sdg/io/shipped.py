@@ -58,7 +58,20 @@ def on_this_machine(path: str | Path) -> Path | None:
 
     A relative path is looked for from the current folder, and then, if it begins with `weights/`,
     among the shipped weights. A folder that a killed export left half written is its `.old`.
+
+    Raises:
+        UserError: it lies in a folder that may not be entered, or is one.
     """
+    try:
+        return entered(path)
+    except PermissionError as error:
+        raise UserError(
+            f"cannot read {path}: you have no permission to enter it, or a folder above it."
+        ) from error
+
+
+def entered(path: str | Path) -> Path | None:
+    """`on_this_machine`, which may raise a PermissionError."""
     place = Path(path).expanduser()
     if place.exists():
         earlier = place / EARLIER

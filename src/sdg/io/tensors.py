@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from sdg.errors import UserError
-from sdg.io.files import regular
+from sdg.io.files import UNREADABLE, regular
 
 # What makes safetensors of a file where its code may run: of a network's pickle, of a checkpoint,
 # and of a TorchScript archive. No sign of it means something to a shell within double quotes.
@@ -54,6 +54,8 @@ def load_tensors(file: str | Path) -> Any:
         return torch.load(
             file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file)
         )
+    except PermissionError as error:
+        raise UserError(f"cannot read the weights {file}: {UNREADABLE}.") from error
     except Exception as error:  # pickle, zip and torch each have errors of their own
         raise UserError(
             f"{file} is no file of weights, or one that needs code to be read, which is never run "

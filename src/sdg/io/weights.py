@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from sdg.errors import UserError, choice
-from sdg.io.files import part_of
+from sdg.io.files import UNREADABLE, part_of
 from sdg.io.hub import located
 from sdg.io.metadata import metadata_of
 from sdg.io.tensors import load_tensors, not_finite
@@ -97,6 +97,8 @@ def header(file: str | Path) -> dict | None:
                 content = json.loads(metadata_of(Path(file) / VAE).get(KEY, "null"))
         else:
             content = json.loads(metadata_of(file).get(KEY, "null"))
+    except PermissionError as error:
+        raise UserError(f"cannot read the weights {file}: {UNREADABLE}.") from error
     except OSError as error:
         raise UserError(f"cannot read the weights {file}: {error.strerror or error}.") from error
     except (safetensors.SafetensorError, ValueError, RecursionError) as error:

@@ -12,9 +12,10 @@ import timm
 from timm.models import PretrainedCfg
 from timm.models import load_checkpoint as load_timm
 
-from sdg.errors import UserError, choice, first_line
+from sdg.errors import UserError, first_line
 from sdg.models.build import check_finite
 from sdg.models.clip import CLIP
+from sdg.models.model_names import unknown_model
 from sdg.models.towers import OWN_HEAD
 
 __all__ = ["clip_by_name"]
@@ -37,8 +38,8 @@ def clip_by_name(name: str, pretrained: str | None) -> CLIP:
     """
     models = open_clip.list_models()
     is_timm = name not in models and timm.is_model(name)
-    if not is_timm:
-        choice("encoder.name", name, models)
+    if not is_timm and name not in models:
+        raise unknown_model(name, models)
     tags = clip_tags(name) if is_timm else open_clip.list_pretrained_tags_by_model(name)
     available = f"published ones are: {', '.join(tags)}" if tags else "none are published"
     if pretrained is None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError, choice
+from sdg.io.autoencoder_file import no_autoencoder
 from sdg.io.diffusers_autoencoder import AUTOENCODER_NETWORKS, autoencoder_folder
 from sdg.io.diffusers_network import network_file
 from sdg.io.hub import located
@@ -75,8 +76,11 @@ def read_autoencoder(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
     """The config and the tensors of an autoencoder, as of `load_autoencoder`."""
     place = located(path)
     place = autoencoder_folder(place) or place
-    if header(place) is None and (place / "config.json").is_file():
-        return network_file(place, AUTOENCODER_NETWORKS)
+    if header(place) is None:
+        if (place / "config.json").is_file():
+            return network_file(place, AUTOENCODER_NETWORKS)
+        if header(place / "autoencoder") is None:
+            raise no_autoencoder(path)
     return read_weights(place, "autoencoder")
 
 

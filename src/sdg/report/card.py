@@ -52,7 +52,8 @@ def heading(folder: Path, kind: str, config: dict) -> str:
     denoiser = config.get("denoiser", {})
     network = denoiser.get("network", {})
     conditional = bool(network.get("num_class_embeds") or network.get("classes"))
-    latents = " denoiser.autoencoder=…" if denoiser.get("latents") else ""
+    of_latents = denoiser.get("latents") or config.get("latent_channels")
+    latents = " denoiser.autoencoder=…" if of_latents else ""
     imports, pipeline = "", ""
     if kind == "autoencoder" and diffusers:
         imports, pipeline = "from diffusers import AutoencoderKL\n", AUTOENCODER

@@ -9,7 +9,7 @@ from torchvision.utils import make_grid
 
 from sdg.data.image import to_uint8
 
-__all__ = ["labelled_grid", "labelled_rows", "plain_grid"]
+__all__ = ["grid_columns", "labelled_grid", "labelled_rows", "plain_grid"]
 
 
 def plain_grid(images: Tensor, columns: int = 8) -> Tensor:
@@ -17,11 +17,16 @@ def plain_grid(images: Tensor, columns: int = 8) -> Tensor:
     return make_grid(to_uint8(images), nrow=columns, padding=2, pad_value=255)
 
 
+def grid_columns(count: int) -> int:
+    """How many of so many pictures stand in a row, so that all are about a square; at most 8."""
+    return min(8, max(1, round(count**0.5)))
+
+
 def labelled_grid(
     file: Path, images: Sequence[Tensor], labels: Sequence[str], title: str = ""
 ) -> Path:
     """Writes a picture of N images (3, H, W) in [-1, 1], each with its label below."""
-    columns = min(8, max(1, round(len(images) ** 0.5)))
+    columns = grid_columns(len(images))
     return labelled_rows(
         file,
         [
@@ -32,8 +37,13 @@ def labelled_grid(
     )
 
 
-def labelled_rows(file: Path, rows: list[list[tuple[Tensor, str]]], title: str = "") -> Path:
-    """Writes a picture of rows of images (3, H, W) in [-1, 1], each with its label below."""
+def labelled_rows(
+    file: Path, rows: Sequence[Sequence[tuple[Tensor, str] | None]], title: str = ""
+) -> Path:
+    """Writes a picture of rows of images (3, H, W) in [-1, 1], each with its label below.
+
+    Where a row has None, a place stays empty.
+    """
     from matplotlib.figure import Figure  # not pyplot: a notebook's own plots keep their backend
 
     columns = max(map(len, rows))
@@ -47,7 +57,10 @@ def labelled_rows(file: Path, rows: list[list[tuple[Tensor, str]]], title: str =
         axis.set(xticks=[], yticks=[])
         axis.spines[:].set_visible(False)
     for line, row in zip(axes, rows, strict=True):
-        for axis, (image, label) in zip(line, row, strict=False):
+        for axis, cell in zip(line, row, strict=False):
+            if cell is None:
+                continue
+            image, label = cell
             axis.imshow(to_uint8(image).permute(1, 2, 0).numpy(), interpolation="nearest")
             axis.set_xlabel("\n".join(textwrap.wrap(label, 24)), fontsize=7)
     if title:

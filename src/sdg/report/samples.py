@@ -32,7 +32,7 @@ def attributes(metrics: Mapping) -> list[str]:
 
 def strength(gamma: float) -> str:
     """γ as a title has it; that of an unguided run says that nothing asked for was used."""
-    return f"γ = {gamma:g}" if gamma else "γ = 0: unguided, whatever was asked for"
+    return f"γ = {gamma:g}" if gamma else "unguided (γ = 0): what was asked for has not steered"
 
 
 def condition(sample: Sample) -> str:

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from sdg.errors import UserError, choice, near, number
+from sdg.data.class_names import unknown_class
+from sdg.errors import UserError, choice, number
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.models.encoding import check_spaces, encode_sentences, name_of
 from sdg.similarity.noisy_images import NoisyImages
@@ -91,11 +92,7 @@ class Class(Term):
         for targets in conditions:
             for target, _ in targets:
                 if target not in self.order:
-                    raise UserError(
-                        "similarity.class.name: there is no class "
-                        f"'{target}'{near(target, self.order) or '.'} There are: "
-                        f"{', '.join(dict.fromkeys(self.order))}."
-                    )
+                    raise unknown_class(target, self.order)
         return self.order
 
     def compare(self, x: NoisyImages, pairs: Pairs, references: NoisyImages | None) -> Tensor:

@@ -1,0 +1,47 @@
+"""The classes that data of the framework has, known without making its images."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sdg.errors import UserError, near
+
+__all__ = ["class_names", "names_in", "unknown_class"]
+
+
+def class_names(data: Mapping[str, Any]) -> list[str] | None:
+    """The classes of held-out images; None where only the images tell.
+
+    Arguments:
+        data: the options of a data set, with its `_target_`; each of the right kind.
+
+    Raises:
+        UserError: there is no such style of portraits.
+    """
+    target = data.get("_target_")
+    if target == "sdg.data.shapes_data.ShapesData":
+        from sdg.data.captions import FACTORS
+
+        return names_in(FACTORS)
+    if target == "sdg.data.portraits_data.PortraitsData":
+        from sdg.data.portrait_styles import portrait_style
+
+        return names_in(portrait_style(data["style"]).factors)
+    if target == "sdg.data.folder_data.FolderData" and data.get("labels") in (True, "folders"):
+        root = Path(data["root"]).expanduser()
+        return sorted(place.name for place in root.iterdir() if place.is_dir())
+    return None
+
+
+def names_in(factors: Mapping[str, Sequence[str]]) -> list[str]:
+    """The values of all factors."""
+    return [value for values in factors.values() for value in values]
+
+
+def unknown_class(name: str, names: Iterable[str]) -> UserError:
+    """The error of a class that there is not."""
+    known = list(dict.fromkeys(names))
+    return UserError(
+        f"similarity.class.name: there is no class '{name}'{near(name, known) or '.'} There are: "
+        f"{', '.join(known)}."
+    )
