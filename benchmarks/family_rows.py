@@ -16,6 +16,7 @@ import edm2
 import jit
 import latent
 import torch
+import v_diffusion
 from diffusers import (
     DDIMScheduler,
     DDPMPipeline,
@@ -32,6 +33,7 @@ from family_references import (
     preconditioned,
     sit_euler,
 )
+from family_references import v_diffusion as v_diffusion_loop
 from foreign import denoiser_of, random_tensors
 from torch import Tensor
 from untrained import NETWORK
@@ -101,6 +103,31 @@ def discrete() -> Iterator[Family]:
         yield Family(
             *(f"DDPM, {name}", denoiser, DDPM(STEPS), "diffusers' DDPMScheduler"),
             partial(by_scheduler, scheduler, model_of(denoiser), steps=STEPS),
+        )
+
+
+def continuous() -> Iterator[Family]:
+    """Both generations of v-diffusion, on their published grids."""
+    for name, ported, width, eta in (
+        ("v-diffusion, as yfcc_2", False, 64, 0.0),
+        ("v-diffusion, as danbooru_128", True, 128, 0.0),
+        ("v-diffusion, as danbooru_128", True, 128, 1.0),
+    ):
+        net = v_diffusion.Net(16, (8, width, width), 2, (2,), ported, last_relu=ported)
+        # Of half the variance; as they come, samples would be far larger than images.
+        p = {
+            name: value / 2**0.5 for name, value in random_tensors(v_diffusion.shapes(net)).items()
+        }
+
+        def velocity(x: Tensor, phi: float, net=net, p=p) -> Tensor:
+            told = torch.full((len(x),), v_diffusion.told(net, phi), dtype=x.dtype)
+            return v_diffusion.forward(net, p, x, told)
+
+        times = [v_diffusion.published_time(1 - i / STEPS, ported) for i in range(STEPS)]
+        sampler = DDPM(STEPS, "trailing") if eta else DDIM(STEPS, "trailing")
+        yield Family(
+            *(name, denoiser_of(p), sampler, f"v-diffusion's loop, η = {eta:.0f}"),
+            partial(v_diffusion_loop, velocity, times=times, eta=eta),
         )
 
 
@@ -248,5 +275,5 @@ def folders() -> Iterator[Family]:
 
 def families() -> Iterator[Family]:
     """Every row that samples."""
-    for group in (discrete, karras, flows, latents, folders):
+    for group in (discrete, continuous, karras, flows, latents, folders):
         yield from group()

@@ -19,7 +19,14 @@ def differences(rows, group):
 
 
 @pytest.mark.parametrize(
-    "group", ["discrete", "latents", "folders", pytest.param("karras", marks=pytest.mark.slow)]
+    "group",
+    [
+        "discrete",
+        "continuous",
+        "latents",
+        "folders",
+        pytest.param("karras", marks=pytest.mark.slow),
+    ],
 )
 def test_samples_are_those_of_the_reference(rows, group):
     for name, difference in differences(rows, group).items():

@@ -31,7 +31,10 @@ DEVICES = (
     STEPS | Choice(("auto",)) | ListOf(Integer(0)) | Text(pattern=r"[1-9]\d*|\d+(,\d+)+,?|\d+,")
 )
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
-SCHEDULES = ("linear", "scaled_linear", "cosine", "flow", "edm")
+SCHEDULES = (
+    *("linear", "scaled_linear", "cosine", "linear_continuous", "cosine_spliced"),
+    *("flow", "edm"),
+)
 SPACINGS = ("linspace", "leading", "trailing", "towards_noise", "karras", "log_snr")
 # Not the "true" ones of 16 and 64 bits: guidance's gradient, and the averaged weights, have 32.
 PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16", 32, 16)
