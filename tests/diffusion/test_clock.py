@@ -132,6 +132,30 @@ def test_edm_by_ddim_or_heun_is_algorithm_1_of_its_paper(spacing, heun, sd):
     torch.testing.assert_close(ours, own, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("spacing", ["trailing", "log_snr"])
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+def test_heun_of_a_network_of_a_flows_image_goes_along_the_flows_own_time(spacing, strength):
+    """dz/dt = (x̂_0 − z)/(1 − t) of z = t x_0 + (1 − t) c ε, from noise alone at t = 0."""
+    schedule, network = Schedule("flow"), Network()
+    denoiser = Denoiser(
+        network, schedule, "flow_x0", clip=False, time="signal", noise_scale=strength
+    )
+    steps, x = schedule.steps(10, spacing), normal(2, 3, 4, 4)
+    ratios = [float(((1 - schedule.alpha_bar(t)) / schedule.alpha_bar(t)).sqrt()) for t, _ in steps]
+    times = [1 / (1 + ratio / strength) for ratio in ratios]
+
+    def velocity(z, t):
+        return (network(z, torch.full((2,), t, dtype=z.dtype)) - z) / (1 - t)
+
+    z = strength * x
+    for t, then in zip(times, [*times[1:], 1.0], strict=True):
+        slope = velocity(z, t)
+        if then < 1:
+            slope = (slope + velocity(z + (then - t) * slope, then)) / 2
+        z = z + (then - t) * slope
+    torch.testing.assert_close(run(denoiser, steps, x, heun_step), z, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("kind", ["edm", "flow"])
 def test_the_step_with_noise_is_the_papers_for_any_alpha_and_sigma(kind):
     """σ̂² = η² σ_s²/σ_t² (σ_t² − α_t²/α_s² σ_s²), η = 1, in the family's own coordinates."""
