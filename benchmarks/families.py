@@ -6,7 +6,8 @@ sample   the largest difference of an unguided sample from the reference's, over
          value of that one; float64 here, some of diffusers' schedulers compute in float32
 oracle   a Gaussian denoiser of the family, steered by the exact log p(y | x_t) with γ = 1 in
          400 steps, even in λ: how far the samples' mean, in deviations, and variance, as a part
-         of it, are from Bayes' rule; both propagated, nothing drawn
+         of it, are from Bayes' rule, or of two denoisers from the flow of their scores; both
+         propagated, nothing drawn
 guided   a random noise-aware encoder's cosine with a random direction, of unguided samples of
          these random weights and of guided ones, which must be finite
 seconds  of CPU time of a guided step, and over those of the same calls of its bare networks:
@@ -37,6 +38,7 @@ from untrained import CLIP_MODEL  # noqa: E402
 
 from sdg import Denoiser, Heun, Sampler, SemanticGuidance  # noqa: E402
 from sdg.diffusion.guide import Guide  # noqa: E402
+from sdg.diffusion.guided_denoiser import GuidedDenoiser  # noqa: E402
 from sdg.diffusion.sampling import sample  # noqa: E402
 from sdg.diffusion.schedule import ANY_ANGLE, Schedule  # noqa: E402
 from sdg.guidance.guidance import gradient  # noqa: E402
@@ -87,14 +89,18 @@ def difference(family: Family) -> list[str]:
 def oracle(family: Family) -> list[str]:
     """Errors of mean and variance of what guidance by Bayes' rule should give."""
     denoiser, sampler = family.denoiser.passes[0], copy.copy(family.sampler)
-    if len(family.denoiser.passes) > 1:  # two denoisers' product is no process of a Gaussian
-        return ["", ""]
-    schedule = denoiser.schedule
+    schedule, exact, expected = denoiser.schedule, None, gaussian.MEAN
+    if isinstance(family.denoiser, GuidedDenoiser):
+        [scale] = family.denoiser.scales
+        exact = gaussian.quality_guided(schedule, denoiser.prediction, scale)
+        expected = gaussian.quality_guided_mean(scale)
     sampler.steps, sampler.spacing = ORACLE_STEPS, "log_snr"
     guide = SemanticGuidance(1.0).prepare(gaussian.noise_aware(schedule), schedule, sampler)
     grid = sampler.grid(schedule)
-    mean, variance = gaussian.moments(schedule, sampler.step, guide, grid, denoiser.prediction)
-    of_mean = abs(mean - gaussian.MEAN) / gaussian.VARIANCE**0.5
+    mean, variance = gaussian.moments(
+        schedule, sampler.step, guide, grid, denoiser.prediction, exact
+    )
+    of_mean = abs(mean - expected) / gaussian.VARIANCE**0.5
     return [f"{of_mean:.4f}", f"{abs(variance / gaussian.VARIANCE - 1):.4f}"]
 
 

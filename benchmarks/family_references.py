@@ -4,6 +4,7 @@ Each gives the sample that it makes of the same noise, in the coordinates of `sd
 an image of the last step is itself. They call a network that is given, and nothing of this project.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from unittest.mock import patch
 
@@ -126,3 +127,29 @@ def jit_sample(image: Network, draw: Draw, times: Sequence[float], heun: bool) -
             slope = (slope + velocity(ahead, then)) / 2
         z = z + (then - t) * slope
     return z
+
+
+def v_diffusion(
+    velocity: Callable[[Tensor, float], Tensor], draw: Draw, times: Sequence[float], eta: float
+) -> Tensor:
+    """v-diffusion's loop: x̂_0 = α x − σ v and ε̂ = σ x + α v, then Song et al. 2021 with η.
+
+    Arguments:
+        velocity: v(x, φ), α = cos(π φ/2), σ = sin(π φ/2).
+        times: φ of each step; the last one gives x̂_0.
+    """
+    x = draw()
+    for phi, then in zip(times, [*times[1:], None], strict=True):
+        alpha, sigma = cosine_and_sine(phi)
+        v, z = velocity(x, phi), draw()
+        clean, noise = alpha * x - sigma * v, sigma * x + alpha * v
+        if then is None:
+            return clean
+        less, rest = cosine_and_sine(then)
+        new = eta * rest / sigma * (1 - (alpha / less) ** 2) ** 0.5
+        x = less * clean + (rest**2 - new**2) ** 0.5 * noise + new * z
+    raise ValueError("no times")
+
+
+def cosine_and_sine(phi: float) -> tuple[float, float]:
+    return math.cos(math.pi * phi / 2), math.sin(math.pi * phi / 2)

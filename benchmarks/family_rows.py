@@ -16,6 +16,7 @@ import edm2
 import jit
 import latent
 import torch
+import v_diffusion
 from diffusers import (
     DDIMScheduler,
     DDPMPipeline,
@@ -32,6 +33,7 @@ from family_references import (
     preconditioned,
     sit_euler,
 )
+from family_references import v_diffusion as v_diffusion_loop
 from foreign import denoiser_of, random_tensors
 from torch import Tensor
 from untrained import NETWORK
@@ -104,6 +106,31 @@ def discrete() -> Iterator[Family]:
         )
 
 
+def continuous() -> Iterator[Family]:
+    """Both generations of v-diffusion, on their published grids."""
+    for name, ported, width, eta in (
+        ("v-diffusion, as yfcc_2", False, 64, 0.0),
+        ("v-diffusion, as danbooru_128", True, 128, 0.0),
+        ("v-diffusion, as danbooru_128", True, 128, 1.0),
+    ):
+        net = v_diffusion.Net(16, (8, width, width), 2, (2,), ported, last_relu=ported)
+        # Of half the variance; as they come, samples would be far larger than images.
+        p = {
+            name: value / 2**0.5 for name, value in random_tensors(v_diffusion.shapes(net)).items()
+        }
+
+        def velocity(x: Tensor, phi: float, net=net, p=p) -> Tensor:
+            told = torch.full((len(x),), v_diffusion.told(net, phi), dtype=x.dtype)
+            return v_diffusion.forward(net, p, x, told)
+
+        times = [v_diffusion.published_time(1 - i / STEPS, ported) for i in range(STEPS)]
+        sampler = DDPM(STEPS, "trailing") if eta else DDIM(STEPS, "trailing")
+        yield Family(
+            *(name, denoiser_of(p), sampler, f"v-diffusion's loop, η = {eta:.0f}"),
+            partial(v_diffusion_loop, velocity, times=times, eta=eta),
+        )
+
+
 def karras() -> Iterator[Family]:
     """EDM and EDM2, and autoguidance of the first."""
     net = edm.Net(16, 16, (1, 2), 1, (8,))
@@ -165,17 +192,13 @@ def flows() -> Iterator[Family]:
 
 
 def jit_row(heun: bool, steps: int = STEPS) -> Family:
-    """JiT by Euler's method, which is the same here and there, or by Heun's, which is not.
-
-    Heun's method here goes along σ/α, the paper's along its time.
-    """
+    """JiT by Euler's method, or by its own: Heun's on the published grid, t = 0, 1/steps, …"""
     net = jit.Net(256, 64, 32, 12, 2, 4, context=3, bottleneck=8, classes=NO_CLASS)
     p = random_tensors(jit.shapes(net))
     denoiser, y = denoiser_of(p), torch.tensor([LABEL] * 2)
     denoiser.label = LABEL
-    sampler = Heun(steps, "linspace") if heun else DDIM(steps, "linspace")
-    levels = [t for t, _ in sampler.grid(denoiser.schedule)]
-    times = [1 - (t + 1) / 1000 for t in levels]
+    sampler = Heun(steps, "trailing") if heun else DDIM(steps, "linspace")
+    times = [1 - (t + 1) / 1000 for t, _ in sampler.grid(denoiser.schedule)]
     network = partial(jit.forward, net, p, y=y)
     return Family(
         *("JiT", denoiser, sampler),
@@ -248,5 +271,5 @@ def folders() -> Iterator[Family]:
 
 def families() -> Iterator[Family]:
     """Every row that samples."""
-    for group in (discrete, karras, flows, latents, folders):
+    for group in (discrete, continuous, karras, flows, latents, folders):
         yield from group()

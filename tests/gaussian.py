@@ -3,12 +3,16 @@
 x_0 ~ N(M, V), y = x_0 + n with n ~ N(0, R2). Everything is Gaussian, every guided step affine.
 """
 
+import math
+
 import torch
 
 from sdg.diffusion.denoiser import Denoiser
+from sdg.diffusion.guided_denoiser import GuidedDenoiser, Negative
 from sdg.diffusion.parametrisation import target
 
 M, V, R2, Y = 0.3, 0.25, 0.25, -0.5
+OTHER = -0.1  # mean of a worse denoiser's data
 VARIANCE = 1 / (1 / V + 1 / R2)  # of the posterior
 MEAN = VARIANCE * (M / V + Y / R2)
 
@@ -64,10 +68,35 @@ def noise_aware(schedule):
     return similarity
 
 
-def moments(schedule, step, guide, steps=None, prediction="x0"):
-    """Mean and variance of the guided sampler's result, from x_T ~ N(0, 1), without Monte Carlo."""
-    network = PerfectOutput(schedule, prediction)
-    denoiser = Denoiser(network, schedule, prediction=prediction, clip=False)
+def quality_guided(schedule, prediction, scale):
+    """The Gaussian's denoiser, moved away from that of N(OTHER, V): guidance of quality."""
+    pair = []
+    for mean in (M, OTHER):
+        network = PerfectOutput(schedule, prediction, mean)
+        pair.append(Denoiser(network, schedule, prediction=prediction, clip=False))
+    return GuidedDenoiser(pair[0], [Negative(pair[1], scale)])
+
+
+def quality_guided_mean(scale):
+    """Of what the flow of probability makes with it and log p(y | x_t), γ = 1; Σ is VARIANCE.
+
+    Of z = x/√ᾱ and σ the scores add up to dz/dσ = σ (z − MEAN)/(VARIANCE + σ²)
+    − (w − 1) σ (M − OTHER)/(V + σ²), which r = √(VARIANCE + σ²) integrates from σ = ∞ to 0:
+
+        MEAN + (w − 1)(M − OTHER) k (π/2 − arctan k),   k² = VARIANCE/(V − VARIANCE)
+    """
+    k = (VARIANCE / (V - VARIANCE)) ** 0.5
+    return MEAN + (scale - 1) * (M - OTHER) * k * (math.pi / 2 - math.atan(k))
+
+
+def moments(schedule, step, guide, steps=None, prediction="x0", denoiser=None):
+    """Mean and variance of the guided sampler's result, from x_T ~ N(0, 1), without Monte Carlo.
+
+    A `denoiser` may take the place of the Gaussian's own.
+    """
+    if denoiser is None:
+        network = PerfectOutput(schedule, prediction)
+        denoiser = Denoiser(network, schedule, prediction=prediction, clip=False)
     # One call gives an affine map whole: f(0, 0) is its offset; ±8 lie far apart, so that the
     # gradient's fp32 rounding counts for nothing.
     x = torch.tensor([8.0, -8.0, 0.0, 0.0], dtype=torch.float64).view(4, 1, 1, 1)

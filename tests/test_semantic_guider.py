@@ -42,11 +42,12 @@ SCHEDULERS = {
     "euler of v": EulerDiscreteScheduler(**VP, **TRAILING),
     "flow": FlowMatch(),
     "edm": EDMEulerScheduler(),
+    "edm, unit deviation": EDMEulerScheduler(sigma_data=1.0),
 }
 
 
 # Of levels, 0 … 999, that these schedulers and DDIM have in common.
-SPACINGS = {"flow": "linspace", "edm": "linspace"}
+SPACINGS = {"flow": "linspace", "edm": "linspace", "edm, unit deviation": "linspace"}
 
 
 def clip(side=SIDE):

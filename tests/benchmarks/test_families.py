@@ -19,27 +19,19 @@ def differences(rows, group):
 
 
 @pytest.mark.parametrize(
-    "group", ["discrete", "latents", "folders", pytest.param("karras", marks=pytest.mark.slow)]
+    "group",
+    [
+        "discrete",
+        "continuous",
+        "latents",
+        "folders",
+        pytest.param("karras", marks=pytest.mark.slow),
+        pytest.param("flows", marks=pytest.mark.slow),
+    ],
 )
 def test_samples_are_those_of_the_reference(rows, group):
     for name, difference in differences(rows, group).items():
         assert difference < 1e-5, name
-
-
-@pytest.mark.slow
-def test_flows_are_those_of_the_reference_but_heuns_in_another_time(rows):
-    found = differences(rows, "flows")
-    assert found.pop(("JiT", "JiT's ODE by Heun")) < 0.02
-    assert max(found.values()) < 1e-5
-
-
-@pytest.mark.slow
-def test_heuns_method_in_another_time_comes_near_with_the_steps(rows):
-    table, groups = rows
-    few, many = (
-        float(table.difference(groups.jit_row(heun=True, steps=steps))[1]) for steps in (20, 100)
-    )
-    assert many < few / 2
 
 
 def test_guided_samples_rise_and_a_step_is_timed(rows):

@@ -5,14 +5,21 @@ import math
 import pytest
 import torch
 from gaussian import M, Perfect, V
+from v_diffusion import published_time
 
 from sdg.diffusion.clock import CLOCKS
 from sdg.diffusion.denoiser import Denoiser
-from sdg.diffusion.parametrisation import SIGMA_DATA, coefficients
+from sdg.diffusion.parametrisation import (
+    SIGMA_DATA,
+    TIMES,
+    alpha_bar_of_time,
+    coefficients,
+    time_of,
+)
 from sdg.diffusion.samplers import ddim_step, ddpm_step, heun_step
 from sdg.diffusion.schedule import Schedule
 
-FAMILIES = ("linear", "cosine", "flow", "edm")
+FAMILIES = ("linear", "cosine", "linear_continuous", "cosine_spliced", "flow", "edm")
 
 
 def normal(*shape, seed=0):
@@ -44,6 +51,21 @@ def test_flow_and_edm_have_their_papers_signal_and_noise():
     ramp = torch.linspace(80 ** (1 / 7), 0.002 ** (1 / 7), 1000, dtype=torch.float64)
     edm = Schedule("edm").alpha_bar(torch.arange(1000)).flatten()
     torch.testing.assert_close(edm.flip(0), 1 / (1 + ramp**14))
+
+
+@pytest.mark.parametrize("kind, ported", [("linear_continuous", True), ("cosine_spliced", False)])
+def test_the_continuous_ones_have_v_diffusions_grids(kind, ported):
+    angles = [published_time((level + 1) / 1000, ported) for level in range(1000)]
+    expected = torch.tensor([math.cos(math.pi * phi / 2) ** 2 for phi in angles]).double()
+    found = Schedule(kind).alpha_bar(torch.arange(1000)).flatten()
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("time", [time for time in TIMES if time != "level"])
+def test_what_a_network_is_told_gives_its_alpha_bar_back(time):
+    alpha_bar = torch.linspace(0.01, 0.99, 9, dtype=torch.float64)
+    told = time_of(time, alpha_bar.sqrt(), (1 - alpha_bar).sqrt())
+    torch.testing.assert_close(alpha_bar_of_time(time, told), alpha_bar, rtol=1e-12, atol=0)
 
 
 def test_training_draws_the_levels_of_each_paper():
@@ -108,6 +130,30 @@ def test_edm_by_ddim_or_heun_is_algorithm_1_of_its_paper(spacing, heun, sd):
         own = own + (then - sigma) * here
     ours = run(denoiser, steps, z, heun_step if heun else ddim_step)
     torch.testing.assert_close(ours, own, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "log_snr"])
+@pytest.mark.parametrize("strength", [1.0, 2.0])
+def test_heun_of_a_network_of_a_flows_image_goes_along_the_flows_own_time(spacing, strength):
+    """dz/dt = (x̂_0 − z)/(1 − t) of z = t x_0 + (1 − t) c ε, from noise alone at t = 0."""
+    schedule, network = Schedule("flow"), Network()
+    denoiser = Denoiser(
+        network, schedule, "flow_x0", clip=False, time="signal", noise_scale=strength
+    )
+    steps, x = schedule.steps(10, spacing), normal(2, 3, 4, 4)
+    ratios = [float(((1 - schedule.alpha_bar(t)) / schedule.alpha_bar(t)).sqrt()) for t, _ in steps]
+    times = [1 / (1 + ratio / strength) for ratio in ratios]
+
+    def velocity(z, t):
+        return (network(z, torch.full((2,), t, dtype=z.dtype)) - z) / (1 - t)
+
+    z = strength * x
+    for t, then in zip(times, [*times[1:], 1.0], strict=True):
+        slope = velocity(z, t)
+        if then < 1:
+            slope = (slope + velocity(z + (then - t) * slope, then)) / 2
+        z = z + (then - t) * slope
+    torch.testing.assert_close(run(denoiser, steps, x, heun_step), z, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["edm", "flow"])

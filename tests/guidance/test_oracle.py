@@ -7,7 +7,20 @@ from functools import cache, partial
 
 import pytest
 import torch
-from gaussian import MEAN, R2, VARIANCE, M, Perfect, V, Y, log_normal, moments, noise_aware
+from gaussian import (
+    MEAN,
+    R2,
+    VARIANCE,
+    M,
+    Perfect,
+    V,
+    Y,
+    log_normal,
+    moments,
+    noise_aware,
+    quality_guided,
+    quality_guided_mean,
+)
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.sampler import PrevStep
@@ -184,3 +197,26 @@ def test_guided_sampling_tends_to_the_posterior_in_every_family(kind, step, grad
     fine = family_errors(kind, "log_snr", 400, step, gradient_at)
     assert max(fine) < max(0.4 * max(coarse), 0.005)
     assert max(fine) < 0.08
+
+
+@pytest.mark.parametrize(
+    "kind, prediction", [("linear", "v"), ("flow", "velocity"), ("edm", "edm")]
+)
+@pytest.mark.parametrize("scale", [0.5, 2.0, 4.0])
+def test_guidance_of_meaning_on_top_of_guidance_of_quality_has_a_closed_form(
+    kind, prediction, scale
+):
+    """The sum of three exact scores: of the class, away from another, towards y."""
+    schedule = Schedule(kind, 1000)
+    found = [
+        moments(
+            *(schedule, step, guide(schedule, step, noise_aware(schedule), None)),
+            schedule.steps(count, "log_snr"),
+            denoiser=quality_guided(schedule, prediction, scale),
+        )
+        for step, count in ((ddim_step, 100), (ddim_step, 400), (heun_step, 400))
+    ]
+    off = [abs(mean - quality_guided_mean(scale)) / VARIANCE**0.5 for mean, _ in found]
+    spread = [abs(variance / VARIANCE - 1) for _, variance in found]
+    assert off[1] < max(0.4 * off[0], 0.02) and spread[1] < 0.4 * spread[0]
+    assert off[2] < 0.02 and spread[2] < 0.005

@@ -7,6 +7,8 @@ import diffusers
 import pytest
 import torch
 
+from sdg import DDIM, Denoiser
+from sdg.diffusion.sampling import sample
 from sdg.errors import UserError
 from sdg.io.diffusers_scheduler import process_of
 
@@ -40,7 +42,7 @@ EULER = DDPM | {"_class_name": "EulerDiscreteScheduler"}
     [
         (FLOW | {"invert_sigmas": True}, "with invert_sigmas=True is not known here, only"),
         (EDM | {"prediction_type": "v_prediction"}, "with prediction_type=v_prediction"),
-        (EDM | {"sigma_data": 1.0}, "with sigma_data=1.0 is not known here, only sigma_data=0.5"),
+        (EDM | {"sigma_data": 0.0}, "its scheduler's sigma_data must be"),
         (EULER | {"timestep_type": "continuous"}, "with timestep_type=continuous"),
         (EULER | {"rescale_betas_zero_snr": True}, "its scheduler's ᾱ are neither"),
         (DDPM | {"_class_name": "CogVideoXDDIMScheduler"}, "with snr_shift_scale=3.0"),
@@ -111,3 +113,28 @@ def test_a_grid_of_the_sampler_changes_no_process():
 
 def test_a_config_as_diffusers_writes_it_is_read():
     assert process_of(DDPM, Path("FOLDER")).schedule.T == 1000
+
+
+def test_any_sigma_data_of_edm_is_read_and_samples_are_diffusers_own():
+    scheduler = diffusers.EDMEulerScheduler(sigma_data=1.25)
+    schedule, options = process_of(
+        dict(scheduler.config) | {"_class_name": "EDMEulerScheduler"}, Path("FOLDER")
+    )
+    assert options["sigma_data"] == 1.25
+
+    class Network(torch.nn.Module):
+        def forward(self, x, t):
+            return torch.sin(2 * x.double() + t.reshape(-1, 1, 1, 1))
+
+    noise = torch.randn(2, 3, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    scheduler.set_timesteps(10)
+    x = noise * scheduler.init_noise_sigma
+    for t in scheduler.timesteps:
+        seen = scheduler.scale_model_input(x, t)
+        x = scheduler.step(Network()(seen, t), t, x).prev_sample
+    last = []
+    sample(
+        *(Denoiser(Network(), schedule, **options), DDIM(10, "karras"), lambda stream=0: noise),
+        on_step=lambda done, step: last.append(step.x),
+    )
+    assert (last[-1] - x).abs().max() < 1e-5 * x.abs().max()

@@ -123,6 +123,46 @@ class CosineClock(TableClock):
         super().__init__(T, 1 - f[1:] / f[:-1])
 
 
+class LinearContinuousClock(Clock):
+    """ᾱ = exp(−10⁻⁴ − 10 u²), u = (t + 1)/T: β that rise linearly, in continuous time.
+
+    It is the limit of `LinearClock` for many levels, with β from 0: the schedule of the models of
+    v-diffusion that were ported from JAX.
+    """
+
+    floor, rate = 1e-4, 10.0
+
+    def alpha_bar(self, t: Tensor) -> Tensor:
+        u = (t.double() + 1) / self.T
+        return torch.exp(-self.floor - self.rate * u**2)
+
+    def level(self, alpha_bar: Tensor) -> Tensor:
+        u = ((-alpha_bar.double().log() - self.floor).clamp(min=0) / self.rate).sqrt()
+        return self.T * u - 1
+
+
+class CosineSplicedClock(Clock):
+    """ᾱ = cos²(π w/2) up to w_c = 0.80074257, then `LinearContinuousClock`'s: v-diffusion's grid.
+
+        w = 1.31537545 (t + 1)/T,   beyond w_c ᾱ = exp(−10⁻⁴ − 10 (w − w_c + 0.48536712)²)
+
+    The cosine alone would end in noise alone; this one ends at ᾱ = exp(−10⁻⁴ − 10).
+    """
+
+    of_cosine, of_linear = 0.80074257, 0.48536712  # where both have one λ
+    length = 1 + of_cosine - of_linear
+
+    def alpha_bar(self, t: Tensor) -> Tensor:
+        w = self.length * (t.double() + 1) / self.T
+        linear = LinearContinuousClock(1).alpha_bar(w - self.of_cosine + self.of_linear - 1)
+        return torch.where(w < self.of_cosine, torch.cos(w * math.pi / 2) ** 2, linear)
+
+    def level(self, alpha_bar: Tensor) -> Tensor:
+        cosine = 2 / math.pi * torch.arccos(alpha_bar.double().clamp(0, 1).sqrt())
+        linear = LinearContinuousClock(1).level(alpha_bar) + 1 + self.of_cosine - self.of_linear
+        return self.T * torch.where(cosine < self.of_cosine, cosine, linear) / self.length - 1
+
+
 class FlowClock(Clock):
     """Rectified flow (Liu et al. 2022, arXiv 2209.03003): α = 1 − τ, σ = τ, τ = (t + 1)/T.
 
@@ -192,6 +232,8 @@ CLOCKS: dict[str, Callable[..., Clock]] = {
     "linear": LinearClock,
     "scaled_linear": ScaledLinearClock,
     "cosine": CosineClock,
+    "linear_continuous": LinearContinuousClock,
+    "cosine_spliced": CosineSplicedClock,
     "flow": FlowClock,
     "edm": EDMClock,
 }

@@ -50,9 +50,9 @@ class Denoiser(nn.Module):
         patch: the network sees blocks of patch × patch pixels as channels (space to depth), at a
             patch² th of the positions.
         time: what the network is told of the noise: its `level`, the `signal` 1 − τ or
-            the `tau` of a flow, or `log_sigma`.
+            the `tau` of a flow, `log_sigma`, or the `angle` of α and σ.
         time_scale: what that is multiplied by before the network sees it; improved-diffusion's
-            models of 4000 levels see t/4, EDM's ¼ log σ.
+            models of 4000 levels see t/4, EDM's ¼ log σ, some of v-diffusion log α²/σ².
         noise_scale: s, of a flow of `flow_x0` whose noise is s times as strong, α = 1 − τ, σ = s τ.
         sigma_data: σ_d of `edm`, the deviation of the data: 0.5 of images, 1 of latents that are
             scaled to it.

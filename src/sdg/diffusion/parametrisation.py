@@ -27,8 +27,10 @@ What the network is told of the noise is
     | signal    | 1 − τ   | flows whose time runs from noise at 0 to the image at 1        |
     | tau       | τ       | flows whose time runs from the image at 0 to noise at 1        |
     | log_sigma | log n/a | EDM                                                            |
+    | angle     | φ       | v-diffusion: a = cos(π φ/2) and n = sin(π φ/2)                 |
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -46,7 +48,7 @@ __all__ = [
 ]
 
 PREDICTIONS = ("epsilon", "x0", "v", "velocity", "flow_x0", "edm")
-TIMES = ("level", "signal", "tau", "log_sigma")
+TIMES = ("level", "signal", "tau", "log_sigma", "angle")
 SIGMA_DATA = 0.5  # σ_d of images in [-1, 1], their deviation: Karras et al. 2022, table 1
 
 Factor = Tensor | float
@@ -142,11 +144,13 @@ def time_of(time: str, a: Tensor, n: Tensor) -> Tensor:
     """What a network is told of the noise at x = a x_0 + n ε, of the shape of a and n.
 
     Arguments:
-        time: `signal`, `tau` or `log_sigma`; a level is what it is.
+        time: `signal`, `tau`, `log_sigma` or `angle`; a level is what it is.
         a, n: as of `coefficients`.
     """
     if time == "log_sigma":
         return (n / a).log()
+    if time == "angle":
+        return torch.atan2(n, a) * (2 / math.pi)
     return (a if time == "signal" else n) / (a + n)
 
 
@@ -154,10 +158,12 @@ def alpha_bar_of_time(time: str, value: Tensor) -> Tensor:
     """ᾱ = a² of what a network is told: the inverse of `time_of`.
 
     Arguments:
-        time: `signal`, `tau` or `log_sigma`.
-        value: 1 − τ, τ or log n/a.
+        time: `signal`, `tau`, `log_sigma` or `angle`.
+        value: 1 − τ, τ, log n/a or φ.
     """
     if time == "log_sigma":
         return 1 / (1 + (2 * value).exp())
+    if time == "angle":
+        return torch.cos(value * math.pi / 2) ** 2
     tau = 1 - value if time == "signal" else value
     return (1 - tau) ** 2 / ((1 - tau) ** 2 + tau**2)

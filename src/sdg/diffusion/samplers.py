@@ -184,22 +184,34 @@ def heun_step(
     The step to the image, and the one from noise alone, where σ_t is infinite, are DDIM's. A shift
     of x̂_0 takes no part in either ε̂: it is added to the result, √ᾱ_s times, as in the others.
 
+    A network of `flow_x0` was published with Heun's method along the flow's own time instead
+    (Li & He 2025, arXiv 2511.13720), in which the step from noise alone is of second order too. Of
+    z = x/d = τ x_0 + (1 − τ) c ε, d = √ᾱ + √(1−ᾱ)/c, with c the strength of its noise, it is
+
+        x_s = x'_s + d_s (τ_s − τ_t) (v̂'_s − v̂_t)/2,   v̂ = dz/dτ = x̂_0 − c ε̂,   τ = √ᾱ/d
+
     Arguments:
         noise: not drawn from, but for guidance's own use.
         past: not used.
         others, and what is returned: as of `ddpm_step`.
     """
     (x0, *_), shifted = guided_prediction(denoiser, x, t, s, noise, guide)
-    schedule = denoiser.schedule
+    schedule, along_flow = denoiser.schedule, denoiser.prediction == "flow_x0"
     a_t, a_s = schedule.alpha_bar(t, x.device), schedule.alpha_bar(s, x.device)
     signal, epsilon = a_s.sqrt().to(x.dtype), schedule.noise(x0, x, t)
     x_s = signal * x0 + (1 - a_s).sqrt().to(x.dtype) * epsilon
     moved = signal * (shifted - x0)
-    if s < 0 or a_t == 0:
+    if s < 0 or (a_t == 0 and not along_flow):
         return Step(x_s + moved, shifted)
     (ahead, *_), _ = guided_prediction(denoiser, x_s, s, s, noise, guide)
-    between = (((1 - a_s) / a_s).sqrt() - ((1 - a_t) / a_t).sqrt()) * a_s.sqrt() / 2
     turn = schedule.noise(ahead, x_s, s) - epsilon
+    if along_flow:
+        scale = denoiser.noise_scale
+        d_t, d_s = (a.sqrt() + (1 - a).sqrt() / scale for a in (a_t, a_s))
+        between = (a_s.sqrt() / d_s - a_t.sqrt() / d_t) * d_s / 2
+        turn = ahead - x0 - scale * turn
+    else:
+        between = (((1 - a_s) / a_s).sqrt() - ((1 - a_t) / a_t).sqrt()) * a_s.sqrt() / 2
     return Step(x_s + between.to(x.dtype) * turn + moved, shifted)
 
 

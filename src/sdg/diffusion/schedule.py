@@ -33,7 +33,8 @@ class Schedule:
     Every Gaussian process is this one, seen as x/√(α²+σ²): `sdg.diffusion.clock` has the families.
 
     Arguments:
-        kind: `linear`, `scaled_linear`, `cosine`, `flow` or `edm`.
+        kind: `linear`, `scaled_linear`, `cosine`, `linear_continuous`, `cosine_spliced`, `flow` or
+            `edm`.
         T: number of noise levels.
         betas: the first and the last β of `linear` or `scaled_linear`, as they are whatever T is;
             None takes the published ones.

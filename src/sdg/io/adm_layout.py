@@ -53,7 +53,7 @@ def layout_of(tensors: Mapping[str, Tensor]) -> Layout:
         if name not in tensors:
             raise UserError(
                 f"these weights have no {name}, so they are no ADM (guided-diffusion, "
-                "improved-diffusion) denoiser, nor one of DiT, SiT, JiT, EDM or EDM2."
+                "improved-diffusion) denoiser, nor one of DiT, SiT, JiT, EDM, EDM2 or v-diffusion."
             )
         return tensors[name].shape
 

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from sdg.diffusion.parametrisation import SIGMA_DATA
 from sdg.diffusion.schedule import Schedule
-from sdg.errors import UserError, first_line
+from sdg.errors import UserError, first_line, number
 
 __all__ = ["PREDICTIONS", "Process", "process_of"]
 
@@ -29,7 +30,7 @@ PLAIN = {
     "timestep_scaling": None,
 }
 # What `sdg.diffusion` fixes of Karras et al. 2022, which EDMEulerScheduler leaves open.
-EDM = {"sigma_min": 0.002, "sigma_max": 80.0, "sigma_data": 0.5, "prediction_type": "epsilon"}
+EDM = {"sigma_min": 0.002, "sigma_max": 80.0, "prediction_type": "epsilon"}
 
 
 class Process(NamedTuple):
@@ -106,7 +107,14 @@ def edm(options: Mapping, folder: Path) -> Process:
     """The process of an `EDMEulerScheduler`, whose network is told ¼ log σ."""
     refuse_others(EDM, options, "an EDMEulerScheduler", folder)
     network = {"prediction": "edm", "variance": "fixed_small", "clip": False}
-    return Process(Schedule("edm"), network | {"time": "log_sigma", "time_scale": 0.25})
+    network |= {"time": "log_sigma", "time_scale": 0.25}
+    try:
+        sigma_data = number("sigma_data", options["sigma_data"], 1e-3)
+    except UserError as error:
+        raise UserError(f"{folder}: its scheduler's {error}") from error
+    if sigma_data != SIGMA_DATA:
+        network["sigma_data"] = sigma_data
+    return Process(Schedule("edm"), network)
 
 
 def flow(options: Mapping, folder: Path) -> Process:

@@ -21,6 +21,7 @@ from sdg.io.hub import located
 from sdg.io.jit_file import from_jit, is_jit
 from sdg.io.tensors import load_tensors
 from sdg.io.text_folder import PROMPTS, from_text_folder, is_text_folder
+from sdg.io.v_diffusion_file import from_v_diffusion, is_v_diffusion
 from sdg.io.weights import header, read_weights
 
 __all__ = [
@@ -38,7 +39,13 @@ ASKED = (*OF_ADM, "family")  # what a user may set of somebody else's state dict
 # Under these names training scripts keep the weights.
 WRAPPERS = ("ema", "model_ema", "model_ema1", "state_dict", "model")
 # Who knows a state dict by its names, and who reads it; ADM's is what no other one knows.
-READERS = ((is_dit, from_dit), (is_edm, from_edm), (is_edm2, from_edm2), (is_jit, from_jit))
+READERS = (
+    (is_dit, from_dit),
+    (is_edm, from_edm),
+    (is_edm2, from_edm2),
+    (is_jit, from_jit),
+    (is_v_diffusion, from_v_diffusion),
+)
 
 
 def open_denoiser(path: str | Path, asked: Mapping | None = None) -> DenoiserFile:

@@ -29,6 +29,7 @@ from sdg.models.noisy import NoisyEncoder
 from sdg.models.text_unet import TextUNet
 from sdg.models.towers import image_tower
 from sdg.models.unet import UNetEncoder
+from sdg.models.v_diffusion_unet import VDiffusionUNet
 
 __all__ = [
     "ARCHITECTURES",
@@ -50,6 +51,7 @@ ARCHITECTURES: dict[str, Callable[..., nn.Module]] = {
     "edm2": EDM2UNet,
     "jit": JiT,
     "text_unet": TextUNet,
+    "v_diffusion": VDiffusionUNet,
 }
 
 

@@ -9,10 +9,11 @@ from sdg.models.edm2_unet import EDM2UNet
 from sdg.models.edm_unet import EDMUNet
 from sdg.models.jit import JiT
 from sdg.models.text_unet import NEGATIVE, TextUNet
+from sdg.models.v_diffusion_unet import VDiffusionUNet
 
 __all__ = ["class_count", "null_label"]
 
-OURS = (DiffusersDiT, DiT, EDM2UNet, EDMUNet, JiT)
+OURS = (DiffusersDiT, DiT, EDM2UNet, EDMUNet, JiT, VDiffusionUNet)
 
 
 def class_count(network: nn.Module) -> int | None:

@@ -103,10 +103,10 @@ def from_pretrained(path: str | Path, label: int | None = None, **asked: Any) ->
 
     Arguments:
         path: a folder or file of this project, whatever part it holds; a denoiser of diffusers,
-            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM or EDM2; a folder of Stable
-            Diffusion 1, 2 or XL; one of diffusers' autoencoder; a noisy CLIP of the SDG authors'
-            code, or either encoder of GLIDE's; or `owner/name`, or
-            `owner/name@revision`, of a folder on the Hugging Face hub.
+            guided-diffusion, improved-diffusion, DiT, SiT, JiT, EDM, EDM2 or v-diffusion; a folder
+            of Stable Diffusion 1, 2 or XL; one of diffusers' autoencoder; a noisy CLIP of the SDG
+            authors' code, or either encoder of GLIDE's; or `owner/name`, or `owner/name@revision`,
+            of a folder on the Hugging Face hub.
         label, asked: of a denoiser, as of `load_denoiser`: its class; what a state dict of no
             published family cannot tell, such as `qkv="heads_first"`; `prompt` and
             `negative_prompt` of a Stable Diffusion.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from sdg.data.requests import Requests
 from sdg.diffusion.guide import Prediction
-from sdg.diffusion.parametrisation import coefficients, moved_output
+from sdg.diffusion.parametrisation import SIGMA_DATA, coefficients, moved_output
 from sdg.diffusion.samplers import DDIM
 from sdg.errors import UserError, integer
 from sdg.guidance.guidance import Guidance
@@ -204,7 +204,8 @@ class SemanticGuider(BaseGuidance):
         a_bar = self.schedule.alpha_bar(level)
         a, n = a_bar.sqrt(), (1 - a_bar).sqrt()
         kind = self.network["prediction"]
-        divisor = float(coefficients(kind, a, n).input_divisor)
+        deviation = self.network.get("sigma_data", SIGMA_DATA)
+        divisor = float(coefficients(kind, a, n, deviation).input_divisor)
         x = seen * divisor
         acting = self.guidance_of(x)
         if acting is None or not acting.guided_repeats(level):
@@ -212,7 +213,7 @@ class SemanticGuider(BaseGuidance):
         own = Prediction(x)  # is not asked about
         score = acting.guide_prediction(lambda _: own, x, level, level, x.clone).score
         assert score is not None  # of a score form
-        moved = moved_output(kind, prediction.float(), score, a.to(x), n.to(x))
+        moved = moved_output(kind, prediction.float(), score, a.to(x), n.to(x), deviation)
         return moved.to(prediction.dtype)
 
     def guidance_of(self, x: Tensor) -> Guidance | None:

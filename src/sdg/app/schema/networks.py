@@ -9,7 +9,10 @@ __all__ = ["NETWORKS"]
 
 SENTENCE = Called("a sentence, which may be empty, or null", Text(empty=True) | Number() | NULL)
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
-SCHEDULES = ("linear", "scaled_linear", "cosine", "flow", "edm")
+SCHEDULES = (
+    *("linear", "scaled_linear", "cosine", "linear_continuous", "cosine_spliced"),
+    *("flow", "edm"),
+)
 
 NETWORKS: Mapping[str, Kind] = {
     "denoiser.weights": PATH,
