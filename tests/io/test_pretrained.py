@@ -406,7 +406,7 @@ def test_what_is_no_denoiser_is_refused_in_a_sentence(tmp_path, weights, monkeyp
         tmp_path / "sigmoid"
     )
     unet().save_pretrained(tmp_path / "edm")
-    EDMEulerScheduler(sigma_data=1.0).save_pretrained(tmp_path / "edm")
+    EDMEulerScheduler(sigma_data=0.0).save_pretrained(tmp_path / "edm")
     DDPMPipeline(unet(time_embedding_type="fourier"), DDPMScheduler()).save_pretrained(
         tmp_path / "fourier"
     )
@@ -424,7 +424,7 @@ def test_what_is_no_denoiser_is_refused_in_a_sentence(tmp_path, weights, monkeyp
         (tmp_path / "six", "out_channels=6 and a scheduler with variance_type=fixed_small"),
         (tmp_path / "broken", "scheduler_config.json is no JSON"),
         (tmp_path / "sigmoid", "neither those of a linear schedule"),
-        (tmp_path / "edm", "EDMEulerScheduler with sigma_data=1.0 is not known here, only .*0.5"),
+        (tmp_path / "edm", "its scheduler.s sigma_data must be at least 0.001"),
         ("nobody/nothing", "no such model could be fetched.*hf download nobody/nothing"),
     ):
         with pytest.raises(UserError, match=message):
