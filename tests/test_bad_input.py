@@ -67,7 +67,8 @@ from sdg.models.judge import Judge
         (["similarity=[class]", "similarity.text.weight=1"], "similarity.text"),
         (
             ["sampler.eta=1"],
-            "'sampler.eta' is a setting of sampler=ddim or sampler=dpm_solver, which this command has not chosen",
+            "'sampler.eta' is a setting of sampler=ddim or sampler=dpm_solver, which this command "
+            "has not chosen",
         ),
         (["prompt=a ring:banana"], "the weight 'banana'"),
         (
