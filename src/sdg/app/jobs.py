@@ -2,11 +2,13 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 
+from sdg.app.claim import CLAIM, claim
 from sdg.app.foreign_folder import check_folder
 
 __all__ = ["Jobs"]
@@ -34,7 +36,13 @@ class Jobs(Callback):
         check_folder(config)
 
     def on_multirun_start(self, config, **kwargs) -> None:
-        for file in (self.folder(config) / "jobs").glob("*.json"):  # of an earlier start
+        folder = self.folder(config)
+        if claim(folder / "jobs") is None:  # until this process ends
+            sys.exit(  # Hydra goes on after any other exception of a callback
+                f"error: another sweep is at work in {folder}; wait for its end, or write "
+                "elsewhere with hydra.sweep.dir=FOLDER."
+            )
+        for file in (folder / "jobs").glob("*.json"):  # of an earlier start
             file.unlink()
 
     def on_job_end(self, config, job_return, **kwargs) -> None:
@@ -53,6 +61,7 @@ class Jobs(Callback):
         jobs = self.jobs(self.folder(config))
         Jobs.failed[:] = [f"{job['name']} ({job['error']})" for job in jobs if job["error"]]
         self.report(self.folder(config), [job for job in jobs if not job["error"]], config)
+        (self.folder(config) / "jobs" / CLAIM).unlink(missing_ok=True)
 
     @staticmethod
     def jobs(folder: Path) -> list[dict]:

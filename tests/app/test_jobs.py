@@ -1,0 +1,43 @@
+"""A sweep's folder belongs to one sweep at a time."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from omegaconf import OmegaConf
+
+from sdg.app.claim import CLAIM
+from sdg.app.jobs import Jobs
+
+HOLD = """
+import sys
+from pathlib import Path
+from sdg.app.claim import claim
+claim(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_sweep_in_a_folder_is_refused_and_leaves_the_records_of_the_first(tmp_path):
+    (tmp_path / "jobs").mkdir()
+    record = tmp_path / "jobs" / "0000.json"
+    record.write_text("{}")
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLD, tmp_path / "jobs"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    with other:
+        assert other.stdout.readline()
+        with pytest.raises(SystemExit, match="another sweep is at work in"):
+            Jobs().on_multirun_start(config)
+        assert record.is_file()
+        other.stdin.close()
+    Jobs().on_multirun_start(config)  # the first has ended
+    assert not record.exists() and (tmp_path / "jobs" / CLAIM).is_file()
+    Jobs().on_multirun_end(config)
+    assert not (tmp_path / "jobs" / CLAIM).exists()
