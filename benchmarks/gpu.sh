@@ -207,18 +207,22 @@ processes() {  # all at once: one network, one share of the machine for each
   network=$PROCESSES_NETWORK
   prepare
   [ -z "$FROM" ] || network=
-  local all process from
+  local all process from go_on
   all=$(left)
   for process in ${PROCESSES:-ddpm edm flow latent}; do
     if [ "$process" = latent ]; then
       latent "$all" &
       continue
     fi
-    from=$FROM/$process.safetensors
-    [ -f "$from" ] || from=$FROM/denoiser.safetensors
+    go_on=()
+    if [ -n "$FROM" ]; then  # patches of 4 hold an image, not the noise of all its pixels
+      from=$FROM/$process.safetensors
+      [ -f "$from" ] || from=$FROM/denoiser.safetensors
+      go_on=(init="$from" denoiser.prediction="$([ "$process" = flow ] && echo flow_x0 || echo x0)")
+    fi
     # shellcheck disable=SC2086
     fit "$process" denoiser $((all * 60 / 100 - start)) process="$process" optimizer.lr=6e-4 \
-      $network ${FROM:+init="$from"} ${DENOISER:-} &
+      $network "${go_on[@]}" ${DENOISER:-} &
   done
   wait
   for process in ddpm edm flow; do
