@@ -1,6 +1,7 @@
 """Names of open_clip's models and of timm's image towers, looked up without importing either."""
 
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,6 +35,8 @@ def check_model_name(name: str) -> None:
     Raises:
         UserError: it stands nowhere.
     """
+    if "open_clip" in sys.modules:  # a program may have added its own; they are looked up later
+        return
     models = [file.stem for file in files_of("open_clip", "model_configs/*.json")]
     if not models or name in models:
         return
