@@ -120,8 +120,8 @@ def continuous() -> Iterator[Family]:
         }
 
         def velocity(x: Tensor, phi: float, net=net, p=p) -> Tensor:
-            told = torch.full((len(x),), v_diffusion.told(net, phi), dtype=x.dtype)
-            return v_diffusion.forward(net, p, x, told)
+            time = torch.full((len(x),), v_diffusion.given_time(net, phi), dtype=x.dtype)
+            return v_diffusion.forward(net, p, x, time)
 
         times = [v_diffusion.published_time(1 - i / STEPS, ported) for i in range(STEPS)]
         sampler = DDPM(STEPS, "trailing") if eta else DDIM(STEPS, "trailing")

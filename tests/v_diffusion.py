@@ -67,9 +67,9 @@ def shapes(net: Net) -> dict[str, tuple]:
     return found
 
 
-def forward(net: Net, p: dict, x, told):
-    """v, (B, 3, H, W), for x (B, 3, H, W) and what it is told of the noise, (B,)."""
-    angles = 2 * math.pi * told[:, None] * p["timestep_embed.weight"][:, 0]
+def forward(net: Net, p: dict, x, time):
+    """v, (B, 3, H, W), for x (B, 3, H, W) and what it is given of the noise, (B,)."""
+    angles = 2 * math.pi * time[:, None] * p["timestep_embed.weight"][:, 0]
     planes = torch.cat([angles.cos(), angles.sin()], 1)[:, :, None, None]
     h, kept = torch.cat([x, planes.expand(-1, -1, net.side, net.side)], 1), []
     last = [at for at, what, *_ in walk(net) if what == "block"][-1]
@@ -146,7 +146,7 @@ def published_time(u: float, ported: bool) -> float:
     return w if w < cosine else of_ddpm(w + ddpm - cosine)
 
 
-def told(net: Net, phi: float) -> float:
+def given_time(net: Net, phi: float) -> float:
     """What the network is given of φ."""
     alpha, sigma = math.cos(math.pi * phi / 2), math.sin(math.pi * phi / 2)
     return math.log(alpha**2 / sigma**2) if net.ported else phi

@@ -235,7 +235,8 @@ def test_unclipped_sampling_equals_diffusers(monkeypatch, sampler, theirs):
 @pytest.mark.parametrize(
     "prediction, clip", [("epsilon", True), ("x0", True), ("v", True), ("x0", False), ("v", False)]
 )
-def test_unguided_dpm_solver_equals_diffusers(kind, prediction, clip):
+@pytest.mark.parametrize("algorithm, eta", [("dpmsolver++", 0.0), ("sde-dpmsolver++", 1.0)])
+def test_unguided_dpm_solver_equals_diffusers(kind, prediction, clip, algorithm, eta):
     # Set alike: order 2 by the midpoint rule on x̂_0 (dpmsolver++), trailing spacing, final ᾱ = 1
     # by a last step of first order. Their thresholding clips x̂_0 to [-s, s] with s the pixels'
     # largest size, at least 1; with ratio 0 s = 1, which is clipping to [-1, 1].
@@ -243,6 +244,7 @@ def test_unguided_dpm_solver_equals_diffusers(kind, prediction, clip):
         1000,
         beta_schedule=KINDS[kind],
         prediction_type=PREDICTIONS[prediction],
+        algorithm_type=algorithm,
         timestep_spacing="trailing",
         final_sigmas_type="zero",
         thresholding=clip,
@@ -262,38 +264,10 @@ def test_unguided_dpm_solver_equals_diffusers(kind, prediction, clip):
     with torch.no_grad():
         for i, (t, s) in enumerate(denoiser.schedule.steps(20, "trailing"), 1):
             assert t == theirs.timesteps[i - 1]
-            y = theirs.step(network(y, torch.full((2,), t)), t, y).prev_sample
-            step = dpm_solver_step(denoiser, x, t, s, None, past=past)
-            x, past = step.x, PrevStep(t, step.x0)
-            torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("prediction, clip", [("epsilon", True), ("x0", False), ("v", True)])
-def test_unguided_dpm_solver_with_noise_equals_diffusers_sde_solver(kind, prediction, clip):
-    theirs = DPMSolverMultistepScheduler(
-        1000,
-        beta_schedule=KINDS[kind],
-        prediction_type=PREDICTIONS[prediction],
-        algorithm_type="sde-dpmsolver++",
-        timestep_spacing="trailing",
-        final_sigmas_type="zero",
-        thresholding=clip,
-        dynamic_thresholding_ratio=0.0,
-    )
-    theirs.alphas_cumprod = torch.cumprod(1 - theirs.betas.double(), 0)
-    theirs.set_timesteps(20)
-    noisy = ((1 - theirs.alphas_cumprod) / theirs.alphas_cumprod)[theirs.timesteps] ** 0.5
-    theirs.sigmas = torch.cat([noisy, torch.zeros(1, dtype=torch.float64)])
-    network, past = Mix(), None
-    denoiser = Denoiser(network, Schedule(kind, 1000), prediction, clip=clip)
-    x = y = normal(2, *SHAPE)
-    with torch.no_grad():
-        for i, (t, s) in enumerate(denoiser.schedule.steps(20, "trailing"), 1):
             z = normal(2, *SHAPE, seed=i)
-            prediction_of_y = network(y, torch.full((2,), t))
-            y = theirs.step(prediction_of_y, t, y, variance_noise=z).prev_sample
-            step = dpm_solver_step(denoiser, x, t, s, lambda z=z: z, past=past, eta=1.0)
+            output = network(y, torch.full((2,), t))
+            y = theirs.step(output, t, y, variance_noise=z).prev_sample
+            step = dpm_solver_step(denoiser, x, t, s, lambda z=z: z, past=past, eta=eta)
             x, past = step.x, PrevStep(t, step.x0)
             torch.testing.assert_close(x, y, rtol=0, atol=1e-5)
 

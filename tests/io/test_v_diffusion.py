@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from foreign import denoiser_of, on_meta, random_tensors, relative, same_tensors
-from v_diffusion import Net, forward, published_time, shapes, told
+from v_diffusion import Net, forward, given_time, published_time, shapes
 
 from sdg import DDIM, DDPM
 from sdg.diffusion.sampling import sample
@@ -45,7 +45,7 @@ def test_the_image_is_the_one_that_v_says(net):
     assert denoiser.resolution == net.side and denoiser.prediction == "v"
     for level in (0, 300, 999):
         phi = published_time((level + 1) / 1000, net.ported)
-        time = torch.full((2,), told(net, phi), dtype=torch.float64)
+        time = torch.full((2,), given_time(net, phi), dtype=torch.float64)
         alpha, sigma = math.cos(math.pi * phi / 2), math.sin(math.pi * phi / 2)
         expected = alpha * x - sigma * forward(net, p, x, time)
         assert relative(denoiser(x, level).x0, expected) < 1e-9
@@ -68,7 +68,7 @@ def test_samples_are_those_of_the_published_loop(net, eta):
     times = [published_time((10 - i) / 10, net.ported) for i in range(10)]
     alpha, sigma = ([f(math.pi * phi / 2) for phi in times] for f in (math.cos, math.sin))
     for i, phi in enumerate(times):
-        v = forward(net, p, x, torch.full((2,), told(net, phi), dtype=torch.float64))
+        v = forward(net, p, x, torch.full((2,), given_time(net, phi), dtype=torch.float64))
         clean, noise = x * alpha[i] - v * sigma[i], x * sigma[i] + v * alpha[i]
         if i < 9:
             new = eta * sigma[i + 1] / sigma[i] * math.sqrt(1 - (alpha[i] / alpha[i + 1]) ** 2)

@@ -35,9 +35,9 @@ def check_model_name(name: str) -> None:
     Raises:
         UserError: it stands nowhere.
     """
-    if "open_clip" in sys.modules:  # a program may have added its own; they are looked up later
-        return
-    models = [file.stem for file in files_of("open_clip", "model_configs/*.json")]
+    imported = sys.modules.get("open_clip")  # a program may have added its own models to it
+    files = files_of("open_clip", "model_configs/*.json")
+    models = imported.list_models() if imported else [file.stem for file in files]
     if not models or name in models:
         return
     architecture = name.partition(".")[0]  # timm's names may end in those of weights

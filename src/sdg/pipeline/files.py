@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.sampler import Sampler
-from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, Heun
+from sdg.diffusion.samplers import DDIM, DDPM, DPMSolver, EtaSampler, Heun
 from sdg.errors import UserError, choice
 from sdg.io.diffusers_autoencoder import autoencoder_folder
 from sdg.io.diffusers_folder import MODEL_INDEX
@@ -219,7 +219,7 @@ def sampler_options(sampler: Sampler) -> dict[str, Any]:
     for name, cls in SAMPLERS.items():
         if type(sampler) is cls:
             options = {"sampler": name, "steps": sampler.steps, "spacing": sampler.spacing}
-            return options | ({"eta": sampler.eta} if cls in (DDIM, DPMSolver) else {})
+            return options | ({"eta": sampler.eta} if issubclass(cls, EtaSampler) else {})
     raise UserError(
         f"the sampler {type(sampler).__name__} is of a class of your own, which pipeline.json "
         "cannot name; set pipe.sampler to DDPM, DDIM, DPMSolver or Heun, and give yours to a call."

@@ -10,12 +10,11 @@ __all__ = ["Speed"]
 
 
 class Timing(NamedTuple):
-    """A step's images, on all devices; seconds from the step before's end until it had them; and
-    seconds of its own."""
+    """Of a step."""
 
-    images: int
-    wait: float
-    work: float
+    images: int  # of all devices
+    wait: float  # seconds from the end of the step before until it had them
+    work: float  # its own seconds
 
 
 class Speed(pl.Callback):
@@ -34,7 +33,7 @@ class Speed(pl.Callback):
         self.begun = self.wait = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.timings = deque(maxlen=max(1, int(getattr(trainer, "log_every_n_steps", 1))))
+        self.timings = deque(maxlen=trainer.log_every_n_steps)  # type: ignore[attr-defined]
         self.ended = None
 
     def on_train_batch_start(
