@@ -33,6 +33,7 @@ def early(run, tmp_path, capsys):
         (["eval.clip=/none"], "eval.clip: no weights at /none; "),
         (["eval.clip=/none"], "Or measure without it: eval.clip=null."),
         (["eval.judge=/none"], "eval.judge: no weights at /none; "),
+        (["eval.inception=/none"], "eval.inception: there is no file /none; "),
         (["encoder.name=RN05"], "encoder.name: neither open_clip nor timm has a model 'RN05', did"),
         (
             ["similarity=[class]", "similarity.class.name=a | hart"],

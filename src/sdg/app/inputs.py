@@ -16,6 +16,7 @@ from sdg.data.prompts import read_table
 from sdg.errors import UserError
 from sdg.io.autoencoder_file import check_autoencoder_file
 from sdg.io.hub import Absent, is_hub_name, located
+from sdg.io.published_files import inception_path
 from sdg.models.model_names import check_model_name
 
 __all__ = ["check_encoder_name", "check_inputs", "check_root", "check_training_inputs"]
@@ -114,6 +115,8 @@ def check_measuring(config: Mapping[str, Any], guided: bool) -> None:
         UserError: there are some.
     """
     options = config["eval"]
+    if options.get("inception") not in (None, "download"):
+        inception_path(options["inception"])
     for name in ("judge", "clip"):
         key, path = f"eval.{name}", options.get(name)
         usual = path == f"weights/{group_choices()['data']}/{name}.safetensors"

@@ -1,7 +1,7 @@
 """One DataModule for every data set: a training part and a held-out part."""
 
 from abc import abstractmethod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytorch_lightning as pl
 import torch
@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from sdg.data.image_set import ImageSet, NoImages
 from sdg.data.loader import Order, Resumable
+from sdg.data.seeded import Seeded
 from sdg.data.stream import Stream
 from sdg.data.workers import serve
 from sdg.errors import UserError, integer
@@ -106,14 +107,13 @@ class Data(ImageData):
             )
 
     def train_dataloader(self) -> DataLoader:
-        images = require_setup(self.train)
+        images: Any = require_setup(self.train)  # a Stream has a loader of its own
         world, rank = self.place()
-        order = Order(
-            images, world, rank, shuffle=True, seed=torch.initial_seed() % 2**32, drop_last=True
-        )
+        seed = torch.initial_seed() % 2**32
+        order = Order(images, world, rank, shuffle=True, seed=seed, drop_last=True)
         self.order = order
         return Resumable(
-            images,
+            Seeded(images, seed),
             self.epoch,
             batch_size=self.batch_size,
             sampler=order,
@@ -132,7 +132,8 @@ class Data(ImageData):
         return f"{words}, images {names}{more}"
 
     def val_dataloader(self) -> DataLoader:
-        return DataLoader(require_setup(self.held_out), self.batch_size, **self.loading())
+        images = Seeded(require_setup(self.held_out), seed=0)
+        return DataLoader(images, self.batch_size, **self.loading())
 
     def loading(self) -> dict:
         return {

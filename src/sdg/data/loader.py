@@ -4,8 +4,9 @@ import copy
 import itertools
 from collections.abc import Callable, Iterator
 
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, DistributedSampler
 
+from sdg.data.seeded import Seeded
 from sdg.data.stream import Stream
 from sdg.errors import UserError
 
@@ -37,22 +38,24 @@ class Resumable(DataLoader):
     Lightning keeps `state_dict` in its checkpoints.
 
     Arguments:
-        dataset: a `Stream`, or a data set in an `Order`.
+        dataset: a `Stream`, or `Seeded` images in an `Order`.
         epoch: tells which epoch begins.
         options: DataLoader's.
     """
 
     start = given = 0
 
-    def __init__(self, dataset: Dataset, epoch: Callable[[], int], **options):
+    dataset: Stream | Seeded
+
+    def __init__(self, dataset: Stream | Seeded, epoch: Callable[[], int], **options):
         super().__init__(dataset, **options)
         self.epoch = epoch
 
     # torch declares its own iterator here; any does.
     def __iter__(self) -> Iterator:  # type: ignore[override]
         self.given, self.start = self.start, 0  # this runs at the first batch
+        self.dataset.set_epoch(self.epoch())
         if isinstance(self.dataset, Stream):
-            self.dataset.set_epoch(self.epoch())
             self.dataset.done.fill_(self.given)
         else:
             self.order.passed = self.given * (self.batch_size or 1)

@@ -15,6 +15,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from sdg.data.image import pixels
 from sdg.data.image_set import ImageSet
+from sdg.data.seeded import seeded
 from sdg.data.sources import Example, Source
 from sdg.errors import UserError, first_line, integer
 
@@ -95,8 +96,11 @@ class Stream(IterableDataset):
             None,
         )
         readable = self.decoded(examples)
-        for _ in places[passed:]:
-            yield collated(list(itertools.islice(readable, self.batch_size)), self.captions)
+        for place in places[passed:]:
+            with seeded(self.seed, int(self.epoch), self.rank, place):
+                batch = list(itertools.islice(readable, self.batch_size))
+                collated_batch = collated(batch, self.captions)
+            yield collated_batch
 
     def shuffled(self, reader: int, readers: int) -> Iterator[Example]:
         """A reader's examples, again and again, each time in another order."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sdg.errors import UserError, first_line
 from sdg.io.pretrained import tensors_of
-from sdg.io.published_files import ALEXNET, INCEPTION, published_file
+from sdg.io.published_files import ALEXNET, INCEPTION, inception_path, published_file
 from sdg.metrics.inception import Inception
 from sdg.metrics.perceptual import Perceptual
 
@@ -19,13 +19,7 @@ def inception_file(weights: str) -> Path:
     """
     if weights == "download":
         return published_file(INCEPTION, "eval.inception=download", "eval.inception=FILE")
-    file = Path(weights).expanduser()
-    if not file.is_file():
-        raise UserError(
-            f"eval.inception: there is no file {file}; it is {INCEPTION.name} of torch-fidelity, "
-            f"from {INCEPTION.address}, or eval.inception=download."
-        )
-    return file
+    return inception_path(weights)
 
 
 def inception_of(file: Path) -> Inception:

@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from sdg.errors import UserError
 from sdg.io.files import sha256_of
 
-__all__ = ["ALEXNET", "INCEPTION", "Published", "published_file"]
+__all__ = ["ALEXNET", "INCEPTION", "Published", "inception_path", "published_file"]
 
 
 class Published(NamedTuple):
@@ -40,6 +38,21 @@ ALEXNET = Published(
 )
 
 
+def inception_path(file: str) -> Path:
+    """The file of a user that `eval.inception` names.
+
+    Raises:
+        UserError: it is not there.
+    """
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UserError(
+            f"eval.inception: there is no file {path}; it is {INCEPTION.name} of torch-fidelity, "
+            f"from {INCEPTION.address}, or eval.inception=download."
+        )
+    return path
+
+
 def published_file(published: Published, setting: str, otherwise: str) -> Path:
     """The file in torch's hub cache, fetched into it where it is not there.
 
@@ -50,6 +63,8 @@ def published_file(published: Published, setting: str, otherwise: str) -> Path:
     Raises:
         UserError: it cannot be fetched, or what lies in the cache is another file.
     """
+    import torch  # what looks at names alone does without it
+
     file = Path(torch.hub.get_dir()) / "checkpoints" / published.name
     if not file.is_file():
         try:
