@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from runs import ROOT, TUNING, sample, within
+from runs import ROOT, best_gamma, sample, within
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -66,7 +66,6 @@ RECIPES: Mapping[str, tuple[Mapping[str, object], Sequence[float]]] = {
         DDPM_GAMMAS,
     ),
 }
-WITHIN = 0.05
 MEASURED = ("shows", "residual")
 COLUMNS = (
     "recipe",
@@ -93,10 +92,11 @@ def main(folder: Path, prompts: int = 64, each: int = 4, tune: int = 32, only: s
     base_seconds = 0.0
     for name in names:
         settings, gammas = RECIPES[name]
-        gamma = chosen_gamma(folder, name, settings, gammas, tune)
         place = within(folder, name)
+        own = {**settings, "eval__imagenet": False, "eval__clip": "null"}
+        gamma = best_gamma(place, gammas, tune, **own)
         size = {"num_samples": prompts * each, "samples_per_prompt": each}
-        figures = drawn(place, settings, gamma, size)
+        figures = sample(place, "portraits", guidance__gamma=gamma, **own, **size)
         found = by_prompt(place)
         if name == BASE:
             base, base_seconds = found, figures["seconds_per_sample"]
@@ -104,26 +104,6 @@ def main(folder: Path, prompts: int = 64, each: int = 4, tune: int = 32, only: s
         print(lines[-1], flush=True)
     (folder / "few_steps.md").write_text("\n".join(lines) + "\n")
     print(f"results: {folder / 'few_steps.md'}")
-
-
-def drawn(place: Path, settings: Mapping, gamma: float, size: Mapping) -> dict:
-    """The figures of a run."""
-    own = {"guidance__gamma": gamma, "eval__imagenet": False, "eval__clip": "null"}
-    return sample(place, "portraits", **settings, **own, **size)
-
-
-def chosen_gamma(
-    folder: Path, name: str, settings: Mapping, gammas: Sequence[float], tune: int
-) -> float:
-    """γ with the least residual among those that show prompts nearly as often as the best."""
-    size = {"num_samples": tune, "samples_per_prompt": 1, **TUNING}
-    runs = {
-        gamma: drawn(within(folder, f"{name}-tune-{gamma}"), settings, gamma, size)
-        for gamma in gammas
-    }
-    best = max(figures["shows"] for figures in runs.values())
-    near = {gamma: run for gamma, run in runs.items() if run["shows"] >= best - WITHIN}
-    return min(near, key=lambda gamma: near[gamma]["residual"])
 
 
 def by_prompt(folder: Path) -> dict[str, dict[str, float]]:

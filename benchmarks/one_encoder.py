@@ -12,14 +12,13 @@ FOLDER/one_encoder.md.
 """
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from runs import TUNING, sample, within
+from runs import best_gamma, sample, within
 
 GAMMAS = (5, 10, 20)
-TUNE = 32  # prompts that γ is chosen on
-WITHIN = 0.05
+MEASURED = {"eval__imagenet": False, "eval__clip": "null"}
 COLUMNS = (
     "process",
     "γ",
@@ -31,31 +30,16 @@ COLUMNS = (
 )
 
 
-def drawn(place: Path, denoiser: Path, gamma: float, **size: object) -> dict:
-    """The figures of a run."""
-    own = {"eval__imagenet": False, "eval__clip": "null", "guidance__gamma": gamma}
-    return sample(place, "portraits", denoiser__weights=denoiser, **own, **size)
-
-
-def chosen_gamma(folder: Path, name: str, denoiser: Path, gammas: Sequence[float]) -> float:
-    """γ with the least residual among those that show prompts nearly as often as the best."""
-    size = {"num_samples": TUNE, "samples_per_prompt": 1, **TUNING}
-    runs = {
-        gamma: drawn(within(folder, f"{name}-tune-{gamma}"), denoiser, gamma, **size)
-        for gamma in gammas
-    }
-    best = max(figures["shows"] for figures in runs.values())
-    near = {gamma: run for gamma, run in runs.items() if run["shows"] >= best - WITHIN}
-    return min(near, key=lambda gamma: near[gamma]["residual"])
-
-
 def main(folder: Path, denoisers: Mapping[str, Path], prompts: int, each: int) -> None:
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     size = {"num_samples": prompts * each, "samples_per_prompt": each}
     for name, denoiser in denoisers.items():
-        gamma = chosen_gamma(folder, name, denoiser, GAMMAS)
-        guided = drawn(within(folder, name), denoiser, gamma, **size)
-        plain = drawn(within(folder, f"{name}-unguided"), denoiser, 0, **size)
+        place = within(folder, name)
+        own = {**MEASURED, "denoiser__weights": denoiser}
+        gamma = best_gamma(place, GAMMAS, **own)
+        guided = sample(place, "portraits", guidance__gamma=gamma, **own, **size)
+        place = within(folder, f"{name}-unguided")
+        plain = sample(place, "portraits", guidance__gamma=0, **own, **size)
         low, high = guided["shows_interval"]
         cells = [
             name,

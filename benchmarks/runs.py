@@ -7,12 +7,15 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["ROOT", "sample", "within"]
+__all__ = ["ROOT", "TUNING", "best_gamma", "sample", "within"]
 
 ROOT = Path(__file__).resolve().parent.parent
 TUNING = {"offset": 1000}  # held-out captions and images that no figure is reported on
+TUNED_ON = 32  # prompts that γ is chosen on
+NEAR = 0.05  # shares of samples that show their prompt count as alike within this
 
 
 def sample(folder: Path, data: str = "shapes", **options) -> dict:
@@ -47,3 +50,23 @@ def quoted(value) -> str:
 def within(folder: Path, name: str) -> Path:
     """A run's folder, with a name that Hydra's grammar takes."""
     return folder / re.sub(r"[^A-Za-z0-9.]+", "-", name)
+
+
+def best_gamma(folder: Path, gammas: Sequence[float], prompts: int = TUNED_ON, **options) -> float:
+    """γ with the least residual among those that show prompts nearly as often as the best.
+
+    It is chosen on prompts of its own.
+
+    Arguments:
+        folder: of the run that γ is for; one for each γ is made beside it.
+        prompts: how many.
+        options: of the portraits' runs.
+    """
+    size = {"num_samples": prompts, "samples_per_prompt": 1, **TUNING}
+    runs = {}
+    for gamma in gammas:
+        place = folder.with_name(f"{folder.name}-tune-{gamma:g}")
+        runs[gamma] = sample(place, "portraits", guidance__gamma=gamma, **options, **size)
+    best = max(figures["shows"] for figures in runs.values())
+    near = {gamma: run for gamma, run in runs.items() if run["shows"] >= best - NEAR}
+    return min(near, key=lambda gamma: near[gamma]["residual"])

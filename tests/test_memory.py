@@ -8,6 +8,8 @@ import torch
 from sdg import UserError
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.samplers import DDPM
+from sdg.guidance.semantic import SemanticGuidance
+from sdg.guidance.training_free import LGD
 from sdg.machine.ram import available_memory
 from sdg.models.registry import load_clip, load_clip_noisy, load_denoiser
 from sdg.pipeline import Pipeline
@@ -104,6 +106,18 @@ def test_auto_takes_no_more_than_64_on_a_cpu(pipe, monkeypatch):
     assert fitting_batch(pipe.denoiser, pipe.encoder, (3, 32, 32), cpu) == 64
     monkeypatch.setattr("sdg.pipeline.memory.available_memory", lambda: 0)
     assert fitting_batch(pipe.denoiser, pipe.encoder, (3, 32, 32), cpu) == 1
+
+
+def test_auto_counts_candidates_and_draws(pipe, monkeypatch):
+    def fits(guidance=None):
+        size, cpu = (3, 32, 32), torch.device("cpu")
+        return fitting_batch(pipe.denoiser, pipe.encoder, size, cpu, None, guidance)
+
+    monkeypatch.setattr("sdg.pipeline.memory.available_memory", lambda: 1 << 27)
+    plain = fits()
+    assert 8 < plain < 64
+    assert fits(SemanticGuidance(candidates=4)) == plain // 4
+    assert fits(LGD(draws=8)) < fits(LGD(draws=2)) < plain
 
 
 def test_the_bytes_of_a_graph_are_those_of_what_it_keeps():

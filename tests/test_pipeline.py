@@ -176,6 +176,8 @@ def test_a_method_that_reads_the_predicted_image_draws_what_the_command_draws(
         ({"content": torch.zeros(3, 8, 8)}, "a picture as a tensor must have the shape"),
         ({"content": 200 * RED.abs()}, r"must have values in \[-1, 1\], not from 200 to 200"),
         ({"init_image": RED * math.nan}, r"must have values in \[-1, 1\], not from nan"),
+        ({"gamma": 5}, "^gamma=5 steers towards nothing: give a prompt"),
+        ({"guidance": SemanticGuidance(3.0)}, "^gamma=3 steers towards nothing"),
         ({"prompt": "a red hart"}, r"'hart' .* Another CLIP knows others\.$"),
         (
             {"prompt": "a red heart", "gamma": 1, "guidance": SemanticGuidance(1.0)},
@@ -277,6 +279,7 @@ def test_parts_that_do_not_belong_together_are_refused(pipe):
     [
         ({"negative_captions": "a ring"}, "negative_captions must be a list"),
         ({"interval": (0.5, 0.1)}, "interval"),
+        ({"negative_captions": ["a\nb"]}, "negative_captions must be of one line each"),
         ({"gamma": math.nan}, "gamma must be a finite number"),
         ({"resolution": 0}, "resolution must be"),
         ({"sampler": "ddpm"}, "sampler must be"),
@@ -292,6 +295,8 @@ def test_a_classifier_guides_to_its_classes_and_nothing_else(pipe, weights):
     classes = {name: dict.fromkeys(names, "") for name, names in classifier.classes.items()}
     by_class = Pipeline(pipe.denoiser, classifier, gamma=5.0, sampler=DDPM(3))
     term = Class(classifier, None, classes, "classifier")
+    plain = Class(classifier, None, classifier.classes, "classifier")
+    assert plain.order == term.order
     one, other = (
         by_class(similarity={term: name}, progress=False).tensors for name in ("ring", "star")
     )
@@ -499,10 +504,16 @@ def test_what_cannot_be_saved_is_said_before_anything_is_written(pipe, tmp_path)
 
     by_hand = Denoiser(pipe.denoiser.network, pipe.denoiser.schedule, "v", patch=2)
     own = type("Mine", (ImageEncoder,), {"encode": None})()
+    turned = copy.copy(pipe.encoder)
+    turned.__class__ = type("Turned", (type(pipe.encoder),), {})
+    kept = copy.copy(pipe.denoiser)
+    kept.__class__ = type("Kept", (Denoiser,), {})
     for made, says in (
         (Pipeline(pipe.denoiser, sampler=Own(2)), "Own is of a class of your own"),
         (Pipeline(by_hand, resolution=32), "put together by hand"),
         (Pipeline(pipe.denoiser, own), "Mine is of a class of your own"),
+        (Pipeline(pipe.denoiser, turned), "Turned is of a class of your own"),
+        (Pipeline(kept), "Kept is of a class of your own"),
     ):
         with pytest.raises(UserError, match=says):
             made.save_pretrained(tmp_path / "folder")

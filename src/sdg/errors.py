@@ -1,9 +1,9 @@
 """What the user can mend, said in one line."""
 
 import math
-import sys
 from collections.abc import Collection, Iterable
-from typing import TypeVar
+from numbers import Integral, Real
+from typing import Any, TypeVar
 
 __all__ = ["UserError", "choice", "first_line", "integer", "near", "number"]
 
@@ -31,23 +31,31 @@ def integer(name: str, value: object, low: int, high: int | None = None) -> int:
     bounds = f"an integer of at least {low}" if high is None else f"an integer from {low} to {high}"
     if (
         isinstance(value, bool)
-        or not isinstance(value, int)
-        or value < low
-        or (high is not None and value > high)
+        or not isinstance(value, Integral)
+        or int(value) < low
+        or (high is not None and int(value) > high)
     ):
         raise UserError(f"{name} must be {bounds}, not {value!r}.", name)
-    return value
+    return int(value)
 
 
 def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
     """`value` as a finite float in [low, high], else a `UserError` that names the parameter."""
-    finite = isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not finite:
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not math.isfinite(as_float(value)):
         raise UserError(f"{name} must be a finite number, not {value!r}.", name)
-    if not low <= value <= high:
+    if not low <= as_float(value) <= high:
         bounds = f"at least {low:g}" if high == math.inf else f"between {low:g} and {high:g}"
         raise UserError(f"{name} must be {bounds}, not {value!r}.", name)
-    return float(value)
+    return as_float(value)
+
+
+def as_float(value: Any) -> float:
+    """A real number as a float; infinite where it is beyond them."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def near(word: object, words: Iterable[object]) -> str:

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 from torch.distributions import Normal, kl_divergence
 
-from sdg.diffusion.denoiser import PREDICTIONS, Denoiser, log_likelihood_8bit
+from sdg.diffusion.denoiser import PREDICTIONS, Denoiser
 from sdg.diffusion.guide import Prediction
 from sdg.diffusion.schedule import Schedule
+from sdg.diffusion.variational_bound import log_likelihood_8bit
 from sdg.errors import UserError
 
 SCHEDULE = Schedule("cosine", 100)
@@ -132,10 +133,10 @@ def test_the_last_step_has_the_large_variance_of_the_step_before():
     x, out = normal(2, 4, 3, 2, 2)
     denoiser = Denoiser(Says(out), SCHEDULE, "x0", "fixed_large")
     prediction = denoiser(x, 0)
-    for before in (1, 7):
-        a, b = SCHEDULE.alpha_bar(before), SCHEDULE.alpha_bar(0)
+    for before, last in ((1, 0), (7, 0), (39, 9)):  # the grid need not end at level 0
+        a, b = SCHEDULE.alpha_bar(before), SCHEDULE.alpha_bar(last)
         expected = (1 - a / b) * (1 - b) / (1 - a)
-        found = denoiser.reverse(prediction, x, 0, -1, before).variance
+        found = denoiser.reverse(prediction, x, last, -1, before).variance
         torch.testing.assert_close(found, expected.to(x.dtype).expand_as(x))
 
 
@@ -355,3 +356,24 @@ def test_epsilon_of_a_process_that_ends_in_noise_alone_is_refused():
     for prediction in ("x0", "v", "velocity", "flow_x0"):
         denoiser = Denoiser(Says(normal(2, 3, 4, 4)), Schedule("flow"), prediction)
         assert denoiser(normal(2, 3, 4, 4), 999).x0.isfinite().all()
+
+
+def test_the_bound_holds_at_real_levels_below_the_first():
+    """At t ≤ 0 it is −log p_θ(x_0 | x_t) of 8-bit pixels, with Σ of the step before, in bits."""
+    schedule = Schedule("flow", 10)
+    out, x0, noise = normal(3, 3, 3, 2, 2)
+    weight = torch.ones_like(out)
+    network = Says(torch.cat([out, weight], 1))
+    denoiser = Denoiser(network, schedule, "x0", "learned_range", clip=False)
+    t = torch.tensor([-0.8, -0.3, 0.0])
+    found = denoiser.loss(x0, t, noise)
+    a = schedule.alpha_bar(t).view(-1)
+    large = 1 - a  # β to the clean image; with v = 1 it is Σ
+    upper, lower = (
+        torch.special.ndtr((x0 - out + side / 255) / large.sqrt().view(-1, 1, 1, 1))
+        for side in (1, -1)
+    )
+    upper, lower = torch.where(x0 > 0.999, 1.0, upper), torch.where(x0 < -0.999, 0.0, lower)
+    bits = -(upper - lower).clamp(min=1e-12).log().flatten(1).mean(1) / math.log(2)
+    simple = (out - x0).square().flatten(1).mean(1) * (1 / (1 - a)).clamp(max=denoiser.max_weight)
+    torch.testing.assert_close(found, (simple + 0.01 * bits).to(found.dtype))

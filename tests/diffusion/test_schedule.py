@@ -7,6 +7,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from sdg.diffusion.schedule import ANY_ANGLE, Schedule
+from sdg.diffusion.schedule import KINDS as OURS
 from sdg.errors import UserError
 
 KINDS = {"linear": "linear", "cosine": "squaredcos_cap_v2"}  # ours: diffusers'
@@ -46,6 +47,16 @@ def test_integer_and_tensor_levels_agree():
     every = schedule.alpha_bar(torch.arange(-1, 50))
     assert every.shape == (51, 1, 1, 1) and every.dtype == torch.float64
     assert every.flatten().tolist() == [schedule.alpha_bar(t).item() for t in range(-1, 50)]
+
+
+@pytest.mark.parametrize("kind", OURS)
+def test_the_clean_level_is_clean_as_a_real_number_too(kind):
+    schedule = Schedule(kind, 100)
+    assert float(schedule.alpha_bar(-1.0)) == 1
+    assert float(schedule.alpha_bar(torch.tensor([-1.0]))) == 1
+    for level in (-2, -1.5):
+        with pytest.raises(UserError, match="there is no noise level"):
+            schedule.alpha_bar(level)
 
 
 def test_config_rebuilds_the_schedule():

@@ -24,30 +24,31 @@ def brightness(x, level):
     return 20 * x.mean((1, 2, 3))
 
 
-def chosen(pipe: Pipeline, **options):
-    guidance = SemanticGuidance(1.0, **options)
+def chosen(pipe: Pipeline, gamma: float = 1.0, **options):
+    guidance = SemanticGuidance(gamma, **options)
     return pipe(
         similarity=brightness, num_samples=2, guidance=guidance, trajectory=True, progress=False
     )
 
 
-def alone(pipe: Pipeline, seed: int):
+def alone(pipe: Pipeline, seed: int, gamma: float):
     """One sample, from a noise with this seed, with all its steps."""
-    guidance, steps = SemanticGuidance(1.0), []
+    guidance, steps = SemanticGuidance(gamma), []
     request = Request(0, seed, {})
     run = GuidedRun(pipe, pipe.sampler, guidance, functions=[brightness])
     run.draw([request], lambda done, step: steps.append(step))
     return steps
 
 
-@pytest.mark.parametrize("level", [0.3, 0.8])
-def test_the_most_similar_candidate_goes_on_as_it_would_alone(pipe, level):
-    samples = chosen(pipe, candidates=3, select_at=level)
+@pytest.mark.parametrize(("level", "gamma"), [(0.3, 1.0), (0.8, 1.0), (0.3, -1.0)])
+def test_the_most_similar_candidate_goes_on_as_it_would_alone(pipe, level, gamma):
+    """With γ < 0 it is the least similar one."""
+    samples = chosen(pipe, gamma, candidates=3, select_at=level)
     levels = [s for _, s in DDPM(STEPS).grid(pipe.denoiser.schedule)]
     at = next(k for k, s in enumerate(levels) if s <= level * 999)
     for sample, seed in zip(samples.tensors, samples.seeds, strict=True):
-        runs = [alone(pipe, each) for each in candidate_seeds([seed], 3)]
-        scores = [float(brightness(run[at].x0, -1)) for run in runs]
+        runs = [alone(pipe, each, gamma) for each in candidate_seeds([seed], 3)]
+        scores = [gamma * float(brightness(run[at].x0, -1)) for run in runs]
         best = runs[max(range(3), key=scores.__getitem__)][-1].x[0].clamp(-1, 1)
         torch.testing.assert_close(sample, best)
 

@@ -137,7 +137,9 @@ class Calibrated(Encoder):
 
 
 class Classifier(Encoder):
-    """Logits beside the embeddings."""
+    """Logits beside the embeddings, of the classes in this order."""
+
+    classes = {factor: tuple(names) for factor, names in CLASSES.items()}
 
     def encode(self, x, t, stages=()):
         logits = x.flatten(1) @ self.weight.to(x)
@@ -498,6 +500,40 @@ def test_the_three_forms_of_class():
         found("classifier")
     encoder = Classifier()
     torch.testing.assert_close(found("classifier"), expected)
+
+
+def test_a_classifiers_logits_are_its_own_classes_in_whatever_order_they_are_given():
+    encoder, x = Classifier(), normal(1, 3, 2, 2)
+    turned = {
+        factor: dict.fromkeys(reversed(list(CLASSES[factor])), "") for factor in reversed(CLASSES)
+    }
+    conditions = [{"class": like("star")}]
+
+    def found(classes):
+        term = Class(encoder, None, classes, "classifier")
+        return bound({"class": term}, conditions, encoder)(x, 40)
+
+    torch.testing.assert_close(found(turned), found(CLASSES))
+    with pytest.raises(UserError, match="the classifier knows blue, green, red, ring, star, not"):
+        found({"shape": {"ring": ""}})
+    with pytest.raises(UserError, match="form=contrastive needs a text encoder"):
+        Class(encoder, None, CLASSES)
+
+
+def test_a_class_of_several_factors_is_named_with_its_factor():
+    encoder, x = Encoder(logit_scale=4.0), normal(1, 3, 2, 2)
+    classes = {
+        "hair": {"red": "red hair", "black": "black hair there"},
+        "hat": {"red": "a red hat", "none": "no hat at all"},
+    }
+    term = Class(encoder, encoder, classes)
+    captions = [caption for names in classes.values() for caption in names.values()]
+    cosines = (F.normalize(x.flatten(1) @ encoder.weight) @ encoder.encode_text(captions).T)[0]
+    for name, logits in (("hair: red", cosines[:2]), ("hat: red", cosines[2:])):
+        found = bound({"class": term}, [{"class": like(name)}], encoder)(x, 40)
+        torch.testing.assert_close(found, torch.log_softmax(4 * logits, 0)[:1])
+    with pytest.raises(UserError, match='class \'red\'; write "hair: red" or "hat: red"'):
+        bound({"class": term}, [{"class": like("red")}], encoder)
 
 
 def test_unknown_class_names_the_nearest():

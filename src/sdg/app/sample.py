@@ -142,9 +142,8 @@ def batch_of(config: DictConfig, job: Job, folder: Path, device: torch.device) -
     if begun is not None:
         return begun
     parts = job.parts()
-    return fitting_batch(
-        parts.denoiser, parts.encoder, parts.sampled_shape, device, parts.autoencoder
-    )
+    networks = (parts.denoiser, parts.encoder, parts.sampled_shape, device)
+    return fitting_batch(*networks, parts.autoencoder, job.guidance)
 
 
 def build_sampling_module(config: DictConfig, job: Job, store: SampleStore) -> GuidedSampling:

@@ -1,6 +1,7 @@
 """The classes that data of the framework has, known without making its images."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +34,25 @@ def class_names(data: Mapping[str, Any]) -> list[str] | None:
     return None
 
 
-def names_in(factors: Mapping[str, Sequence[str]]) -> list[str]:
-    """The values of all factors."""
-    return [value for values in factors.values() for value in values]
+def names_in(factors: Mapping[str, Iterable[str]]) -> list[str]:
+    """The values of all factors; "FACTOR: VALUE" of one that several factors have."""
+    values = [value for values in factors.values() for value in values]
+    shared = {value for value, count in Counter(values).items() if count > 1}
+    names = []
+    for factor, own in factors.items():
+        names += [f"{factor}: {value}" if value in shared else value for value in own]
+    return names
 
 
 def unknown_class(name: str, names: Iterable[str]) -> UserError:
-    """The error of a class that there is not."""
+    """The error of a class that there is not, or that several factors have."""
     known = list(dict.fromkeys(names))
+    several = [f'"{each}"' for each in known if each.endswith(f": {name}")]
+    if several:
+        return UserError(
+            f"similarity.class.name: several factors have a class '{name}'; write "
+            f"{', '.join(several[:-1])} or {several[-1]}."
+        )
     return UserError(
         f"similarity.class.name: there is no class '{name}'{near(name, known) or '.'} There are: "
         f"{', '.join(known)}."

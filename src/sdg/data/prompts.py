@@ -17,6 +17,7 @@ __all__ = [
 ]
 
 CLOCK = re.compile(r"\b\d{1,2}:\d\d$")  # the time of day at the end of a sentence
+RATIO = re.compile(r"(?<=\s)\d+:\d+$")  # "in 16:9", "Psalm 23:4"
 HELD_OUT = re.compile(r"held-out \d+:")  # an image by its number
 COLUMNS = {"prompt": "text"}  # of a table of requests, where its name is not the similarity's
 
@@ -34,15 +35,16 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
     for part in re.split(r"(?<!\\)\|", condition):
         part = part.replace("\\|", "|").strip()
         text, colon, weight = part.rpartition(":")
-        # "C:/image.png", "portrait: a man", "12:30" and names of files hold colons that introduce
-        # no weight.
-        clock = CLOCK.search(part) and not HELD_OUT.match(part)
+        # "C:/image.png", "portrait: a man", "12:30", "16:9" and names of files hold colons that
+        # introduce no weight.
+        of_numbers = CLOCK.search(part) or RATIO.search(part)
         if (
             not colon
             or weight != weight.strip()
             or "/" in weight
             or "\\" in weight
-            or clock
+            or of_numbers
+            and not HELD_OUT.match(part)
             or os.path.isfile(part)
         ):  # False for what is too long for a name
             text, weight = part, "1"

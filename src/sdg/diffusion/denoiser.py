@@ -1,8 +1,7 @@
 """A network and a schedule: what p_θ says about x_0, ε and the next, less noisy level."""
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,18 +18,12 @@ from sdg.diffusion.parametrisation import (
     time_of,
 )
 from sdg.diffusion.schedule import Schedule
+from sdg.diffusion.variational_bound import Reverse, less_noisy, variational_bound
 from sdg.errors import UserError, choice, number
 
 __all__ = ["Denoiser", "Reverse"]
 
 VARIANCES = ("fixed_small", "fixed_large", "learned_range")
-
-
-class Reverse(NamedTuple):
-    """p_θ(x_s | x_t) = N(mean, variance), elementwise."""
-
-    mean: Tensor
-    variance: Tensor
 
 
 class Denoiser(nn.Module):
@@ -157,7 +150,7 @@ class Denoiser(nn.Module):
         x: Tensor,
         t: float | Tensor,
         s: float | Tensor,
-        before: float = 1,
+        before: float | None = None,
     ) -> Reverse:
         """p_θ(x_s | x_t): the posterior q(x_s | x_t, x̂_0) of this x̂_0 as it is, with Σ.
 
@@ -165,11 +158,12 @@ class Denoiser(nn.Module):
 
             Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (variance_weight + 1)/2
 
-        At s = −1 the posterior's β̃ is 0 and has no logarithm. That of the step from level `before`
-        to level 0 stands in, and for β of `fixed_large` too, as in the paper's code.
+        At s = −1 the posterior's β̃ is 0 and has no logarithm. That of the step before, from level
+        `before` to t, stands in, and for β of `fixed_large` too, as in the paper's code.
 
         Arguments:
-            before: the level of the grid next to 0; 1 is that of all levels.
+            before: the level that the step before started from; None is a grid of all levels, where
+                it is 1 and the last t is 0.
         """
         mean, small = self.schedule.posterior(prediction.x0, x, t, s)
         if self.variance == "fixed_small":
@@ -177,7 +171,8 @@ class Denoiser(nn.Module):
         large = self.schedule.beta(t, s, x.device)
         next_small = large
         if self.schedule.T > 1:
-            next_small = self.schedule.posterior_variance(max(1, before), 0, x.device)
+            of_step: tuple[float, float | Tensor] = (1, 0) if before is None else (before, t)
+            next_small = self.schedule.posterior_variance(*of_step, device=x.device)
         if self.variance == "fixed_large":
             fixed = torch.where(small > 0, large, next_small)
             return Reverse(mean, fixed.to(x.dtype).expand_as(mean))
@@ -223,30 +218,11 @@ class Denoiser(nn.Module):
             simple = simple * (1 / (1 - a)).clamp(max=self.max_weight).flatten().to(x.dtype)
         if variance_weight is None:
             return simple
-        p = self.reverse(Prediction(predicted_x0.detach(), variance_weight), x, t, t - 1)
-        return simple + 0.001 * self.schedule.T * self._bound(x0, x, t, p)
-
-    def _bound(self, x0: Tensor, x: Tensor, t: Tensor, p: Reverse) -> Tensor:
-        """L_t in bits per dimension, (B,).
-
-        It is KL(q(x_{t−1}|x_t, x_0) ‖ p_θ). At t = 0 it is the likelihood of 8-bit pixels under
-        p_θ, and of latents, which are neither rounded nor kept within [-1, 1], of a density,
-
-            −log p_θ(x_0|x_t) = ½ (log 2πΣ + (x_0 − μ_θ)²/Σ)
-
-        DiT's code takes that of 8-bit pixels for latents too.
-        """
-        mean, variance = self.schedule.posterior(x0, x, t, t - 1)
-        variance = variance.to(x.dtype).clamp(min=1e-20)
-        kl = 0.5 * (
-            p.variance.log() - variance.log() + (variance + (mean - p.mean) ** 2) / p.variance - 1
+        s = less_noisy(t)
+        p = self.reverse(Prediction(predicted_x0.detach(), variance_weight), x, t, s)
+        return simple + 0.001 * self.schedule.T * variational_bound(
+            self.schedule, x0, x, t, p, self.latents
         )
-        if self.latents:
-            first = 0.5 * ((2 * math.pi * p.variance).log() + (x0 - p.mean) ** 2 / p.variance)
-        else:
-            first = -log_likelihood_8bit(x0, p.mean, p.variance.sqrt())
-        bits = torch.where((t == 0).view(-1, 1, 1, 1), first, kl)
-        return bits.flatten(1).mean(1) / math.log(2)
 
 
 def check_last_level(schedule: Schedule, prediction: str, time: str) -> None:
@@ -272,14 +248,3 @@ def check_last_level(schedule: Schedule, prediction: str, time: str) -> None:
             "another schedule.",
             "time",
         )
-
-
-def log_likelihood_8bit(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """log P(x) of pixels quantised to 256 levels in [-1, 1] under N(mean, std²), elementwise.
-
-    This is eq. 13 of Ho et al. 2020.
-    """
-    upper, lower = (torch.special.ndtr((x - mean + side / 255) / std) for side in (1, -1))
-    upper = torch.where(x > 0.999, 1.0, upper)
-    lower = torch.where(x < -0.999, 0.0, lower)
-    return (upper - lower).clamp(min=1e-12).log()

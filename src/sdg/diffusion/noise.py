@@ -10,7 +10,7 @@ from torch import Tensor
 __all__ = ["GUIDANCE_STREAM", "Noise", "NoiseSource"]
 
 # Turns a sample's seed into that of its second stream, guidance's own: the sampler's noise is the
-# same whatever guides.
+# same whatever guides, but for steps that are repeated, which draw theirs again.
 GUIDANCE_STREAM = 0x5D6
 THREAD = ThreadPoolExecutor(1, "noise")  # started by the first draw for a GPU
 
@@ -22,7 +22,8 @@ class NoiseSource(Protocol):
         """The next draw of a stream, shape (B, C, H, W).
 
         Stream 0 is the sampler's, `GUIDANCE_STREAM` is guidance's: what guidance draws changes
-        nothing in what the sampler draws.
+        nothing in what the sampler draws. Steps that are repeated, and the noise put back between
+        them, are the sampler's.
         """
 
 

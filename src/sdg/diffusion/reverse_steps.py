@@ -44,7 +44,7 @@ def ddpm_step(
     """
     z, guide = noise(), guide_of_step(guide, s)
     prediction, shifted = guided_prediction(denoiser, x, t, s, noise, guide)
-    before = 1 if past is None else past.t
+    before = None if past is None else past.t
     mean, variance = denoiser.reverse(prediction, x, t, s, before)
     if s < 0 and guide is None:
         return Step(mean, prediction.x0)

@@ -36,9 +36,10 @@ class Sampler(ABC):
     """One way to run the reverse process.
 
     Arguments:
-        steps: how many steps a run takes, 1 … T of the denoiser's schedule.
-        spacing: where their levels lie: `linspace`, `leading`, `trailing` or `towards_noise`, see
-            `Schedule.steps`.
+        steps: how many steps a run takes, 1 … T of the denoiser's schedule, or any number where
+            levels are real.
+        spacing: where their levels lie: whole ones by `linspace`, `leading`, `trailing` or
+            `towards_noise`, real ones by `log_snr` or `karras`; see `Schedule.steps`.
 
     Raises:
         UserError: `steps` is no positive integer, or there is no such spacing.

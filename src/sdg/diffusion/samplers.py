@@ -108,6 +108,7 @@ class Heun(Sampler):
     """
 
     prefers_score = True
+    eta = 0.0
 
     def __init__(self, steps: int = 18, spacing: str = "karras"):
         super().__init__(steps, spacing)

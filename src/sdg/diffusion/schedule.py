@@ -27,6 +27,16 @@ KINDS = tuple(CLOCKS)
 WITH_BETAS = ("linear", "scaled_linear")
 
 
+def check_level(t: float) -> None:
+    """Whether t is a level.
+
+    Raises:
+        UserError: it is below −1.
+    """
+    if t < CLEAN:
+        raise UserError(f"there is no noise level {t:g}; the clean image is −1.")
+
+
 class Schedule:
     """ᾱ_t of a variance-preserving process q(x_t | x_0) = N(√ᾱ_t x_0, (1−ᾱ_t) I).
 
@@ -66,12 +76,19 @@ class Schedule:
         """ᾱ_t in float64, shape () or (B, 1, 1, 1) to multiply images.
 
         t is a level, or levels of shape (B,): whole ones of −1 … T−1, −1 gives 1; or real ones.
+
+        Raises:
+            UserError: a level is below −1.
         """
+        if not isinstance(t, Tensor):
+            check_level(t)
+            t = int(t) if t == CLEAN else t
         if isinstance(t, float):
             real = self.clock.alpha_bar(torch.tensor(t, dtype=torch.float64))
             return real.to(self.table(device))
         if isinstance(t, Tensor) and t.is_floating_point():
-            real = self.clock.alpha_bar(t.cpu().double())
+            levels = t.cpu().double()
+            real = torch.where(levels == CLEAN, 1.0, self.clock.alpha_bar(levels))
             return real.to(self.table(device)).view(-1, 1, 1, 1)
         table = self.table(device)
         return table[t + 1] if isinstance(t, int) else table[t.to(device) + 1].view(-1, 1, 1, 1)

@@ -117,6 +117,8 @@ class Guidance:
         self.interval = checked_interval("interval", interval)
         self.normalize = choice("normalize", normalize, (False, True))
         self.max_norm = None if max_norm is None else number("max_norm", max_norm, 0)
+        if self.max_norm == 0:
+            raise UserError("max_norm=0 leaves no guidance; set it above 0.", "max_norm")
         self.recurrence = integer("recurrence", recurrence, 1)
         self.recurrence_interval = checked_interval("recurrence_interval", recurrence_interval)
         self.candidates = integer("candidates", candidates, 1)

@@ -1,5 +1,6 @@
 """Several candidates for each sample, the likeliest of which goes on."""
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ class Selection:
     Of K candidates for a sample, each guided from a noise of its own, the one goes on whose
     estimate of the clean image is most like what is asked for:
 
-        argmax_j sim(x̂_0⁽ʲ⁾, y)   after the first step to a level s ≤ u (T−1)
+        argmax_j γ sim(x̂_0⁽ʲ⁾, y)   after the first step to a level s ≤ u (T−1)
 
     What an image shows is settled at high noise; a candidate that went wrong there is seldom mended
     later. It is read off x̂_0, not off x_s: guidance has climbed the similarity of the noisy images,
@@ -57,7 +58,7 @@ class Selection:
     @torch.no_grad()
     def __call__(self, step: Step, noise: Noise) -> Narrowed:
         """Chooses after a step."""
-        value = self.wide.similarity(step.x0, CLEAN)
+        value = math.copysign(1, self.wide.gamma) * self.wide.similarity(step.x0, CLEAN)
         best = value.view(-1, self.candidates).argmax(1)
         rows = best + self.candidates * torch.arange(len(best), device=best.device)
         return Narrowed(rows, noise.rows(rows.tolist()), self.narrow)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sdg.diffusion.guide import GuidanceOutput, Predict
 from sdg.diffusion.schedule import CLEAN
-from sdg.errors import integer, number
+from sdg.errors import UserError, integer, number
 from sdg.guidance.guidance import Guidance, gradient, through_denoiser
 
 __all__ = ["DPS", "FreeDoM", "LGD", "MPGD", "TFG", "Universal"]
@@ -53,6 +53,8 @@ class TrainingFree(Guidance):
         for name, value in knobs.items():
             check, low = (integer, 1) if name in ("iterations", "draws") else (number, 0)
             setattr(self, name, check(f"{name}", value, low))
+        if self.draws > 1 and not self.smoothing:
+            raise UserError("draws are all alike with smoothing=0; set it above 0.", "draws")
 
     def smoothed(self, t: float, noise: Callable[[], Tensor]) -> Callable[[Tensor], Tensor]:
         """F, with its δ drawn once."""
@@ -119,6 +121,8 @@ class TFG(TrainingFree):
     ):
         super().__init__(gamma, **options)
         self.set_knobs(rho=rho, mu=mu, iterations=iterations, smoothing=smoothing, draws=draws)
+        if not self.rho and not self.mu:
+            raise UserError("rho=0 and mu=0 leave no guidance; set one above 0.", "rho")
 
 
 class DPS(TrainingFree):

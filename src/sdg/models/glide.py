@@ -67,8 +67,10 @@ class GlideImageEncoder(NoisyEncoder):
         first = self.tower.get_submodule("ln_pre")
         assert isinstance(first, LevelToken)
         first.modulation = features
-        r: Tensor = self.tower(x)
-        first.modulation = None  # it holds the graph, with which no copy could be made
+        try:
+            r: Tensor = self.tower(x)
+        finally:
+            first.modulation = None  # it holds the graph, with which no copy could be made
         return r
 
 

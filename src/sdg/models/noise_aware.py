@@ -110,11 +110,12 @@ class NoiseAwareEncoder(NoisyEncoder):
         modulations = self.time[-1](features).split(self.sizes, -1)
         for norm, modulation in zip(self.norms, modulations, strict=True):
             norm.modulation = modulation
-        r: Tensor = self.tower(x)
-        for norm in self.norms:
-            norm.modulation = (
-                None  # it holds the graph, with which no copy of this encoder could be made
-            )
+        try:
+            r: Tensor = self.tower(x)
+        finally:
+            for norm in self.norms:
+                # It holds the graph, with which no copy of this encoder could be made.
+                norm.modulation = None
         return r
 
 

@@ -83,13 +83,15 @@ def checked_captions(captions: Sequence[str]) -> list[str]:
     """Negative captions as a list.
 
     Raises:
-        UserError: they are something else, such as one sentence.
+        UserError: they are something else, such as one sentence; or one has several lines.
     """
     listed = isinstance(captions, Sequence) and not isinstance(captions, str)
     for each in captions if listed else [None]:
         if not isinstance(each, str):
             given = captions if each is None else each
             raise UserError(f"negative_captions must be a list of sentences, not {given!r}.")
+        if "\n" in each:
+            raise UserError(f"negative_captions must be of one line each, not {each!r}.")
     return list(captions)
 
 

@@ -10,7 +10,14 @@ from sdg.guidance.semantic import SemanticGuidance
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.argument_checks import checked_kind
 
-__all__ = ["check_seen", "chosen_encoder", "chosen_guidance", "chosen_sampler", "chosen_strength"]
+__all__ = [
+    "check_seen",
+    "chosen_encoder",
+    "chosen_guidance",
+    "chosen_sampler",
+    "chosen_strength",
+    "own_guidance",
+]
 
 
 def chosen_encoder(
@@ -57,17 +64,36 @@ def check_seen(encoder: ImageEncoder, guidance: Guidance) -> None:
 
 
 def chosen_guidance(
-    guidance: Guidance | None, gamma: float | None, own: float, interval: Sequence[float]
+    guidance: Guidance | None,
+    gamma: float | None,
+    own: float,
+    interval: Sequence[float],
+    conditioned: bool,
 ) -> Guidance:
     """The guidance of a call, by default `SemanticGuidance` with γ.
 
     Arguments:
         own: the pipeline's γ, where a call names none.
         interval: the pipeline's, for the default.
+        conditioned: whether the call says what samples shall be like.
 
     Raises:
-        UserError: there are two γ, or `guidance` is none.
+        UserError: there are two γ, `guidance` is none, or it would steer towards nothing.
     """
+    chosen = own_guidance(guidance, gamma, own, interval)
+    asked = guidance is not None or gamma is not None
+    if asked and chosen.gamma and not conditioned:
+        raise UserError(
+            f"gamma={chosen.gamma:g} steers towards nothing: give a prompt, a picture or a "
+            "similarity, or leave gamma and guidance out."
+        )
+    return chosen
+
+
+def own_guidance(
+    guidance: Guidance | None, gamma: float | None, own: float, interval: Sequence[float]
+) -> Guidance:
+    """`chosen_guidance`, whether or not there is something to steer towards."""
     if guidance is None:
         return SemanticGuidance(own if gamma is None else gamma, interval=interval)
     checked_kind("guidance", guidance, Guidance)

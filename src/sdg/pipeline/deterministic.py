@@ -17,6 +17,9 @@ from sdg.models.encoding import encode_sentences
 __all__ = ["OneByOne", "deterministic_arithmetic", "one_by_one"]
 
 
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # which cuBLAS needs for deterministic algorithms
+
+
 @contextmanager
 def deterministic_arithmetic(wanted: bool = True) -> Iterator[None]:
     """One thread and torch's deterministic algorithms; what was set before comes back.
@@ -27,7 +30,8 @@ def deterministic_arithmetic(wanted: bool = True) -> Iterator[None]:
     if not wanted:
         yield
         return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS needs for it
+    workspace = os.environ.get(WORKSPACE)
+    os.environ.setdefault(WORKSPACE, ":4096:8")
     threads, before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warns = torch.is_deterministic_algorithms_warn_only_enabled()
     benchmark = torch.backends.cudnn.benchmark
@@ -40,6 +44,8 @@ def deterministic_arithmetic(wanted: bool = True) -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(before, warn_only=warns)
         torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            os.environ.pop(WORKSPACE, None)
 
 
 class OneByOne:

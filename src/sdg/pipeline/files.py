@@ -144,7 +144,7 @@ def stored_parts(folder: Path, denoiser: Callable[[Path, int | None], Denoiser])
         parts["autoencoder"] = load_autoencoder(file_in(folder, name))
     if name := index.get("negative_captions"):
         captions = regular(file_in(folder, name)).read_text(encoding="utf-8")
-        parts["negative_captions"] = captions.splitlines()
+        parts["negative_captions"] = captions.removesuffix("\n").split("\n")
     return parts
 
 
@@ -167,6 +167,7 @@ def save_parts(pipe: "Pipeline", folder: Path) -> Path:
     """
     index: dict[str, Any] = {"gamma": pipe.gamma, "interval": list(pipe.interval)}
     index |= sampler_options(pipe.sampler)
+    check_ours(pipe.denoiser)
     if len(pipe.denoiser.passes) > 1:
         raise UserError(
             "pipeline.json does not hold classifier-free guidance or autoguidance; store a "
@@ -232,9 +233,21 @@ def stored_kind(part: object) -> str:
     Raises:
         UserError: it is of a class of one's own.
     """
+    check_ours(part)
     for cls, kind in KINDS.items():
         if isinstance(part, cls):
             return kind
-    raise UserError(
-        f"{type(part).__name__} is of a class of your own, and cannot be stored with a pipeline."
-    )
+    raise TypeError(f"there is no kind of weights for {type(part).__name__}")
+
+
+def check_ours(part: object) -> None:
+    """Refuses a part that would be read again as one of our classes, which it is not.
+
+    Raises:
+        UserError: it is of a class of one's own.
+    """
+    cls = type(part)
+    if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+        raise UserError(
+            f"{cls.__name__} is of a class of your own, and cannot be stored with a pipeline."
+        )

@@ -10,6 +10,7 @@ from torch import Tensor
 from sdg.data.requests import Request
 from sdg.diffusion.denoiser import Denoiser
 from sdg.errors import UserError
+from sdg.guidance.guidance import Guidance
 from sdg.machine.ram import available_memory
 from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder
@@ -91,6 +92,7 @@ def fitting_batch(
     shape: Sequence[int],
     device: torch.device,
     autoencoder: Autoencoder | None = None,
+    guidance: Guidance | None = None,
 ) -> int:
     """How many samples to draw at once, for `batch_size=auto`.
 
@@ -102,6 +104,7 @@ def fitting_batch(
         shape: of what is sampled, (C, H, W).
         device: where samples are drawn.
         autoencoder: of latents, whose images an encoder of images reads.
+        guidance: its candidates, and its draws around x̂_0, are held at once; None has one of each.
     """
     if device.type != "cpu":
         return ON_GPU
@@ -110,6 +113,7 @@ def fitting_batch(
         return ON_CPU
     x = torch.zeros(1, *shape)
     bytes_of_one = 0
+    candidates = 1 if guidance is None else guidance.candidates
     for each in denoiser.passes:
         bytes_of_one += graph_bytes(partial(estimate, each), x)
     if encoder is not None:
@@ -119,8 +123,9 @@ def fitting_batch(
             seen = x if decoder is None else decoder.decode(x)
             return encode_images(encoder, seen, torch.zeros(len(x), dtype=torch.long)).z
 
-        bytes_of_one += graph_bytes(embedding, x)
-    return max(1, min(ON_CPU, int(SHARE * free / max(bytes_of_one, 1))))
+        draws = getattr(guidance, "draws", 1)
+        bytes_of_one += draws * graph_bytes(embedding, x)
+    return max(1, min(ON_CPU, int(SHARE * free / max(bytes_of_one * candidates, 1))))
 
 
 def estimate(denoiser: Denoiser, x: Tensor) -> Tensor:

@@ -206,7 +206,7 @@ class Pipeline(Parts):
         """
         pictures = {"content": content, "structure": structure, "style": style}
         conditions = CallConditions.from_arguments(prompt, pictures, similarity)
-        guidance = chosen_guidance(guidance, gamma, self.gamma, self.interval)
+        guidance = chosen_guidance(guidance, gamma, self.gamma, self.interval, conditions.any)
         sampler = chosen_sampler(sampler, steps, self.sampler)
         guidance.check(sampler)
         check_devices(self.device, self.encoder, self.clip, self.autoencoder)
@@ -223,9 +223,9 @@ class Pipeline(Parts):
         if reads:
             encoder = chosen_encoder(encoder, self.clip, guidance, self.denoiser.latents)
         if batch_size == "auto":
-            batch_size = fitting_batch(
-                self.denoiser, encoder, self.sampled_shape, self.device, self.autoencoder
-            )
+            networks = (self.denoiser, encoder, self.sampled_shape, self.device)
+            acting = guidance if guided else None
+            batch_size = fitting_batch(*networks, self.autoencoder, acting)
         size = integer("batch_size", batch_size, 1)
         size = 1 if choice("deterministic", deterministic, (False, True)) else size
         for name, flag in (("trajectory", trajectory), ("progress", progress)):

@@ -18,7 +18,7 @@ from sdg.io.diffusers_scheduler import process_of
 from sdg.models.autoencoder import Autoencoder
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.argument_checks import checked_captions, checked_kind, checked_weights
-from sdg.pipeline.call_choices import chosen_guidance
+from sdg.pipeline.call_choices import own_guidance
 from sdg.pipeline.conditions import (
     CallConditions,
     Pictures,
@@ -100,7 +100,7 @@ class SemanticGuider(BaseGuidance):
         self.inner = checked_kind("guider", inner, BaseGuidance)
         self._input_predictions = self.inner._input_predictions
         super().__init__()
-        self.guidance = score_guidance(chosen_guidance(guidance, gamma, 1.0, (0.0, 1.0)))
+        self.guidance = score_guidance(own_guidance(guidance, gamma, 1.0, (0.0, 1.0)))
         register: Any = self.register_to_config  # of diffusers, without types
         register(gamma=self.guidance.gamma)
         self.schedule, self.network = process_of(*scheduler_config(scheduler))

@@ -85,7 +85,7 @@ def check_encoders(
     if encoder.classes:
         raise UserError(
             f"this pipeline's encoder knows classes only, which {kind} cannot use; guide by "
-            "similarity={Class(encoder, None, captions, 'classifier'): name}."
+            "similarity={Class(encoder, None, encoder.classes, 'classifier'): name}."
         )
     if kind == "text" and text_encoder is None:
         raise UserError(

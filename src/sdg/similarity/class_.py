@@ -1,11 +1,11 @@
 """A class among those of its kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from sdg.data.class_names import unknown_class
+from sdg.data.class_names import names_in, unknown_class
 from sdg.errors import UserError, choice, number
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.models.encoding import check_spaces, encode_sentences, name_of
@@ -29,10 +29,15 @@ class Class(Term):
     Arguments:
         encoder: E; for `classifier`, one that gives the logits of `encoder.classes`.
         text_encoder: E_text; not for `classifier`.
-        classes: {factor: {class: caption}}.
+        classes: {factor: {class: caption}}, of `classifier` those of the encoder, whose captions
+            are not read. A class that several factors have is asked for as "FACTOR: CLASS".
         form: `cosine`, `contrastive` or `classifier`.
         weight: w; None takes the logit scale for `cosine`, else 1, since these are
             log-probabilities already.
+
+    Raises:
+        UserError: there is no such form, there is no text encoder, or `classes` are not those that
+            the classifier knows.
     """
 
     condition_option = "name"
@@ -50,12 +55,17 @@ class Class(Term):
         self.scale = 1.0 if form == "classifier" else encoder.cosine_scale
         own_weight = self.scale if form == "cosine" else 1.0
         super().__init__(own_weight if weight is None else number("weight", weight))
-        self.order = [name for names in classes.values() for name in names]
+        if form == "classifier":
+            known = getattr(encoder, "classes", {})
+            check_known(classes, known)
+            classes = {factor: dict.fromkeys(names, "") for factor, names in known.items()}
+        self.order = names_in(classes)
         sizes = [len(names) for names in classes.values()]
         # Which factor each class belongs to: a class competes with those of its own factor only.
         self.factor = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
         if form != "classifier":
-            assert text_encoder is not None  # only a classifier does without
+            if text_encoder is None:
+                raise UserError(f"form={form} needs a text encoder; only classifier has none.")
             self.names = name_of(encoder), name_of(text_encoder)
             captions = [caption for names in classes.values() for caption in names.values()]
             with torch.no_grad():
@@ -73,10 +83,8 @@ class Class(Term):
                     "similarity.class.form=classifier needs encoder=classifier_noisy, not "
                     f"encoder={run.encoder_name}."
                 )
-            classes = {
-                factor: dict.fromkeys(names, "") for factor, names in encoder.classes.items()
-            }
-            term = cls(encoder, None, classes, form, weight)
+            known = {factor: dict.fromkeys(names, "") for factor, names in encoder.classes.items()}
+            term = cls(encoder, None, known, form, weight)
         else:
             encoder, text_encoder = run.image_encoder, run.text_encoder
             if not run.held_out.classes:
@@ -118,3 +126,21 @@ class Class(Term):
         if x.logits is None:
             raise UserError("form=classifier needs a classifier, whose `encode` gives logits.")
         return x.logits
+
+
+def check_known(
+    classes: Mapping[str, Iterable[str]], known: Mapping[str, Iterable[str]] | None
+) -> None:
+    """Refuses classes that are not those of the classifier.
+
+    Raises:
+        UserError: they are others, or the encoder is no classifier.
+    """
+    if not known:
+        raise UserError("form=classifier needs a classifier, an encoder that has `classes`.")
+    given, own = sorted(names_in(classes)), sorted(names_in(known))
+    if given != own:
+        raise UserError(
+            f"classes: the classifier knows {', '.join(own)}, not {', '.join(given) or 'none'}; "
+            "give its own, encoder.classes."
+        )

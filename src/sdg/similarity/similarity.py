@@ -137,6 +137,7 @@ def between(levels: Tensor, t: float) -> Tensor:
     """
     if isinstance(t, int):
         return levels[max(t, 0)]
+    t = max(t, 0.0)
     below = min(int(t), len(levels) - 2)
     return torch.lerp(levels[below].double(), levels[below + 1].double(), t - below).round().long()
 

@@ -13,6 +13,7 @@ from sdg.errors import UserError, number
 from sdg.io.shipped import on_this_machine
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.models.encoding import check_spaces, encode_sentences, name_of
+from sdg.models.unread import warn_of_unread_words
 from sdg.similarity.noisy_images import NoisyImages
 from sdg.similarity.run_context import RunContext
 from sdg.similarity.term import Pairs, Targets, Term
@@ -71,6 +72,7 @@ class Text(Term):
         super().__init__(self.scale if weight is None else number("weight", weight))
         self.names = name_of(encoder), name_of(text_encoder)
         self.text_encoder, self.order = text_encoder, list(dict.fromkeys(sentences))
+        warn_of_unread_words(text_encoder, self.order)
         self.embeddings = self.encoded(self.order)
         self.negative_captions = list(negative_captions)
         self.negatives = self.encoded(self.negative_captions)
@@ -98,6 +100,7 @@ class Text(Term):
     def targets(self, conditions: Sequence[Targets]) -> list[str]:
         asked = super().targets(conditions)
         added = [sentence for sentence in asked if sentence not in self.order]
+        warn_of_unread_words(self.text_encoder, added)
         embeddings = self.encoded(added)
         if embeddings is not None:
             known = [] if self.embeddings is None else [self.embeddings.to(embeddings)]

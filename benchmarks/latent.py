@@ -1,0 +1,93 @@
+"""A world of latents against one of pixels: what steers, what it costs, and what comes of it.
+
+    python benchmarks/latent.py FOLDER autoencoder=FOLDER denoiser=FOLDER encoder=FOLDER
+                                [prompts=64] [each=2]
+
+The autoencoder, the denoiser of its latents and the noise-aware encoder of those are of the
+portraits, such as the three trainings of docs/other-models.md leave; the world of pixels is the
+shipped one. Rows:
+
+pixels, noise-aware   the shipped encoder on x_t
+pixels, DPS           the clean CLIP on x̂_0, through the denoiser
+latents, noise-aware  an encoder of noisy latents on z_t; no decoder in the loop
+latents, DPS          the clean CLIP on D(ẑ_0), through decoder and denoiser
+
+Prompts are captions of held-out portraits. γ is chosen on other prompts. Samples are read by
+rendering: `residual` is what is left of the picture. Times are of this machine, one row after
+another. Memory is the most that the run's process held, interpreter and libraries with it.
+
+A run that lies in FOLDER already is not drawn again; the table is printed and written to
+FOLDER/latent.md.
+"""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from runs import best_gamma, sample, within
+
+CLEAN = {"encoder": "clip", "guidance": "dps"}
+MEASURED = {"eval__imagenet": False, "eval__clip": "null"}
+NOISY_GAMMAS, CLEAN_GAMMAS = (5, 10, 20), (20, 50, 100)
+COLUMNS = (
+    "steered by",
+    "γ",
+    "shows its prompt",
+    "95 %",
+    "residual",
+    "unguided: residual",
+    "s a sample",
+    "peak GiB",
+)
+
+
+def rows(parts: Mapping[str, Path]) -> dict[str, tuple[dict[str, Any], tuple[float, ...]]]:
+    """{row: (its settings, γ to choose from)}."""
+    latents = {
+        "denoiser__weights": parts["denoiser"],
+        "denoiser__autoencoder": parts["autoencoder"],
+    }
+    noisy = {**latents, "encoder__weights": parts["encoder"]}
+    return {
+        "pixels, noise-aware": ({}, NOISY_GAMMAS),
+        "pixels, DPS": (CLEAN, CLEAN_GAMMAS),
+        "latents, noise-aware": (noisy, NOISY_GAMMAS),
+        "latents, DPS": ({**latents, **CLEAN}, CLEAN_GAMMAS),
+    }
+
+
+def main(folder: Path, parts: Mapping[str, Path], prompts: int, each: int) -> None:
+    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    size = {"num_samples": prompts * each, "samples_per_prompt": each}
+    for name, (settings, gammas) in rows(parts).items():
+        own = {**settings, **MEASURED}
+        place = within(folder, name)
+        gamma = best_gamma(place, gammas, **own)
+        guided = sample(place, "portraits", guidance__gamma=gamma, **own, **size)
+        place = within(folder, f"{place.name}-unguided")
+        plain = sample(place, "portraits", guidance__gamma=0, **own, **size)
+        low, high = guided["shows_interval"]
+        cells = [
+            name,
+            f"{gamma:g}",
+            f"{guided['shows']:.2f} (unguided {plain['shows']:.2f})",
+            f"{low:.2f} … {high:.2f}",
+            f"{guided['residual']:.4f}",
+            f"{plain['residual']:.4f}",
+            f"{guided['seconds_per_sample']:.2f}",
+            f"{guided['cost_per_sample']['peak_memory'] / 2**30:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+        print(lines[-1], flush=True)
+        (folder / "latent.md").write_text("\n".join(lines) + "\n")
+    print(f"results: {folder / 'latent.md'}")
+
+
+if __name__ == "__main__":
+    words = dict(word.split("=", 1) for word in sys.argv[2:] if "=" in word)
+    if not {"autoencoder", "denoiser", "encoder"} <= set(words):
+        sys.exit(__doc__)
+    prompts, each = int(words.pop("prompts", 64)), int(words.pop("each", 2))
+    files = {name: Path(file).resolve() for name, file in words.items()}
+    main(Path(sys.argv[1]).resolve(), files, prompts, each)
