@@ -4,6 +4,10 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from tiny_training import TINY
+
+# What a denoiser to fine-tune leaves to be set.
+SMALL = [f"{key}={value}" for key, value in TINY.items() if not key.startswith("denoiser.")]
 
 
 @pytest.mark.parametrize(
@@ -133,3 +137,48 @@ def test_encoders_of_two_clips_are_told_apart_in_words(weights):
     with pytest.raises(UserError, match="text.vocab_size is 64 there and 84 here") as refused:
         check_kin(image, clip)
     assert "{" not in str(refused.value)
+
+
+@pytest.mark.parametrize("word", ["process=flow", "schedule=linear", "denoiser.patch=2"])
+def test_what_a_denoiser_to_fine_tune_brings_is_not_set(refusal, weights, tmp_path, word):
+    file = f"denoiser.path={weights}/denoiser.safetensors"
+    words = ["denoiser=pretrained", file, f"hydra.run.dir={tmp_path}/run"]
+    line = refusal("train.py", *words, *SMALL, word)
+    what = "is a setting of" if word.startswith("denoiser.") else "brings the network and the"
+    assert word.partition("=")[0] in line and what in line
+
+
+@pytest.mark.slow
+def test_a_denoiser_is_fine_tuned_on_the_default_data(run, tmp_path):
+    """The portraits' recipe has a network of its own, which is not the one to fine-tune."""
+    source = "denoiser.path=weights/portraits/denoiser.safetensors"
+    words = ["data=portraits", "denoiser=pretrained", source, *SMALL]
+    run("train.py", *words, f"hydra.run.dir={tmp_path}/run")
+    assert (tmp_path / "run" / "denoiser" / "README.md").is_file()
+
+
+def test_what_ends_a_sampling_run_early_is_refused(refusal, tiny):
+    for name in ("limit_test_batches", "limit_predict_batches"):
+        assert "lower num_samples instead" in refusal("sample.py", *tiny, f"+trainer.{name}=1")
+
+
+def test_two_checkpoints_to_go_on_from_are_refused(refusal, tmp_path):
+    words = ["resume=true", f"ckpt_path={tmp_path}/last.ckpt", f"hydra.run.dir={tmp_path}/run"]
+    assert "give resume=true or ckpt_path=FILE, not both" in refusal("train.py", *words)
+
+
+def test_an_error_in_code_of_ones_own_keeps_its_traceback(run, tiny, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "dim.py").write_text(
+        "from sdg.similarity import Term\n\n\n"
+        "class Dim(Term):\n"
+        "    def __init__(self, weight=1.0):\n"
+        "        super().__init__(weight / 0)\n"
+        "    def compare(self, x, pairs, references):\n"
+        "        return -x.pixels.mean((1, 2, 3))[pairs.samples]\n"
+    )
+    (tmp_path / "conf" / "similarity").mkdir(parents=True)
+    (tmp_path / "conf" / "similarity" / "dim.yaml").write_text("dim: {_target_: dim.Dim}\n")
+    with pytest.raises(Exception, match="division by zero") as error:
+        run("sample.py", "--config-dir", str(tmp_path / "conf"), "similarity=[dim]", *tiny)
+    assert not isinstance(error.value, SystemExit)

@@ -41,3 +41,18 @@ def test_a_second_sweep_in_a_folder_is_refused_and_leaves_the_records_of_the_fir
     assert not record.exists() and (tmp_path / "jobs" / CLAIM).is_file()
     Jobs().on_multirun_end(config)
     assert not (tmp_path / "jobs" / CLAIM).exists()
+
+
+def test_a_report_that_fails_fails_the_sweep(tmp_path, monkeypatch, capsys):
+    """Hydra only warns of an exception in a callback, and exits with 0."""
+
+    class Unwritable(Jobs):
+        def report(self, folder, jobs, config):
+            raise OSError(28, "No space left on device")
+
+    (tmp_path / "jobs").mkdir()
+    monkeypatch.setattr(Jobs, "failed", [])
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    Unwritable().on_multirun_end(config)
+    assert len(Jobs.failed) == 1 and "No space left on device" in Jobs.failed[0]
+    assert "Traceback" in capsys.readouterr().err

@@ -6,6 +6,7 @@ It is measured on several ranks' worth of parts, in shards, beside a folder of i
 import csv
 import json
 import math
+import shutil
 import tarfile
 
 import numpy as np
@@ -18,6 +19,7 @@ from sdg.data.captions import FACTORS, all_named
 from sdg.data.shapes import Shapes
 from sdg.evaluation import measuring as evaluation
 from sdg.evaluation.features import FeatureDistances
+from sdg.io.weights import save
 from sdg.metrics import features
 from sdg.metrics.features import Frechet
 from sdg.metrics.readers import choose_reader
@@ -267,6 +269,32 @@ def test_an_encoders_own_evaluation(run, tiny, tmp_path, refusal):
         "eval=encoder",
         "encoder=clip",
     )
+
+
+def test_few_held_out_images_leave_half_their_captions_for_the_bank(run, tiny, tmp_path):
+    kept = [word for word in tiny if not word.startswith(("eval.", "data.held_out="))]
+    words = ["eval=encoder", "eval.levels=[500]", "eval.images=6", "data.held_out=6"]
+    run("sample.py", *kept, *words)
+    nats = json.loads((tmp_path / "run" / "information.json").read_text())
+    # Of a bank of 3 captions a sentence says at most about log 3.
+    assert 0 < abs(nats["in the sentences"]) < 3
+
+
+def test_another_judge_under_the_same_name_measures_anew(run, tiny, tmp_path, weights):
+    judge = tmp_path / "judge.safetensors"
+    words = [*(word for word in tiny if not word.startswith("eval.judge=")), f"eval.judge={judge}"]
+    shutil.copy(weights / "judge.safetensors", judge)
+    run("sample.py", *words)
+    before = metrics(tmp_path / "run")
+    run("sample.py", *words)
+    assert metrics(tmp_path / "run") == before
+    model = load_judge(judge)
+    with torch.no_grad():
+        for value in model.parameters():
+            value.mul_(0.5)
+    save(judge, "judge", model, model.config)
+    run("sample.py", *words)
+    assert len(list((tmp_path / "run" / "measured").iterdir())) == 1
 
 
 def test_figures_of_another_measurement_are_kept(run, tiny, tmp_path):

@@ -4,7 +4,7 @@ A file of conf/training names one of these functions as its `builder`. One of th
 name none: its module is then made of its own options alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from hydra.core.hydra_config import HydraConfig
@@ -34,6 +34,8 @@ from sdg.models.text_unet import TextUNet
 from sdg.models.towers import at_resolution
 from sdg.models.words import vocabulary
 from sdg.training.module import TrainingModule
+
+BROUGHT = ("schedule", "process", "denoiser.network", "denoiser.patch")  # by one to fine-tune
 
 __all__ = ["autoencoder", "build", "classifier_noisy", "clip", "clip_noisy", "denoiser", "judge"]
 
@@ -88,16 +90,8 @@ def training_parts(config: DictConfig) -> dict:
 
 
 def denoiser(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:
-    if "network" not in settings["denoiser"]:  # it has one already, to fine-tune
-        if overrides := [
-            word
-            for word in HydraConfig.get().overrides.task
-            if word.lstrip("+~").startswith(("schedule=", "schedule."))
-        ]:
-            raise UserError(
-                f"{overrides[0]}: this denoiser brings the schedule that it was trained with; "
-                "leave that out."
-            )
+    if any(name in settings["denoiser"] for name in ("path", "weights")):  # one to fine-tune
+        check_brought(HydraConfig.get().overrides.task)
         model, autoencoder = denoiser_to_tune(config, data.resolution)
     else:
         own = dict(settings["denoiser"])
@@ -111,6 +105,24 @@ def denoiser(config: DictConfig, settings: dict, data: ImageData) -> TrainingMod
     return instantiate(
         config.module, denoiser=model, **beside, **training_parts(config), _convert_="all"
     )
+
+
+def check_brought(words: Sequence[str]) -> None:
+    """Refuses to set what a denoiser to fine-tune brings along.
+
+    Arguments:
+        words: of the command line.
+
+    Raises:
+        UserError: one does.
+    """
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        if key.startswith(BROUGHT):
+            raise UserError(
+                f"{word}: this denoiser brings the network and the process that it was trained "
+                "with; leave that out."
+            )
 
 
 def clip(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:

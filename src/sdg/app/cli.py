@@ -75,7 +75,7 @@ def entry_point(config_name: str) -> Callable:
                     job
                 )()
             if Jobs.failed:
-                sys.exit(f"error: of the sweep's jobs these failed: {'; '.join(Jobs.failed)}")
+                sys.exit(f"error: of the sweep these failed: {'; '.join(Jobs.failed)}")
 
         return run
 

@@ -71,7 +71,7 @@ def evaluate_encoder(config: DictConfig) -> None:
             else "cpu"
         )
         images = held_out.__getitems__(list(range(count)))["image"].to(device)
-        write_records(config, folder)
+        write_records(config, folder, "32-true")  # nothing here runs under autocast
         denoiser = None
         if noisy.reads_estimate:
             denoiser = chosen_denoiser(config).to(device)
@@ -133,7 +133,8 @@ def gradients(
     Raises:
         UserError: the denoiser draws other images.
     """
-    count = min(integer("eval.gradients", config.eval.gradients, 0), len(images))
+    asked = integer("eval.gradients", config.eval.gradients, 0)
+    count = min(asked, len(images), len(held_out) // 2)  # the others' captions are the bank
     if not count or not held_out.has_captions:
         return [], {}
     denoiser = denoiser or chosen_denoiser(config).to(images.device)

@@ -5,9 +5,9 @@ import os
 import re
 import shlex
 import sys
-import traceback
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
     HydraException,
     InstantiationException,
@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sdg.app.choices import group_files
 from sdg.app.config_keys import config_keys, options_in
+from sdg.app.error_origin import chain_of, composing, in_own_code, of_lightning
 from sdg.app.no_effect import UnknownKey
 from sdg.errors import UserError, near
 from sdg.models.words import UnknownWord
@@ -67,6 +68,8 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
         return f"{choice}: what is chosen of {group} must be a name, as in {group}=NAME."
     for link in chain:
         if isinstance(link, InstantiationException) and link.__cause__ is not None:
+            if in_own_code(link.__cause__):
+                return None
             key = re.search(r"full_key: (\S+)", str(link))
             return f"{key[1] if key else 'config'}: {' '.join(str(link.__cause__).split())}"
     for link in chain:
@@ -101,35 +104,19 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
         )
     if isinstance(error, OSError) and error.filename:
         return (
-            f"cannot read or write {error.filename}: {error.strerror}. hydra.run.dir=FOLDER puts "
-            "the results elsewhere."
+            f"cannot read or write {error.filename}: {error.strerror}.{elsewhere(error.filename)}"
         )
     if isinstance(error, PermissionError) and error.args:  # a library's own words, such as W&B's
         return " ".join(str(error).split())
     return None
 
 
-def chain_of(error: BaseException) -> list[BaseException]:
-    """An error, and those that it came from."""
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    return chain
-
-
-def of_lightning(error: BaseException) -> bool:
-    """Whether Lightning itself refuses how it is set, when a run begins."""
-    frames = traceback.extract_tb(error.__traceback__)
-    refusal = isinstance(error, ValueError) or type(error).__name__ == "MisconfigurationException"
-    return refusal and bool(frames) and "pytorch_lightning" in Path(frames[-1].filename).parts
-
-
-def composing(error: BaseException) -> bool:
-    """Whether Hydra stumbled while it put the config together."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return bool(frames) and Path(frames[-1].filename).parent.name == "_internal"
+def elsewhere(file: str) -> str:
+    """How the results go to another folder, where the file is one of them."""
+    folder = Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else None
+    if folder is None or not Path(file).absolute().is_relative_to(folder.absolute()):
+        return ""
+    return " hydra.run.dir=FOLDER puts the results elsewhere."
 
 
 def wrong_choice(conf: Path) -> str | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import traceback
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -10,6 +11,7 @@ from hydra.experimental.callback import Callback
 
 from sdg.app.claim import CLAIM, claim
 from sdg.app.foreign_folder import check_folder
+from sdg.io.files import write_whole
 
 __all__ = ["Jobs"]
 
@@ -54,13 +56,21 @@ class Jobs(Callback):
             "error": job_return.return_value,
         }
         file = self.folder(config) / "jobs" / f"{config.hydra.job.num:04d}.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(record), encoding="utf-8")
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(file, json.dumps(record))
+        except OSError as error:
+            sys.exit(f"error: {file} cannot be written ({error.strerror}); the sweep ends.")
 
     def on_multirun_end(self, config, **kwargs) -> None:
         jobs = self.jobs(self.folder(config))
         Jobs.failed[:] = [f"{job['name']} ({job['error']})" for job in jobs if job["error"]]
-        self.report(self.folder(config), [job for job in jobs if not job["error"]], config)
+        try:
+            self.report(self.folder(config), [job for job in jobs if not job["error"]], config)
+        except Exception as error:  # which Hydra would only warn of
+            traceback.print_exc()
+            reason = str(error) or type(error).__name__
+            Jobs.failed.append(f"the report of the whole ({' '.join(reason.split())})")
         (self.folder(config) / "jobs" / CLAIM).unlink(missing_ok=True)
 
     @staticmethod

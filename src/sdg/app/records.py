@@ -32,15 +32,18 @@ RECORDED = (
 
 
 @rank_zero_only
-def write_records(config: DictConfig, folder: Path) -> None:
+def write_records(config: DictConfig, folder: Path, precision: str | None = None) -> None:
     """Writes a run's config, command and versions into its folder.
 
     It is called once nothing can refuse the run any more: until then the files are another run's.
+
+    Arguments:
+        precision: that it computes in; None is the trainer's.
     """
     write_whole(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     write_whole(folder / COMMAND, command_of(HydraConfig.get()) + "\n")
     versions = {name: version(name) for name in RECORDED} | {"python": platform.python_version()}
-    precision = str(chosen_precision(config.trainer))
+    precision = precision or str(chosen_precision(config.trainer))
     records = {"seed": config.seed, "precision": precision, "versions": versions}
     text = json.dumps(records, indent=2)
     write_whole(folder / "versions.json", text + "\n")

@@ -72,6 +72,13 @@ def check_sampling(config: Mapping[str, Any], words: Sequence[str]) -> None:
         raise UserError(
             "trainer.inference_mode=true leaves no gradient, which guidance needs; leave it out."
         )
+    for name in ("limit_test_batches", "limit_predict_batches"):
+        value = trainer.get(name, 1.0)  # a share; 1 is one batch
+        if value is not None and not (isinstance(value, float) and value == 1):
+            raise UserError(
+                f"trainer.{name}: a sampling run draws and measures all of its samples; lower "
+                "num_samples instead."
+            )
     size = 1 if config["deterministic"] else config["batch_size"]
     if size != "auto" and config["trajectory"] > size:
         why = "deterministic=true makes it one" if config["deterministic"] else f"{size}"
@@ -96,6 +103,8 @@ def check_unguided(guidance: Mapping[str, Any]) -> None:
 
 def check_training(config: Mapping[str, Any]) -> None:
     check_length(config)
+    if config["resume"] and config["ckpt_path"] is not None:
+        raise UserError("give resume=true or ckpt_path=FILE, not both.")
     network = config["denoiser"].get("network")
     if network:
         check_network(network)

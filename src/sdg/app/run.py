@@ -34,6 +34,7 @@ from sdg.app.stop_points import StopPoints, end_by_signal_only_here
 from sdg.app.stopping import STOP, Stopped
 from sdg.errors import UserError, integer
 from sdg.io.hub import Absent
+from sdg.pipeline.deterministic import WORKSPACE
 from sdg.training.checkpoints import WholeCheckpoints
 
 __all__ = ["first_process", "make_trainer", "run"]
@@ -64,7 +65,7 @@ def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
     torch.set_float32_matmul_precision("high")
     pl.seed_everything(integer("seed", config.seed, 0, 2**32 - 1), workers=True, verbose=False)
     given = {key for key in LAUNCHER if key in os.environ}
-    with own_folder("kind" in config) as folder, single_job_command(folder):
+    with own_folder("kind" in config) as folder, single_job_command(folder), restored_flags():
         begun = (folder / "config.yaml").exists()  # by the same command
         stopped = False
         try:
@@ -99,6 +100,25 @@ def run(config: DictConfig, kept: Callable[[Path], str]) -> Iterator[Path]:
                     os.environ.pop(key, None)
     if first_process():
         print(f"results: {folder}", flush=True)
+
+
+@contextmanager
+def restored_flags() -> Iterator[None]:
+    """Puts back what `trainer.deterministic` and `trainer.benchmark` set for the whole process.
+
+    The next job of a sweep may have others.
+    """
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    benchmark = torch.backends.cudnn.benchmark
+    workspace = os.environ.get(WORKSPACE)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+        torch.backends.cudnn.benchmark = benchmark
+        if workspace is None:
+            os.environ.pop(WORKSPACE, None)
 
 
 def no_further_job() -> str:

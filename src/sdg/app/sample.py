@@ -12,8 +12,8 @@ from sdg.app.evaluate_encoder import evaluate_encoder
 from sdg.app.fingerprint import fingerprint
 from sdg.app.finished import forget_finished, note_finished
 from sdg.app.making import instantiate_as
+from sdg.app.measured_options import measured_options
 from sdg.app.opening import group_choices
-from sdg.app.plain import plain
 from sdg.app.records import write_records
 from sdg.app.run import first_process, make_trainer, run
 from sdg.app.sampling_job import Job, load_job
@@ -53,7 +53,7 @@ def sample(config: DictConfig) -> None:
         trainer = make_trainer(config, use_distributed_sampler=False)
         store, beside = stores(config, job, folder, trainer)
         unfinished = beside if beside and not beside.finished() else None
-        options = measured_options(config)
+        options = measured_options(config, job.data)
         if first_process():
             store.begin(config.rerun)
             write_records(config, folder)
@@ -103,11 +103,6 @@ def build_evaluation(config: DictConfig, job: Job) -> Evaluation:
         own,
         clip_guides(config, job.similarity),
     )
-
-
-def measured_options(config: DictConfig) -> dict:
-    """`eval` as it is kept beside the figures that follow from it."""
-    return {key: value for key, value in plain(config.eval).items() if key != "measures"}
 
 
 def stores(

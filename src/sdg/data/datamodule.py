@@ -1,10 +1,10 @@
 """One DataModule for every data set: a training part and a held-out part."""
 
+import os
 from abc import abstractmethod
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
-import torch
 from torch.utils.data import DataLoader
 
 from sdg.data.image_set import ImageSet, NoImages
@@ -109,7 +109,8 @@ class Data(ImageData):
     def train_dataloader(self) -> DataLoader:
         images: Any = require_setup(self.train)  # a Stream has a loader of its own
         world, rank = self.place()
-        seed = torch.initial_seed() % 2**32
+        # Of the run, as Lightning's own samplers take it; torch's generator is seeded every step.
+        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         order = Order(images, world, rank, shuffle=True, seed=seed, drop_last=True)
         self.order = order
         return Resumable(

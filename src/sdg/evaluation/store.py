@@ -110,7 +110,10 @@ class SampleStore:
         file = folder / "rows" / "run.json"
         if not file.is_file():
             return None
-        return json.loads(file.read_text(encoding="utf-8")).get("batch_size")
+        try:
+            return json.loads(file.read_text(encoding="utf-8")).get("batch_size")
+        except (ValueError, AttributeError):  # it was changed
+            return None
 
     def is_own(self) -> bool:
         """Whether the folder's samples, if there are any, are this run's."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from sdg.models.encoder import Encoders, TextEncoder
 from sdg.models.encoding import encode_sentences
 
-__all__ = ["OneByOne", "deterministic_arithmetic", "one_by_one"]
+__all__ = ["WORKSPACE", "OneByOne", "deterministic_arithmetic", "one_by_one"]
 
 
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # which cuBLAS needs for deterministic algorithms

@@ -1,0 +1,42 @@
+"""Where an error came from."""
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+from sdg.io.shipped import PACKAGE
+
+__all__ = ["chain_of", "composing", "in_own_code", "of_lightning"]
+
+
+def chain_of(error: BaseException) -> list[BaseException]:
+    """An error, and those that it came from."""
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    return chain
+
+
+def of_lightning(error: BaseException) -> bool:
+    """Whether Lightning itself refuses how it is set, when a run begins."""
+    frames = traceback.extract_tb(error.__traceback__)
+    refusal = isinstance(error, ValueError) or type(error).__name__ == "MisconfigurationException"
+    return refusal and bool(frames) and "pytorch_lightning" in Path(frames[-1].filename).parts
+
+
+def in_own_code(error: BaseException) -> bool:
+    """Whether an error came from code that is neither of this project nor of a library."""
+    libraries = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
+    for frame in traceback.extract_tb(error.__traceback__):
+        place = Path(frame.filename)
+        if not any(place.is_relative_to(folder) for folder in [PACKAGE, *libraries]):
+            return True
+    return False
+
+
+def composing(error: BaseException) -> bool:
+    """Whether Hydra stumbled while it put the config together."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and Path(frames[-1].filename).parent.name == "_internal"
