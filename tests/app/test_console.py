@@ -128,6 +128,7 @@ def pixels(folder):
     return np.stack([np.asarray(Image.open(file)) for file in sorted(folder.glob("*.png"))])
 
 
+@pytest.mark.slow
 def test_unguided_samples_of_the_same_seeds_stand_beside_when_asked_or_there(
     run, tiny, tmp_path, capsys
 ):

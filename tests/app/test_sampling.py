@@ -132,6 +132,7 @@ def test_gamma_zero_needs_no_encoder(run, tiny, tmp_path):
     assert metrics(tmp_path / "run")["gamma"] == 0
 
 
+@pytest.mark.slow
 def test_a_sweep_ends_in_one_table_and_two_pictures_and_each_job_has_a_wandb_run_of_its_own(
     run, tiny, tmp_path, monkeypatch, capsys
 ):
@@ -185,6 +186,7 @@ def test_a_sweep_by_reference_names_the_references(run, tiny, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_sweep_over_references_shows_each_above_its_own_row(run, tiny, tmp_path):
     for name in "ab":
         Image.new("RGB", (8, 8), "red" if name == "a" else "blue").save(tmp_path / f"{name}.png")

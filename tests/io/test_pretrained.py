@@ -310,6 +310,7 @@ def test_heads_on_the_way_up_are_remembered_in_our_format(tmp_path, x):
 # --- sampling -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_pretrained_denoiser_samples(run, tiny, tmp_path, refusal, capsys):
     torch.save(random_weights(NET, dtype=torch.float32), tmp_path / "adm.pt")
     options = [option for option in tiny if not option.startswith("denoiser.")] + [
