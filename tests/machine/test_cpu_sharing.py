@@ -96,8 +96,8 @@ def run(script, **environment):
 @pytest.mark.parametrize(
     "given, expected",
     [
-        ({}, "True PASSIVE 30000"),
-        (SETTINGS, "True PASSIVE 30000"),  # those of a parent process
+        ({}, "True PASSIVE 300000"),
+        (SETTINGS, "True PASSIVE 300000"),  # those of a parent process
         ({"OMP_NUM_THREADS": "1"}, "False PASSIVE None"),
         (SETTINGS | {"OMP_NUM_THREADS": "1"}, "False PASSIVE None"),
         ({"OMP_WAIT_POLICY": "ACTIVE"}, "False ACTIVE None"),

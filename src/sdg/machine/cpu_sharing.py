@@ -5,7 +5,7 @@ second. Threads that spin meanwhile are the fastest on an idle machine, and up t
 beside one other busy process: they use up the time that the thread needs for which they wait.
 Threads that sleep lose to nobody, and take up to a half longer on an idle machine.
 
-GNU's OpenMP, the one of PyPI's torch on Linux, spins briefly, and sleeps at once while a process
+GNU's OpenMP, the one of PyPI's torch on Linux, spins for some milliseconds, and sleeps at once while a process
 has more threads than CPUs. So a watch reads how long the process's threads wait for a CPU, and
 while that is long, keeps a few more threads, which do nothing.
 """
@@ -20,8 +20,8 @@ from sdg.machine.cpus import usable_cpus, visible_cpus
 
 __all__ = ["Watch", "cpu_wait", "share_cpus"]
 
-# 30 000 spins are a third of a millisecond.
-SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "30000"}
+# 300 000 spins are three milliseconds: longer than threads wait in a network of a few.
+SETTINGS = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "300000"}
 WINDOW = 0.05  # seconds
 BUSY, CALM = 0.25, 0.1  # seconds that threads wait for a CPU, in a second
 SLEEP_AFTER, SPIN_AFTER = 2, 10  # windows after which the threads sleep, and may spin again
