@@ -155,7 +155,7 @@ def train_seconds(folder: str, steps: int) -> float:
 
 def bare_training(steps: int) -> float:
     """CPU seconds of so many steps: loss, gradient cut to 1, AdamW, averaged weights."""
-    denoiser = Pipeline.from_pretrained("portraits").denoiser.train()
+    denoiser = Pipeline.from_pretrained("portraits").denoiser.train().requires_grad_(True)
     weights = list(denoiser.parameters())
     averaged = [weight.detach().clone() for weight in weights]
     optimizer = torch.optim.AdamW(weights, 1e-4)

@@ -5,9 +5,9 @@ second. Threads that spin meanwhile are the fastest on an idle machine, and up t
 beside one other busy process: they use up the time that the thread needs for which they wait.
 Threads that sleep lose to nobody, and take up to a half longer on an idle machine.
 
-GNU's OpenMP, the one of PyPI's torch on Linux, spins for some milliseconds, and sleeps at once while a process
-has more threads than CPUs. So a watch reads how long the process's threads wait for a CPU, and
-while that is long, keeps a few more threads, which do nothing.
+GNU's OpenMP, the one of PyPI's torch on Linux, spins for some milliseconds, and sleeps at once
+while a process has more threads than CPUs. So a watch reads how long the process's threads wait for
+a CPU, and while that is long, keeps a few more threads, which do nothing.
 """
 
 import os

@@ -13,6 +13,7 @@ from sdg.diffusion.sampling import steps_taken
 from sdg.errors import choice, integer, number
 from sdg.guidance.guidance import Guidance
 from sdg.models.autoencoder import Autoencoder
+from sdg.models.caption_embeddings import CaptionEmbeddings
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.pipeline.argument_checks import (
     checked_captions,
@@ -94,6 +95,7 @@ class Pipeline(Parts):
         self.gamma, self.interval = number("gamma", gamma), checked_interval("interval", interval)
         self.sampler = checked_kind("sampler", sampler or DDPM(100), Sampler)
         self.negative_captions = checked_captions(negative_captions)
+        self.embeddings = CaptionEmbeddings()
 
     @classmethod
     def from_pretrained(
@@ -239,7 +241,8 @@ class Pipeline(Parts):
             if guided:
                 clip = OneByOne(self.clip) if deterministic and self.clip else self.clip
                 negatives = self.captions_beside(encoder)
-                terms = build_terms(conditions, checked, encoder, clip, negatives)
+                given = (encoder, clip, negatives)
+                terms = build_terms(conditions, checked, *given, self.embeddings)
                 images = as_tensors(conditions.pictures, self.shape)
                 if not guidance.at_clean:
                     images = {name: self.latents(image) for name, image in images.items()}

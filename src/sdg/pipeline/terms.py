@@ -14,6 +14,7 @@ from sdg.data.requests import Request
 from sdg.diffusion.schedule import Schedule
 from sdg.errors import UserError
 from sdg.guidance.guidance import SimilarityFn
+from sdg.models.caption_embeddings import CaptionEmbeddings
 from sdg.models.encoder import Encoders, ImageEncoder, TextEncoder
 from sdg.pipeline.conditions import CallConditions
 from sdg.similarity import (
@@ -46,12 +47,14 @@ def build_terms(
     encoder: ImageEncoder | None,
     text_encoder: TextEncoder | None,
     negative_captions: Sequence[str],
+    embeddings: CaptionEmbeddings | None = None,
 ) -> dict[str, Term]:
     """{similarity: term} of a run.
 
     Arguments:
         weights: of some of the pipeline's own terms, instead of their own.
         encoder, text_encoder, negative_captions: of the pipeline.
+        embeddings: of its negative captions, kept between its calls; None keeps none.
 
     Raises:
         UserError: the pipeline lacks what a term needs.
@@ -61,7 +64,8 @@ def build_terms(
     for kind in conditions.kinds:
         check_encoders(kind, encoder, text_encoder)
         assert encoder is not None  # checked
-        run = RunContext(Encoders(encoder, text_encoder), "", sentences, NoImages())
+        encoders, kept = Encoders(encoder, text_encoder), embeddings or CaptionEmbeddings()
+        run = RunContext(encoders, "", sentences, NoImages(), kept)
         options: dict[str, Any] = {"weight": weights[kind]} if kind in weights else {}
         if kind == "text":
             options["negative_captions"] = negative_captions

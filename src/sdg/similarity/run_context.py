@@ -1,10 +1,11 @@
 """What a run offers a similarity that is made from a config."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sdg.data.image_set import ImageSet
 from sdg.errors import UserError
+from sdg.models.caption_embeddings import CaptionEmbeddings
 from sdg.models.encoder import Encoders, ImageEncoder, TextEncoder
 from sdg.similarity.term import Targets
 
@@ -20,12 +21,14 @@ class RunContext:
         encoder_name: the run's choice of `encoder`, for messages.
         targets: what every sample shall be like, each target with its weight.
         held_out: the held-out part of the data.
+        embeddings: of negative captions, where they are kept from run to run.
     """
 
     encoders: Encoders | None
     encoder_name: str
     targets: Sequence[Targets]
     held_out: ImageSet
+    embeddings: CaptionEmbeddings = field(default_factory=CaptionEmbeddings)
 
     @property
     def any_encoder(self) -> ImageEncoder:

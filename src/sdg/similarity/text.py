@@ -11,6 +11,7 @@ from sdg.data.image_set import ImageSet
 from sdg.data.prompts import read_table
 from sdg.errors import UserError, number
 from sdg.io.shipped import on_this_machine
+from sdg.models.caption_embeddings import CaptionEmbeddings
 from sdg.models.encoder import ImageEncoder, TextEncoder
 from sdg.models.encoding import check_spaces, encode_sentences, name_of
 from sdg.models.unread import warn_of_unread_words
@@ -47,6 +48,7 @@ class Text(Term):
             γ = 1 is Bayes' rule.
         negative_captions: other sentences y_k; none gives the bare cosine. A calibrated encoder
             needs some.
+        embeddings: of those, where they are kept; None computes them here.
 
     Raises:
         UserError: a calibrated encoder, and no negative captions.
@@ -61,6 +63,7 @@ class Text(Term):
         sentences: Sequence[str] = (),
         weight: float | None = None,
         negative_captions: Sequence[str] = (),
+        embeddings: CaptionEmbeddings | None = None,
     ):
         self.calibrated = encoder.calibrated
         if self.calibrated and not negative_captions:
@@ -75,7 +78,8 @@ class Text(Term):
         warn_of_unread_words(text_encoder, self.order)
         self.embeddings = self.encoded(self.order)
         self.negative_captions = list(negative_captions)
-        self.negatives = self.encoded(self.negative_captions)
+        kept = embeddings or CaptionEmbeddings()
+        self.negatives = kept.of(text_encoder, self.negative_captions)
 
     @classmethod
     def from_config(  # type: ignore[override]  # a term's own options
@@ -87,7 +91,7 @@ class Text(Term):
         encoder, text_encoder = run.image_encoder, run.text_encoder
         sentences = [sentence for targets in run.targets for sentence, _ in targets]
         captions = read_negative_captions(negative_captions, run.held_out, encoder.calibrated)
-        return cls(encoder, text_encoder, sentences, weight, captions)
+        return cls(encoder, text_encoder, sentences, weight, captions, run.embeddings)
 
     def fingerprint(self) -> list[str]:
         return self.negative_captions
