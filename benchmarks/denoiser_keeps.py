@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from runs import ROOT
+from runs import ROOT, named_options
 from torch import Tensor
 
 sys.path.insert(0, str(ROOT / "src"))
@@ -100,7 +100,7 @@ def pair_rows(found: Kept, data: Portraits, names: Sequence[str]) -> list[str]:
     return [*rows, cells("all", two_places(shares.mean(0)))]
 
 
-def main(images: int = 256, pairs: int = 160) -> None:
+def main(images: int, pairs: int) -> None:
     denoiser = load_denoiser(ROOT / "weights/portraits/denoiser.safetensors").eval()
     reader = PortraitReader()
     names = list(reader.factors)
@@ -116,5 +116,4 @@ def main(images: int = 256, pairs: int = 160) -> None:
 
 
 if __name__ == "__main__":
-    options = dict(argument.split("=") for argument in sys.argv[1:])
-    main(**{name: int(value) for name, value in options.items()})
+    main(**named_options(sys.argv[1:], {"images": 256, "pairs": 160}))

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from runs import ROOT, best_gamma, sample, within
+from runs import ROOT, best_gamma, folder_and_options, sample, within
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -82,7 +82,7 @@ COLUMNS = (
 )
 
 
-def main(folder: Path, prompts: int = 64, each: int = 4, tune: int = 32, only: str = "") -> None:
+def main(folder: Path, prompts: int, each: int, tune: int, only: str) -> None:
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     names = only.split(";") if only else list(RECIPES)
     if unknown := set(names) - set(RECIPES):
@@ -154,13 +154,6 @@ def difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or not all("=" in word for word in sys.argv[2:]):
-        sys.exit(__doc__)
-    words = dict(word.split("=", 1) for word in sys.argv[2:])
-    main(
-        Path(sys.argv[1]).resolve(),
-        int(words.get("prompts", 64)),
-        int(words.get("each", 4)),
-        int(words.get("tune", 32)),
-        words.get("only", ""),
-    )
+    defaults = {"prompts": 64, "each": 4, "tune": 32, "only": ""}
+    folder, options = folder_and_options(__doc__, defaults)
+    main(folder, **options)

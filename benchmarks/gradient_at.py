@@ -6,13 +6,12 @@ All by the paper's step x_s = μ + Σγ∇sim + Σ^½ z with DDPM's own Σ; besi
 with DDPM's noise. Each has its own γ, the best of `GAMMAS` on captions that no figure is reported
 on; one at the end of its row is marked *.
 
-    python benchmarks/gradient_at.py FOLDER [prompts=32] [samples of each=16]
+    python benchmarks/gradient_at.py FOLDER [prompts=32] [each=16]
 """
 
-import sys
 from pathlib import Path
 
-from runs import TUNING, sample, within
+from runs import TUNING, folder_and_options, sample, within
 
 PLACES = {
     place: {"guidance__gradient_at": place} for place in ("mean", "mean_own_level", "x_t")
@@ -21,8 +20,7 @@ STEPS = (10, 25, 100)
 GAMMAS = (1, 2, 5, 10, 20, 50, 100)
 
 
-def main(folder: str, prompts: int = 32, each: int = 16) -> None:
-    folder = Path(folder).resolve()
+def main(folder: Path, prompts: int, each: int) -> None:
     table = [
         "| gradient at | steps | γ | all four | 95 % interval | Fréchet (judge) | diversity |",
         "|---" * 7 + "|",
@@ -62,4 +60,5 @@ def main(folder: str, prompts: int = 32, each: int = 16) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    folder, options = folder_and_options(__doc__, {"prompts": 32, "each": 16})
+    main(folder, **options)

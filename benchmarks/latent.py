@@ -25,7 +25,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runs import best_gamma, sample, within
+from runs import best_gamma, folder_and_options, sample, within
 
 CLEAN = {"encoder": "clip", "guidance": "dps"}
 MEASURED = {"eval__imagenet": False, "eval__clip": "null"}
@@ -85,9 +85,9 @@ def main(folder: Path, parts: Mapping[str, Path], prompts: int, each: int) -> No
 
 
 if __name__ == "__main__":
-    words = dict(word.split("=", 1) for word in sys.argv[2:] if "=" in word)
-    if not {"autoencoder", "denoiser", "encoder"} <= set(words):
+    defaults = {"autoencoder": "", "denoiser": "", "encoder": "", "prompts": 64, "each": 2}
+    folder, options = folder_and_options(__doc__, defaults)
+    prompts, each = options.pop("prompts"), options.pop("each")
+    if not all(options.values()):
         sys.exit(__doc__)
-    prompts, each = int(words.pop("prompts", 64)), int(words.pop("each", 2))
-    files = {name: Path(file).resolve() for name, file in words.items()}
-    main(Path(sys.argv[1]).resolve(), files, prompts, each)
+    main(folder, {name: Path(file).resolve() for name, file in options.items()}, prompts, each)

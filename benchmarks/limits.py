@@ -8,7 +8,7 @@ over its images x_i,
 
     E[x_0 | x_t] = Σ_i w_i x_i,        log p(y | x_t) = log Σ_{i shows y} w_i   (Σ_i w_i = 1).
 
-    python benchmarks/limits.py [prompts=32] [samples of each=2] [images=10000]
+    python benchmarks/limits.py [prompts=32] [each=2] [images=10000]
 """
 
 import sys
@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from runs import named_options
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
@@ -134,7 +135,7 @@ RUNS = {  # similarity: γ
 
 
 @torch.no_grad()
-def main(prompts: int = 32, each: int = 2, images: int = 10_000) -> None:
+def main(prompts: int, each: int, images: int) -> None:
     shipped = Pipeline.from_pretrained("shapes")
     noisy, clip, schedule = shipped.encoder, shipped.clip, shipped.denoiser.schedule
     judge = load_judge("weights/shapes/judge.safetensors")
@@ -189,4 +190,4 @@ def runs():
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(**named_options(sys.argv[1:], {"prompts": 32, "each": 2, "images": 10_000}))

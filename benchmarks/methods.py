@@ -6,13 +6,14 @@ A method's number of steps is the one at which its sample costs what a sample of
 does. Its γ and its form (samplers, for the paper's step where the gradient is taken) are the best
 of ten trials on captions that the comparison does not use; a γ at the end of its row is marked *.
 
-    python benchmarks/methods.py FOLDER [steps of sdg=50] [prompts=32] [samples of each=64]
+    python benchmarks/methods.py FOLDER [steps=50] [prompts=32] [each=64]
+
+`steps` are those of `guidance=sdg`, `each` the samples of each prompt.
 """
 
-import sys
 from pathlib import Path
 
-from runs import TUNING, sample, within
+from runs import TUNING, folder_and_options, sample, within
 
 ROWS = {  # guidance, and γ from weak to strong; the same number for each
     "sdg": ("sdg", (5, 10, 20, 50, 100)),
@@ -56,8 +57,7 @@ def worth(m: dict) -> tuple[float, float]:
     return m["alignment"]["all"], sum(m["alignment"][factor] for factor in FACTORS)
 
 
-def main(folder: str, steps: int = 50, prompts: int = 32, each: int = 64) -> None:
-    folder = Path(folder).resolve()
+def main(folder: Path, steps: int, prompts: int, each: int) -> None:
     budget = sample(folder / "budget", sampler__steps=steps, num_samples=1)["cost_per_sample"][
         "flops"
     ]
@@ -135,4 +135,5 @@ def main(folder: str, steps: int = 50, prompts: int = 32, each: int = 64) -> Non
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    folder, options = folder_and_options(__doc__, {"steps": 50, "prompts": 32, "each": 64})
+    main(folder, **options)

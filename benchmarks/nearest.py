@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from runs import ROOT
+from runs import ROOT, folder_and_options
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -178,7 +178,5 @@ def main(folder: Path, control: int = 1000) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or not all("=" in word for word in sys.argv[2:]):
-        sys.exit(__doc__)
-    words = dict(word.split("=", 1) for word in sys.argv[2:])
-    main(Path(sys.argv[1]).resolve(), int(words.get("control", 1000)))
+    folder, options = folder_and_options(__doc__, {"control": 1000})
+    main(folder, **options)

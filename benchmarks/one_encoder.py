@@ -1,6 +1,7 @@
 """One noise-aware encoder, trained on DDPM's noise, steers denoisers of every process.
 
-    python benchmarks/one_encoder.py FOLDER ddpm=FILE edm=FILE flow=FILE [prompts=64] [each=2]
+    python benchmarks/one_encoder.py FOLDER [ddpm=FILE] [edm=FILE] [flow=FILE] [prompts=64]
+                                     [each=2]
 
 The denoisers are of the portraits, such as `benchmarks/gpu.sh processes` trains; the encoder is the
 shipped one. Prompts are captions of held-out portraits. γ is the best of several on other prompts:
@@ -15,7 +16,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from runs import best_gamma, sample, within
+from runs import best_gamma, folder_and_options, sample, within
 
 GAMMAS = (5, 10, 20)
 MEASURED = {"eval__imagenet": False, "eval__clip": "null"}
@@ -57,9 +58,10 @@ def main(folder: Path, denoisers: Mapping[str, Path], prompts: int, each: int) -
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 3 or not all("=" in word for word in sys.argv[2:]):
+    defaults = {"ddpm": "", "edm": "", "flow": "", "prompts": 64, "each": 2}
+    folder, options = folder_and_options(__doc__, defaults)
+    prompts, each = options.pop("prompts"), options.pop("each")
+    files = {name: Path(file).resolve() for name, file in options.items() if file}
+    if not files:
         sys.exit(__doc__)
-    words = dict(word.split("=", 1) for word in sys.argv[2:])
-    prompts, each = int(words.pop("prompts", 64)), int(words.pop("each", 2))
-    files = {name: Path(file).resolve() for name, file in words.items()}
-    main(Path(sys.argv[1]).resolve(), files, prompts, each)
+    main(folder, files, prompts, each)

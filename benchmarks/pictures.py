@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from runs import ROOT, sample, within
+from runs import ROOT, folder_and_options, sample, within
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -104,4 +104,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    main(folder_and_options(__doc__, {})[0])

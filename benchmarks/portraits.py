@@ -5,8 +5,7 @@ It says how much of its prompt a sample shows, and how near it stays to real ima
 Prompts are captions of held-out images, and of held-out combinations; every figure is read by
 rendering.
 
-    python benchmarks/portraits.py FOLDER [prompts=64] [samples of each=8] [only=four,one,…]
-    [methods=…]
+    python benchmarks/portraits.py FOLDER [prompts=64] [each=8] [only=four,one,…] [methods=…]
 
 A run that lies in FOLDER already is not drawn again; the table is printed and written to
 FOLDER/table.md.
@@ -16,7 +15,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from runs import ROOT, sample
+from runs import ROOT, folder_and_options, sample
 
 SETTINGS = {"data": "portraits"}
 NAMED = {
@@ -67,7 +66,7 @@ def row(named: str, method: str, figures: Mapping) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main(folder: Path, prompts: int = 64, each: int = 8, only: str = "", methods: str = "") -> None:
+def main(folder: Path, prompts: int, each: int, only: str, methods: str) -> None:
     size = {"num_samples": prompts * each, "samples_per_prompt": each}
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     chosen = only.split(",") if only else list(NAMED)
@@ -92,13 +91,6 @@ def main(folder: Path, prompts: int = 64, each: int = 8, only: str = "", methods
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or not all("=" in word for word in sys.argv[2:]):
-        sys.exit(__doc__)
-    words = dict(word.split("=", 1) for word in sys.argv[2:])
-    main(
-        Path(sys.argv[1]).resolve(),
-        int(words.get("prompts", 64)),
-        int(words.get("each", 8)),
-        words.get("only", ""),
-        words.get("methods", ""),
-    )
+    defaults = {"prompts": 64, "each": 8, "only": "", "methods": ""}
+    folder, options = folder_and_options(__doc__, defaults)
+    main(folder, **options)

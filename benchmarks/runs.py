@@ -7,15 +7,64 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-__all__ = ["ROOT", "TUNING", "best_gamma", "sample", "within"]
+__all__ = [
+    "ROOT",
+    "TUNING",
+    "best_gamma",
+    "folder_and_options",
+    "named_options",
+    "sample",
+    "within",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 TUNING = {"offset": 1000}  # held-out captions and images that no figure is reported on
 TUNED_ON = 32  # prompts that γ is chosen on
 NEAR = 0.05  # shares of samples that show their prompt count as alike within this
+
+
+def folder_and_options(usage: str, defaults: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """The folder that the command line begins with, and the options that follow it.
+
+    Arguments:
+        usage: is printed where there is no folder.
+        defaults: as of `named_options`.
+
+    Raises:
+        SystemExit: there is no folder, or as of `named_options`.
+    """
+    first = sys.argv[1] if len(sys.argv) > 1 else "-"
+    if first.startswith("-") or first.partition("=")[0] in defaults:
+        sys.exit(usage)
+    return Path(first).resolve(), named_options(sys.argv[2:], defaults)
+
+
+def named_options(words: Sequence[str], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that `name=value` words of a command line give, and the defaults of the others.
+
+    Arguments:
+        words: of the command line.
+        defaults: {name: its default, of the type that its values have}.
+
+    Raises:
+        SystemExit: a word names none of them, or its value is of another type.
+    """
+    values = dict(defaults)
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or name not in defaults:
+            known = ", ".join(f"{other}=" for other in defaults) or "none"
+            sys.exit(f"error: {word} is no option of this benchmark; there are: {known}.")
+        try:
+            values[name] = type(defaults[name])(text)
+        except ValueError:
+            kind = type(defaults[name]).__name__
+            sys.exit(f"error: {word}: a value of type {kind} must follow {name}=.")
+    return values
 
 
 def sample(folder: Path, data: str = "shapes", **options) -> dict:

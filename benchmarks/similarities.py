@@ -6,8 +6,9 @@ In company, each term names what the other leaves open: a shape by text, colour 
 style, for instance. Each of its terms is then drawn alone with the same settings and read the same
 way, and so are the unguided samples.
 
-    python benchmarks/similarities.py FOLDER [conditions=32] [samples of each=16] [the first
-    held-out image=0]
+    python benchmarks/similarities.py FOLDER [conditions=32] [each=16] [offset=0]
+
+`offset` is the number of the first held-out image.
 """
 
 import csv
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from runs import ROOT, sample, within
+from runs import ROOT, folder_and_options, sample, within
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -137,9 +138,8 @@ class Table:
         print("\n".join(self.lines[-len(readings) :]), flush=True)
 
 
-def main(folder: str, conditions: int = 32, each: int = 16, offset: int = 0) -> None:
-    folder, w = Path(folder).resolve(), Conditions(conditions, offset)
-    table = Table(folder, each)
+def main(folder: Path, conditions: int, each: int, offset: int) -> None:
+    w, table = Conditions(conditions, offset), Table(folder, each)
     unguided = table.run("unguided", {"content": w.image("a")}, guidance__gamma=0)
 
     def alone(name: str, kind: str, *readings: Reading, **options) -> None:
@@ -253,4 +253,5 @@ def main(folder: str, conditions: int = 32, each: int = 16, offset: int = 0) -> 
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    folder, options = folder_and_options(__doc__, {"conditions": 32, "each": 16, "offset": 0})
+    main(folder, **options)

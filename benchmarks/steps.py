@@ -7,8 +7,10 @@ Samplers steer differently and long steps overshoot, so each has its own γ, the
 captions that no figure is reported on; beyond 100 steps, the one for 100. Within 5 points means:
 the 95 % interval of the difference, prompt by prompt, starts above −0.05.
 
-    python benchmarks/steps.py FOLDER [prompts=32] [samples of each=16; fewer beyond 100 steps, at
-    least 4] [most steps=1000]
+    python benchmarks/steps.py FOLDER [prompts=32] [each=16] [most=1000]
+
+`each` are the samples of each prompt, fewer beyond 100 steps, but at least 4. `most` bounds the
+number of steps.
 """
 
 import csv
@@ -16,7 +18,7 @@ import sys
 from pathlib import Path
 
 import torch
-from runs import ROOT, TUNING, sample, within
+from runs import ROOT, TUNING, folder_and_options, sample, within
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -42,8 +44,7 @@ def by_prompt(folder: Path) -> dict[str, float]:
     return {prompt: sum(values) / len(values) for prompt, values in shares.items()}
 
 
-def main(folder: str, prompts: int = 32, each: int = 16, most: int = 1000) -> None:
-    folder = Path(folder).resolve()
+def main(folder: Path, prompts: int, each: int, most: int) -> None:
     table = [
         "| sampler | steps | γ | all four | 95 % interval | Fréchet (judge) | kernel distance | "
         "diversity | samples | s |",
@@ -103,4 +104,5 @@ def main(folder: str, prompts: int = 32, each: int = 16, most: int = 1000) -> No
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    folder, options = folder_and_options(__doc__, {"prompts": 32, "each": 16, "most": 1000})
+    main(folder, **options)

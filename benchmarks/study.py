@@ -3,7 +3,7 @@
 Every cell is 32 held-out prompts × 4 samples. The settings of each method are those that
 `benchmarks/methods.py` and `benchmarks/steps.py` chose on other captions.
 
-    python benchmarks/study.py FOLDER [prompts=32] [samples of each=4]
+    python benchmarks/study.py FOLDER [prompts=32] [each=4]
 """
 
 import json
@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from runs import ROOT
+from runs import ROOT, folder_and_options
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -101,8 +101,8 @@ class Study:
         DOCS.write_text("\n".join(self.text))
 
 
-def main(folder: str, prompts: int = 32, each: int = 4) -> None:
-    began, study = time.monotonic(), Study(Path(folder).resolve(), prompts, each)
+def main(folder: Path, prompts: int, each: int) -> None:
+    began, study = time.monotonic(), Study(folder, prompts, each)
 
     study.say(
         "## Strength\n\nOver γ, in the score form (`experiment=score`): the same seeds, guided by "
@@ -210,4 +210,5 @@ GRADIENT = {
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:]))
+    folder, options = folder_and_options(__doc__, {"prompts": 32, "each": 4})
+    main(folder, **options)

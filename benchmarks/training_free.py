@@ -10,12 +10,11 @@ A run that lies in FOLDER already is not drawn again; the table is FOLDER/traini
 """
 
 import itertools
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from methods import affordable_steps
-from runs import TUNING, sample, within
+from runs import TUNING, folder_and_options, sample, within
 
 GAMMAS = {
     "dps": (2, 5, 15),
@@ -95,7 +94,7 @@ def best_setting(
             return best
 
 
-def main(folder: Path, prompts: int = 64, each: int = 2, tuning: int = 32, only: str = "") -> None:
+def main(folder: Path, prompts: int, each: int, tuning: int, only: str) -> None:
     size = {"num_samples": prompts * each, "samples_per_prompt": each}
     ours = sample(folder / "sdg", **SETTINGS, **size)
     own_steps = int(ours["cost_per_sample"]["denoiser_forwards"])
@@ -120,10 +119,6 @@ def main(folder: Path, prompts: int = 64, each: int = 2, tuning: int = 32, only:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2 or not all("=" in word for word in sys.argv[2:]):
-        sys.exit(__doc__)
-    words = dict(word.split("=", 1) for word in sys.argv[2:])
-    only = words.pop("only", "")
-    main(
-        Path(sys.argv[1]).resolve(), **{key: int(value) for key, value in words.items()}, only=only
-    )
+    defaults = {"prompts": 64, "each": 2, "tuning": 32, "only": ""}
+    folder, options = folder_and_options(__doc__, defaults)
+    main(folder, **options)

@@ -19,6 +19,15 @@ from sdg.models.judge import Judge
             ["sampler.steps=2000", "data.resolution=64"],  # before the data are made
             "sampler.steps must be an integer from 1 to 1000",
         ),
+        (["sampler.steps=1001"], "sampler.steps must be an integer from 1 to 1000"),
+        (  # real levels, of which there are any number: what is refused comes later
+            ["sampler.steps=1001", "sampler.spacing=karras", "data.resolution=64"],
+            "data.resolution=64, but the denoiser draws 32",
+        ),
+        (
+            ["sampler.steps=1001", "sampler.spacing=log_snr", "data.resolution=64"],
+            "data.resolution=64, but the denoiser draws 32",
+        ),
         (["num_samples=-3"], "num_samples must be an integer of at least 1, or null, not -3"),
         (["samples_per_prompt=0"], "samples_per_prompt must be"),
         (["batch_size=0"], "batch_size must be"),

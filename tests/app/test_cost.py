@@ -1,19 +1,21 @@
 """What a sample would cost is said before a run begins; what nobody waits for is refused."""
 
 import pytest
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from sdg.app.cost import calls, cost_note
-from sdg.diffusion.samplers import DDPM
+from sdg.app.cost import CALLS_PER_STEP, calls, cost_note
+from sdg.diffusion.samplers import DDPM, Heun
 from sdg.guidance import LGD, TFG, SemanticGuidance
+from sdg.io.shipped import CONF
 
 
-def config(steps=10, **guidance):
+def config(steps=10, sampler="DDPM", **guidance):
     return OmegaConf.create(
         {
             "denoiser": {},
             "guidance": {"gamma": 1.0} | guidance,
-            "sampler": {"steps": steps},
+            "sampler": {"_target_": f"sdg.diffusion.samplers.{sampler}", "steps": steps},
             "preset": {"steps": 100},
             "batch_size": 64,
         }
@@ -28,12 +30,11 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_the_count_is_a_bound_of_the_calls_that_are_made(name, weights):
+def calls_made(weights, sampler, guidance):
+    """How often a sample calls the denoiser and the similarity."""
     from sdg import Pipeline
     from sdg.models.registry import load_denoiser
 
-    method, options = METHODS[name]
     pipe = Pipeline(load_denoiser(weights / "denoiser.safetensors"))
     made = {"denoiser": 0, "similarity": 0}
 
@@ -46,17 +47,37 @@ def test_the_count_is_a_bound_of_the_calls_that_are_made(name, weights):
         count("similarity")
         return x.mean((1, 2, 3))
 
-    pipe(
-        similarity=similarity,
-        guidance=method(1.0, **options),
-        sampler=DDPM(10),
-        progress=False,
-    )
+    pipe(similarity=similarity, guidance=guidance, sampler=sampler, progress=False)
+    return made
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_count_is_a_bound_of_the_calls_that_are_made(name, weights):
+    method, options = METHODS[name]
+    made = calls_made(weights, DDPM(10), method(1.0, **options))
     denoiser, similarities = calls(config(**options))
     # The last step is neither guided nor repeated.
     repeated = options.get("recurrence", 1)
     assert made["denoiser"] == denoiser - (repeated - 1)
     assert made["similarity"] == similarities * 9 // 10
+
+
+@pytest.mark.parametrize("recurrence", [1, 3])
+def test_heuns_second_calls_are_counted(weights, recurrence):
+    guidance = SemanticGuidance(1.0, recurrence=recurrence)
+    made = calls_made(weights, Heun(10, "linspace"), guidance)
+    denoiser, similarities = calls(config(sampler="Heun", recurrence=recurrence))
+    # Of 10 steps the last one makes one call, and is neither guided nor repeated.
+    assert denoiser == similarities == 19 * recurrence
+    assert made == {"denoiser": 18 * recurrence + 1, "similarity": 18 * recurrence}
+
+
+def test_calls_a_step_are_those_of_the_samplers_class():
+    files = sorted((CONF / "sampler").glob("*.yaml"))
+    targets = [OmegaConf.load(file)._target_ for file in files]
+    counted = {target: CALLS_PER_STEP.get(target, 1) for target in targets}
+    assert counted == {target: get_class(target).calls_per_step for target in targets}
+    assert counted["sdg.diffusion.samplers.Heun"] == 2
 
 
 def test_a_costly_run_is_said_in_words_and_an_ordinary_one_is_not():

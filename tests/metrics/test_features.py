@@ -4,6 +4,8 @@ They meet hand-computed cases, closed forms and torchmetrics, and are the same o
 processes.
 """
 
+import math
+
 import pytest
 import torch
 import torch.multiprocessing as mp
@@ -14,7 +16,16 @@ from sdg.errors import UserError
 from sdg.evaluation.published_networks import inception_file, inception_of
 from sdg.evaluation.real_features import real_features
 from sdg.io.pretrained import tensors_of
-from sdg.metrics.features import Diversity, Frechet, Kernel, PrecisionRecall, SamePrompts
+from sdg.metrics.alignment import bootstrap_interval
+from sdg.metrics.features import (
+    PAIRS,
+    Diversity,
+    Frechet,
+    Kernel,
+    PrecisionRecall,
+    SamePrompts,
+    pair_distances,
+)
 from sdg.metrics.perceptual import Perceptual, pairs_within
 from sdg.metrics.retrieval import Retrieval, chance_within
 
@@ -136,6 +147,37 @@ def test_diversity_is_the_mean_distance_within_groups():
         (1, 6)
     )  # one condition alone, or the other
     assert of(Diversity(), features, range(6)) is None
+
+
+def test_diversity_of_groups_with_few_pairs_takes_all_of_them():
+    sizes = [447, 1, 30, 2]  # 447 · 446 / 2 = 99 681 pairs
+    group = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
+    features = normal(len(group)) * (1 + group[:, None])
+    pairs = [torch.pdist(part) for part in features.split(sizes)]
+    names = [str(g) for g, part in enumerate(pairs) for _ in part]
+    distances = torch.cat(pairs)
+    mean, interval = of(Diversity(), features, group.tolist())
+    assert mean == distances.mean().item() and interval == bootstrap_interval(distances, names)
+
+
+def test_diversity_of_many_samples_is_near_the_closed_form():
+    # The difference of two draws of N(0, I) in 6 dimensions is √2 times such a draw, whose length
+    # has the mean √2 Γ(7/2)/Γ(3).
+    expected = 2 * math.gamma(3.5) / math.gamma(3)
+    mean, interval = of(Diversity(), normal(3000))
+    assert mean == pytest.approx(expected, rel=0.01)
+    assert interval == pytest.approx((mean, mean), rel=1e-4)  # one condition alone
+    assert (mean, interval) == of(Diversity(), normal(3000), order=torch.randperm(3000))
+
+
+def test_pairs_of_many_points_are_drawn_evenly_and_never_of_a_point_with_itself():
+    count = 500  # points 0, 1, 2, … on a line
+    distances = pair_distances(torch.arange(count)[:, None].double())
+    assert len(distances) == PAIRS and distances.min() >= 1
+    # Of count · (count − 1)/2 pairs, count − d are d apart; the mean is (count + 1)/3.
+    share = (distances == 1).double().mean().item()
+    assert share == pytest.approx(2 / count, rel=0.2)
+    assert distances.mean().item() == pytest.approx((count + 1) / 3, rel=0.01)
 
 
 # --- retrieval ----------------------------------------------------------------------------------

@@ -110,6 +110,14 @@ def test_a_curve_that_no_run_has_a_value_of_is_left_out():
     assert [panels(each) for each in (read, unread)] == [3, 2]
 
 
+def test_the_band_of_a_kernel_distance_is_one_deviation_and_the_axis_says_so():
+    figure = curves(["guidance.gamma=1", "guidance.gamma=10"], [metrics(0.3), metrics(0.7)])
+    axis = figure.axes[1]
+    assert "kernel distance" in axis.get_ylabel() and "± one standard dev" in axis.get_ylabel()
+    heights = axis.collections[0].get_paths()[0].vertices[:, 1]
+    assert (heights.min(), heights.max()) == pytest.approx((0.3 - 0.1, 0.7 + 0.1))
+
+
 def panels(results):
     return len(curves(["guidance.gamma=1", "guidance.gamma=10"], results).axes)
 

@@ -7,6 +7,7 @@ import csv
 import json
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -192,6 +193,33 @@ def test_a_search_says_that_its_bound_is_never_measured(tmp_path):
     job = SimpleNamespace(return_value=None, hydra_cfg=SimpleNamespace(hydra=hydra))
     with pytest.raises(UserError, match="the trials measure no frechet_judge.*num_samples=128"):
         search.tell(None, None, job)
+
+
+def test_a_search_names_the_whole_command_of_the_best_trial(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("optuna")
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "sample.py")])
+    monkeypatch.chdir(ROOT)
+
+    def launch(jobs, initial_job_idx):
+        """Trials that show as much as γ is large."""
+        ended = []
+        for number, words in enumerate(jobs, initial_job_idx):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            gamma = float(words[-1].removeprefix("guidance.gamma="))
+            (folder / "metrics.json").write_text(json.dumps({"alignment": {"all": gamma / 100}}))
+            hydra = SimpleNamespace(runtime=SimpleNamespace(output_dir=folder))
+            ended.append(SimpleNamespace(return_value=None, hydra_cfg=SimpleNamespace(hydra=hydra)))
+        return ended
+
+    search = Search(None, f"sqlite:///{tmp_path}/search.db", 8, 2, "alignment.all", None, 0)
+    search.hydra_context = SimpleNamespace(config_loader=None)
+    search.launcher = SimpleNamespace(launch=launch)
+    rest = ["data=shapes", "prompt='a red heart, striped'"]
+    search.sweep([*rest, "guidance.gamma=2,50"])
+    said, _, best = capsys.readouterr().out.rpartition("alignment.all = 0.500: ")
+    assert said.endswith("best of 8 trials: ")
+    assert shlex.split(best) == ["python", "sample.py", *rest, "guidance.gamma=50"]
 
 
 @pytest.mark.slow

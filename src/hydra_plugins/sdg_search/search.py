@@ -6,7 +6,7 @@ It is resumable, and within bounds. Hydra wants its plugins in this package.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,10 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 
 from sdg.app.kinds import NULL, Integer, Section, Text
+from sdg.app.opening import shell_command
 from sdg.app.setting_checks import check_value
 from sdg.errors import UserError, near, number
 from sdg.io.plain import flat
-from sdg.io.shipped import program
 
 __all__ = ["Search"]
 
@@ -141,7 +141,7 @@ class Search(Sweeper):
             ended = self.launcher.launch(jobs, initial_job_idx=asked[0].number)
             for trial, job in zip(asked, ended, strict=True):
                 self.tell(study, trial, job)
-        self.name_the_best(study)
+        self.name_the_best(study, rest)
 
     def tell(self, study, trial, job) -> None:
         """Tells the study what became of a trial.
@@ -177,7 +177,12 @@ class Search(Sweeper):
         trial.set_user_attr("figures", figures)
         study.tell(trial, value)
 
-    def name_the_best(self, study) -> None:
+    def name_the_best(self, study, rest: Sequence[str]) -> None:
+        """Prints the best of the trials that are within bounds, and the command that repeats it.
+
+        Arguments:
+            rest: the settings of the search's command that are not searched over.
+        """
         import optuna
 
         done = study.get_trials(states=(optuna.trial.TrialState.COMPLETE,))
@@ -192,7 +197,7 @@ class Search(Sweeper):
         best = max(allowed, key=lambda trial: trial.value)
         figures = best.user_attrs["figures"].items()
         beside = "".join(f", {name} = {value:.3g}" for name, value in figures)
-        command = " ".join([program("sample"), *overrides(best.params)])
+        command = shell_command("sample", [*rest, *overrides(best.params)])
         print(
             f"best of {len(done)} trials{' with ' + bounds if bounds else ''}: {self.maximize} = "
             f"{best.value:.3f}{beside}: {command}"

@@ -82,8 +82,8 @@ def inspect(path: str, asked: dict) -> None:
         rows = ours(place) or noisy_clip(place) or foreign(open_denoiser(place, asked))
     except MissingSettings as error:
         rows = [("file", error.kind, "it does not tell all")]
-        for names, told in error.missing.items():
-            rows.append((" or ".join(names), "?", told or "give it, as in the training flags"))
+        for names, advice in error.missing.items():
+            rows.append((" or ".join(names), "?", advice or "give it, as in the training flags"))
     width = max(len(name) for name, _, _ in rows)
     for name, value, source in rows:
         print(f"{name:<{width}}  {value}" + (f"   [{source}]" if source else ""))

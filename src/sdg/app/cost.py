@@ -10,14 +10,18 @@ __all__ = ["check_cost", "cost_note"]
 # on a CPU, it would take three hours.
 MOST_CALLS = 10**6
 MULTIPLIERS = ("recurrence", "candidates", "draws", "iterations")
+# `calls_per_step` of the samplers that make more than one call a step. The class is not asked:
+# importing it would import torch, and this is said before.
+CALLS_PER_STEP = {"sdg.diffusion.samplers.Heun": 2}
 MUCH = 10  # times an ordinary run, from which on it is said
 
 
 def calls(config: DictConfig) -> tuple[int, int]:
     """Calls of the denoiser and of the similarity for one sample; at most so many.
 
-    Every guided step is taken `recurrence` times, by each candidate; in it a smoothed similarity
-    has `draws` values, and once more in each of `iterations` steps at x̂_0.
+    Heun's method calls both twice in each step but the last. Every guided step is taken
+    `recurrence` times, by each candidate; in it a smoothed similarity has `draws` values, and once
+    more in each of `iterations` steps at x̂_0.
     """
     steps = config.sampler.get("steps")
     if config.guidance.get("gamma") == 0 or not isinstance(steps, int):
@@ -27,7 +31,9 @@ def calls(config: DictConfig) -> tuple[int, int]:
         value = config.guidance.get(name)
         return value if isinstance(value, int) and value > 0 else 1
 
-    predictions = steps * count("recurrence") * count("candidates")
+    per_step = CALLS_PER_STEP.get(config.sampler.get("_target_"), 1)
+    evaluations = (steps - 1) * per_step + 1
+    predictions = evaluations * count("recurrence") * count("candidates")
     # Each evaluation is one gradient at x_t; `mu` adds those at x̂_0.
     shifts = count("iterations") if config.guidance.get("mu") else 0
     return predictions * passes(config), predictions * count("draws") * (1 + shifts)

@@ -18,7 +18,7 @@ from sdg.data.requests import Requests
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.sampler import Sampler
 from sdg.diffusion.sampling import steps_taken
-from sdg.errors import UserError, integer
+from sdg.errors import UserError
 from sdg.guidance.guidance import Guidance
 from sdg.models.autoencoder import Autoencoder
 from sdg.pipeline import Pipeline
@@ -79,7 +79,9 @@ def load_job(config: DictConfig) -> Job:
     denoiser = chosen_guided_denoiser(config)
     autoencoder, schedule = chosen_autoencoder(config, denoiser), denoiser.schedule
     resolution = Pipeline(denoiser, autoencoder=autoencoder).resolution
-    integer("sampler.steps", sampler.steps, 1, schedule.T)
+    share = 1.0 if config.init_image is None else config.strength
+    with section("sampler"):
+        taken = steps_taken(schedule, sampler, share)
     data = chosen_data(config)
     if resolution != data.resolution:
         raise UserError(
@@ -94,9 +96,6 @@ def load_job(config: DictConfig) -> Job:
     start = None
     if config.init_image is not None:
         start = load_image(config.init_image, resolution, setting="init_image")
-    share = 1.0 if start is None else config.strength
-    with section("sampler"):
-        taken = steps_taken(schedule, sampler, share)
     with section("guidance"):
         guidance.check_steps(taken, schedule.T)
     references = reference_images(conditions, terms, held_out, resolution)

@@ -132,7 +132,7 @@ class Stream(IterableDataset):
     def decoded(self, examples: Iterator[Example]) -> Iterator[tuple[torch.Tensor, list[str]]]:
         """The images and captions of those examples that have them."""
         failed: set[str] = set()
-        barren = 0  # failures in a row
+        failures_in_a_row = 0
         for example in examples:
             try:
                 with Image.open(io.BytesIO(example.file)) as image:
@@ -150,8 +150,8 @@ class Stream(IterableDataset):
                     sys.stderr.write(
                         f"skipped: {example.name} ({first_line(error)})\n"
                     )  # in one piece: workers write at once
-                barren += 1
-                if barren > 2 * len(
+                failures_in_a_row += 1
+                if failures_in_a_row > 2 * len(
                     failed
                 ):  # the end of one lap and the start of the next hold each at most twice
                     raise UserError(
@@ -159,7 +159,7 @@ class Stream(IterableDataset):
                         f"as {example.name} ({first_line(error)})."
                     ) from error
                 continue
-            barren = 0
+            failures_in_a_row = 0
             yield decoded, example.captions
 
     def note(self, name: str) -> bool:

@@ -101,12 +101,13 @@ class DPMSolver(EtaSampler):
 
 
 class Heun(Sampler):
-    """Heun's method, deterministic, two calls of the network a step.
+    """Heun's method, deterministic, two calls of the network in each step but the last.
 
     Arguments:
         steps, spacing: as of `DDPM`.
     """
 
+    calls_per_step = 2
     prefers_score = True
     eta = 0.0
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-__all__ = ["Alignment", "bootstrap_interval", "hits", "shares"]
+__all__ = ["Alignment", "bootstrap_interval", "bootstrap_of_sums", "hits", "shares"]
 
 
 class Alignment(Metric):
@@ -79,6 +79,16 @@ def bootstrap_interval(right: Tensor, prompts: list[str], draws: int = 1000) -> 
     for value, prompt in zip(right.tolist(), prompts, strict=True):
         groups.setdefault(prompt, []).append(float(value))
     sums = torch.tensor([[sum(group), len(group)] for group in groups.values()])
+    return bootstrap_of_sums(sums, draws)
+
+
+def bootstrap_of_sums(sums: Tensor, draws: int = 1000) -> tuple[float, float]:
+    """The 95 % interval of a mean, by resampling groups of values.
+
+    Arguments:
+        sums: the sum and the number of each group's values, (G, 2).
+        draws: number of resamplings.
+    """
     picks = torch.randint(len(sums), (draws, len(sums)), generator=torch.Generator().manual_seed(0))
     shares = sums[picks].sum(1)
     low, high = (shares[:, 0] / shares[:, 1]).quantile(torch.tensor([0.025, 0.975])).tolist()

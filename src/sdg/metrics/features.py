@@ -12,7 +12,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 from torchmetrics.utilities.data import dim_zero_cat
 
-from sdg.metrics.alignment import bootstrap_interval
+from sdg.metrics.alignment import bootstrap_of_sums
 
 __all__ = [
     "FEW",
@@ -26,6 +26,8 @@ __all__ = [
 
 FEW = 100  # below so many images of either set, no distance says anything
 SUBSET = 1000
+PAIRS = 100_000  # of one condition at most; up to 447 samples have fewer
+PART = 1000  # pairs whose features are held at once
 
 
 def enough(images: int) -> bool:
@@ -208,13 +210,31 @@ def manifold_coverage(points: Tensor, others: Tensor, k: int, part: int = 1000) 
 class Diversity(FeatureMetric):
     """Mean Euclidean distance between two samples of one condition, and its 95 % interval.
 
+    Of a condition with more pairs than `PAIRS`, that many random ones count, the same in each run.
     The interval is over conditions. Both are None where none has two.
     """
 
     def compute_from(self, features, group):
-        by_group = {g: torch.pdist(features[group == g]) for g in group.unique().tolist()}
-        distances = torch.cat(list(by_group.values()))
+        by_group = [pair_distances(features[group == g]) for g in group.unique()]
+        distances = torch.cat(by_group)
         if not len(distances):
             return None
-        groups = [str(g) for g, pairs in by_group.items() for _ in pairs]
-        return distances.mean().item(), bootstrap_interval(distances, groups)
+        sums = [[pairs.double().sum().item(), len(pairs)] for pairs in by_group if len(pairs)]
+        return distances.mean().item(), bootstrap_of_sums(torch.tensor(sums))
+
+
+def pair_distances(points: Tensor) -> Tensor:
+    """The distances of all pairs of points; of more than `PAIRS` pairs, those of a random `PAIRS`.
+
+    Arguments:
+        points: (N, F).
+    """
+    count = len(points)
+    if count * (count - 1) // 2 <= PAIRS:
+        return torch.pdist(points)
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randint(count, (PAIRS,), generator=generator)
+    # Any of the others, each as often.
+    other = (one + torch.randint(1, count, (PAIRS,), generator=generator)) % count
+    parts = zip(one.split(PART), other.split(PART), strict=True)
+    return torch.cat([(points[a] - points[b]).norm(dim=1) for a, b in parts])

@@ -82,8 +82,8 @@ class Block(nn.Module):
             x = F.interpolate(x, scale_factor=2, mode="nearest")
         if self.encoder:
             x = unit(self.conv_skip(x), 1)
-        told = self.emb_linear(embedded)[:, :, None, None] + 1
-        branch = self.conv_res1(silu(self.conv_res0(silu(x)) * told))
+        scale = self.emb_linear(embedded)[:, :, None, None] + 1
+        branch = self.conv_res1(silu(self.conv_res0(silu(x)) * scale))
         x = balanced(x if self.encoder else self.conv_skip(x), branch, BALANCE)
         if self.heads:
             x = balanced(x, self.attention(x), BALANCE)

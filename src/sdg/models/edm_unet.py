@@ -117,11 +117,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
         h = self.conv0(F.silu(self.norm0(x)))
-        told = self.affine(embedded)[:, :, None, None]
+        modulation = self.affine(embedded)[:, :, None, None]
         if self.song:
-            h = self.norm1(h + told)
+            h = self.norm1(h + modulation)
         else:
-            scale, shift = told.chunk(2, 1)
+            scale, shift = modulation.chunk(2, 1)
             h = self.norm1(h) * (1 + scale) + shift
         x = (self.conv1(F.silu(h)) + self.skip(x)) * self.scale
         return (x + self.attention(x)) * self.scale if self.heads else x

@@ -98,7 +98,10 @@ def sweep_page(
     page.gallery(titles, [(name, list(map(picture_of, cells))) for name, cells in lines])
     if figure is not None:
         page.heading("Curves")
-        page.note("What is shaded are 95 % intervals over prompts.")
+        page.note(
+            "What is shaded are 95 % intervals over prompts, or ± one standard deviation where the "
+            "axis says so."
+        )
         page.drawing(figure)
     page.heading("Figures")
     single = single_attributes(rows[0])

@@ -1,7 +1,7 @@
 """What every setting of both programs may be: the one place where types and ranges stand.
 
 `sdg.app.setting_checks` holds each command's config against it, before anything heavy is imported;
-`--help` and docs/settings.md print it. The comments of conf/ say what a setting does.
+`--help` and the site's page of settings print it. The comments of conf/ say what a setting does.
 """
 
 from collections.abc import Mapping
