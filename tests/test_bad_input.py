@@ -142,7 +142,7 @@ from sdg.models.judge import Judge
         (["guidance.gamma_schedule=cosine"], "guidance.gamma_schedule must be one of"),
         (
             ["guidance.max_norm=-1"],
-            "guidance.max_norm must be a finite number of at least 0, or null, not -1",
+            "guidance.max_norm must be a finite number above 0, or null, not -1",
         ),
         (["guidance=dpss"], "did you mean 'dps'"),
         (["init_image=/nowhere.png"], "init_image: there is no image /nowhere.png"),

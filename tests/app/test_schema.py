@@ -151,7 +151,7 @@ def test_the_page_of_settings_has_them_all():
     for key in [*SETTINGS, *PROGRAMS["sample"], *PROGRAMS["train"]]:
         assert f"\n| `{key}` | " in page
     assert "| `strength` | a finite number above 0 and at most 1 | how far from it" in page
-    assert "| `guidance.max_norm` | a finite number of at least 0, or null | longest" in page
+    assert "| `guidance.max_norm` | a finite number above 0, or null | longest" in page
 
 
 def test_sections_with_names_of_ones_own():

@@ -14,6 +14,7 @@ from hydra.errors import (
     MissingConfigException,
     OverrideParseException,
 )
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sdg.app.choices import group_files
@@ -113,8 +114,10 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
 
 def elsewhere(file: str) -> str:
     """How the results go to another folder, where the file is one of them."""
-    folder = Path(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else None
-    if folder is None or not Path(file).absolute().is_relative_to(folder.absolute()):
+    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    folder = None if hydra is None else OmegaConf.select(hydra, "runtime.output_dir")
+    # Before Hydra has made the folder it is the only one that is written.
+    if folder and not Path(file).absolute().is_relative_to(Path(folder).absolute()):
         return ""
     return " hydra.run.dir=FOLDER puts the results elsewhere."
 

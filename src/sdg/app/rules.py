@@ -103,7 +103,7 @@ def check_unguided(guidance: Mapping[str, Any]) -> None:
 
 def check_training(config: Mapping[str, Any]) -> None:
     check_length(config)
-    if config["resume"] and config["ckpt_path"] is not None:
+    if config.get("resume") and config.get("ckpt_path") is not None:
         raise UserError("give resume=true or ckpt_path=FILE, not both.")
     network = config["denoiser"].get("network")
     if network:

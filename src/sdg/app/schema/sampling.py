@@ -67,7 +67,7 @@ SAMPLING: Mapping[str, Kind] = {
     "guidance.normalize": Flag,
     "guidance.last_step": Flag,
     "guidance.clip_first": Flag,
-    "guidance.max_norm": WEIGHT | NULL,
+    "guidance.max_norm": Number(0, above=True) | NULL,
     "guidance.recurrence": COUNT,
     "guidance.recurrence_interval": INTERVAL,
     "guidance.candidates": COUNT,
