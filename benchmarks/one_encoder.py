@@ -9,16 +9,20 @@ the least residual of those whose share of samples that show their prompt is wit
 highest. Samples are read by rendering: `residual` is what is left of the picture.
 
 A run that lies in FOLDER already is not drawn again; the table is printed and written to
-FOLDER/one_encoder.md.
+FOLDER/one_encoder.md, beside FOLDER/one_encoder.png: the first sample of every eighth prompt.
 """
 
+import csv
 import sys
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 from runs import best_gamma, folder_and_options, sample, within
 
 GAMMAS = (5, 10, 20)
+SHOWN = 8  # prompts in the picture
 MEASURED = {"eval__imagenet": False, "eval__clip": "null"}
 COLUMNS = (
     "process",
@@ -54,7 +58,29 @@ def main(folder: Path, denoisers: Mapping[str, Path], prompts: int, each: int) -
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
         (folder / "one_encoder.md").write_text("\n".join(lines) + "\n")
+    show({name: within(folder, name) for name in denoisers}, folder / "one_encoder.png", each)
     print(f"results: {folder / 'one_encoder.md'}")
+
+
+def show(places: Mapping[str, Path], file: Path, each: int) -> None:
+    """Draws a row of samples for each run, the same prompts below one another."""
+    figure, axes = plt.subplots(
+        len(places), SHOWN, figsize=(1.4 * SHOWN, 1.35 * len(places) + 0.8), squeeze=False
+    )
+    for number, (name, place) in enumerate(places.items()):
+        line = axes[number]
+        with open(place / "samples.csv", newline="", encoding="utf-8") as table:
+            rows = list(csv.DictReader(table))
+        apart = max(1, len(rows) // each // SHOWN) * each
+        for axis, row in zip(line, rows[::apart], strict=False):
+            axis.imshow(plt.imread(place / row["file"]), interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            if number == 0:
+                axis.set_title(textwrap.fill(row["prompt"], 22), fontsize=7)
+        line[0].set_ylabel(name)
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+    plt.close(figure)
 
 
 if __name__ == "__main__":

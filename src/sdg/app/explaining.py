@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import (
@@ -114,7 +115,7 @@ def explain(error: BaseException, conf: Path, config_name: str) -> str | None:
 
 def elsewhere(file: str) -> str:
     """How the results go to another folder, where the file is one of them."""
-    hydra = HydraConfig.get() if HydraConfig.initialized() else None
+    hydra: Any = HydraConfig.get() if HydraConfig.initialized() else None
     folder = None if hydra is None else OmegaConf.select(hydra, "runtime.output_dir")
     # Before Hydra has made the folder it is the only one that is written.
     if folder and not Path(file).absolute().is_relative_to(Path(folder).absolute()):
