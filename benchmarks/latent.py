@@ -12,8 +12,10 @@ pixels, DPS           the clean CLIP on x̂_0, through the denoiser
 latents, noise-aware  an encoder of noisy latents on z_t; no decoder in the loop
 latents, DPS          the clean CLIP on D(ẑ_0), through decoder and denoiser
 
-Prompts are captions of held-out portraits. γ is chosen on other prompts. Samples are read by
-rendering: `residual` is what is left of the picture. Times are of this machine, one row after
+Prompts are captions of held-out portraits. γ is chosen on other prompts, by what is read. Samples
+are read by rendering: `read` counts those in which all that is named is found, `shows` of these
+the ones that are also clean, and `residual` is what is left of the picture. An autoencoder's blur
+counts against the last two. Times are of this machine, one row after
 another. Memory is the most that the run's process held, interpreter and libraries with it.
 
 A run that lies in FOLDER already is not drawn again; the table is printed and written to
@@ -25,7 +27,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from runs import best_gamma, folder_and_options, sample, within
+from runs import best_gamma, folder_and_options, read, sample, within
 
 CLEAN = {"encoder": "clip", "guidance": "dps"}
 MEASURED = {"eval__imagenet": False, "eval__clip": "null"}
@@ -33,8 +35,9 @@ NOISY_GAMMAS, CLEAN_GAMMAS = (5, 10, 20), (20, 50, 100)
 COLUMNS = (
     "steered by",
     "γ",
-    "shows its prompt",
+    "read",
     "95 %",
+    "shows its prompt",
     "residual",
     "unguided: residual",
     "s a sample",
@@ -63,16 +66,17 @@ def main(folder: Path, parts: Mapping[str, Path], prompts: int, each: int) -> No
     for name, (settings, gammas) in rows(parts).items():
         own = {**settings, **MEASURED}
         place = within(folder, name)
-        gamma = best_gamma(place, gammas, **own)
+        gamma = best_gamma(place, gammas, share=read, **own)
         guided = sample(place, "portraits", guidance__gamma=gamma, **own, **size)
         place = within(folder, f"{place.name}-unguided")
         plain = sample(place, "portraits", guidance__gamma=0, **own, **size)
-        low, high = guided["shows_interval"]
+        low, high = guided["alignment_all_interval"]
         cells = [
             name,
             f"{gamma:g}",
-            f"{guided['shows']:.2f} (unguided {plain['shows']:.2f})",
+            f"{read(guided):.2f} (unguided {read(plain):.2f})",
             f"{low:.2f} … {high:.2f}",
+            f"{guided['shows']:.2f}",
             f"{guided['residual']:.4f}",
             f"{plain['residual']:.4f}",
             f"{guided['seconds_per_sample']:.2f}",

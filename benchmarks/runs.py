@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ __all__ = [
     "best_gamma",
     "folder_and_options",
     "named_options",
+    "read",
     "sample",
+    "shown",
     "within",
 ]
 
@@ -101,14 +103,31 @@ def within(folder: Path, name: str) -> Path:
     return folder / re.sub(r"[^A-Za-z0-9.]+", "-", name)
 
 
-def best_gamma(folder: Path, gammas: Sequence[float], prompts: int = TUNED_ON, **options) -> float:
-    """γ with the least residual among those that show prompts nearly as often as the best.
+def shown(figures: Mapping) -> float:
+    """The share of samples that show their prompt in a picture that is clean enough to be read."""
+    return figures["shows"]
+
+
+def read(figures: Mapping) -> float:
+    """The share of samples in which all that is named is read, however blurred the picture is."""
+    return figures["alignment"]["all"]
+
+
+def best_gamma(
+    folder: Path,
+    gammas: Sequence[float],
+    prompts: int = TUNED_ON,
+    share: Callable[[Mapping], float] = shown,
+    **options,
+) -> float:
+    """γ with the least residual among those whose share of good samples is nearly the best.
 
     It is chosen on prompts of its own.
 
     Arguments:
         folder: of the run that γ is for; one for each γ is made beside it.
         prompts: how many.
+        share: of good samples, from a run's figures.
         options: of the portraits' runs.
     """
     size = {"num_samples": prompts, "samples_per_prompt": 1, **TUNING}
@@ -116,6 +135,6 @@ def best_gamma(folder: Path, gammas: Sequence[float], prompts: int = TUNED_ON, *
     for gamma in gammas:
         place = folder.with_name(f"{folder.name}-tune-{gamma:g}")
         runs[gamma] = sample(place, "portraits", guidance__gamma=gamma, **options, **size)
-    best = max(figures["shows"] for figures in runs.values())
-    near = {gamma: run for gamma, run in runs.items() if run["shows"] >= best - NEAR}
+    best = max(map(share, runs.values()))
+    near = {gamma: run for gamma, run in runs.items() if share(run) >= best - NEAR}
     return min(near, key=lambda gamma: near[gamma]["residual"])
