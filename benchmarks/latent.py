@@ -19,7 +19,7 @@ counts against the last two. Times are of this machine, one row after
 another. Memory is the most that the run's process held, interpreter and libraries with it.
 
 A run that lies in FOLDER already is not drawn again; the table is printed and written to
-FOLDER/latent.md.
+FOLDER/latent.md, beside FOLDER/latent.png: the first samples of some prompts.
 """
 
 import sys
@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from one_encoder import show
 from runs import best_gamma, folder_and_options, read, sample, within
 
 CLEAN = {"encoder": "clip", "guidance": "dps"}
@@ -85,6 +86,7 @@ def main(folder: Path, parts: Mapping[str, Path], prompts: int, each: int) -> No
         lines.append(f"| {' | '.join(cells)} |")
         print(lines[-1], flush=True)
         (folder / "latent.md").write_text("\n".join(lines) + "\n")
+    show({name: within(folder, name) for name in rows(parts)}, folder / "latent.png", each)
     print(f"results: {folder / 'latent.md'}")
 
 
