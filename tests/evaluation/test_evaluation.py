@@ -16,8 +16,10 @@ from PIL import Image
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 from sdg.data.captions import FACTORS, all_named
+from sdg.data.portraits import Portraits
 from sdg.data.shapes import Shapes
 from sdg.evaluation import measuring as evaluation
+from sdg.evaluation.attributes import condition_factors
 from sdg.evaluation.features import FeatureDistances
 from sdg.io.weights import save
 from sdg.metrics import features
@@ -278,6 +280,27 @@ def test_few_held_out_images_leave_half_their_captions_for_the_bank(run, tiny, t
     nats = json.loads((tmp_path / "run" / "information.json").read_text())
     # Of a bank of 3 captions a sentence says at most about log 3.
     assert 0 < abs(nats["in the sentences"]) < 3
+
+
+def test_a_class_of_several_factors_is_read_as_that_of_its_own():
+    portraits = Portraits(4, seed=0)
+    names = list(portraits.attributes)
+    conditions = [
+        {"class": "hair_colour: red"},
+        {"class": "clothes_colour: red | hair_colour: black:-1"},
+        {"class": "eyepatch"},
+    ]
+    wanted = condition_factors(conditions, 1, portraits)
+    unwanted = condition_factors(conditions, -1, portraits)
+
+    def row(**named):
+        places = {factor: list(portraits.attributes[factor]) for factor in names}
+        return [places[factor].index(named[factor]) if factor in named else -1 for factor in names]
+
+    assert wanted[0].tolist() == row(hair_colour="red")
+    assert wanted[1].tolist() == row(clothes_colour="red")
+    assert unwanted[1].tolist() == row(hair_colour="black")
+    assert wanted[2].tolist() == row(eyewear="eyepatch")
 
 
 def test_another_judge_under_the_same_name_measures_anew(run, tiny, tmp_path, weights):

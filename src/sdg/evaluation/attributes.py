@@ -153,11 +153,21 @@ def condition_factors(conditions: Sequence[Mapping[str, str]], sign: int, held_o
         for kind in ("text", "class"):
             if kind in condition:
                 parts += parse_weighted_prompt(condition[kind])
-        words = " ".join(part for part, weight in parts if weight * sign > 0)
-        values = held_out.all_named(words)
-        row = []
-        for factor in held_out.attributes:
-            named = values.get(factor, ())
-            row.append(next(iter(named)) if len(named) == 1 else -1)
-        rows.append(row)
+        named = [part for part, weight in parts if weight * sign > 0]
+        rows.append(factors_named(named, held_out))
     return torch.tensor(rows)
+
+
+def factors_named(parts: Sequence[str], held_out) -> list[int]:
+    """The factors that sentences and classes name, as of `condition_factors`."""
+    values: dict[str, set[int]] = {factor: set() for factor in held_out.attributes}
+    words = []
+    for part in parts:
+        factor, _, value = part.partition(": ")
+        if value in held_out.attributes.get(factor, ()):  # a class that several factors have
+            values[factor].add(list(held_out.attributes[factor]).index(value))
+        else:
+            words.append(part)
+    for factor, named in held_out.all_named(" ".join(words)).items():
+        values[factor] |= named
+    return [next(iter(named)) if len(named) == 1 else -1 for named in values.values()]
