@@ -350,7 +350,7 @@ def test_a_pretrained_denoiser_is_fine_tuned(run, tmp_path, refusal):
         "logger=none",
         f"hydra.run.dir={tmp_path}/run",
     ]
-    assert "schedule=linear: this denoiser brings the schedule" in refusal(
+    assert "schedule=linear: this denoiser brings the network and the process" in refusal(
         *command, "schedule=linear"
     )
     run(*command)

@@ -115,7 +115,8 @@ def restored_flags() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(deterministic, warn_only=warns)
+        if torch.are_deterministic_algorithms_enabled() != deterministic:  # this imports a compiler
+            torch.use_deterministic_algorithms(deterministic, warn_only=warns)
         torch.backends.cudnn.benchmark = benchmark
         if workspace is None:
             os.environ.pop(WORKSPACE, None)

@@ -53,8 +53,6 @@ class TrainingFree(Guidance):
         for name, value in knobs.items():
             check, low = (integer, 1) if name in ("iterations", "draws") else (number, 0)
             setattr(self, name, check(f"{name}", value, low))
-        if self.draws > 1 and not self.smoothing:
-            raise UserError("draws are all alike with smoothing=0; set it above 0.", "draws")
 
     def smoothed(self, t: float, noise: Callable[[], Tensor]) -> Callable[[Tensor], Tensor]:
         """F, with its δ drawn once."""
