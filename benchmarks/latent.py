@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from one_encoder import show
-from runs import best_gamma, folder_and_options, read, sample, within
+from runs import folder_and_options, guided_and_unguided, read_share, within
 
 CLEAN = {"encoder": "clip", "guidance": "dps"}
 MEASURED = {"eval__imagenet": False, "eval__clip": "null"}
@@ -67,15 +67,12 @@ def main(folder: Path, parts: Mapping[str, Path], prompts: int, each: int) -> No
     for name, (settings, gammas) in rows(parts).items():
         own = {**settings, **MEASURED}
         place = within(folder, name)
-        gamma = best_gamma(place, gammas, share=read, **own)
-        guided = sample(place, "portraits", guidance__gamma=gamma, **own, **size)
-        place = within(folder, f"{place.name}-unguided")
-        plain = sample(place, "portraits", guidance__gamma=0, **own, **size)
+        gamma, guided, plain = guided_and_unguided(place, gammas, size, read_share, **own)
         low, high = guided["alignment_all_interval"]
         cells = [
             name,
             f"{gamma:g}",
-            f"{read(guided):.2f} (unguided {read(plain):.2f})",
+            f"{read_share(guided):.2f} (unguided {read_share(plain):.2f})",
             f"{low:.2f} … {high:.2f}",
             f"{guided['shows']:.2f}",
             f"{guided['residual']:.4f}",

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-from runs import best_gamma, folder_and_options, sample, within
+from runs import folder_and_options, guided_and_unguided, within
 
 GAMMAS = (5, 10, 20)
 SHOWN = 8  # prompts in the picture
@@ -39,12 +39,9 @@ def main(folder: Path, denoisers: Mapping[str, Path], prompts: int, each: int) -
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     size = {"num_samples": prompts * each, "samples_per_prompt": each}
     for name, denoiser in denoisers.items():
-        place = within(folder, name)
         own = {**MEASURED, "denoiser__weights": denoiser}
-        gamma = best_gamma(place, GAMMAS, **own)
-        guided = sample(place, "portraits", guidance__gamma=gamma, **own, **size)
-        place = within(folder, f"{name}-unguided")
-        plain = sample(place, "portraits", guidance__gamma=0, **own, **size)
+        place = within(folder, name)
+        gamma, guided, plain = guided_and_unguided(place, GAMMAS, size, **own)
         low, high = guided["shows_interval"]
         cells = [
             name,

@@ -17,9 +17,10 @@ __all__ = [
     "best_gamma",
     "folder_and_options",
     "named_options",
-    "read",
+    "guided_and_unguided",
+    "read_share",
     "sample",
-    "shown",
+    "shown_share",
     "within",
 ]
 
@@ -103,12 +104,12 @@ def within(folder: Path, name: str) -> Path:
     return folder / re.sub(r"[^A-Za-z0-9.]+", "-", name)
 
 
-def shown(figures: Mapping) -> float:
+def shown_share(figures: Mapping) -> float:
     """The share of samples that show their prompt in a picture that is clean enough to be read."""
     return figures["shows"]
 
 
-def read(figures: Mapping) -> float:
+def read_share(figures: Mapping) -> float:
     """The share of samples in which all that is named is read, however blurred the picture is."""
     return figures["alignment"]["all"]
 
@@ -117,7 +118,7 @@ def best_gamma(
     folder: Path,
     gammas: Sequence[float],
     prompts: int = TUNED_ON,
-    share: Callable[[Mapping], float] = shown,
+    share: Callable[[Mapping], float] = shown_share,
     **options,
 ) -> float:
     """γ with the least residual among those whose share of good samples is nearly the best.
@@ -138,3 +139,23 @@ def best_gamma(
     best = max(map(share, runs.values()))
     near = {gamma: run for gamma, run in runs.items() if share(run) >= best - NEAR}
     return min(near, key=lambda gamma: near[gamma]["residual"])
+
+
+def guided_and_unguided(
+    folder: Path,
+    gammas: Sequence[float],
+    size: Mapping[str, int],
+    share: Callable[[Mapping], float] = shown_share,
+    **options,
+) -> tuple[float, dict, dict]:
+    """The best γ, the figures of the portraits' run with it, and of the same one without guidance.
+
+    Arguments:
+        folder: of the guided run; the other lies beside it.
+        size: how many samples.
+        gammas, share, options: as of `best_gamma`.
+    """
+    gamma = best_gamma(folder, gammas, share=share, **options)
+    guided = sample(folder, "portraits", guidance__gamma=gamma, **options, **size)
+    beside = folder.with_name(f"{folder.name}-unguided")
+    return gamma, guided, sample(beside, "portraits", guidance__gamma=0, **options, **size)

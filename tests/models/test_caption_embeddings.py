@@ -23,27 +23,27 @@ class Lengths(nn.Module):
 
 def test_they_are_computed_once_for_the_same_captions_and_weights():
     kept, encoder = CaptionEmbeddings(), Lengths()
-    first = kept.of(encoder, CAPTIONS)
+    first = kept.encode(encoder, CAPTIONS)
     assert torch.equal(first, encoder.encode_text(CAPTIONS)) and not first.requires_grad
     asked = encoder.asked
-    assert torch.equal(kept.of(encoder, list(CAPTIONS)), first) and encoder.asked == asked
-    assert kept.of(encoder, []) is None
+    assert torch.equal(kept.encode(encoder, list(CAPTIONS)), first) and encoder.asked == asked
+    assert kept.encode(encoder, []) is None
 
 
 def test_other_captions_weights_or_encoders_are_seen():
     kept, encoder = CaptionEmbeddings(), Lengths()
-    kept.of(encoder, CAPTIONS)
-    assert torch.equal(kept.of(encoder, ["ccc"]), encoder.encode_text(["ccc"]))
+    kept.encode(encoder, CAPTIONS)
+    assert torch.equal(kept.encode(encoder, ["ccc"]), encoder.encode_text(["ccc"]))
     optimizer = torch.optim.SGD(encoder.parameters(), 0.5)
     encoder.encode_text(["ccc"])[:, 0].sum().backward()
     optimizer.step()
-    assert torch.equal(kept.of(encoder, ["ccc"]), encoder.encode_text(["ccc"]))
+    assert torch.equal(kept.encode(encoder, ["ccc"]), encoder.encode_text(["ccc"]))
     encoder.load_state_dict(Lengths().state_dict())
-    assert torch.equal(kept.of(encoder, ["ccc"]), encoder.encode_text(["ccc"]))
+    assert torch.equal(kept.encode(encoder, ["ccc"]), encoder.encode_text(["ccc"]))
     encoder.double().float()
-    assert torch.equal(kept.of(encoder, ["ccc"]), encoder.encode_text(["ccc"]))
+    assert torch.equal(kept.encode(encoder, ["ccc"]), encoder.encode_text(["ccc"]))
     other = Lengths()
-    assert torch.equal(kept.of(other, ["ccc"]), other.encode_text(["ccc"]))
+    assert torch.equal(kept.encode(other, ["ccc"]), other.encode_text(["ccc"]))
 
 
 def test_one_that_is_no_module_is_asked_every_time():
@@ -56,5 +56,5 @@ def test_one_that_is_no_module_is_asked_every_time():
 
     plain, kept = Plain(), CaptionEmbeddings()
     for _ in range(2):
-        kept.of(plain, CAPTIONS)
+        kept.encode(plain, CAPTIONS)
     assert plain.asked == 2

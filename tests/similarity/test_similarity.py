@@ -509,13 +509,13 @@ def test_a_classifiers_logits_are_its_own_classes_in_whatever_order_they_are_giv
     }
     conditions = [{"class": like("star")}]
 
-    def found(classes):
+    def log_probability(classes):
         term = Class(encoder, None, classes, "classifier")
         return bound({"class": term}, conditions, encoder)(x, 40)
 
-    torch.testing.assert_close(found(turned), found(CLASSES))
+    torch.testing.assert_close(log_probability(turned), log_probability(CLASSES))
     with pytest.raises(UserError, match="the classifier knows blue, green, red, ring, star, not"):
-        found({"shape": {"ring": ""}})
+        log_probability({"shape": {"ring": ""}})
     with pytest.raises(UserError, match="form=contrastive needs a text encoder"):
         Class(encoder, None, CLASSES)
 

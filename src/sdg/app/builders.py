@@ -35,9 +35,10 @@ from sdg.models.towers import at_resolution
 from sdg.models.words import vocabulary
 from sdg.training.module import TrainingModule
 
-BROUGHT = ("schedule", "process", "denoiser.network", "denoiser.patch")  # by one to fine-tune
-
 __all__ = ["autoencoder", "build", "classifier_noisy", "clip", "clip_noisy", "denoiser", "judge"]
+
+# What a denoiser to fine-tune brings along.
+BROUGHT = ("schedule", "process", "denoiser.network", "denoiser.patch")
 
 
 def build(config: DictConfig, settings: dict, data: ImageData) -> TrainingModule:

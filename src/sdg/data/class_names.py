@@ -48,7 +48,7 @@ def unknown_class(name: str, names: Iterable[str]) -> UserError:
     """The error of a class that there is not, or that several factors have."""
     known = list(dict.fromkeys(names))
     several = [f'"{each}"' for each in known if each.endswith(f": {name}")]
-    if several:
+    if len(several) > 1:
         return UserError(
             f"similarity.class.name: several factors have a class '{name}'; write "
             f"{', '.join(several[:-1])} or {several[-1]}."

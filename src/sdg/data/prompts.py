@@ -37,14 +37,14 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
         text, colon, weight = part.rpartition(":")
         # "C:/image.png", "portrait: a man", "12:30", "16:9" and names of files hold colons that
         # introduce no weight.
-        of_numbers = CLOCK.search(part) or RATIO.search(part)
+        of_numbers = any(form.search(part) for form in (CLOCK, RATIO))
+        numbers_alone = of_numbers and not HELD_OUT.match(part)
         if (
             not colon
             or weight != weight.strip()
             or "/" in weight
             or "\\" in weight
-            or of_numbers
-            and not HELD_OUT.match(part)
+            or numbers_alone
             or os.path.isfile(part)
         ):  # False for what is too long for a name
             text, weight = part, "1"

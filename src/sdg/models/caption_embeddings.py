@@ -23,7 +23,7 @@ class CaptionEmbeddings:
         self.embeddings: Tensor | None = None
 
     @torch.no_grad()
-    def of(self, text_encoder: TextEncoder, captions: Sequence[str]) -> Tensor | None:
+    def encode(self, text_encoder: TextEncoder, captions: Sequence[str]) -> Tensor | None:
         """Unit embeddings, (N, D); None of no captions."""
         if not captions:
             return None

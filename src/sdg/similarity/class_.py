@@ -1,6 +1,6 @@
 """A class among those of its kind."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -55,12 +55,12 @@ class Class(Term):
         self.scale = 1.0 if form == "classifier" else encoder.cosine_scale
         own_weight = self.scale if form == "cosine" else 1.0
         super().__init__(own_weight if weight is None else number("weight", weight))
+        factors: Mapping[str, Collection[str]] = classes
         if form == "classifier":
-            known = getattr(encoder, "classes", {})
-            check_known(classes, known)
-            classes = {factor: dict.fromkeys(names, "") for factor, names in known.items()}
-        self.order = names_in(classes)
-        sizes = [len(names) for names in classes.values()]
+            factors = getattr(encoder, "classes", {})  # in the order of the logits
+            check_known(classes, factors)
+        self.order = names_in(factors)
+        sizes = [len(names) for names in factors.values()]
         # Which factor each class belongs to: a class competes with those of its own factor only.
         self.factor = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
         if form != "classifier":

@@ -79,7 +79,7 @@ class Text(Term):
         self.embeddings = self.encoded(self.order)
         self.negative_captions = list(negative_captions)
         kept = embeddings or CaptionEmbeddings()
-        self.negatives = kept.of(text_encoder, self.negative_captions)
+        self.negatives = kept.encode(text_encoder, self.negative_captions)
 
     @classmethod
     def from_config(  # type: ignore[override]  # a term's own options
