@@ -6,8 +6,9 @@
     step        a guided step, over the same calls of the bare networks (target 1.03), and a whole
                 call of 8 steps over its steps
     precision   float32 over bfloat16, same steps (target 1.5)
-    recipe      100 steps of DDPM in float32, over what the shipped portraits take (target 8);
-                `benchmarks/few_steps.py` says whether both show as many prompts
+    recipe      100 steps of DDPM in float32, over what the shipped portraits take by default
+                and over `experiment=fast` (target 8); `benchmarks/few_steps.py` says which of
+                them show as many prompts
     training    a step of train.py, over the same step written out (target 1.02)
     start       `benchmarks/start.py`
     neighbours  `benchmarks/neighbours.py`
@@ -26,8 +27,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
@@ -35,16 +37,14 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import torch  # noqa: E402
 
-from sdg import DDPM, Pipeline  # noqa: E402
+from sdg import DDPM, DPMSolver, Pipeline  # noqa: E402
 
 PROMPT = "a smiling person with red hair"
 Measure = Callable[[], object]
 
 
 def compared(what: str, first: Measure, second: Measure, rounds: int, target: str) -> None:
-    """Prints the CPU time of the first over that of the second."""
-    for warm in (first, second):
-        warm()
+    """Prints the CPU time of the first over that of the second; both have run before."""
     ratios = []
     for _ in range(rounds):
         spent = [cpu_seconds(measure) for measure in (first, second)]
@@ -129,28 +129,34 @@ def networks(pipe: Pipeline, x: torch.Tensor, t: int, s: int | None) -> None:
 
 
 def precision(rounds: int) -> None:
-    """float32 over bfloat16, the same steps."""
-    full, mixed = (Pipeline.from_pretrained("portraits") for _ in range(2))
-    mixed.to(torch.bfloat16)
-    for batch in (1, 4, 16, 64):
-        runs = [
-            lambda pipe=pipe, batch=batch: pipe(PROMPT, num_samples=batch, steps=4, progress=False)
-            for pipe in (full, mixed)
-        ]
-        compared(f"float32 over bfloat16, batch {batch}", *runs, rounds, "≥ 1.5")
+    """float32 over bfloat16, the same steps; a call's fixed part is small beside 20 of them."""
+    full, mixed = both_precisions()
+    for batch, steps in ((1, 20), (4, 20), (16, 20), (64, 10)):
+        runs = [partial(draw, pipe, batch, steps=steps) for pipe in (full, mixed)]
+        compared(f"float32 over bfloat16, batch {batch}", *runs, min(rounds, 3), "≥ 1.5")
 
 
 def recipe(rounds: int) -> None:
-    """100 steps of DDPM in float32 over the shipped recipe."""
+    """100 steps of DDPM in float32 over the shipped recipe and over the fast one."""
+    full, mixed = both_precisions()
+    hundred = partial(draw, full, 16, steps=100)
+    fast = partial(draw, mixed, 16, sampler=DPMSolver(15, "towards_noise"))
+    for name, other in (("the default", partial(draw, mixed, 16)), ("experiment=fast", fast)):
+        what = f"100 steps of DDPM in float32, over {name}, batch 16"
+        compared(what, hundred, other, min(rounds, 2), "≥ 8")
+
+
+def both_precisions() -> tuple[Pipeline, Pipeline]:
+    """The shipped portraits in float32 and in bfloat16; both have drawn once."""
     full, mixed = (Pipeline.from_pretrained("portraits") for _ in range(2))
     mixed.to(torch.bfloat16)
-    compared(
-        "100 steps of DDPM in float32, over the default, batch 16",
-        lambda: full(PROMPT, num_samples=16, steps=100, progress=False),
-        lambda: mixed(PROMPT, num_samples=16, progress=False),
-        min(rounds, 3),
-        "≥ 8",
-    )
+    for pipe in (full, mixed):
+        draw(pipe, 4, steps=2)
+    return full, mixed
+
+
+def draw(pipe: Pipeline, batch: int, **options: Any) -> None:
+    pipe(PROMPT, num_samples=batch, progress=False, **options)
 
 
 def training(rounds: int) -> None:

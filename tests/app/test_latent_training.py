@@ -262,7 +262,7 @@ def test_the_encoder_reads_latents_and_its_teacher_images(
     assert "encoder.clip=… denoiser.weights=… denoiser.autoencoder=…\n" in card
 
 
-@pytest.mark.parametrize("tower", ["clip", "denoiser"])
+@pytest.mark.parametrize("tower", ["clip", pytest.param("denoiser", marks=pytest.mark.slow)])
 def test_the_three_files_sample_on_both_sides(
     run, tiny, encoder_words, autoencoder, denoiser, weights, tmp_path, tower
 ):

@@ -57,6 +57,7 @@ def rows(folder) -> list[dict]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_a_run_reads_every_attribute_and_renders_no_data(run, portraits, tmp_path):
     run("sample.py", *portraits, f"data.cache={tmp_path}/data", f"hydra.run.dir={tmp_path}/run")
     figures = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -35,6 +35,7 @@ def base(quick, models):
     ]
 
 
+@pytest.mark.slow
 def test_samples_are_drawn_with_both_and_each_pass_is_counted(run, base, models, tmp_path):
     both = [
         "denoiser.guidance_scale=3",

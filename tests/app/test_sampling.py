@@ -277,6 +277,7 @@ def test_an_unfinished_run_goes_on_at_the_next_batch_and_draws_the_same_bytes(
     )
 
 
+@pytest.mark.slow
 def test_the_samples_of_another_run_are_replaced_only_when_asked(run, refusal, tiny, tmp_path):
     run("sample.py", *tiny)
     other = [

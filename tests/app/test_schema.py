@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CLASSES = ("_target_", "_partial_")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", ["sample", "train"])
 def test_every_setting_of_every_choice_is_in_it(program):
     unknown = set()

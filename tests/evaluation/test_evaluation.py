@@ -78,6 +78,7 @@ def test_figures_do_not_depend_on_how_samples_are_parted(run, tiny, tmp_path, mo
     )
 
 
+@pytest.mark.slow
 def test_shares_and_retrieval_are_those_of_the_table(run, tiny, weights, tmp_path):
     run("sample.py", *tiny, "samples_per_prompt=2", "eval.reading=true")
     rows, found, judge = (
@@ -218,6 +219,7 @@ def test_images_of_a_folder_are_compared_in_the_clips_features(run, tiny, tmp_pa
     assert len({file.name for file in (tmp_path / "real").iterdir()} - before) == 1
 
 
+@pytest.mark.slow
 def test_an_encoders_own_evaluation(run, tiny, tmp_path, refusal):
     assert "is a setting of eval=judge, which" in refusal("sample.py", *tiny, "eval=encoder")
     tiny = [option for option in tiny if not option.startswith("eval.")]

@@ -97,6 +97,7 @@ def test_a_sentence_is_embedded_as_the_paper_says():
     torch.testing.assert_close(encoder.encode_text(SENTENCES), expected, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_tokens_are_those_of_an_independent_byte_pair_encoding(pair):
     found = load_clip_text(pair[1]).tokenizer(SENTENCES)
     for row, sentence in zip(found.tolist(), SENTENCES, strict=True):

@@ -59,7 +59,15 @@ def test_a_file_that_needs_code_is_refused(tmp_path, monkeypatch, zipped):
 ODD = "-a $HOME `ls` 'one' \"two\" \\!1;&*.pkl"  # each of it means something to a shell
 
 
-@pytest.mark.parametrize("name", ["net.pkl", "net.pt", "script.pt", ODD])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "net.pt",
+        pytest.param("net.pkl", marks=pytest.mark.slow),
+        pytest.param("script.pt", marks=pytest.mark.slow),
+        pytest.param(ODD, marks=pytest.mark.slow),
+    ],
+)
 def test_the_recipe_for_a_file_that_needs_code_makes_safetensors_of_it(tmp_path, name):
     network = torch.nn.Linear(2, 3)
     if name.endswith(".pkl"):

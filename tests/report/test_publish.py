@@ -38,6 +38,7 @@ def test_tensorboard_has_the_figures_and_the_picture(finished, tmp_path):
     assert (picture.width, picture.height) == (8, 8)
 
 
+@pytest.mark.slow
 def test_wandb_has_figures_picture_table_page_and_weights(finished, tmp_path, monkeypatch):
     import wandb
 

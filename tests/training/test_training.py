@@ -334,6 +334,7 @@ def test_resume_true_finds_the_newest_run(denoiser_run, run, capsys):
     assert checkpoint(denoiser_run.parent / "second")["global_step"] == 6
 
 
+@pytest.mark.slow
 def test_clip_then_noise_aware_then_judge(run, tmp_path):
     clip, noisy, judge = (tmp_path / name for name in ("clip", "noisy", "judge"))
     run("train.py", "encoder=clip", *SMALL, "trainer.max_steps=2", f"hydra.run.dir={clip}")
