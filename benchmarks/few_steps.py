@@ -1,12 +1,16 @@
 """How few calls of the networks keep what 100 steps of DDPM give?
 
-Every recipe draws the same prompts, captions of held-out portraits, from the same seeds. Its γ is
+Every recipe draws the same prompts, captions of held-out images, from the same seeds. Its γ is
 the best of several on prompts that no figure is reported on: the least residual of those whose
 share of samples that show their prompt is within 5 points of the highest. A recipe is enough
 where the 95 % intervals of its differences to 100 steps of DDPM in float32, prompt by prompt,
 reach 0: in the share that shows the prompt, and in the residual.
 
-    python benchmarks/few_steps.py FOLDER [prompts=64] [each=4] [tune=32] [only="NAME;NAME"]
+    python benchmarks/few_steps.py FOLDER [data=portraits] [prompts=64] [each=4] [tune=32]
+                                   [spacing=] [only="NAME;NAME"]
+
+All steps have the spacing that the data's settings have, but where `spacing` names another; the
+first row keeps its own. γ is chosen among twice as large ones for the shapes.
 
 A run that lies in FOLDER already is not drawn again; the table is printed and written to
 FOLDER/few_steps.md.
@@ -27,24 +31,24 @@ from sdg.metrics.alignment import bootstrap_interval  # noqa: E402
 BASE = "DDPM, 100 steps, float32"
 FLOAT32 = {"trainer__precision": "32-true"}
 BF16 = {"trainer__precision": "bf16-mixed"}
-DENSE = {"sampler__spacing": "towards_noise"}
+GAMMA_SCALE = {"portraits": 1, "shapes": 2}
 DDPM_GAMMAS = (7, 10, 14, 20)
 SCORE_GAMMAS = (4, 7, 10, 14, 20)
 
 
 def few(sampler: str, steps: int, **options: object) -> Mapping[str, object]:
     """The settings of a sampler of few steps."""
-    return {"sampler": sampler, "sampler__steps": steps, **options, **DENSE, **BF16}
+    return {"sampler": sampler, "sampler__steps": steps, **options, **BF16}
 
 
 # {recipe: (its settings, the γ to choose from)}
 RECIPES: Mapping[str, tuple[Mapping[str, object], Sequence[float]]] = {
-    BASE: ({"sampler__steps": 100, **DENSE, **FLOAT32}, DDPM_GAMMAS),
-    "DDPM, 100 steps": ({"sampler__steps": 100, **DENSE, **BF16}, DDPM_GAMMAS),
-    "DDPM, 40 steps": ({"sampler__steps": 40, **DENSE, **BF16}, DDPM_GAMMAS),
-    "DDPM, 30 steps": ({"sampler__steps": 30, **DENSE, **BF16}, DDPM_GAMMAS),
-    "DDPM, 20 steps": ({"sampler__steps": 20, **DENSE, **BF16}, DDPM_GAMMAS),
-    "DDPM, 15 steps": ({"sampler__steps": 15, **DENSE, **BF16}, DDPM_GAMMAS),
+    BASE: ({"sampler__steps": 100, **FLOAT32}, DDPM_GAMMAS),
+    "DDPM, 100 steps": ({"sampler__steps": 100, **BF16}, DDPM_GAMMAS),
+    "DDPM, 40 steps": ({"sampler__steps": 40, **BF16}, DDPM_GAMMAS),
+    "DDPM, 30 steps": ({"sampler__steps": 30, **BF16}, DDPM_GAMMAS),
+    "DDPM, 20 steps": ({"sampler__steps": 20, **BF16}, DDPM_GAMMAS),
+    "DDPM, 15 steps": ({"sampler__steps": 15, **BF16}, DDPM_GAMMAS),
     **{f"DDIM, η = 0, {steps} steps": (few("ddim", steps), SCORE_GAMMAS) for steps in (15, 25)},
     **{
         f"DDIM, η = 1, {steps} steps": (few("ddim", steps, sampler__eta=1), SCORE_GAMMAS)
@@ -82,7 +86,11 @@ COLUMNS = (
 )
 
 
-def main(folder: Path, prompts: int, each: int, tune: int, only: str) -> None:
+def main(
+    folder: Path, data: str, prompts: int, each: int, tune: int, spacing: str, only: str
+) -> None:
+    if data not in GAMMA_SCALE:
+        sys.exit(f"error: data={data} is none of {', '.join(GAMMA_SCALE)}.")
     lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
     names = only.split(";") if only else list(RECIPES)
     if unknown := set(names) - set(RECIPES):
@@ -93,10 +101,12 @@ def main(folder: Path, prompts: int, each: int, tune: int, only: str) -> None:
     for name in names:
         settings, gammas = RECIPES[name]
         place = within(folder, name)
-        own = {**settings, "eval__imagenet": False, "eval__clip": "null"}
-        gamma = best_gamma(place, gammas, tune, **own)
+        own = {**settings, "eval__imagenet": False, "eval__clip": "null", "data": data}
+        own["sampler__spacing"] = spacing if spacing and name != BASE else "${preset.spacing}"
+        scaled = [GAMMA_SCALE[data] * gamma for gamma in gammas]
+        gamma = best_gamma(place, scaled, tune, **own)
         size = {"num_samples": prompts * each, "samples_per_prompt": each}
-        figures = sample(place, "portraits", guidance__gamma=gamma, **own, **size)
+        figures = sample(place, guidance__gamma=gamma, **own, **size)
         found = by_prompt(place)
         if name == BASE:
             base, base_seconds = found, figures["seconds_per_sample"]
@@ -154,6 +164,13 @@ def difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> tuple[
 
 
 if __name__ == "__main__":
-    defaults = {"prompts": 64, "each": 4, "tune": 32, "only": ""}
+    defaults = {
+        "data": "portraits",
+        "prompts": 64,
+        "each": 4,
+        "tune": 32,
+        "spacing": "",
+        "only": "",
+    }
     folder, options = folder_and_options(__doc__, defaults)
     main(folder, **options)

@@ -12,6 +12,9 @@ pixels, DPS           the clean CLIP on x̂_0, through the denoiser
 latents, noise-aware  an encoder of noisy latents on z_t; no decoder in the loop
 latents, DPS          the clean CLIP on D(ẑ_0), through decoder and denoiser
 
+The first rows have the portraits' steps. The others have as many as take the seconds a sample of
+the first row.
+
 Prompts are captions of held-out portraits. γ is chosen on other prompts, by what is read. Samples
 are read by rendering: `read` counts those in which all that is named is found, `shows` of these
 the ones that are also clean, and `residual` is what is left of the picture. An autoencoder's blur
@@ -32,9 +35,11 @@ from runs import folder_and_options, guided_and_unguided, read_share, within
 
 CLEAN = {"encoder": "clip", "guidance": "dps"}
 MEASURED = {"eval__imagenet": False, "eval__clip": "null"}
-NOISY_GAMMAS, CLEAN_GAMMAS = (5, 10, 20), (20, 50, 100)
+NOISY_GAMMAS, CLEAN_GAMMAS = (5, 10, 20), (10, 20, 50, 100, 200)
+STEPS = 40  # of the portraits' settings
 COLUMNS = (
     "steered by",
+    "steps",
     "γ",
     "read",
     "95 %",
@@ -62,29 +67,52 @@ def rows(parts: Mapping[str, Path]) -> dict[str, tuple[dict[str, Any], tuple[flo
 
 
 def main(folder: Path, parts: Mapping[str, Path], prompts: int, each: int) -> None:
-    lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    size = {"num_samples": prompts * each, "samples_per_prompt": each}
-    for name, (settings, gammas) in rows(parts).items():
+    table = Table(folder, {"num_samples": prompts * each, "samples_per_prompt": each})
+    seconds = {name: table.add(name, *row) for name, row in rows(parts).items()}
+    show({name: within(folder, name) for name in rows(parts)}, folder / "latent.png", each)
+    first, *others = seconds
+    for name in others:
+        settings, gammas = rows(parts)[name]
+        steps = round(STEPS * seconds[first] / seconds[name])
+        table.add(f"{name}, {steps} steps", {**settings, "sampler__steps": steps}, gammas)
+    print(f"results: {table.file}")
+
+
+class Table:
+    """The table, which grows by a row and is written each time.
+
+    Arguments:
+        folder: where it and the runs are.
+        size: how many samples a run has.
+    """
+
+    def __init__(self, folder: Path, size: Mapping[str, int]):
+        self.folder, self.size, self.file = folder, size, folder / "latent.md"
+        self.lines = [f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+
+    def add(self, name: str, settings: Mapping[str, Any], gammas: tuple[float, ...]) -> float:
+        """A row, of runs with settings and the best γ of some; its seconds a sample."""
         own = {**settings, **MEASURED}
-        place = within(folder, name)
-        gamma, guided, plain = guided_and_unguided(place, gammas, size, read_share, **own)
+        place = within(self.folder, name)
+        gamma, guided, plain = guided_and_unguided(place, gammas, self.size, read_share, **own)
         low, high = guided["alignment_all_interval"]
+        seconds: float = guided["seconds_per_sample"]
         cells = [
             name,
+            str(settings.get("sampler__steps", STEPS)),
             f"{gamma:g}",
             f"{read_share(guided):.2f} (unguided {read_share(plain):.2f})",
             f"{low:.2f} … {high:.2f}",
             f"{guided['shows']:.2f}",
             f"{guided['residual']:.4f}",
             f"{plain['residual']:.4f}",
-            f"{guided['seconds_per_sample']:.2f}",
+            f"{seconds:.2f}",
             f"{guided['cost_per_sample']['peak_memory'] / 2**30:.2f}",
         ]
-        lines.append(f"| {' | '.join(cells)} |")
-        print(lines[-1], flush=True)
-        (folder / "latent.md").write_text("\n".join(lines) + "\n")
-    show({name: within(folder, name) for name in rows(parts)}, folder / "latent.png", each)
-    print(f"results: {folder / 'latent.md'}")
+        self.lines.append(f"| {' | '.join(cells)} |")
+        print(self.lines[-1], flush=True)
+        self.file.write_text("\n".join(self.lines) + "\n")
+        return seconds
 
 
 if __name__ == "__main__":

@@ -119,6 +119,7 @@ def best_gamma(
     gammas: Sequence[float],
     prompts: int = TUNED_ON,
     share: Callable[[Mapping], float] = shown_share,
+    data: str = "portraits",
     **options,
 ) -> float:
     """γ with the least residual among those whose share of good samples is nearly the best.
@@ -129,13 +130,14 @@ def best_gamma(
         folder: of the run that γ is for; one for each γ is made beside it.
         prompts: how many.
         share: of good samples, from a run's figures.
-        options: of the portraits' runs.
+        data: whose captions and weights the runs take.
+        options: of the runs.
     """
     size = {"num_samples": prompts, "samples_per_prompt": 1, **TUNING}
     runs = {}
     for gamma in gammas:
         place = folder.with_name(f"{folder.name}-tune-{gamma:g}")
-        runs[gamma] = sample(place, "portraits", guidance__gamma=gamma, **options, **size)
+        runs[gamma] = sample(place, data, guidance__gamma=gamma, **options, **size)
     best = max(map(share, runs.values()))
     near = {gamma: run for gamma, run in runs.items() if share(run) >= best - NEAR}
     return min(near, key=lambda gamma: near[gamma]["residual"])
