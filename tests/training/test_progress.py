@@ -3,10 +3,13 @@
 import io
 
 import pytest
+import pytorch_lightning as pl
+import torch
 from rich.console import Console
 
 from sdg import progress
 from sdg.progress import Bar
+from sdg.training.progress import StepProgress
 
 
 @pytest.fixture
@@ -65,3 +68,44 @@ def test_notable_steps_have_a_line_of_their_own(clock, capsys, terminal):
     text = told.console.file.getvalue() if terminal else capsys.readouterr().out
     assert "step 1/5  loss 1\n" in text and "step 5/5  loss 5\n" in text
     assert "step 3/5" not in text
+
+
+class Validated(pl.LightningModule):
+    """One weight, which is trained and validated."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+    def training_step(self, batch):
+        return self.weight
+
+    def validation_step(self, batch):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+
+class Stream(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        return iter(range(3))
+
+
+@pytest.mark.parametrize("held_out, of", [(range(3), "/3"), (Stream(), "")])
+def test_a_validation_says_how_far_it_is(tmp_path, monkeypatch, capsys, held_out, of):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    trainer = pl.Trainer(
+        max_steps=2,
+        accelerator="cpu",
+        callbacks=[StepProgress()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    loaders = [torch.utils.data.DataLoader(data) for data in (range(2), held_out)]
+    trainer.fit(Validated(), *loaders)
+    lines = [line.split("  ") for line in capsys.readouterr().out.splitlines() if "step" in line]
+    said = [(line[0].split(",")[0], line[-1]) for line in lines if "validation" in line[-1]]
+    assert said == [("step 2/2", f"validation {number}{of}") for number in (1, 2, 3)]

@@ -1,5 +1,6 @@
 """How far a training is."""
 
+import math
 import time
 
 import pytorch_lightning as pl
@@ -13,7 +14,10 @@ LITTLE = 0.5  # seconds between two readings of a run's figures
 
 
 class StepProgress(ProgressBar):
-    """One bar over all steps of the run; the first and the last loss in lines of their own."""
+    """One bar over all steps of the run; the first and the last loss in lines of their own.
+
+    A validation shows how many of its batches are done.
+    """
 
     def __init__(self):
         super().__init__()
@@ -34,6 +38,21 @@ class StepProgress(ProgressBar):
             )
         self.bar.reach(done, self.figures, notable=edge)
         self.begun = True
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: object,
+        batch: object,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.sanity_checking:
+            return
+        batches = trainer.num_val_batches[dataloader_idx]  # infinite for a stream
+        of = f"/{batches}" if math.isfinite(batches) else ""
+        self.bar.reach(trainer.global_step, f"{self.figures}  validation {batch_idx + 1}{of}")
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         self.bar.stop()
