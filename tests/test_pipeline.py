@@ -280,6 +280,7 @@ def test_parts_that_do_not_belong_together_are_refused(pipe):
         ({"negative_captions": "a ring"}, "negative_captions must be a list"),
         ({"interval": (0.5, 0.1)}, "interval"),
         ({"negative_captions": ["a\nb"]}, "negative_captions must be of one line each"),
+        ({"negative_captions": ["a\rb"]}, "negative_captions must be of one line each"),
         ({"gamma": math.nan}, "gamma must be a finite number"),
         ({"resolution": 0}, "resolution must be"),
         ({"sampler": "ddpm"}, "sampler must be"),

@@ -43,16 +43,33 @@ def test_a_second_sweep_in_a_folder_is_refused_and_leaves_the_records_of_the_fir
     assert not (tmp_path / "jobs" / CLAIM).exists()
 
 
-def test_a_report_that_fails_fails_the_sweep(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    "error, traced",
+    [(OSError(28, "No space left on device"), False), (KeyError("a slip of ours"), True)],
+)
+def test_a_report_that_fails_fails_the_sweep(tmp_path, monkeypatch, capsys, error, traced):
     """Hydra only warns of an exception in a callback, and exits with 0."""
 
-    class Unwritable(Jobs):
+    class Failing(Jobs):
         def report(self, folder, jobs, config):
-            raise OSError(28, "No space left on device")
+            raise error
 
     (tmp_path / "jobs").mkdir()
     monkeypatch.setattr(Jobs, "failed", [])
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
-    Unwritable().on_multirun_end(config)
-    assert len(Jobs.failed) == 1 and "No space left on device" in Jobs.failed[0]
-    assert "Traceback" in capsys.readouterr().err
+    Failing().on_multirun_end(config_of(tmp_path))
+    assert len(Jobs.failed) == 1 and str(error) in Jobs.failed[0]
+    assert ("Traceback" in capsys.readouterr().err) == traced
+
+
+def test_a_damaged_record_of_a_job_fails_the_sweep(tmp_path, monkeypatch):
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "0000.json").write_text("{")
+    claimed = tmp_path / "jobs" / CLAIM
+    claimed.touch()
+    monkeypatch.setattr(Jobs, "failed", [])
+    Jobs().on_multirun_end(config_of(tmp_path))
+    assert len(Jobs.failed) == 1 and not claimed.exists()
+
+
+def config_of(folder):
+    return OmegaConf.create({"hydra": {"sweep": {"dir": str(folder)}}})

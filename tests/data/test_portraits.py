@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from sdg.app.requested import factors_to_name
+from sdg.data.class_names import class_names
 from sdg.data.colour_names import basic_colour, skin_tone
 from sdg.data.dicebear import definition, render
 from sdg.data.dicebear_style import EXAMPLES, DiceBearStyle
@@ -270,6 +271,13 @@ def test_artist_and_licence_are_printed_once(capsys):
     said = capsys.readouterr().out
     assert said.count("the style micah by Micah Lanier, licence: CC BY 4.0") == 1
     assert said.count("the style avataaars by Pablo Stanley, licence: Free for") == 1
+
+
+@pytest.mark.parametrize("style", ["fun-emoji", "micah", "avataaars"])
+def test_the_class_of_an_image_is_one_of_those_that_can_be_asked_for(style):
+    data = Portraits(24, 0, 16, style=style)
+    known = class_names({"_target_": "sdg.data.portraits_data.PortraitsData", "style": style})
+    assert {data.class_name(index) for index in range(24)} <= set(known)
 
 
 # --- several styles -----------------------------------------------------------------------------

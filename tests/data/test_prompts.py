@@ -27,8 +27,9 @@ def read(prompts=None, table=None, num_samples=None, each=None, held_out=None):
         ("C:/pictures/a.png", (("C:/pictures/a.png", 1.0),)),
         ("portrait: a man", (("portrait: a man", 1.0),)),
         ("a clock at 12:30", (("a clock at 12:30", 1.0),)),
-        ("a film in 16:9", (("a film in 16:9", 1.0),)),
         ("a film in 16:9:2", (("a film in 16:9", 2.0),)),
+        ("a woman of 40:2.0", (("a woman of 40", 2.0),)),
+        ("the years 1990:-1", (("the years 1990", -1.0),)),
         ("held-out 3:2", (("held-out 3", 2.0),)),
         ("a sign \\| a wall:2 | a ring", (("a sign | a wall", 2.0), ("a ring", 1.0))),
         ("a" * 5000, (("a" * 5000, 1.0),)),
@@ -46,6 +47,8 @@ def test_parts_stand_between_bars_and_weights_behind_colons(condition, parts):
         ("a ring | ", "empty part"),
         ("|", "empty part"),
         (":2", "empty part"),
+        ("a film in 16:9", "write 'a film in 16:9.0' for the weight, or 'a film in 16:9:1' for"),
+        ("a ring | a woman of 40:2", "'a woman of 40:2' ends in a weight or in a ratio"),
     ],
 )
 def test_a_part_without_words_or_a_weight_that_is_no_number_is_refused(condition, said):
@@ -54,7 +57,18 @@ def test_a_part_without_words_or_a_weight_that_is_no_number_is_refused(condition
 
 
 @pytest.mark.parametrize(
-    "sentence", ["a red heart", "Matthew 5:3", "cat | dog", "|", "ratio 3:banana", "a ring:-0.5"]
+    "sentence",
+    [
+        "a red heart",
+        "Matthew 5:3",
+        "Star Wars:Episode 4",
+        "a clock at 12:30",
+        "cat | dog",
+        "|",
+        "ratio 3:banana",
+        "a ring:-0.5",
+        "a ring:1.0",
+    ],
 )
 def test_a_sentence_of_the_data_is_taken_as_it_stands(sentence):
     assert parse_weighted_prompt(escape_prompt(sentence)) == ((sentence, 1.0),)

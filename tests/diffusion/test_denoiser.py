@@ -140,6 +140,14 @@ def test_the_last_step_has_the_large_variance_of_the_step_before():
         torch.testing.assert_close(found, expected.to(x.dtype).expand_as(x))
 
 
+def test_a_last_step_without_one_before_has_its_own_large_variance():
+    x, out = normal(2, 4, 3, 2, 2)
+    denoiser = Denoiser(Says(out), SCHEDULE, "x0", "fixed_large")
+    found = denoiser.reverse(denoiser(x, 39), x, 39, -1).variance
+    expected = 1 - SCHEDULE.alpha_bar(39)
+    torch.testing.assert_close(found, expected.to(x.dtype).expand_as(x))
+
+
 @pytest.mark.parametrize("weight, kind", [(-1.0, "fixed_small"), (1.0, "fixed_large")])
 def test_learned_range_reaches_from_small_to_large(weight, kind):
     x, out = normal(2, 4, 3, 2, 2)

@@ -54,7 +54,7 @@ def test_the_clean_level_is_clean_as_a_real_number_too(kind):
     schedule = Schedule(kind, 100)
     assert float(schedule.alpha_bar(-1.0)) == 1
     assert float(schedule.alpha_bar(torch.tensor([-1.0]))) == 1
-    for level in (-2, -1.5):
+    for level in (-2, -1.5, torch.tensor([3, -2]), torch.tensor([3.0, -1.5])):
         with pytest.raises(UserError, match="there is no noise level"):
             schedule.alpha_bar(level)
 

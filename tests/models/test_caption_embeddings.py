@@ -46,6 +46,18 @@ def test_other_captions_weights_or_encoders_are_seen():
     assert torch.equal(kept.encode(other, ["ccc"]), other.encode_text(["ccc"]))
 
 
+def test_inference_mode_and_autocast_of_one_call_are_not_those_of_the_next():
+    kept, encoder = CaptionEmbeddings(), Lengths()
+    with torch.inference_mode():
+        assert kept.encode(encoder, CAPTIONS).is_inference()
+    assert not kept.encode(encoder, CAPTIONS).is_inference()
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = kept.encode(encoder, CAPTIONS)
+        assert torch.equal(mixed, encoder.encode_text(CAPTIONS))
+    plain = kept.encode(encoder, CAPTIONS)
+    assert torch.equal(plain, encoder.encode_text(CAPTIONS)) and not torch.equal(plain, mixed)
+
+
 def test_one_that_is_no_module_is_asked_every_time():
     class Plain:
         asked = 0

@@ -10,7 +10,7 @@ __all__ = ["check_cost", "cost_note"]
 # on a CPU, it would take three hours.
 MOST_CALLS = 10**6
 MULTIPLIERS = ("recurrence", "candidates", "draws", "iterations")
-# `calls_per_step` of the samplers that make more than one call a step. The class is not asked:
+# Calls of the denoiser in a step of samplers that make more than one. The class is not asked:
 # importing it would import torch, and this is said before.
 CALLS_PER_STEP = {"sdg.diffusion.samplers.Heun": 2}
 MUCH = 10  # times an ordinary run, from which on it is said

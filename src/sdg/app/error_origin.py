@@ -4,7 +4,11 @@ import sysconfig
 import traceback
 from pathlib import Path
 
+import hydra
+
 from sdg.io.shipped import PACKAGE
+
+INSTALLED = {"site-packages", "dist-packages"}
 
 __all__ = ["chain_of", "composing", "in_own_code", "of_lightning"]
 
@@ -28,10 +32,14 @@ def of_lightning(error: BaseException) -> bool:
 
 def in_own_code(error: BaseException) -> bool:
     """Whether an error came from code that is neither of this project nor of a library."""
-    libraries = [Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib")]
+    known = [PACKAGE, Path(sysconfig.get_path("stdlib")), Path(hydra.__file__).parent]
+    known = [folder.resolve() for folder in known]
     for frame in traceback.extract_tb(error.__traceback__):
-        place = Path(frame.filename)
-        if not any(place.is_relative_to(folder) for folder in [PACKAGE, *libraries]):
+        if frame.filename.startswith("<"):  # code that no file holds
+            continue
+        place = Path(frame.filename).resolve()
+        installed = not INSTALLED.isdisjoint(place.parts)
+        if not installed and not any(place.is_relative_to(folder) for folder in known):
             return True
     return False
 

@@ -11,6 +11,7 @@ from hydra.experimental.callback import Callback
 
 from sdg.app.claim import CLAIM, claim
 from sdg.app.foreign_folder import check_folder
+from sdg.errors import UserError
 from sdg.io.files import write_whole
 
 __all__ = ["Jobs"]
@@ -63,15 +64,18 @@ class Jobs(Callback):
             sys.exit(f"error: {file} cannot be written ({error.strerror}); the sweep ends.")
 
     def on_multirun_end(self, config, **kwargs) -> None:
-        jobs = self.jobs(self.folder(config))
-        Jobs.failed[:] = [f"{job['name']} ({job['error']})" for job in jobs if job["error"]]
+        Jobs.failed.clear()
         try:
+            jobs = self.jobs(self.folder(config))
+            Jobs.failed += [f"{job['name']} ({job['error']})" for job in jobs if job["error"]]
             self.report(self.folder(config), [job for job in jobs if not job["error"]], config)
         except Exception as error:  # which Hydra would only warn of
-            traceback.print_exc()
+            if not isinstance(error, (OSError, UserError)):
+                traceback.print_exc()
             reason = str(error) or type(error).__name__
             Jobs.failed.append(f"the report of the whole ({' '.join(reason.split())})")
-        (self.folder(config) / "jobs" / CLAIM).unlink(missing_ok=True)
+        finally:
+            (self.folder(config) / "jobs" / CLAIM).unlink(missing_ok=True)
 
     @staticmethod
     def jobs(folder: Path) -> list[dict]:

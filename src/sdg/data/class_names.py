@@ -1,13 +1,12 @@
 """The classes that data of the framework has, known without making its images."""
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sdg.errors import UserError, near
 
-__all__ = ["class_names", "names_in", "unknown_class"]
+__all__ = ["class_names", "name_in", "names_in", "unknown_class"]
 
 
 def class_names(data: Mapping[str, Any]) -> list[str] | None:
@@ -36,12 +35,16 @@ def class_names(data: Mapping[str, Any]) -> list[str] | None:
 
 def names_in(factors: Mapping[str, Iterable[str]]) -> list[str]:
     """The values of all factors; "FACTOR: VALUE" of one that several factors have."""
-    values = [value for values in factors.values() for value in values]
-    shared = {value for value, count in Counter(values).items() if count > 1}
     names = []
-    for factor, own in factors.items():
-        names += [f"{factor}: {value}" if value in shared else value for value in own]
+    for factor, values in factors.items():
+        names += [name_in(factors, factor, value) for value in values]
     return names
+
+
+def name_in(factors: Mapping[str, Iterable[str]], factor: str, value: str) -> str:
+    """A value of a factor; "FACTOR: VALUE" where several factors have it."""
+    having = [name for name, values in factors.items() if value in values]
+    return f"{factor}: {value}" if len(having) > 1 else value
 
 
 def unknown_class(name: str, names: Iterable[str]) -> UserError:

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from typing import Any, TypeVar
 
 import pytorch_lightning as pl
+import torch
 from torch.utils.data import DataLoader
 
 from sdg.data.image_set import ImageSet, NoImages
@@ -80,7 +81,11 @@ class ImageData(pl.LightningDataModule):
 
 
 class Data(ImageData):
-    """Loaders over `self.train` and `self.held_out`, which subclasses set in `setup`."""
+    """Loaders over `self.train` and `self.held_out`, which subclasses set in `setup`.
+
+    The order of training images, and what chance decides of each, follow from the seed of
+    Lightning's `seed_everything`; without one from torch's seed when this is made.
+    """
 
     resolution: int = 0
     held_out: ImageSet | None = None
@@ -91,6 +96,7 @@ class Data(ImageData):
         self.resolution = resolution
         self.batch_size = integer("data.batch_size", batch_size, 1)
         self.num_workers = integer("data.num_workers", num_workers, 0)
+        self.own_seed = torch.initial_seed() % 2**32
 
     def setup(self, stage: str) -> None:
         # Not in train_dataloader: an error there leaves Lightning's changes to torch's DataLoader
@@ -109,8 +115,9 @@ class Data(ImageData):
     def train_dataloader(self) -> DataLoader:
         images: Any = require_setup(self.train)  # a Stream has a loader of its own
         world, rank = self.place()
-        # Of the run, as Lightning's own samplers take it; torch's generator is seeded every step.
-        seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        # Of `seed_everything`, as Lightning's own samplers take it; torch's generator is seeded
+        # every step.
+        seed = int(os.environ.get("PL_GLOBAL_SEED", self.own_seed))
         order = Order(images, world, rank, shuffle=True, seed=seed, drop_last=True)
         self.order = order
         return Resumable(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sdg.data.class_names import name_in
 from sdg.data.image_set import ImageSet
 from sdg.data.portrait_styles import portrait_style, print_credits
 from sdg.data.rendering import render_all
@@ -193,7 +194,8 @@ class Portraits(ImageSet):
     def class_name(self, index: int) -> str:
         """The class of one image: its expression, or with several styles its artist."""
         factor = self.style.class_factor
-        return self.attributes[factor][self.factors[index][list(self.attributes).index(factor)]]
+        value = self.factors[index][list(self.attributes).index(factor)]
+        return name_in(self.attributes, factor, self.attributes[factor][value])
 
     def __len__(self) -> int:
         return self.size

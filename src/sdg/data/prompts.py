@@ -17,7 +17,7 @@ __all__ = [
 ]
 
 CLOCK = re.compile(r"\b\d{1,2}:\d\d$")  # the time of day at the end of a sentence
-RATIO = re.compile(r"(?<=\s)\d+:\d+$")  # "in 16:9", "Psalm 23:4"
+RATIO = re.compile(r"(?<=\s)\d+:\d+$")  # "in 16:9", or a weight as in "the number 5:2"
 HELD_OUT = re.compile(r"held-out \d+:")  # an image by its number
 COLUMNS = {"prompt": "text"}  # of a table of requests, where its name is not the similarity's
 
@@ -29,25 +29,30 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
     sentence's own.
 
     Raises:
-        UserError: an empty part, a weight that is no finite number, or no weight but 0.
+        UserError: an empty part, a weight that is no finite number or may be part of a ratio, or no
+            weight but 0.
     """
     parts: list[tuple[str, float]] = []
     for part in re.split(r"(?<!\\)\|", condition):
         part = part.replace("\\|", "|").strip()
         text, colon, weight = part.rpartition(":")
-        # "C:/image.png", "portrait: a man", "12:30", "16:9" and names of files hold colons that
-        # introduce no weight.
-        of_numbers = any(form.search(part) for form in (CLOCK, RATIO))
-        numbers_alone = of_numbers and not HELD_OUT.match(part)
+        # "C:/image.png", "portrait: a man", "12:30" and names of files hold colons that introduce
+        # no weight.
+        numbers_alone = not HELD_OUT.match(part)
         if (
             not colon
             or weight != weight.strip()
             or "/" in weight
             or "\\" in weight
-            or numbers_alone
+            or (numbers_alone and CLOCK.search(part))
             or os.path.isfile(part)
         ):  # False for what is too long for a name
             text, weight = part, "1"
+        elif numbers_alone and RATIO.search(part):
+            raise UserError(
+                f"{part!r} ends in a weight or in a ratio; write '{part}.0' for the weight, or "
+                f"'{part}:1' for the ratio."
+            )
         if not text.strip():
             raise UserError(
                 f"{condition!r} has an empty part; write what the image shall show, such as "
@@ -72,14 +77,12 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
 def escape_prompt(sentence: str) -> str:
     """The condition for a sentence as it stands, whatever colons and bars it has."""
     condition = sentence.replace("|", "\\|")
+    weighted = f"{condition}:1.0"  # which no ratio ends in
     try:
-        return (
-            condition
-            if parse_weighted_prompt(condition) == ((sentence, 1.0),)
-            else f"{condition}:1"
-        )
+        as_it_stands = parse_weighted_prompt(condition) == ((sentence, 1.0),)
     except UserError:
-        return f"{condition}:1"
+        return weighted
+    return condition if as_it_stands else weighted
 
 
 def primary_prompt(condition: str) -> str:

@@ -1,4 +1,4 @@
-"""What chance decides in a batch follows from its place alone, whoever fetches it, and when."""
+"""What torch's generator decides in a batch follows from its place, whoever fetches it."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,7 +28,8 @@ def seeded(*key: int) -> Iterator[None]:
 class Seeded(Dataset):
     """Batches of images whose captions, crops and flips follow from seed, epoch and first index.
 
-    So a training that was interrupted goes on with those that it would have had.
+    So a training that was interrupted goes on with those that it would have had; not where images
+    of one's own draw from another generator than torch's.
 
     Arguments:
         images: whose batches are given.

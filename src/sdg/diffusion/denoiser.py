@@ -159,20 +159,22 @@ class Denoiser(nn.Module):
             Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (variance_weight + 1)/2
 
         At s = −1 the posterior's β̃ is 0 and has no logarithm. That of the step before, from level
-        `before` to t, stands in, and for β of `fixed_large` too, as in the paper's code.
+        `before` to t, stands in, and for β of `fixed_large` too, as in the paper's code; where none
+        was before, β of this step.
 
         Arguments:
-            before: the level that the step before started from; None is a grid of all levels, where
-                it is 1 and the last t is 0.
+            before: the level that the step before started from; None is no step before, but at
+                level 0, and of levels in a tensor, it stands for 1, of a grid of all levels.
         """
         mean, small = self.schedule.posterior(prediction.x0, x, t, s)
         if self.variance == "fixed_small":
             return Reverse(mean, small.to(x.dtype).expand_as(mean))
         large = self.schedule.beta(t, s, x.device)
         next_small = large
-        if self.schedule.T > 1:
-            of_step: tuple[float, float | Tensor] = (1, 0) if before is None else (before, t)
-            next_small = self.schedule.posterior_variance(*of_step, device=x.device)
+        if before is not None:
+            next_small = self.schedule.posterior_variance(before, t, device=x.device)
+        elif self.schedule.T > 1 and (isinstance(t, Tensor) or t == 0):
+            next_small = self.schedule.posterior_variance(1, 0, device=x.device)
         if self.variance == "fixed_large":
             fixed = torch.where(small > 0, large, next_small)
             return Reverse(mean, fixed.to(x.dtype).expand_as(mean))

@@ -48,8 +48,6 @@ class Sampler(ABC):
     # Whether a step adds noise of a variance Σ. Guidance's `mean_gradient`, which is multiplied by
     # Σ, is asked for only then.
     has_variance = False
-    # Calls of the denoiser in each step but the last one, which makes one.
-    calls_per_step = 1
     # Whether guidance enters as a score at x_t unless it is told otherwise. It always does where
     # there is no Σ.
     prefers_score = False

@@ -107,7 +107,6 @@ class Heun(Sampler):
         steps, spacing: as of `DDPM`.
     """
 
-    calls_per_step = 2
     prefers_score = True
     eta = 0.0
 

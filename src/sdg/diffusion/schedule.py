@@ -78,11 +78,13 @@ class Schedule:
         t is a level, or levels of shape (B,): whole ones of −1 … T−1, −1 gives 1; or real ones.
 
         Raises:
-            UserError: a level is below −1.
+            UserError: a level is below −1; of whole ones on a GPU that is not looked at.
         """
         if not isinstance(t, Tensor):
             check_level(t)
             t = int(t) if t == CLEAN else t
+        elif t.numel() and (t.is_floating_point() or t.device.type == "cpu"):
+            check_level(t.min().item())
         if isinstance(t, float):
             real = self.clock.alpha_bar(torch.tensor(t, dtype=torch.float64))
             return real.to(self.table(device))

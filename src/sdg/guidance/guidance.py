@@ -132,6 +132,11 @@ class Guidance:
         self.last_step = choice("last_step", last_step, (False, True))
         self.clip_first = choice("clip_first", clip_first, (False, True))
 
+    @property
+    def encoded_at_once(self) -> int:
+        """Of one sample, how many images the similarity keeps for one gradient."""
+        return 1
+
     def check(self, sampler: Sampler) -> None:
         """Raises a `UserError` for a sampler that this method cannot steer; any by default."""
 

@@ -54,6 +54,10 @@ class TrainingFree(Guidance):
             check, low = (integer, 1) if name in ("iterations", "draws") else (number, 0)
             setattr(self, name, check(f"{name}", value, low))
 
+    @property
+    def encoded_at_once(self) -> int:
+        return self.draws if self.smoothing else 1
+
     def smoothed(self, t: float, noise: Callable[[], Tensor]) -> Callable[[Tensor], Tensor]:
         """F, with its δ drawn once."""
         if not self.smoothing:

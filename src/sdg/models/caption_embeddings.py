@@ -12,10 +12,11 @@ __all__ = ["CaptionEmbeddings"]
 
 
 class CaptionEmbeddings:
-    """E_text of captions, computed again where they or the text encoder's weights change.
+    """E_text of captions, computed again where they, the weights or the arithmetic change.
 
-    A change of weights is seen by the counters that torch keeps of writes to a tensor. A text
-    encoder that is no module is asked every time.
+    A change of weights is seen by the counters that torch keeps of writes to a tensor; those
+    through `.data` it does not count. The arithmetic is autocast's, and that of inference mode. A
+    text encoder that is no module is asked every time.
     """
 
     def __init__(self) -> None:
@@ -29,10 +30,19 @@ class CaptionEmbeddings:
             return None
         if not isinstance(text_encoder, nn.Module):
             return encode_sentences(text_encoder, captions)
-        state = (tuple(captions), *state_of(text_encoder))
+        state = (tuple(captions), *arithmetic(), *state_of(text_encoder))
         if self.embeddings is None or state != self.state:
             self.embeddings, self.state = encode_sentences(text_encoder, captions), state
         return self.embeddings
+
+
+def arithmetic() -> tuple[object, ...]:
+    """The modes of torch that decide what comes of a forward pass."""
+    mixed = [
+        torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind)
+        for kind in ("cpu", "cuda")
+    ]
+    return torch.is_inference_mode_enabled(), *mixed
 
 
 def state_of(module: nn.Module) -> tuple[object, ...]:

@@ -90,7 +90,7 @@ def checked_captions(captions: Sequence[str]) -> list[str]:
         if not isinstance(each, str):
             given = captions if each is None else each
             raise UserError(f"negative_captions must be a list of sentences, not {given!r}.")
-        if "\n" in each:
+        if not set("\n\r").isdisjoint(each):
             raise UserError(f"negative_captions must be of one line each, not {each!r}.")
     return list(captions)
 

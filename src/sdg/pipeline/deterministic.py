@@ -58,6 +58,11 @@ class OneByOne:
     def __init__(self, text_encoder: TextEncoder):
         self.text_encoder = text_encoder
 
+    @property
+    def tokenizer(self) -> object:
+        """The text encoder's, if it has one."""
+        return getattr(self.text_encoder, "tokenizer", None)
+
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Unit embeddings (N, D) of N sentences."""
         return torch.cat([encode_sentences(self.text_encoder, [each]) for each in sentences])

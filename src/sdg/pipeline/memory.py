@@ -123,8 +123,8 @@ def fitting_batch(
             seen = x if decoder is None else decoder.decode(x)
             return encode_images(encoder, seen, torch.zeros(len(x), dtype=torch.long)).z
 
-        draws = getattr(guidance, "draws", 1)
-        bytes_of_one += draws * graph_bytes(embedding, x)
+        images = 1 if guidance is None else guidance.encoded_at_once
+        bytes_of_one += images * graph_bytes(embedding, x)
     return max(1, min(ON_CPU, int(SHARE * free / max(bytes_of_one * candidates, 1))))
 
 
