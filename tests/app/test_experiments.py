@@ -48,6 +48,7 @@ def test_every_experiment_says_whose_it_is_and_is_tried_here():
     assert of("sample.py") == {
         "brief",
         "fast",
+        "fast_shapes",
         "score",
         "evaluate",
         "ddpm_celebahq_hub",
@@ -144,7 +145,7 @@ def test_the_papers_experiments_sample(run, theirs, tmp_path, capsys, name, simi
     )
 
 
-@pytest.mark.parametrize("name", ["brief", "score", "evaluate"])
+@pytest.mark.parametrize("name", ["brief", "score", "evaluate", "fast_shapes"])
 @pytest.mark.slow
 def test_settings_of_our_own_sample(run, tiny, tmp_path, name):
     run("sample.py", f"experiment={name}", *tiny, "num_samples=8")
