@@ -119,6 +119,18 @@ def test_a_method_that_reads_the_predicted_image_reads_it_with_the_clean_clip(pi
     assert len(blind(**unread, progress=False).tensors) == 1  # a function reads no encoder
 
 
+@pytest.mark.parametrize("guidance", [None, DPS(5.0)])
+def test_a_call_within_inference_mode_is_that_without(pipe, guidance):
+    options = {"steps": 4, "seed": 1, "guidance": guidance, "batch_size": "auto"}
+    found = pipe("a red heart", progress=False, **options).tensors
+    with torch.inference_mode():
+        opened = Pipeline.from_pretrained("shapes")
+        within = pipe("a red heart", progress=False, **options).tensors
+    assert torch.equal(found, within)
+    after = opened("a red heart", steps=2, progress=False).tensors
+    assert after.shape == found.shape and not after.is_inference()
+
+
 @pytest.mark.parametrize("guidance", ["dps", "mpgd"])
 def test_a_method_that_reads_the_predicted_image_draws_what_the_command_draws(
     pipe, run, quick, tmp_path, guidance
@@ -163,11 +175,11 @@ def test_a_method_that_reads_the_predicted_image_draws_what_the_command_draws(
         ({"similarity": lambda x: x}, r"'<lambda>' must be a function of \(x, level\), but it"),
         ({"trajectory": -1}, "trajectory must be one of false, true, not -1"),
         ({"progress": 5}, "progress must be one of false, true"),
-        ({"similarity": "content"}, "similarity must be a term or a function"),
-        ({"similarity": {max: "a ring"}}, "similarity must be a term or a function"),
+        ({"similarity": "content"}, "similarity must be a term, such as"),
+        ({"similarity": {max: "a ring"}}, "similarity must be a term, such as"),
         ({"steps": 0}, "steps must be an integer"),
         ({"steps": 1001}, "^steps must be an integer from 1 to 1000"),
-        ({"steps": 5, "sampler": DDPM(3)}, "steps belongs to"),
+        ({"steps": 5, "sampler": DDPM(3)}, "leave steps out"),
         ({"sampler": "ddim"}, "sampler must be a sdg.diffusion.sampler.Sampler"),
         ({"sampler": "ddim", "steps": 2}, "sampler must be a sdg.diffusion.sampler.Sampler"),
         ({"guidance": "dps", "gamma": 2.0}, "guidance must be a sdg.guidance.guidance.Guidance"),
@@ -181,7 +193,7 @@ def test_a_method_that_reads_the_predicted_image_draws_what_the_command_draws(
         ({"prompt": "a red hart"}, r"'hart' .* Another CLIP knows others\.$"),
         (
             {"prompt": "a red heart", "gamma": 1, "guidance": SemanticGuidance(1.0)},
-            "gamma belongs to",
+            "leave gamma out",
         ),
     ],
 )
@@ -578,9 +590,9 @@ def test_every_guidance_method_and_sampler_is_exported():
         (lambda x, level: 3.0, "gave float"),
         (lambda x, level: x.detach().mean((1, 2, 3)), "has no gradient in the images"),
         (lambda x, level: x.mean((1, 2, 3)) * math.nan, "not finite"),
-        (Text, "must be a term or a function"),
-        (None, "must be a term or a function"),
-        ("redness", "must be a term or a function"),
+        (Text, "must be a term, such as"),
+        (None, "must be a term, such as"),
+        ("redness", "must be a term, such as"),
     ],
 )
 def test_a_similarity_that_cannot_guide_is_refused(pipe, similarity, complaint):

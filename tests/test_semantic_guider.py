@@ -333,7 +333,7 @@ REFUSED = {
         lambda scheduler, encoder: SemanticGuider(
             scheduler, gamma=1.0, guidance=SemanticGuidance()
         ),
-        "gamma belongs to",
+        "leave gamma out",
     ),
     "no guider": (
         lambda scheduler, encoder: SemanticGuider(scheduler, guider=7.5),

@@ -61,6 +61,18 @@ def test_what_stands_in_quotes_twice_is_read(run, capsys, value):
     assert yaml.safe_load(capsys.readouterr().out)["prompt"] == value[1:-1]
 
 
+@pytest.mark.parametrize(
+    "style, said",
+    [
+        ("toon-head", "data.style=toon-head: the shipped weights draw avataaars alone"),
+        ("[avataaars,micah]", "data.style=[avataaars,micah]: the shipped weights draw avataaars"),
+        ("avatars", "did you mean 'avataaars'"),
+    ],
+)
+def test_a_style_that_the_shipped_weights_do_not_draw_is_refused(refusal, style, said):
+    assert said in refusal("sample.py", "data=portraits", f"data.style={style}")
+
+
 def test_a_folder_of_broken_images_alone_is_named(refusal, tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "bad.png").write_text("no picture")

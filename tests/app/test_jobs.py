@@ -44,10 +44,13 @@ def test_a_second_sweep_in_a_folder_is_refused_and_leaves_the_records_of_the_fir
 
 
 @pytest.mark.parametrize(
-    "error, traced",
-    [(OSError(28, "No space left on device"), False), (KeyError("a slip of ours"), True)],
+    "error, said, traced",
+    [
+        (OSError(28, "No space left on device"), "the disk or the quota is full", False),
+        (KeyError("a slip of ours"), "a slip of ours", True),
+    ],
 )
-def test_a_report_that_fails_fails_the_sweep(tmp_path, monkeypatch, capsys, error, traced):
+def test_a_report_that_fails_fails_the_sweep(tmp_path, monkeypatch, capsys, error, said, traced):
     """Hydra only warns of an exception in a callback, and exits with 0."""
 
     class Failing(Jobs):
@@ -57,7 +60,7 @@ def test_a_report_that_fails_fails_the_sweep(tmp_path, monkeypatch, capsys, erro
     (tmp_path / "jobs").mkdir()
     monkeypatch.setattr(Jobs, "failed", [])
     Failing().on_multirun_end(config_of(tmp_path))
-    assert len(Jobs.failed) == 1 and str(error) in Jobs.failed[0]
+    assert len(Jobs.failed) == 1 and said in Jobs.failed[0]
     assert ("Traceback" in capsys.readouterr().err) == traced
 
 

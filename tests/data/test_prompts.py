@@ -44,6 +44,7 @@ def test_parts_stand_between_bars_and_weights_behind_colons(condition, parts):
     [
         ("a ring:banana", "weight 'banana'"),
         ("a ring:nan", "weight 'nan'"),
+        ("a ring:1_0", "weight '1_0'"),
         ("a ring | ", "empty part"),
         ("|", "empty part"),
         (":2", "empty part"),

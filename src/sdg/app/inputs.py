@@ -22,6 +22,8 @@ from sdg.models.model_names import check_model_name
 __all__ = ["check_encoder_name", "check_inputs", "check_root", "check_training_inputs"]
 
 FOLDER = "sdg.data.folder_data.FolderData"
+PORTRAITS = "sdg.data.portraits_data.PortraitsData"
+SHIPPED_DENOISER, ITS_STYLE = "weights/portraits/denoiser.safetensors", "avataaars"
 
 
 def check_root(data: Mapping[str, Any]) -> None:
@@ -51,10 +53,33 @@ def check_inputs(config: Mapping[str, Any]) -> None:
     check_references(config["similarity"], columns)
     guided = config["guidance"].get("gamma") != 0
     check_there(weights(config, guided))
+    check_style(config["data"], config["denoiser"])
     if guided:
         check_words(config, columns)
         check_classes(config, columns)
     check_measuring(config, guided)
+
+
+def check_style(data: Mapping[str, Any], denoiser: Mapping[str, Any]) -> None:
+    """Refuses a style of portraits that the shipped denoiser does not draw.
+
+    Raises:
+        UserError: it is such, or there is no such style.
+    """
+    if data.get("_target_") != PORTRAITS or denoiser.get("weights") != SHIPPED_DENOISER:
+        return
+    style = data["style"]
+    if style in (ITS_STYLE, [ITS_STYLE]):
+        return
+    from sdg.data.portrait_styles import portrait_style
+
+    portrait_style(style)
+    words = style if isinstance(style, str) else f"[{','.join(style)}]"
+    raise UserError(
+        f"data.style={words}: the shipped weights draw {ITS_STYLE} alone; train on this style "
+        "first, with train.py encoder=none, encoder=clip and encoder=clip_noisy, and name what "
+        "they leave: denoiser.weights=, encoder.clip=, encoder.weights=."
+    )
 
 
 def check_training_inputs(config: Mapping[str, Any]) -> None:

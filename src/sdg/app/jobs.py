@@ -10,9 +10,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 
 from sdg.app.claim import CLAIM, claim
+from sdg.app.explaining import explain
 from sdg.app.foreign_folder import check_folder
-from sdg.errors import UserError
 from sdg.io.files import write_whole
+from sdg.io.shipped import CONF
 
 __all__ = ["Jobs"]
 
@@ -70,10 +71,11 @@ class Jobs(Callback):
             Jobs.failed += [f"{job['name']} ({job['error']})" for job in jobs if job["error"]]
             self.report(self.folder(config), [job for job in jobs if not job["error"]], config)
         except Exception as error:  # which Hydra would only warn of
-            if not isinstance(error, (OSError, UserError)):
+            reason = explain(error, CONF, "sample")
+            if reason is None:
                 traceback.print_exc()
-            reason = str(error) or type(error).__name__
-            Jobs.failed.append(f"the report of the whole ({' '.join(reason.split())})")
+                reason = " ".join(str(error).split()) or type(error).__name__
+            Jobs.failed.append(f"the report of the whole ({reason})")
         finally:
             (self.folder(config) / "jobs" / CLAIM).unlink(missing_ok=True)
 

@@ -59,7 +59,8 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
                 'prompt="one sentence | another".'
             )
         try:
-            parts.append((text.strip(), number("the weight", float(weight))))
+            value = float(weight.replace("_", "no digit"))  # which float would take between digits
+            parts.append((text.strip(), number("the weight", value)))
         except (ValueError, UserError):
             raise UserError(
                 f"the weight '{weight}' in {condition!r} is not a number; write it behind the "
@@ -68,8 +69,8 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
             ) from None
     if not any(weight for _, weight in parts):
         raise UserError(
-            f"{condition!r} asks for nothing, as its weight is 0; leave it out, or sample "
-            "unguided with gamma=0."
+            f"{condition!r} asks for nothing, as its weight is 0; leave it out, or sample with a "
+            "guidance of gamma 0."
         )
     return tuple(parts)
 

@@ -98,7 +98,10 @@ def own_guidance(
         return SemanticGuidance(own if gamma is None else gamma, interval=interval)
     checked_kind("guidance", guidance, Guidance)
     if gamma is not None:
-        raise UserError("gamma belongs to a guidance of one's own: give it there, not here.")
+        name = type(guidance).__name__
+        raise UserError(
+            f"a guidance of one's own has its own gamma: write {name}({gamma}) and leave gamma out."
+        )
     return guidance
 
 
@@ -112,7 +115,11 @@ def chosen_sampler(sampler: Sampler | None, steps: int | None, own: Sampler) -> 
         return checked_kind("sampler", own if steps is None else own.with_steps(steps), Sampler)
     checked_kind("sampler", sampler, Sampler)
     if steps is not None:
-        raise UserError("steps belongs to a sampler of one's own: give it there, not here.")
+        name = type(sampler).__name__
+        raise UserError(
+            f"a sampler of one's own has its own number of steps: write {name}({steps}) and leave "
+            "steps out."
+        )
     return sampler
 
 

@@ -79,8 +79,8 @@ class CallConditions:
                 conditions.functions.append(one)
             else:
                 raise UserError(
-                    "similarity must be a term or a function of images and their level, or "
-                    f"{{term: condition}}, not {one!r}."
+                    "similarity must be a term, such as sdg.Text(encoder, clip), a function of "
+                    f"images and their level, or {{term: condition}}, not {one!r}."
                 )
         conditions.check_lengths()
         return conditions

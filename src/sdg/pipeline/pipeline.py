@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from sdg.data.requests import Requests
 from sdg.diffusion.denoiser import Denoiser
 from sdg.diffusion.noise_range import checked_interval
@@ -125,7 +127,8 @@ class Pipeline(Parts):
             UserError: there is no such pipeline, or it cannot be fetched.
         """
         folder = pipeline_folder(path)
-        return cls(**load_parts(folder, label, prompt, negative_prompt, guidance_scale))
+        with torch.inference_mode(False):  # whose tensors could not be differentiated through
+            return cls(**load_parts(folder, label, prompt, negative_prompt, guidance_scale))
 
     def save_pretrained(self, folder: str | Path) -> Path:
         """Writes the whole pipeline, as `from_pretrained` reads it.
@@ -227,7 +230,8 @@ class Pipeline(Parts):
         if batch_size == "auto":
             networks = (self.denoiser, encoder, self.sampled_shape, self.device)
             acting = guidance if guided else None
-            batch_size = fitting_batch(*networks, self.autoencoder, acting)
+            with torch.inference_mode(False):
+                batch_size = fitting_batch(*networks, self.autoencoder, acting)
         size = integer("batch_size", batch_size, 1)
         size = 1 if choice("deterministic", deterministic, (False, True)) else size
         for name, flag in (("trajectory", trajectory), ("progress", progress)):
@@ -236,7 +240,8 @@ class Pipeline(Parts):
             checked_function("callback", callback, "done", "step")
         if guided:
             guidance.check_steps(taken, schedule.T)
-        with deterministic_arithmetic(deterministic):
+        # Inference mode, which a caller may be in, has no gradients.
+        with torch.inference_mode(False), deterministic_arithmetic(deterministic):
             whole = None
             if guided:
                 clip = OneByOne(self.clip) if deterministic and self.clip else self.clip

@@ -134,7 +134,9 @@ def feature_words(name: str) -> str | None:
 def sentence(words: str, value, interval=None) -> Sentence:
     """One figure; of a pair the second number is a deviation."""
     before, after = words.split("{}")
-    beside = f"95 %: {interval[0]:.2f} to {interval[1]:.2f}" if interval else ""
+    beside = ""
+    if interval and interval[0] < interval[1]:  # where all prompts are alike it says nothing
+        beside = f"95 %: {interval[0]:.2f} to {interval[1]:.2f}"
     if isinstance(value, (list, tuple)):
         value, deviation = value
         beside = f"± {deviation:.2g}"
