@@ -7,7 +7,7 @@ where the 95 % intervals of its differences to 100 steps of DDPM in float32, pro
 reach 0: in the share that shows the prompt, and in the residual.
 
     python benchmarks/few_steps.py FOLDER [data=portraits] [prompts=64] [each=4] [tune=32]
-                                   [spacing=] [only="NAME;NAME"]
+                                   [spacing=NAME] [only="NAME;NAME"]
 
 All steps have the spacing that the data's settings have, but where `spacing` names another; the
 first row keeps its own. γ is chosen among twice as large ones for the shapes.

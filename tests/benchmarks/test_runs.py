@@ -67,5 +67,5 @@ def test_usage_names_the_options_and_their_defaults(file):
     usage = command.search(ast.get_docstring(ast.parse(source)))[0]
     written = dict(re.findall(r"\b(\w+)=([^\s\]]+)", usage))
     assert set(written) == set(defaults)
-    numbers = {name: value for name, value in defaults.items() if value != ""}
-    assert {name: int(written[name]) for name in numbers} == numbers
+    given = {name: value for name, value in defaults.items() if value != ""}
+    assert {name: type(given[name])(written[name]) for name in given} == given

@@ -109,3 +109,15 @@ def test_a_validation_says_how_far_it_is(tmp_path, monkeypatch, capsys, held_out
     lines = [line.split("  ") for line in capsys.readouterr().out.splitlines() if "step" in line]
     said = [(line[0].split(",")[0], line[-1]) for line in lines if "validation" in line[-1]]
     assert said == [("step 2/2", f"validation {number}{of}") for number in (1, 2, 3)]
+
+
+def test_a_validation_without_a_training_says_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        callbacks=[StepProgress()],
+        logger=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.validate(Validated(), torch.utils.data.DataLoader(range(3)), verbose=False)
+    assert "validation" not in capsys.readouterr().out

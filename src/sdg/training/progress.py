@@ -48,7 +48,7 @@ class StepProgress(ProgressBar):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.sanity_checking:
+        if trainer.sanity_checking or not self.bar.tasks:  # which a training has that takes steps
             return
         batches = trainer.num_val_batches[dataloader_idx]  # infinite for a stream
         of = f"/{batches}" if math.isfinite(batches) else ""
