@@ -227,6 +227,29 @@ def test_a_signal_that_python_drops_is_heard_all_the_same(capsys):
     assert "Traceback" not in told and sys.unraisablehook == before
 
 
+def test_a_signal_that_python_wraps_in_an_error_is_heard_as_one(capsys):
+    class Signals:
+        def __set_name__(self, owner, name):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.1)
+
+    with pytest.raises(SystemExit) as end, stopping.stoppable():
+        type("Made", (), {"attribute": Signals()})
+    assert end.value.code == 143
+    assert "stopped by SIGTERM: nothing had begun" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("begun, raised", [(False, SystemExit), (True, OSError)])
+def test_an_error_on_the_way_out_is_one_of_a_run_that_has_begun(monkeypatch, begun, raised):
+    with pytest.raises(raised), stopping.stoppable():
+        if begun:
+            monkeypatch.setattr(STOP, "report", "a step is kept.")
+        try:
+            raise Stopped(signal.SIGTERM)
+        except Stopped:
+            raise OSError("full")  # noqa: B904
+
+
 def test_a_program_of_several_signals_within_a_second_hears_one():
     stop = Stop()
     stop.hold("step")

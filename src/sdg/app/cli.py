@@ -30,7 +30,7 @@ from sdg.app.options import register_options
 from sdg.app.plain import check_text
 from sdg.app.quick_hydra import quick_hydra
 from sdg.app.setting_checks import check_settings, check_sweep, notes
-from sdg.app.stopping import end_output, stoppable_job
+from sdg.app.stopping import end_output, stoppable_job, unwrapped
 from sdg.app.threads import limit_threads
 from sdg.io.shipped import CONF
 from sdg.machine.cpu_sharing import share_cpus
@@ -184,7 +184,8 @@ def explained(conf: Path, config_name: str) -> Iterator[None]:
     Our own mistakes are let through.
     """
     try:
-        yield
+        with unwrapped():
+            yield
     except Exception as error:
         message = explain(error, conf, config_name)
         if message is None:

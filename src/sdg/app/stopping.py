@@ -15,7 +15,7 @@ from typing import Any
 
 from sdg.errors import UserError
 
-__all__ = ["SIGNALS", "STOP", "Stop", "Stopped", "stoppable", "stoppable_job"]
+__all__ = ["SIGNALS", "STOP", "Stop", "Stopped", "stoppable", "stoppable_job", "unwrapped"]
 
 NAMES = {"SIGINT": "Ctrl-C"} | {name: name for name in ("SIGTERM", "SIGUSR1", "SIGHUP")}
 SIGNALS = {getattr(signal, name): text for name, text in NAMES.items() if hasattr(signal, name)}
@@ -139,11 +139,32 @@ def leave_to_the_system(signum: int) -> None:
 
 
 @contextmanager
+def unwrapped() -> Iterator[None]:
+    """Gives `Stopped` back where an error hides it.
+
+    Python itself raises a RuntimeError from what stops a class that is being made. Before a run has
+    begun an error that came up on the way out counts as the stop too: a library's objects may be
+    half made.
+    """
+    try:
+        yield
+    except Exception as error:
+        link: BaseException | None = error
+        while link is not None:
+            if isinstance(link, Stopped):
+                raise link from None
+            begun = STOP.report != BEFORE
+            link = link.__cause__ or (None if begun else link.__context__)
+        raise
+
+
+@contextmanager
 def stoppable() -> Iterator[None]:
     """Ends the program by a signal with one line, and with the exit code 130 or 143."""
     with listening():
         try:
-            yield
+            with unwrapped():
+                yield
         except Stopped as stopped:
             say("" if started_by_another() else f"\nstopped by {stopped.name}: {STOP.report}\n")
             sys.exit(stopped.code)
@@ -162,7 +183,8 @@ def stoppable_job() -> Iterator[None]:
     with listening():
         STOP.job = True
         try:
-            yield
+            with unwrapped():
+                yield
         except Stopped as stopped:
             raise UserError(f"stopped by {stopped.name}: {STOP.report}") from None
 
