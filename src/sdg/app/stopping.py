@@ -150,7 +150,9 @@ def unwrapped() -> Iterator[None]:
         yield
     except Exception as error:
         link: BaseException | None = error
-        while link is not None:
+        seen: list[BaseException] = []  # a chain of errors may be a ring
+        while link is not None and not any(link is each for each in seen):
+            seen.append(link)
             if isinstance(link, Stopped):
                 raise link from None
             begun = STOP.report != BEFORE
