@@ -139,16 +139,15 @@ def precision(rounds: int) -> None:
 def recipe(rounds: int) -> None:
     """100 steps of DDPM in float32 over the shipped recipe and over the fast one."""
     full, mixed = both_precisions()
-    measures = {
-        "": partial(draw, full, 16, steps=100),
+    recipes = {
         "the default": partial(draw, mixed, 16),
         "experiment=fast": partial(draw, mixed, 16, sampler=DPMSolver(15, "towards_noise")),
     }
-    ratios: dict[str, list[float]] = {"the default": [], "experiment=fast": []}
+    ratios: dict[str, list[float]] = {name: [] for name in recipes}
     for _ in range(min(rounds, 2)):
-        spent = {name: cpu_seconds(measure) for name, measure in measures.items()}
-        for name, found in ratios.items():
-            found.append(spent[""] / spent[name])
+        hundred = cpu_seconds(partial(draw, full, 16, steps=100))
+        for name, measure in recipes.items():
+            ratios[name].append(hundred / cpu_seconds(measure))
     for name, found in ratios.items():
         show(f"100 steps of DDPM in float32, over {name}, batch 16", found, "≥ 8")
 

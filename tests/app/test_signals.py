@@ -250,6 +250,13 @@ def test_an_error_on_the_way_out_is_one_of_a_run_that_has_begun(monkeypatch, beg
             raise OSError("full")  # noqa: B904
 
 
+def test_errors_that_name_each_other_as_their_cause_are_no_stop():
+    first, second = OSError("first"), OSError("second")
+    first.__cause__, second.__cause__ = second, first
+    with pytest.raises(OSError, match="first"), stopping.stoppable():
+        raise first
+
+
 def test_a_program_of_several_signals_within_a_second_hears_one():
     stop = Stop()
     stop.hold("step")

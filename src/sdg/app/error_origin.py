@@ -8,9 +8,9 @@ import hydra
 
 from sdg.io.shipped import PACKAGE
 
-INSTALLED = {"site-packages", "dist-packages"}
-
 __all__ = ["chain_of", "composing", "in_own_code", "of_lightning"]
+
+INSTALLED = {"site-packages", "dist-packages"}  # what a folder of installed libraries is called
 
 
 def chain_of(error: BaseException) -> list[BaseException]:
@@ -32,8 +32,8 @@ def of_lightning(error: BaseException) -> bool:
 
 def in_own_code(error: BaseException) -> bool:
     """Whether an error came from code that is neither of this project nor of a library."""
-    known = [PACKAGE, Path(sysconfig.get_path("stdlib")), Path(hydra.__file__).parent]
-    known = [folder.resolve() for folder in known]
+    folders = (PACKAGE, sysconfig.get_path("stdlib"), Path(hydra.__file__).parent)
+    known = [Path(folder).resolve() for folder in folders]
     for frame in traceback.extract_tb(error.__traceback__):
         if frame.filename.startswith("<"):  # code that no file holds
             continue

@@ -23,7 +23,7 @@ __all__ = ["check_encoder_name", "check_inputs", "check_root", "check_training_i
 
 FOLDER = "sdg.data.folder_data.FolderData"
 PORTRAITS = "sdg.data.portraits_data.PortraitsData"
-SHIPPED_DENOISER, ITS_STYLE = "weights/portraits/denoiser.safetensors", "avataaars"
+SHIPPED_DENOISER, SHIPPED_STYLE = "weights/portraits/denoiser.safetensors", "avataaars"
 
 
 def check_root(data: Mapping[str, Any]) -> None:
@@ -69,14 +69,14 @@ def check_style(data: Mapping[str, Any], denoiser: Mapping[str, Any]) -> None:
     if data.get("_target_") != PORTRAITS or denoiser.get("weights") != SHIPPED_DENOISER:
         return
     style = data["style"]
-    if style in (ITS_STYLE, [ITS_STYLE]):
+    if style in (SHIPPED_STYLE, [SHIPPED_STYLE]):
         return
     from sdg.data.portrait_styles import portrait_style
 
     portrait_style(style)
     words = style if isinstance(style, str) else f"[{','.join(style)}]"
     raise UserError(
-        f"data.style={words}: the shipped weights draw {ITS_STYLE} alone; train on this style "
+        f"data.style={words}: the shipped weights draw {SHIPPED_STYLE} alone; train on this style "
         "first, with train.py encoder=none, encoder=clip and encoder=clip_noisy, and name what "
         "they leave: denoiser.weights=, encoder.clip=, encoder.weights=."
     )

@@ -149,13 +149,13 @@ def unwrapped() -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        begun = STOP.report != BEFORE
         link: BaseException | None = error
-        seen: list[BaseException] = []  # a chain of errors may be a ring
-        while link is not None and not any(link is each for each in seen):
-            seen.append(link)
+        seen: set[int] = set()  # a chain of errors may be a ring
+        while link is not None and id(link) not in seen:
             if isinstance(link, Stopped):
                 raise link from None
-            begun = STOP.report != BEFORE
+            seen.add(id(link))
             link = link.__cause__ or (None if begun else link.__context__)
         raise
 

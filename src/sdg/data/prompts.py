@@ -38,17 +38,17 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
         text, colon, weight = part.rpartition(":")
         # "C:/image.png", "portrait: a man", "12:30" and names of files hold colons that introduce
         # no weight.
-        numbers_alone = not HELD_OUT.match(part)
+        numbered_image = HELD_OUT.match(part)
         if (
             not colon
             or weight != weight.strip()
             or "/" in weight
             or "\\" in weight
-            or (numbers_alone and CLOCK.search(part))
+            or (CLOCK.search(part) and not numbered_image)
             or os.path.isfile(part)
         ):  # False for what is too long for a name
             text, weight = part, "1"
-        elif numbers_alone and RATIO.search(part):
+        elif RATIO.search(part) and not numbered_image:
             raise UserError(
                 f"{part!r} ends in a weight or in a ratio; write '{part}.0' for the weight, or "
                 f"'{part}:1' for the ratio."
@@ -59,8 +59,9 @@ def parse_weighted_prompt(condition: str) -> tuple[tuple[str, float], ...]:
                 'prompt="one sentence | another".'
             )
         try:
-            value = float(weight.replace("_", "no digit"))  # which float would take between digits
-            parts.append((text.strip(), number("the weight", value)))
+            if "_" in weight:  # which Python takes between digits
+                raise ValueError(weight)
+            parts.append((text.strip(), number("the weight", float(weight))))
         except (ValueError, UserError):
             raise UserError(
                 f"the weight '{weight}' in {condition!r} is not a number; write it behind the "

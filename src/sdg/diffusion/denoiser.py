@@ -159,8 +159,8 @@ class Denoiser(nn.Module):
             Σ = β̃,   β   or   exp(v log β + (1−v) log β̃),   v = (variance_weight + 1)/2
 
         At s = −1 the posterior's β̃ is 0 and has no logarithm. That of the step before, from level
-        `before` to t, stands in, and for β of `fixed_large` too, as in the paper's code; where none
-        was before, β of this step.
+        `before` to t, stands in, and for β of `fixed_large` too, as in the paper's code; where no
+        step was before, β of this one.
 
         Arguments:
             before: the level that the step before started from; None is no step before, but at
