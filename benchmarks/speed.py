@@ -1,6 +1,6 @@
 """The ratios of speed on a CPU: medians of interleaved rounds, with their ranges.
 
-    python benchmarks/speed.py [--rounds 5] [--only step,precision,recipe,training,start,
+    python benchmarks/speed.py [--rounds 3] [--only step,precision,recipe,training,start,
                                neighbours,memory]
 
     step        a guided step, over the same calls of the bare networks (target 1.03), and a whole
@@ -208,9 +208,9 @@ def bare_training(steps: int) -> float:
     return cpu_seconds(lambda: [one_step() for _ in range(steps)])
 
 
-def script(name: str) -> Callable[[int], None]:
+def script(name: str, *options: str) -> Callable[[int], None]:
     def run(rounds: int) -> None:
-        words = [sys.executable, f"benchmarks/{name}.py"]
+        words = [sys.executable, f"benchmarks/{name}.py", *options]
         print(subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout)
 
     return run
@@ -221,7 +221,7 @@ PARTS = {
     "precision": precision,
     "recipe": recipe,
     "training": training,
-    "start": script("start"),
+    "start": script("start", "--runs", "3"),
     "neighbours": script("neighbours"),
     "memory": script("memory"),
 }
@@ -231,7 +231,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default=",".join(PARTS))
     options = parser.parse_args()
     for name in options.only.split(","):
